@@ -1,0 +1,151 @@
+//! What the kernel is doing, and ways to wait until it has done it.
+
+use std::ffi::{c_int, c_long};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use std::{fs, mem};
+
+use nix::sys::pthread::{pthread_kill, pthread_self};
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, gettid};
+use tcp_stream_io::{stream, sys};
+
+/// How long a wait for the kernel may take before it is an error.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bytes that have arrived and not been read: FIONREAD, tcp(7).
+pub fn unread(fd: impl AsFd) -> io::Result<usize> {
+    ioctl(fd, libc::FIONREAD)
+}
+
+/// Bytes in the send buffer that the peer has not acknowledged: SIOCOUTQ, tcp(7).
+pub fn unacked(fd: impl AsFd) -> io::Result<usize> {
+    ioctl(fd, libc::TIOCOUTQ) // the same number as SIOCOUTQ
+}
+
+fn ioctl(fd: impl AsFd, request: libc::Ioctl) -> io::Result<usize> {
+    let mut count: c_int = 0;
+    // SAFETY:
+    // - both requests write one int, and `count` is one.
+    match unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), request, &mut count) } {
+        0 => Ok(count as usize),
+        _ => Err(sys::last_errno()),
+    }
+}
+
+/// What the kernel tells of a connection: TCP_INFO, tcp(7).
+pub fn tcp_info(fd: impl AsFd) -> io::Result<libc::tcp_info> {
+    // SAFETY:
+    // - tcp_info is integers, for which zero is a valid value.
+    let mut info: libc::tcp_info = unsafe { mem::zeroed() };
+    let mut len = size_of_val(&info) as libc::socklen_t;
+    // SAFETY:
+    // - `info` is writable for `len` bytes, and the kernel writes no more than that.
+    let rc = unsafe {
+        let at = (&raw mut info).cast();
+        libc::getsockopt(fd.as_fd().as_raw_fd(), libc::SOL_TCP, libc::TCP_INFO, at, &mut len)
+    };
+    if rc == 0 { Ok(info) } else { Err(sys::last_errno()) }
+}
+
+/// The connection's state by its name in RFC 9293, as Linux spells it.
+pub fn tcp_state(fd: impl AsFd) -> io::Result<&'static str> {
+    const NAMES: [&str; 13] = [
+        "?",
+        "ESTABLISHED",
+        "SYN_SENT",
+        "SYN_RECV",
+        "FIN_WAIT1",
+        "FIN_WAIT2",
+        "TIME_WAIT",
+        "CLOSE",
+        "CLOSE_WAIT",
+        "LAST_ACK",
+        "LISTEN",
+        "CLOSING",
+        "NEW_SYN_RECV",
+    ];
+    Ok(NAMES.get(usize::from(tcp_info(fd)?.tcpi_state)).unwrap_or(&"?"))
+}
+
+/// Waits until `count` bytes have arrived, or the peer has ended: `poll` with SO_RCVLOWAT.
+pub fn wait_until_unread(fd: impl AsFd, count: usize) -> io::Result<()> {
+    sys::set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, count as c_int)?;
+    stream::wait_ready(&fd, libc::POLLIN, Some(Instant::now() + PATIENCE))?;
+    sys::set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, 1)
+}
+
+/// Waits until the peer's FIN or reset has arrived, whatever is still unread: `poll`, POLLRDHUP.
+pub fn wait_until_peer_ended(fd: impl AsFd) -> io::Result<()> {
+    stream::wait_ready(&fd, libc::POLLRDHUP, Some(Instant::now() + PATIENCE))
+}
+
+/// Waits for something that the kernel has no event for, by asking every 100 microseconds.
+pub fn wait_for(what: &str, mut is_so: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while !is_so()? {
+        if Instant::now() > until {
+            return Err(io::Error::new(ErrorKind::TimedOut, format!("waited in vain for: {what}")));
+        }
+        thread::sleep(Duration::from_micros(100));
+    }
+    Ok(())
+}
+
+/// Sends `signal` to the calling thread as soon as it is blocked in the system call `number`
+/// (`libc::SYS_recvfrom` …): from a thread of its own, which asks `/proc` where the caller is.
+pub fn signal_when_blocked(number: c_long, signal: Signal) -> JoinHandle<io::Result<()>> {
+    let (tid, pthread) = (gettid(), pthread_self());
+    thread::spawn(move || {
+        wait_for("the thread to block", || Ok(blocked_in(tid).is_some_and(|(n, _)| n == number)))?;
+        pthread_kill(pthread, signal).map_err(io::Error::from)
+    })
+}
+
+/// The open descriptors of this process, the one that lists them aside.
+pub fn open_fds() -> Vec<c_int> {
+    let entries = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|e| e.file_name().to_str()?.parse().ok());
+    let mut fds: Vec<c_int> = numbers.collect();
+    // SAFETY:
+    // - F_GETFD passes no memory. The listing's own descriptor is closed by now.
+    fds.retain(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } >= 0);
+    fds.sort_unstable();
+    fds
+}
+
+/// The system call that a thread is blocked in, and its first argument: `/proc/self/task`, proc(5).
+fn blocked_in(tid: Pid) -> Option<(c_long, u64)> {
+    let line = fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).ok()?;
+    let mut words = line.split_whitespace();
+    let number = words.next()?.parse().ok()?;
+    let first = u64::from_str_radix(words.next()?.trim_start_matches("0x"), 16).ok()?;
+    Some((number, first))
+}
+
+/// In words, where a thread is: "blocked in recv on fd 4".
+pub(crate) fn what_is_it_doing(tid: Pid) -> String {
+    let Some((number, first)) = blocked_in(tid) else {
+        return "running, not blocked in a system call".into();
+    };
+    let name = match number {
+        libc::SYS_recvfrom => "recv",
+        libc::SYS_recvmsg => "recvmsg",
+        libc::SYS_read => "read",
+        libc::SYS_sendto => "send",
+        libc::SYS_sendmsg => "sendmsg",
+        libc::SYS_write => "write",
+        libc::SYS_accept | libc::SYS_accept4 => "accept",
+        libc::SYS_connect => "connect",
+        libc::SYS_ppoll => return "blocked in poll".into(),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_poll => return "blocked in poll".into(),
+        libc::SYS_wait4 => return "waiting for a child process".into(),
+        libc::SYS_futex => return "waiting for another thread".into(),
+        libc::SYS_clock_nanosleep => return "asleep".into(),
+        other => return format!("blocked in system call {other}"),
+    };
+    format!("blocked in {name} on fd {first}")
+}

@@ -1,0 +1,18 @@
+//! The stage: all that an example needs and that is not its concept.
+//!
+//! [`pair`] runs the two roles of an example against each other, each on a thread of its own;
+//! [`solo`] runs an example without a peer. With `--role server|client --addr HOST:PORT` the same
+//! program plays one role only, so that the two can be on different hosts.
+//!
+//! What a role sees it reports through [`Out`]. How it learns what the kernel is doing is in
+//! [`kernel`].
+
+#![deny(missing_docs)]
+
+pub mod kernel;
+mod options;
+mod report;
+mod run;
+
+pub use report::{Out, Verdict, said, text};
+pub use run::{About, At, pair, solo};

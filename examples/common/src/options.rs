@@ -1,0 +1,57 @@
+//! The command line of an example.
+
+use std::time::Duration;
+
+use crate::run::{About, At};
+
+pub(crate) enum Command {
+    Help,
+    Run(Options),
+}
+
+pub(crate) struct Options {
+    pub role: Option<Role>,
+    /// How long the roles may take, before the stage says where each of them hangs.
+    pub limit: Duration,
+}
+
+pub(crate) enum Role {
+    Server(At),
+    Client(At),
+}
+
+const USAGE: &str = "\
+options:
+  --role server|client  play one role only (a program of its own for each)
+  --addr HOST:PORT      where the server listens, and the client connects
+  --limit SECONDS       say where each role hangs after so long [10]
+  -h, --help            this text";
+
+pub(crate) fn usage(about: &About) -> String {
+    format!("{}\n\n{USAGE}", about.header())
+}
+
+pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, lexopt::Error> {
+    use lexopt::prelude::*;
+
+    let (mut role, mut addr, mut limit) = (None, None, Duration::from_secs(10));
+    let mut parser = lexopt::Parser::from_args(args);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Long("role") => role = Some(parser.value()?.string()?),
+            Long("addr") => addr = Some(parser.value()?.parse::<At>()?),
+            Long("limit") => limit = Duration::from_secs(parser.value()?.parse::<u32>()?.into()),
+            other => return Err(other.unexpected()),
+        }
+    }
+    let role = match (role.as_deref(), addr) {
+        (None, None) => None,
+        (Some("server"), Some(at)) => Some(Role::Server(at)),
+        (Some("client"), Some(at)) => Some(Role::Client(at)),
+        (Some("server" | "client"), None) => return Err("--role needs --addr HOST:PORT".into()),
+        (None, Some(_)) => return Err("--addr needs --role server|client".into()),
+        (Some(other), _) => return Err(format!("no role {other:?}: server or client?").into()),
+    };
+    Ok(Command::Run(Options { role, limit }))
+}

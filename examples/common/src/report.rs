@@ -1,0 +1,154 @@
+//! What an example prints: checks with expected and observed, verdicts on the article's claims.
+
+use std::fmt::{self, Display};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anstyle::{AnsiColor, Style};
+use nix::errno::Errno;
+use tcp_stream_io::stream::Partial;
+
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const DIM: Style = Style::new().dimmed();
+const BOLD: Style = Style::new().bold();
+
+/// A role's way to say what it sees. Lines of both roles come out as they happen.
+#[derive(Clone)]
+pub struct Out {
+    role: &'static str,
+    tally: Arc<Mutex<Tally>>,
+}
+
+/// What has been checked and answered so far.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub checks: usize,
+    pub failed: usize,
+    pub verdicts: Vec<(String, Verdict, String)>,
+}
+
+impl Out {
+    pub(crate) fn new(role: &'static str) -> Out {
+        Out { role, tally: Arc::default() }
+    }
+
+    pub(crate) fn for_role(&self, role: &'static str) -> Out {
+        Out { role, tally: Arc::clone(&self.tally) }
+    }
+
+    pub(crate) fn tally(&self) -> MutexGuard<'_, Tally> {
+        // A role that panicked while it held the lock has left nothing half done.
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A line of what is going on.
+    pub fn note(&self, what: impl Display) {
+        let _lines_of_one_role_stay_together = self.tally();
+        line(format_args!("  {DIM}{:<6}{DIM:#}  {what}", self.role));
+    }
+
+    /// A check that the two are equal, as text.
+    pub fn check(&self, what: impl Display, expected: impl Display, observed: impl Display) {
+        let (expected, observed) = (expected.to_string(), observed.to_string());
+        self.check_that(what, &expected, &observed, expected == observed);
+    }
+
+    /// A check that something holds of what was observed. `expected` says what, in words.
+    pub fn check_that(
+        &self,
+        what: impl Display,
+        expected: impl Display,
+        observed: impl Display,
+        ok: bool,
+    ) {
+        let mut tally = self.tally();
+        tally.checks += 1;
+        tally.failed += usize::from(!ok);
+        let (style, word) = if ok { (GOOD, "ok") } else { (BAD, "FAILED") };
+        line(format_args!("  {DIM}{:<6}{DIM:#}  {what}", self.role));
+        line(format_args!("            {DIM}expected{DIM:#}  {expected}"));
+        line(format_args!("            {DIM}observed{DIM:#}  {observed}   {style}{word}{style:#}"));
+    }
+
+    /// The kernel's answer to a claim of the article.
+    pub fn claim(&self, id: &str, verdict: Verdict, observed: impl Display) {
+        self.tally().verdicts.push((id.to_owned(), verdict, observed.to_string()));
+    }
+}
+
+/// How a claim came out. It is made from what a run observed, so that it could come out otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// As the article has it.
+    Holds,
+    /// Under a condition that the article leaves out.
+    HoldsWhen(&'static str),
+    /// Not on this kernel.
+    DoesNotHold,
+}
+
+impl Verdict {
+    /// `Holds` or `DoesNotHold`.
+    pub fn holds_if(observed: bool) -> Verdict {
+        if observed { Verdict::Holds } else { Verdict::DoesNotHold }
+    }
+
+    /// Where it does not hold as the article has it, perhaps it does under a condition.
+    pub fn or_when(self, observed: bool, condition: &'static str) -> Verdict {
+        let conditional = self == Verdict::DoesNotHold && observed;
+        if conditional { Verdict::HoldsWhen(condition) } else { self }
+    }
+}
+
+impl Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Holds => f.write_str("holds"),
+            Verdict::HoldsWhen(condition) => write!(f, "holds when {condition}"),
+            Verdict::DoesNotHold => f.write_str("does not hold on Linux"),
+        }
+    }
+}
+
+/// What a system call said: the number that it returned, or the name of its error.
+///
+/// An error without errno prints as its kind: `UnexpectedEof`, `TimedOut`.
+pub fn said<T: Display>(result: &io::Result<T>) -> String {
+    match result {
+        Ok(value) => value.to_string(),
+        Err(e) => match e.raw_os_error().or_else(|| Partial::of(e)?.errno()) {
+            Some(errno) => format!("{:?}", Errno::from_raw(errno)),
+            None => format!("{:?}", e.kind()),
+        },
+    }
+}
+
+/// Bytes as text in quotes, what cannot be printed as escapes.
+pub fn text(bytes: &[u8]) -> String {
+    format!("\"{}\"", bytes.escape_ascii())
+}
+
+pub(crate) fn title(name: &str, sentence: &str) {
+    line(format_args!("{BOLD}{name}{BOLD:#}  {sentence}"));
+}
+
+pub(crate) fn verdict(id: &str, verdict: &Verdict, observed: &str) {
+    line(format_args!("  {DIM}claim {DIM:#}  {BOLD}{id} {verdict}{BOLD:#}: {observed}"));
+}
+
+pub(crate) fn summary(checks: usize, failed: usize) {
+    let (style, word) = if failed == 0 { (GOOD, "ok") } else { (BAD, "FAILED") };
+    let bad = if failed == 0 { checks } else { failed };
+    line(format_args!("  {checks} checks, {style}{bad} {word}{style:#}"));
+}
+
+/// Something that went wrong with the run itself.
+pub(crate) fn trouble(what: impl Display) {
+    line(format_args!("  {BAD}FAILED{BAD:#}  {what}"));
+}
+
+/// One line to standard output. A reader who has gone away is no reason to panic.
+fn line(text: fmt::Arguments) {
+    let _ = writeln!(anstream::stdout(), "{text}");
+}

@@ -1,0 +1,245 @@
+//! Runs the roles, watches the time, and counts descriptors before and after.
+
+use std::io;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use std::{any, env, panic, process, thread};
+
+use nix::unistd::{Pid, gettid};
+use tcp_stream_io::{UniqueFd, listen_on, sys};
+
+use crate::kernel;
+use crate::options::{self, Command, Role};
+use crate::report::{self, Out};
+
+/// Exit codes beside 0: an expectation failed, the command line was wrong, the time was up.
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const TIME_UP: u8 = 3;
+
+/// Connections that may wait for the server's `accept`.
+const BACKLOG: i32 = 16;
+
+/// How long a role may go on after the other one has failed.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// An example's name and source text; `stage::about!()` makes it.
+#[derive(Clone, Copy)]
+pub struct About {
+    /// The file's name without `.rs`.
+    pub name: &'static str,
+    /// The whole file: its header is the help text and the source of its title and claims.
+    pub source: &'static str,
+}
+
+/// The name and header of the example that calls it.
+#[macro_export]
+macro_rules! about {
+    () => {
+        $crate::About {
+            name: env!("CARGO_CRATE_NAME"),
+            source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", file!())),
+        }
+    };
+}
+
+impl About {
+    /// The comment at the top of the file.
+    pub fn header(&self) -> String {
+        let lines = self.source.lines().map_while(|line| line.strip_prefix("//!"));
+        let lines: Vec<&str> = lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+        lines.join("\n")
+    }
+
+    /// The concept in one sentence: the header's first paragraph.
+    pub fn title(&self) -> String {
+        let header = self.header();
+        header.split("\n\n").next().unwrap_or_default().replace('\n', " ")
+    }
+
+    /// The ids after "Claims" in the header.
+    pub fn claims(&self) -> Vec<String> {
+        let header = self.header().replace('\n', " ");
+        let Some((_, list)) = header.split_once("Claims: ").or(header.split_once("Claim: ")) else {
+            return Vec::new();
+        };
+        let list = list.split('.').next().unwrap_or_default();
+        list.split(", ").map(str::to_owned).collect()
+    }
+}
+
+/// Where the server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At {
+    /// A name or a numeric address, without brackets.
+    pub host: String,
+    /// The port, in host byte order.
+    pub port: u16,
+}
+
+impl FromStr for At {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<At, String> {
+        let wrong = || format!("{text:?} is not HOST:PORT");
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        if host.is_empty() {
+            return Err(wrong());
+        }
+        Ok(At { host: host.to_owned(), port: port.parse().map_err(|_| wrong())? })
+    }
+}
+
+type Part = Box<dyn FnOnce(&Out) -> io::Result<()> + Send>;
+
+/// Runs an example with two roles. The server gets a socket that listens already, the client the
+/// address of it.
+pub fn pair(
+    about: About,
+    server: fn(UniqueFd, &Out) -> io::Result<()>,
+    client: fn(&At, &Out) -> io::Result<()>,
+) -> ExitCode {
+    start(about, |role| {
+        let both = role.is_none();
+        let here = Role::Server(At { host: "127.0.0.1".into(), port: 0 });
+        let mut parts: Vec<(&'static str, Part)> = Vec::new();
+        let client_at = match role.unwrap_or(here) {
+            Role::Client(at) => Some(at),
+            Role::Server(at) => {
+                let listener = listen_on(Some(&at.host), at.port, BACKLOG)?;
+                let port = sys::getsockname(&listener)?.port();
+                parts.push(("server", Box::new(move |out| server(listener, out))));
+                both.then_some(At { port, ..at })
+            }
+        };
+        if let Some(at) = client_at {
+            parts.push(("client", Box::new(move |out| client(&at, out))));
+        }
+        Ok(parts)
+    })
+}
+
+/// Runs an example without a peer.
+pub fn solo(about: About, part: fn(&Out) -> io::Result<()>) -> ExitCode {
+    start(about, |role| match role {
+        None => Ok(vec![("main", Box::new(part) as Part)]),
+        Some(_) => Err(io::Error::other("this example has no roles")),
+    })
+}
+
+fn start(
+    about: About,
+    cast: impl FnOnce(Option<Role>) -> io::Result<Vec<(&'static str, Part)>>,
+) -> ExitCode {
+    let options = match options::parse(env::args().skip(1)) {
+        Ok(Command::Run(options)) => options,
+        Ok(Command::Help) => {
+            println!("{}", options::usage(&about));
+            return ExitCode::SUCCESS;
+        }
+        Err(e) => {
+            eprintln!("{}: {e}; see --help", about.name);
+            return ExitCode::from(USAGE);
+        }
+    };
+    report::title(about.name, &about.title());
+    let out = Out::new("main");
+    let both_roles = options.role.is_none();
+    let fds_before = kernel::open_fds();
+    let started = cast(options.role).and_then(|parts| perform(parts, &out, options.limit));
+    let mut failed = started.unwrap_or_else(|e| {
+        report::trouble(e);
+        FAILED
+    });
+
+    let fds_after = kernel::open_fds();
+    if failed == 0 && fds_after != fds_before {
+        report::trouble(format_args!("descriptors before {fds_before:?}, after {fds_after:?}"));
+        failed = FAILED;
+    }
+    let tally = out.tally();
+    for (id, verdict, observed) in &tally.verdicts {
+        report::verdict(id, verdict, observed);
+    }
+    if both_roles && failed == 0 {
+        let answered: Vec<&String> = tally.verdicts.iter().map(|(id, ..)| id).collect();
+        let unanswered = about.claims().into_iter().find(|id| !answered.contains(&id));
+        if let Some(id) = unanswered {
+            report::trouble(format_args!("the header names claim {id}, but nothing answers it"));
+            failed = FAILED;
+        } else if tally.checks == 0 {
+            report::trouble("nothing was checked");
+            failed = FAILED;
+        }
+    }
+    report::summary(tally.checks, tally.failed);
+    ExitCode::from(if tally.failed > 0 { FAILED } else { failed })
+}
+
+/// Each part on a thread of its own. Returns an exit code.
+fn perform(parts: Vec<(&'static str, Part)>, out: &Out, limit: Duration) -> io::Result<u8> {
+    panic::set_hook(Box::new(|_| {})); // what a role died of is reported below
+    let (done, finished) = mpsc::channel();
+    let mut running: Vec<(&'static str, Pid)> = Vec::new();
+    let mut threads = Vec::new();
+    for (role, part) in parts {
+        let (done, out) = (done.clone(), out.for_role(role));
+        let (tell_tid, tid) = mpsc::channel();
+        threads.push(thread::Builder::new().name(role.to_owned()).spawn(move || {
+            let _ = tell_tid.send(gettid());
+            let result = panic::catch_unwind(panic::AssertUnwindSafe(|| part(&out)));
+            let result = result.unwrap_or_else(|why| Err(io::Error::other(panic_text(&*why))));
+            let _ = done.send((role, result));
+        })?);
+        running.push((role, tid.recv().map_err(io::Error::other)?));
+    }
+    drop(done);
+    let code = watch(&finished, &mut running, limit);
+    if running.is_empty() {
+        for thread in threads {
+            let _ = thread.join();
+        }
+    } else {
+        // A role that hangs can be neither joined nor stopped: say so and go.
+        let tally = out.tally();
+        report::summary(tally.checks, tally.failed);
+        process::exit(code.into());
+    }
+    Ok(code)
+}
+
+fn watch(
+    finished: &Receiver<(&'static str, io::Result<()>)>,
+    running: &mut Vec<(&'static str, Pid)>,
+    limit: Duration,
+) -> u8 {
+    let mut code = 0;
+    let mut until = Instant::now() + limit;
+    loop {
+        match finished.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok((role, result)) => {
+                running.retain(|(name, _)| *name != role);
+                if let Err(e) = result {
+                    report::trouble(format_args!("{role}: {e}"));
+                    code = FAILED;
+                    until = until.min(Instant::now() + GRACE);
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return code,
+            Err(RecvTimeoutError::Timeout) => {
+                for (role, tid) in running.iter() {
+                    report::trouble(format_args!("{role}: {}", kernel::what_is_it_doing(*tid)));
+                }
+                return if code == 0 { TIME_UP } else { code };
+            }
+        }
+    }
+}
+
+fn panic_text(why: &(dyn any::Any + Send)) -> String {
+    let text = why.downcast_ref::<&str>().copied().or(why.downcast_ref::<String>().map(|s| &**s));
+    format!("panicked: {}", text.unwrap_or("(no message)"))
+}

@@ -1,0 +1,70 @@
+//! Two sends can come out of one recv, and one send out of two.
+//!
+//! Article 1.1, 1.5. Claims: B1, R2. man: send(2), recv(2), tcp(7).
+//!
+//! TCP carries a stream of bytes. It does not know where one `send` ended and the next began, and
+//! `recv` hands over whatever has arrived, as far as the buffer reaches.
+//!
+//! Expect: "HELLO" and "WORLD", sent apart, are read as one piece; then, sent apart again, as
+//! "HELLOW" and "ORLD"; one "HELLO WORLD" is read in two pieces.
+//!
+//! Change and see: the size of the server's second buffer; `unread` to 5 in the first wait, and
+//! run it a few times.
+
+use std::io;
+use std::process::ExitCode;
+
+use stage::{At, Out, Verdict, kernel, text};
+use tcp_stream_io::stream::retry_eintr;
+use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all, sys};
+
+fn client(at: &At, out: &Out) -> io::Result<()> {
+    let conn = connect_to(&at.host, at.port)?;
+    out.note("sends HELLO, then WORLD");
+    send_all(&conn, b"HELLO")?;
+    send_all(&conn, b"WORLD")?;
+    recv_exact(&conn, &mut [0])?; // the server is ready for the next round
+
+    out.note("sends HELLO, then WORLD");
+    send_all(&conn, b"HELLO")?;
+    send_all(&conn, b"WORLD")?;
+    recv_exact(&conn, &mut [0])?;
+
+    out.note("sends HELLO WORLD");
+    send_all(&conn, b"HELLO WORLD")
+}
+
+fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
+    let (conn, _) = accept(&listener)?;
+    let mut buf = [0; 100];
+    let mut recv = |room| -> io::Result<String> {
+        let n = retry_eintr(|| sys::recv(&conn, &mut buf[..room], 0))?;
+        Ok(text(&buf[..n]))
+    };
+
+    kernel::wait_until_unread(&conn, 10)?; // both have arrived
+    let merged = recv(100)?;
+    out.check("recv of 100 bytes", r#""HELLOWORLD""#, &merged);
+    send_all(&conn, b".")?;
+
+    kernel::wait_until_unread(&conn, 10)?;
+    let shifted = [recv(6)?, recv(100)?].join(" + ");
+    out.check("recv of 6 bytes, then of 100", r#""HELLOW" + "ORLD""#, &shifted);
+    send_all(&conn, b".")?;
+
+    kernel::wait_until_unread(&conn, 11)?;
+    let split = [recv(8)?, recv(100)?].join(" + ");
+    out.check("recv of 8 bytes, then of 100", r#""HELLO WO" + "RLD""#, &split);
+
+    let boundary_kept = shifted.starts_with(r#""HELLO" "#);
+    out.claim("R2", Verdict::holds_if(!boundary_kept), format!("2 sends came out as {shifted}"));
+    let one_of_two = !merged.contains(" + ");
+    let two_of_one = split.contains(" + ");
+    let observed = format!("2 sends came out as {merged}, 1 send as {split}");
+    out.claim("B1", Verdict::holds_if(one_of_two && two_of_one), observed);
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    stage::pair(stage::about!(), server, client)
+}
