@@ -203,18 +203,18 @@ fn readable(fd: &impl AsRawFd) -> pollfd {
 /// Where `on_signal` writes.
 static STOP: AtomicI32 = AtomicI32::new(-1);
 
-/// A pipe that becomes readable at the first SIGINT or SIGTERM. The handler does no more than
-/// write a byte, which a handler may do (signal-safety(7)), and no signal falls between a check
-/// and a wait. SA_RESETHAND gives the second one its default action: it ends the process at once.
+const STOP_SIGNALS: [c_int; 2] = [libc::SIGINT, libc::SIGTERM];
+
+/// A pipe that becomes readable at the first SIGINT or SIGTERM. The handler does only what a
+/// handler may do, signal-safety(7), and no signal falls between a check and a wait.
 fn stop_on_signals() -> io::Result<PipeReader> {
     let (reader, writer) = pipe()?;
     STOP.store(writer.into_raw_fd(), Ordering::Relaxed); // open for as long as the process lives
-    for signal in [libc::SIGINT, libc::SIGTERM] {
+    for signal in STOP_SIGNALS {
         // SAFETY:
         // - sigaction is plain data, for which all zeroes is a valid value.
         let mut action: libc::sigaction = unsafe { mem::zeroed() };
         action.sa_sigaction = on_signal as *const () as libc::sighandler_t;
-        action.sa_flags = libc::SA_RESETHAND;
         // SAFETY:
         // - the handler takes an int and calls only what is safe in a handler.
         if unsafe { libc::sigaction(signal, &action, ptr::null_mut()) } != 0 {
@@ -226,6 +226,11 @@ fn stop_on_signals() -> io::Result<PipeReader> {
 
 extern "C" fn on_signal(_: c_int) {
     let interrupted = errno::errno(); // the code that we interrupt may be about to read it
+    for signal in STOP_SIGNALS {
+        // SAFETY:
+        // - no memory is passed. The second signal, either of them, ends the process at once.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
     // SAFETY:
     // - one byte is readable at the pointer, and STOP is set before the handler is.
     unsafe { libc::write(STOP.load(Ordering::Relaxed), b"!".as_ptr().cast(), 1) };

@@ -3,11 +3,11 @@
 use std::ffi::{c_int, c_long};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 use std::{fs, mem};
 
-use nix::sys::pthread::{pthread_kill, pthread_self};
+use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, gettid};
 use tcp_stream_io::{stream, sys};
@@ -82,6 +82,23 @@ pub fn wait_until_peer_ended(fd: impl AsFd) -> io::Result<()> {
     stream::wait_ready(&fd, libc::POLLRDHUP, Some(Instant::now() + PATIENCE))
 }
 
+/// Waits until the peer's kernel has acknowledged all that was sent.
+pub fn wait_until_acked(fd: impl AsFd) -> io::Result<()> {
+    wait_for("the acknowledgement", || Ok(unacked(&fd)? == 0))
+}
+
+/// Makes `close` send a reset instead of a FIN: SO_LINGER with zero seconds, socket(7).
+pub fn reset_on_close(fd: impl AsFd) -> io::Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY:
+    // - the pointer and the length are those of `linger`, which the call only reads.
+    let rc = unsafe {
+        let (at, len) = ((&raw const linger).cast(), size_of_val(&linger) as libc::socklen_t);
+        libc::setsockopt(fd.as_fd().as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, at, len)
+    };
+    if rc == 0 { Ok(()) } else { Err(sys::last_errno()) }
+}
+
 /// Waits for something that the kernel has no event for, by asking every 100 microseconds.
 pub fn wait_for(what: &str, mut is_so: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
     let until = Instant::now() + PATIENCE;
@@ -94,14 +111,30 @@ pub fn wait_for(what: &str, mut is_so: impl FnMut() -> io::Result<bool>) -> io::
     Ok(())
 }
 
-/// Sends `signal` to the calling thread as soon as it is blocked in the system call `number`
-/// (`libc::SYS_recvfrom` …): from a thread of its own, which asks `/proc` where the caller is.
-pub fn signal_when_blocked(number: c_long, signal: Signal) -> JoinHandle<io::Result<()>> {
+/// Runs `act` as soon as the calling thread is blocked in the system call `number`
+/// (`libc::SYS_recvfrom` …), on a thread of its own, which asks `/proc` where the caller is.
+pub fn when_blocked_in<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    number: c_long,
+    act: impl FnOnce(Caller) -> io::Result<()> + Send + 'scope,
+) -> ScopedJoinHandle<'scope, io::Result<()>> {
     let (tid, pthread) = (gettid(), pthread_self());
-    thread::spawn(move || {
-        wait_for("the thread to block", || Ok(blocked_in(tid).is_some_and(|(n, _)| n == number)))?;
-        pthread_kill(pthread, signal).map_err(io::Error::from)
+    scope.spawn(move || {
+        let what = format!("the thread to block in system call {number}");
+        wait_for(&what, || Ok(is_blocked_in(tid, number)))?;
+        act(Caller(pthread))
     })
+}
+
+/// The thread that [`when_blocked_in`] watches.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller(Pthread);
+
+impl Caller {
+    /// Sends it a signal.
+    pub fn signal(self, signal: Signal) -> io::Result<()> {
+        Ok(pthread_kill(self.0, signal)?)
+    }
 }
 
 /// The open descriptors of this process, the one that lists them aside.
@@ -114,6 +147,18 @@ pub fn open_fds() -> Vec<c_int> {
     fds.retain(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } >= 0);
     fds.sort_unstable();
     fds
+}
+
+/// Bytes of address space that this process has: VmSize in `/proc/self/statm`, proc(5).
+pub fn address_space() -> io::Result<usize> {
+    let statm = fs::read_to_string("/proc/self/statm")?;
+    let pages: usize =
+        statm.split(' ').next().unwrap_or_default().parse().map_err(io::Error::other)?;
+    Ok(pages * 4096)
+}
+
+pub(crate) fn is_blocked_in(tid: Pid, number: c_long) -> bool {
+    blocked_in(tid).is_some_and(|(n, _)| n == number)
 }
 
 /// The system call that a thread is blocked in, and its first argument: `/proc/self/task`, proc(5).

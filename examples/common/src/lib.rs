@@ -9,10 +9,12 @@
 
 #![deny(missing_docs)]
 
+pub mod claims;
 pub mod kernel;
 mod options;
 mod report;
 mod run;
+pub mod signals;
 
 pub use report::{Out, Verdict, said, text};
 pub use run::{About, At, pair, solo};

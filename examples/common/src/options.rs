@@ -1,5 +1,6 @@
 //! The command line of an example.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::run::{About, At};
@@ -13,6 +14,8 @@ pub(crate) struct Options {
     pub role: Option<Role>,
     /// How long the roles may take, before the stage says where each of them hangs.
     pub limit: Duration,
+    /// Where to write what was checked and answered, for a program to read.
+    pub report: Option<PathBuf>,
 }
 
 pub(crate) enum Role {
@@ -25,6 +28,7 @@ options:
   --role server|client  play one role only (a program of its own for each)
   --addr HOST:PORT      where the server listens, and the client connects
   --limit SECONDS       say where each role hangs after so long [10]
+  --report FILE         write counts and verdicts to FILE, separated by tabs
   -h, --help            this text";
 
 pub(crate) fn usage(about: &About) -> String {
@@ -35,6 +39,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, l
     use lexopt::prelude::*;
 
     let (mut role, mut addr, mut limit) = (None, None, Duration::from_secs(10));
+    let mut report = None;
     let mut parser = lexopt::Parser::from_args(args);
     while let Some(arg) = parser.next()? {
         match arg {
@@ -42,6 +47,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, l
             Long("role") => role = Some(parser.value()?.string()?),
             Long("addr") => addr = Some(parser.value()?.parse::<At>()?),
             Long("limit") => limit = Duration::from_secs(parser.value()?.parse::<u32>()?.into()),
+            Long("report") => report = Some(parser.value()?.into()),
             other => return Err(other.unexpected()),
         }
     }
@@ -53,5 +59,5 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, l
         (None, Some(_)) => return Err("--addr needs --role server|client".into()),
         (Some(other), _) => return Err(format!("no role {other:?}: server or client?").into()),
     };
-    Ok(Command::Run(Options { role, limit }))
+    Ok(Command::Run(Options { role, limit, report }))
 }

@@ -1,11 +1,16 @@
 //! What an example prints: checks with expected and observed, verdicts on the article's claims.
 
 use std::fmt::{self, Display};
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::claims;
 use anstyle::{AnsiColor, Style};
 use nix::errno::Errno;
+use tcp_stream_io::UniqueFd;
+use tcp_stream_io::addr::SockAddr;
 use tcp_stream_io::stream::Partial;
 
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -26,6 +31,17 @@ pub(crate) struct Tally {
     pub checks: usize,
     pub failed: usize,
     pub verdicts: Vec<(String, Verdict, String)>,
+}
+
+impl Tally {
+    /// One line a fact: `checks`, how many, how many failed; `claim`, id, verdict, observed.
+    pub fn write_to(&self, path: &Path) -> io::Result<()> {
+        let mut text = format!("checks\t{}\t{}\n", self.checks, self.failed);
+        for (id, verdict, observed) in &self.verdicts {
+            text += &format!("claim\t{id}\t{verdict}\t{observed}\n");
+        }
+        fs::write(path, text)
+    }
 }
 
 impl Out {
@@ -111,16 +127,45 @@ impl Display for Verdict {
     }
 }
 
-/// What a system call said: the number that it returned, or the name of its error.
+/// What a system call said: what it returned, or the name of its error.
 ///
 /// An error without errno prints as its kind: `UnexpectedEof`, `TimedOut`.
-pub fn said<T: Display>(result: &io::Result<T>) -> String {
+pub fn said<T: Returned>(result: &io::Result<T>) -> String {
     match result {
-        Ok(value) => value.to_string(),
+        Ok(value) => value.to_text(),
         Err(e) => match e.raw_os_error().or_else(|| Partial::of(e)?.errno()) {
             Some(errno) => format!("{:?}", Errno::from_raw(errno)),
             None => format!("{:?}", e.kind()),
         },
+    }
+}
+
+/// What a call can return when it succeeds.
+pub trait Returned {
+    /// As it is printed; "ok" where there is nothing to tell.
+    fn to_text(&self) -> String;
+}
+
+macro_rules! returned {
+    ($($type:ty),*) => {
+        $(impl Returned for $type {
+            fn to_text(&self) -> String {
+                self.to_string()
+            }
+        })*
+    };
+}
+returned!(usize, i32, &str, String, SockAddr);
+
+impl Returned for () {
+    fn to_text(&self) -> String {
+        "ok".into()
+    }
+}
+
+impl Returned for UniqueFd {
+    fn to_text(&self) -> String {
+        "ok".into()
     }
 }
 
@@ -134,7 +179,9 @@ pub(crate) fn title(name: &str, sentence: &str) {
 }
 
 pub(crate) fn verdict(id: &str, verdict: &Verdict, observed: &str) {
-    line(format_args!("  {DIM}claim {DIM:#}  {BOLD}{id} {verdict}{BOLD:#}: {observed}"));
+    let statement = claims::find(id).map_or("(not in claims.tsv)", |claim| claim.statement);
+    line(format_args!("  {DIM}claim {DIM:#}  {id}: {statement}"));
+    line(format_args!("            {BOLD}{verdict}{BOLD:#}: {observed}"));
 }
 
 pub(crate) fn summary(checks: usize, failed: usize) {

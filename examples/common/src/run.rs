@@ -176,6 +176,12 @@ fn start(
         }
     }
     report::summary(tally.checks, tally.failed);
+    if let Some(path) = options.report
+        && let Err(e) = tally.write_to(&path)
+    {
+        report::trouble(format_args!("{}: {e}", path.display()));
+        failed = FAILED;
+    }
     ExitCode::from(if tally.failed > 0 { FAILED } else { failed })
 }
 

@@ -1,0 +1,63 @@
+//! SHUT_WR ends one direction: the FIN says that the request is complete, the answer still comes.
+//!
+//! Article 5.2. Claims: C5, C8. man: shutdown(2).
+//!
+//! The client does not say how long its request is. It ends its stream instead. The server reads
+//! up to that end, answers, and closes.
+//!
+//! Expect: the server sees 0 from `recv` after the last byte; the client's `send` is EPIPE from
+//! then on, and its `recv` works.
+//!
+//! Change and see: SHUT_RDWR; no shutdown at all (both wait: the stage says where); `close`.
+
+use std::io;
+use std::process::ExitCode;
+
+use stage::{At, Out, Verdict, said, text};
+use tcp_stream_io::stream::{recv_some, retry_eintr};
+use tcp_stream_io::sys::NO_SIGPIPE;
+use tcp_stream_io::{UniqueFd, accept, connect_to, send_all, sys};
+
+fn client(at: &At, out: &Out) -> io::Result<()> {
+    let conn = connect_to(&at.host, at.port)?;
+    send_all(&conn, b"one two ")?;
+    send_all(&conn, b"three")?;
+    sys::shutdown(&conn, libc::SHUT_WR)?; // the FIN: the request ends here
+
+    let more = retry_eintr(|| sys::send(&conn, b"four", NO_SIGPIPE));
+    out.check("send after SHUT_WR", "EPIPE", said(&more));
+    let answer = read_to_end(&conn).map(|bytes| text(&bytes));
+    out.check("recv after SHUT_WR", text(b"3 words"), said(&answer));
+
+    let half = said(&more) == "EPIPE" && answer.is_ok();
+    let observed = format!("send: {}; recv: {}", said(&more), said(&answer));
+    out.claim("C5", Verdict::holds_if(half), observed);
+    Ok(())
+}
+
+fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
+    let (conn, _) = accept(&listener)?;
+    let request = read_to_end(&conn)?;
+    out.check("the request, complete", text(b"one two three"), text(&request));
+
+    let words = request.split(|&byte| byte == b' ').count();
+    send_all(&conn, format!("{words} words").as_bytes())?;
+    let knew = request == b"one two three";
+    out.claim("C8", Verdict::holds_if(knew), format!("the server answered {words} words"));
+    conn.close()
+}
+
+/// Reads until `recv` returns 0: the other side's FIN, behind everything that it sent.
+fn read_to_end(conn: &UniqueFd) -> io::Result<Vec<u8>> {
+    let (mut all, mut piece) = (Vec::new(), [0; 64]);
+    loop {
+        match recv_some(conn, &mut piece, None)? {
+            0 => return Ok(all),
+            n => all.extend_from_slice(&piece[..n]),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    stage::pair(stage::about!(), server, client)
+}

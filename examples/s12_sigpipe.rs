@@ -1,0 +1,68 @@
+//! Writing to a peer that has gone raises SIGPIPE, which ends the process; MSG_NOSIGNAL prevents it.
+//!
+//! Article 12.2. Claims: G1, G2. man: send(2), signal(7).
+//!
+//! Rust ignores SIGPIPE before `main`. So a child process puts the default action back, which is
+//! what a C program has, and sends with flags 0.
+//!
+//! Expect: the first `send` after the peer's close succeeds (its answer is a reset); after that
+//! the child dies of SIGPIPE, and with MSG_NOSIGNAL, or SIGPIPE ignored, it is EPIPE.
+//!
+//! Change and see: NO_SIGPIPE in the child; leave out the first `send`.
+
+use std::io;
+use std::process::ExitCode;
+
+use nix::sys::signal::{SigHandler, Signal::SIGPIPE, signal};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
+use stage::{At, Out, Verdict, kernel, said};
+use tcp_stream_io::stream::retry_eintr;
+use tcp_stream_io::sys::NO_SIGPIPE;
+use tcp_stream_io::{UniqueFd, accept, connect_to, sys};
+
+fn client(at: &At, out: &Out) -> io::Result<()> {
+    let conn = connect_to(&at.host, at.port)?;
+    kernel::wait_until_peer_ended(&conn)?;
+    let first = retry_eintr(|| sys::send(&conn, b"x", NO_SIGPIPE));
+    out.check("the first send after the peer's close", "1", said(&first));
+    kernel::wait_for("the reset", || Ok(kernel::tcp_state(&conn)? == "CLOSE"))?;
+
+    // SAFETY:
+    // - until `_exit` the child makes system calls only, which is all it may do beside threads.
+    let child = match unsafe { fork() }? {
+        ForkResult::Parent { child } => child,
+        // SAFETY:
+        // - as above; SigDfl installs no handler.
+        ForkResult::Child => unsafe {
+            let _ = signal(SIGPIPE, SigHandler::SigDfl);
+            let _ = sys::send(&conn, b"x", 0); // WRONG: flags 0, as in the article's send_all
+            libc::_exit(0)
+        },
+    };
+    let killed = match retry_eintr(|| Ok(waitpid(child, None)?))? {
+        WaitStatus::Signaled(_, signal, _) => signal.to_string(),
+        other => format!("{other:?}"),
+    };
+    out.check("default action, flags 0: the child was ended by", "SIGPIPE", &killed);
+
+    let flag = retry_eintr(|| sys::send(&conn, b"x", NO_SIGPIPE));
+    out.check("MSG_NOSIGNAL: send", "EPIPE", said(&flag));
+    let ignored = retry_eintr(|| sys::send(&conn, b"x", 0));
+    out.check("SIGPIPE ignored, flags 0: send", "EPIPE", said(&ignored));
+
+    out.claim("G1", Verdict::holds_if(killed == "SIGPIPE"), format!("ended by {killed}"));
+    let epipe = said(&flag) == "EPIPE" && said(&ignored) == "EPIPE";
+    out.claim("G2", Verdict::holds_if(epipe), format!("{}, {}", said(&flag), said(&ignored)));
+    Ok(())
+}
+
+fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
+    let (conn, _) = accept(&listener)?;
+    out.note("closes at once");
+    conn.close()
+}
+
+fn main() -> ExitCode {
+    stage::pair(stage::about!(), server, client)
+}
