@@ -4,8 +4,12 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use super::inbox::Inbox;
 use super::invalid_input;
 use crate::stream;
+
+/// Room for many lines a `recv`.
+const BUFFER: usize = 64 * 1024;
 
 /// Sends one line and its `\n`, in one `sendmsg`. A line with a `\n` inside is `InvalidInput`:
 /// the other side would read two.
@@ -31,28 +35,21 @@ pub fn send_line(fd: impl AsFd, line: &[u8]) -> io::Result<()> {
 /// ```
 #[derive(Debug)]
 pub struct LineReader<Fd> {
-    fd: Fd,
+    inbox: Inbox<Fd>,
     cap: usize,
-    deadline: Option<Instant>,
-    buf: Box<[u8]>,
-    /// `buf[start..end]` has arrived and was not yet lent out.
-    start: usize,
-    end: usize,
-    /// `buf[start..scanned]` holds no newline.
+    /// So many bytes at the front hold no newline.
     scanned: usize,
-    failed: Option<(ErrorKind, String)>,
 }
 
 impl<Fd: AsFd> LineReader<Fd> {
     /// A reader of lines of up to `cap` bytes, their end not counted.
     pub fn new(fd: Fd, cap: usize) -> LineReader<Fd> {
-        let buf = vec![0; cap + 2].into_boxed_slice(); // room for `\r\n`
-        LineReader { fd, cap, deadline: None, buf, start: 0, end: 0, scanned: 0, failed: None }
+        LineReader { inbox: Inbox::new(fd), cap, scanned: 0 }
     }
 
     /// From now on `TimedOut` once `deadline` has passed; `None`: wait for ever.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
-        self.deadline = deadline;
+        self.inbox.deadline = deadline;
     }
 
     /// Lends the next line without its end. `None`: the stream ended after a whole line.
@@ -61,30 +58,28 @@ impl<Fd: AsFd> LineReader<Fd> {
     /// it. `UnexpectedEof`: the stream ended inside a line; [`partial`](Self::partial) has what
     /// came. Either stays: the next call says the same.
     pub fn next_line(&mut self) -> io::Result<Option<&[u8]>> {
-        if let Some((kind, text)) = &self.failed {
-            return Err(io::Error::new(*kind, text.clone()));
-        }
+        self.inbox.still_good()?;
         loop {
-            if let Some(mut len) = self.find_newline() {
-                let line = self.start;
-                len -= usize::from(self.buf[line..line + len].ends_with(b"\r"));
-                if len > self.cap {
-                    return Err(self.too_long());
-                }
-                self.start = self.scanned + 1;
-                self.scanned = self.start;
-                return Ok(Some(&self.buf[line..line + len]));
+            let newline = self.find_newline();
+            let have = self.inbox.bytes();
+            let line = &have[..newline.unwrap_or(have.len())];
+            let end = usize::from(line.ends_with(b"\r"));
+            if line.len() - end > self.cap {
+                let text =
+                    format!("a line is over {} bytes; skip_line() goes on behind it", self.cap);
+                return Err(self.inbox.fail(ErrorKind::InvalidData, text));
             }
-            if self.end - self.start == self.buf.len() {
-                return Err(self.too_long());
+            if let Some(at) = newline {
+                self.scanned = 0;
+                return Ok(Some(&self.inbox.take(at + 1)[..at - end]));
             }
-            if self.fill()? == 0 {
-                let len = self.end - self.start;
+            let len = have.len();
+            if self.inbox.fill(BUFFER.max(self.cap + 2))? == 0 {
                 if len == 0 {
                     return Ok(None);
                 }
                 let text = format!("the stream ended inside a line, after {len} bytes");
-                return Err(self.fail(ErrorKind::UnexpectedEof, text));
+                return Err(self.inbox.fail(ErrorKind::UnexpectedEof, text));
             }
         }
     }
@@ -93,15 +88,14 @@ impl<Fd: AsFd> LineReader<Fd> {
     /// with the one behind it. `false`: the stream ended first.
     pub fn skip_line(&mut self) -> io::Result<bool> {
         loop {
-            if self.find_newline().is_some() {
-                self.start = self.scanned + 1;
-                self.scanned = self.start;
-                self.failed = None;
+            let newline = self.find_newline();
+            self.inbox.take(newline.map_or(self.inbox.bytes().len(), |at| at + 1));
+            self.scanned = 0;
+            if newline.is_some() {
+                self.inbox.recovered();
                 return Ok(true);
             }
-            self.start = self.end;
-            self.scanned = self.end;
-            if self.fill()? == 0 {
+            if self.inbox.fill(BUFFER)? == 0 {
                 return Ok(false);
             }
         }
@@ -109,43 +103,23 @@ impl<Fd: AsFd> LineReader<Fd> {
 
     /// What has arrived of a line that is not whole.
     pub fn partial(&self) -> &[u8] {
-        &self.buf[self.start..self.end]
+        self.inbox.bytes()
     }
 
-    /// The length of the line at the front of the buffer, if all of it is there.
+    /// Where the first newline is. No byte is looked at twice.
     fn find_newline(&mut self) -> Option<usize> {
-        let found = self.buf[self.scanned..self.end].iter().position(|&byte| byte == b'\n');
-        let at = found.map(|i| self.scanned + i);
-        self.scanned = at.unwrap_or(self.end);
-        at.map(|at| at - self.start)
+        let have = self.inbox.bytes();
+        let found = find(b'\n', &have[self.scanned..]).map(|i| self.scanned + i);
+        self.scanned = found.unwrap_or(have.len());
+        found
     }
+}
 
-    /// One `recv` into the free part of the buffer; 0 at the end of the stream.
-    fn fill(&mut self) -> io::Result<usize> {
-        // What is left of the last `recv` moves to the front: less than a line, once a `recv`.
-        self.buf.copy_within(self.start..self.end, 0);
-        self.scanned -= self.start;
-        self.end -= self.start;
-        self.start = 0;
-        match stream::recv_some(&self.fd, &mut self.buf[self.end..], self.deadline) {
-            Ok(n) => {
-                self.end += n;
-                Ok(n)
-            }
-            // Nothing is lost: the caller may set a later deadline and go on.
-            Err(e) if matches!(e.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => Err(e),
-            Err(e) => Err(self.fail(e.kind(), e.to_string())),
-        }
-    }
-
-    fn too_long(&mut self) -> io::Error {
-        let cap = self.cap;
-        let text = format!("a line is longer than {cap} bytes; skip_line() goes on behind it");
-        self.fail(ErrorKind::InvalidData, text)
-    }
-
-    fn fail(&mut self, kind: ErrorKind, text: String) -> io::Error {
-        self.failed = Some((kind, text.clone()));
-        io::Error::new(kind, text)
-    }
+/// The C library looks at 32 bytes at a time where the processor can. man: memchr(3).
+fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
+    let start = bytes.as_ptr();
+    // SAFETY:
+    // - `start` is readable for `bytes.len()` bytes.
+    let at = unsafe { libc::memchr(start.cast(), byte.into(), bytes.len()) };
+    (!at.is_null()).then(|| at.addr() - start.addr())
 }

@@ -1,0 +1,94 @@
+//! What `FrameReader` and `LineReader` share: a buffer that one `recv` fills for many messages.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use crate::{stream, sys};
+
+/// The buffer grows by this much when a `recv` has filled it: memory follows what has arrived.
+const STEP: usize = 64 * 1024;
+
+/// A descriptor, and what has arrived from it and was not yet lent out.
+#[derive(Debug)]
+pub(super) struct Inbox<Fd> {
+    fd: Fd,
+    pub(super) deadline: Option<Instant>,
+    pub(super) spins: u32,
+    buf: Vec<u8>,
+    start: usize,
+    end: usize,
+    failed: Option<(ErrorKind, String)>,
+}
+
+impl<Fd: AsFd> Inbox<Fd> {
+    pub(super) fn new(fd: Fd) -> Inbox<Fd> {
+        Inbox { fd, deadline: None, spins: 0, buf: Vec::new(), start: 0, end: 0, failed: None }
+    }
+
+    /// What has arrived.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buf[self.start..self.end]
+    }
+
+    /// Lends the first `n` of these bytes, and forgets them.
+    pub(super) fn take(&mut self, n: usize) -> &[u8] {
+        let taken = self.start..self.start + n;
+        self.start = taken.end;
+        &self.buf[taken]
+    }
+
+    /// One `recv`, into a buffer of at most `limit` bytes. 0 at the end of the stream.
+    ///
+    /// An error stays, but for `TimedOut` and `WouldBlock`, which lose nothing.
+    pub(super) fn fill(&mut self, limit: usize) -> io::Result<usize> {
+        // What the last `recv` left moves to the front: less than one message, once a `recv`.
+        self.buf.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.end == self.buf.len() {
+            let larger = limit.min(self.end + STEP);
+            self.buf.reserve_exact(larger - self.end);
+            self.buf.resize(larger, 0);
+        }
+        match self.recv() {
+            Ok(n) => {
+                self.end += n;
+                Ok(n)
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => Err(e),
+            Err(e) => Err(self.fail(e.kind(), e.to_string())),
+        }
+    }
+
+    fn recv(&mut self) -> io::Result<usize> {
+        let free = &mut self.buf[self.end..];
+        for _ in 0..self.spins {
+            match sys::recv(&self.fd, free, libc::MSG_DONTWAIT) {
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                result => return result,
+            }
+        }
+        stream::recv_some(&self.fd, free, self.deadline)
+    }
+
+    /// From now on every call says this.
+    pub(super) fn fail(&mut self, kind: ErrorKind, text: String) -> io::Error {
+        self.failed = Some((kind, text.clone()));
+        io::Error::new(kind, text)
+    }
+
+    /// What went wrong earlier. A stream that failed stays failed: after a reset, say, the kernel's
+    /// next word is a clean end, which would make half a stream look whole.
+    pub(super) fn still_good(&self) -> io::Result<()> {
+        match &self.failed {
+            Some((kind, text)) => Err(io::Error::new(*kind, text.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Goes on after all, once what was wrong has been thrown away.
+    pub(super) fn recovered(&mut self) {
+        self.failed = None;
+    }
+}
