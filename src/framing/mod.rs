@@ -6,7 +6,7 @@
 //! | module | a message ends | article |
 //! | --- | --- | --- |
 //! | [`length`] | after as many bytes as its header says | 3.1 |
-//! | [`line`] | at a newline | 3.2 |
+//! | [`line`](mod@line) | at a newline | 3.2 |
 //! | [`record`] | after N bytes, always | 3.3 |
 //! | [`tlv`] | (fields inside a message: type, length, value) | 3.4 |
 
