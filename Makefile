@@ -1,7 +1,7 @@
 # The front door: `make` lists the verbs.
 
 .DEFAULT_GOAL := help
-.PHONY: help run-examples run test check setup clean
+.PHONY: help run-examples run claims test check setup clean
 
 CARGO ?= cargo
 
@@ -17,6 +17,10 @@ run: ## run one example and see all it prints: make run EX=s05_half_close
 		ls examples/*.rs | sed 's|examples/\(.*\)\.rs|  \1|'; exit 2; }
 	@test -f "examples/$(EX).rs" || { echo "no example examples/$(EX).rs; make run lists them"; exit 2; }
 	@$(CARGO) run -q --example $(EX) -- $(ARGS)
+
+claims: ## what the kernel says to each claim of the article; writes docs/claims.md
+	@$(CARGO) build --examples
+	@$(CARGO) run -q -p stage --bin claims
 
 test: check ## everything: format, lints, tests, documentation, every example
 	$(CARGO) test --workspace

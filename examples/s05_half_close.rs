@@ -1,4 +1,4 @@
-//! SHUT_WR ends one direction: the FIN says that the request is complete, the answer still comes.
+//! SHUT_WR ends one direction: the request is complete, and the answer still comes.
 //!
 //! Article 5.2. Claims: C5, C8. man: shutdown(2).
 //!

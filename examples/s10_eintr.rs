@@ -1,4 +1,4 @@
-//! A signal makes a blocked `recv` fail with EINTR, if its handler was installed without SA_RESTART.
+//! A signal makes a blocked `recv` fail with EINTR, unless its handler has SA_RESTART.
 //!
 //! Article 10.2. Claim: X3. man: signal(7), sigaction(2).
 //!

@@ -1,4 +1,4 @@
-//! Writing to a peer that has gone raises SIGPIPE, which ends the process; MSG_NOSIGNAL prevents it.
+//! Writing to a peer that has gone raises SIGPIPE and ends the process; MSG_NOSIGNAL prevents it.
 //!
 //! Article 12.2. Claims: G1, G2. man: send(2), signal(7).
 //!
@@ -36,7 +36,8 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
         // - as above; SigDfl installs no handler.
         ForkResult::Child => unsafe {
             let _ = signal(SIGPIPE, SigHandler::SigDfl);
-            let _ = sys::send(&conn, b"x", 0); // WRONG: flags 0, as in the article's send_all
+            // WRONG: flags 0, as in the article's send_all.
+            let _ = retry_eintr(|| sys::send(&conn, b"x", 0));
             libc::_exit(0)
         },
     };

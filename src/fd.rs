@@ -23,15 +23,18 @@ use crate::sys;
 pub struct UniqueFd(RawFd);
 
 impl UniqueFd {
-    /// Closes now and says what the kernel answered, which `Drop` cannot.
+    /// Closes now and reports an error, which `Drop` cannot. man: close(2). Errors: EIO.
     ///
-    /// man: close(2). Never called again on EINTR: on Linux the descriptor is gone by then, and
-    /// its number may already belong to another thread.
+    /// EINTR: not an error and never retried. On Linux the descriptor is gone by then, and its
+    /// number may already belong to another thread.
     pub fn close(self) -> io::Result<()> {
         let fd = self.into_raw_fd(); // so that Drop does not close it a second time
         // SAFETY:
         // - `fd` was ours alone, and nobody can use it after this line.
-        sys::zero_or_errno(unsafe { libc::close(fd) })
+        match sys::zero_or_errno(unsafe { libc::close(fd) }) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
+            result => result,
+        }
     }
 }
 

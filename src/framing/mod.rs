@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | [`length`] | after as many bytes as its header says | 3.1 |
 //! | [`batch`] | the same, many frames a system call | 3.1, 11.2 |
-//! | [`line`] | at a newline | 3.2 |
+//! | [`line`](mod@line) | at a newline | 3.2 |
 //! | [`record`] | after N bytes, always | 3.3 |
 //! | [`tlv`] | (fields inside a message: type, length, value) | 3.4 |
 

@@ -1,8 +1,10 @@
 //! What the kernel is doing, and ways to wait until it has done it.
 
-use std::ffi::{c_int, c_long};
+use std::ffi::{c_int, c_long, c_short};
+use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::FileExt;
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 use std::{fs, mem};
@@ -73,13 +75,25 @@ pub fn tcp_state(fd: impl AsFd) -> io::Result<&'static str> {
 /// Waits until `count` bytes have arrived, or the peer has ended: `poll` with SO_RCVLOWAT.
 pub fn wait_until_unread(fd: impl AsFd, count: usize) -> io::Result<()> {
     sys::set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, count as c_int)?;
-    stream::wait_ready(&fd, libc::POLLIN, Some(Instant::now() + PATIENCE))?;
+    poll_for(&fd, libc::POLLIN, format_args!("{count} unread bytes"))?;
     sys::set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, 1)
 }
 
 /// Waits until the peer's FIN or reset has arrived, whatever is still unread: `poll`, POLLRDHUP.
 pub fn wait_until_peer_ended(fd: impl AsFd) -> io::Result<()> {
-    stream::wait_ready(&fd, libc::POLLRDHUP, Some(Instant::now() + PATIENCE))
+    poll_for(&fd, libc::POLLRDHUP, "the peer's end")
+}
+
+fn poll_for(fd: impl AsFd, event: c_short, what: impl Display) -> io::Result<()> {
+    let result = stream::wait_ready(&fd, event, Some(Instant::now() + PATIENCE));
+    result.map_err(|e| match e.kind() {
+        ErrorKind::TimedOut => in_vain(format_args!("{what} on fd {}", fd.as_fd().as_raw_fd())),
+        _ => e,
+    })
+}
+
+fn in_vain(what: impl Display) -> io::Error {
+    io::Error::new(ErrorKind::TimedOut, format!("waited in vain for {what}"))
 }
 
 /// Waits until the peer's kernel has acknowledged all that was sent.
@@ -104,7 +118,7 @@ pub fn wait_for(what: &str, mut is_so: impl FnMut() -> io::Result<bool>) -> io::
     let until = Instant::now() + PATIENCE;
     while !is_so()? {
         if Instant::now() > until {
-            return Err(io::Error::new(ErrorKind::TimedOut, format!("waited in vain for: {what}")));
+            return Err(in_vain(what));
         }
         thread::sleep(Duration::from_micros(100));
     }
@@ -149,30 +163,32 @@ pub fn open_fds() -> Vec<c_int> {
     fds
 }
 
-/// Bytes of address space that this process has: VmSize in `/proc/self/statm`, proc(5).
-pub fn address_space() -> io::Result<usize> {
-    let statm = fs::read_to_string("/proc/self/statm")?;
-    let pages: usize =
-        statm.split(' ').next().unwrap_or_default().parse().map_err(io::Error::other)?;
-    Ok(pages * 4096)
-}
-
 pub(crate) fn is_blocked_in(tid: Pid, number: c_long) -> bool {
-    blocked_in(tid).is_some_and(|(n, _)| n == number)
+    blocked_in(tid).is_some_and(|(n, ..)| n == number)
 }
 
-/// The system call that a thread is blocked in, and its first argument: `/proc/self/task`, proc(5).
-fn blocked_in(tid: Pid) -> Option<(c_long, u64)> {
+/// The system call that a thread is blocked in, and its first two arguments: `/proc/self/task`,
+/// proc(5).
+fn blocked_in(tid: Pid) -> Option<(c_long, u64, u64)> {
     let line = fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).ok()?;
     let mut words = line.split_whitespace();
     let number = words.next()?.parse().ok()?;
-    let first = u64::from_str_radix(words.next()?.trim_start_matches("0x"), 16).ok()?;
-    Some((number, first))
+    let mut arg = || u64::from_str_radix(words.next()?.trim_start_matches("0x"), 16).ok();
+    Some((number, arg()?, arg()?))
+}
+
+/// The descriptors that a thread waits for in `poll`, from the array of `count` that it passed.
+/// It is read as a file, for its owner may go on and the memory away at any moment.
+fn polled(array: u64, count: u64) -> io::Result<Vec<c_int>> {
+    let mut bytes = vec![0; count as usize * size_of::<libc::pollfd>()];
+    fs::File::open("/proc/self/mem")?.read_exact_at(&mut bytes, array)?;
+    let pollfds = bytes.chunks_exact(size_of::<libc::pollfd>());
+    Ok(pollfds.filter_map(|p| Some(c_int::from_ne_bytes(*p.first_chunk()?))).collect())
 }
 
 /// In words, where a thread is: "blocked in recv on fd 4".
 pub(crate) fn what_is_it_doing(tid: Pid) -> String {
-    let Some((number, first)) = blocked_in(tid) else {
+    let Some((number, first, second)) = blocked_in(tid) else {
         return "running, not blocked in a system call".into();
     };
     let name = match number {
@@ -184,13 +200,19 @@ pub(crate) fn what_is_it_doing(tid: Pid) -> String {
         libc::SYS_write => "write",
         libc::SYS_accept | libc::SYS_accept4 => "accept",
         libc::SYS_connect => "connect",
-        libc::SYS_ppoll => return "blocked in poll".into(),
+        libc::SYS_ppoll => return in_poll(first, second),
         #[cfg(target_arch = "x86_64")]
-        libc::SYS_poll => return "blocked in poll".into(),
+        libc::SYS_poll => return in_poll(first, second),
         libc::SYS_wait4 => return "waiting for a child process".into(),
         libc::SYS_futex => return "waiting for another thread".into(),
         libc::SYS_clock_nanosleep => return "asleep".into(),
         other => return format!("blocked in system call {other}"),
     };
     format!("blocked in {name} on fd {first}")
+}
+
+fn in_poll(array: u64, count: u64) -> String {
+    let fds = polled(array, count).unwrap_or_default();
+    let fds: Vec<String> = fds.iter().map(c_int::to_string).collect();
+    format!("blocked in poll on fd {}", fds.join(", "))
 }

@@ -11,9 +11,11 @@
 
 pub mod claims;
 pub mod kernel;
+pub mod memory;
 mod options;
 mod report;
 mod run;
+pub mod runner;
 pub mod signals;
 
 pub use report::{Out, Verdict, said, text};

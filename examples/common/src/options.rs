@@ -1,5 +1,6 @@
 //! The command line of an example.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ pub(crate) fn usage(about: &About) -> String {
     format!("{}\n\n{USAGE}", about.header())
 }
 
-pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, lexopt::Error> {
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, lexopt::Error> {
     use lexopt::prelude::*;
 
     let (mut role, mut addr, mut limit) = (None, None, Duration::from_secs(10));

@@ -184,10 +184,13 @@ pub(crate) fn verdict(id: &str, verdict: &Verdict, observed: &str) {
     line(format_args!("            {BOLD}{verdict}{BOLD:#}: {observed}"));
 }
 
-pub(crate) fn summary(checks: usize, failed: usize) {
-    let (style, word) = if failed == 0 { (GOOD, "ok") } else { (BAD, "FAILED") };
-    let bad = if failed == 0 { checks } else { failed };
-    line(format_args!("  {checks} checks, {style}{bad} {word}{style:#}"));
+pub(crate) fn summary(tally: &Tally, run_ok: bool) {
+    let (checks, failed) = (tally.checks, tally.failed);
+    match (failed, run_ok) {
+        (0, true) => line(format_args!("  {checks} checks, {GOOD}{checks} ok{GOOD:#}")),
+        (0, false) => line(format_args!("  {checks} checks ok, but the run {BAD}FAILED{BAD:#}")),
+        _ => line(format_args!("  {checks} checks, {BAD}{failed} FAILED{BAD:#}")),
+    }
 }
 
 /// Something that went wrong with the run itself.

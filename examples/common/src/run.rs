@@ -1,11 +1,12 @@
 //! Runs the roles, watches the time, and counts descriptors before and after.
 
+use std::cell::Cell;
 use std::io;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
-use std::{any, env, panic, process, thread};
+use std::{env, panic, process, thread};
 
 use nix::unistd::{Pid, gettid};
 use tcp_stream_io::{UniqueFd, listen_on, sys};
@@ -93,6 +94,11 @@ impl FromStr for At {
     }
 }
 
+thread_local! {
+    /// What this thread died of.
+    static PANIC: Cell<String> = const { Cell::new(String::new()) };
+}
+
 type Part = Box<dyn FnOnce(&Out) -> io::Result<()> + Send>;
 
 /// Runs an example with two roles. The server gets a socket that listens already, the client the
@@ -110,9 +116,15 @@ pub fn pair(
             Role::Client(at) => Some(at),
             Role::Server(at) => {
                 let listener = listen_on(Some(&at.host), at.port, BACKLOG)?;
-                let port = sys::getsockname(&listener)?.port();
-                parts.push(("server", Box::new(move |out| server(listener, out))));
-                both.then_some(At { port, ..at })
+                let name = sys::getsockname(&listener)?;
+                let part = move |out: &Out| {
+                    if !both {
+                        out.note(format_args!("listens on {name}"));
+                    }
+                    server(listener, out)
+                };
+                parts.push(("server", Box::new(part)));
+                both.then_some(At { port: name.port(), ..at })
             }
         };
         if let Some(at) = client_at {
@@ -134,7 +146,7 @@ fn start(
     about: About,
     cast: impl FnOnce(Option<Role>) -> io::Result<Vec<(&'static str, Part)>>,
 ) -> ExitCode {
-    let options = match options::parse(env::args().skip(1)) {
+    let options = match options::parse(env::args_os().skip(1)) {
         Ok(Command::Run(options)) => options,
         Ok(Command::Help) => {
             println!("{}", options::usage(&about));
@@ -175,19 +187,19 @@ fn start(
             failed = FAILED;
         }
     }
-    report::summary(tally.checks, tally.failed);
     if let Some(path) = options.report
         && let Err(e) = tally.write_to(&path)
     {
         report::trouble(format_args!("{}: {e}", path.display()));
         failed = FAILED;
     }
+    report::summary(&tally, failed == 0);
     ExitCode::from(if tally.failed > 0 { FAILED } else { failed })
 }
 
 /// Each part on a thread of its own. Returns an exit code.
 fn perform(parts: Vec<(&'static str, Part)>, out: &Out, limit: Duration) -> io::Result<u8> {
-    panic::set_hook(Box::new(|_| {})); // what a role died of is reported below
+    panic::set_hook(Box::new(|why| PANIC.set(why.to_string().replace(":\n", ": "))));
     let (done, finished) = mpsc::channel();
     let mut running: Vec<(&'static str, Pid)> = Vec::new();
     let mut threads = Vec::new();
@@ -197,7 +209,7 @@ fn perform(parts: Vec<(&'static str, Part)>, out: &Out, limit: Duration) -> io::
         threads.push(thread::Builder::new().name(role.to_owned()).spawn(move || {
             let _ = tell_tid.send(gettid());
             let result = panic::catch_unwind(panic::AssertUnwindSafe(|| part(&out)));
-            let result = result.unwrap_or_else(|why| Err(io::Error::other(panic_text(&*why))));
+            let result = result.unwrap_or_else(|_| Err(io::Error::other(PANIC.take())));
             let _ = done.send((role, result));
         })?);
         running.push((role, tid.recv().map_err(io::Error::other)?));
@@ -210,8 +222,7 @@ fn perform(parts: Vec<(&'static str, Part)>, out: &Out, limit: Duration) -> io::
         }
     } else {
         // A role that hangs can be neither joined nor stopped: say so and go.
-        let tally = out.tally();
-        report::summary(tally.checks, tally.failed);
+        report::summary(&out.tally(), false);
         process::exit(code.into());
     }
     Ok(code)
@@ -243,9 +254,4 @@ fn watch(
             }
         }
     }
-}
-
-fn panic_text(why: &(dyn any::Any + Send)) -> String {
-    let text = why.downcast_ref::<&str>().copied().or(why.downcast_ref::<String>().map(|s| &**s));
-    format!("panicked: {}", text.unwrap_or("(no message)"))
 }

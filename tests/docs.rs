@@ -1,0 +1,92 @@
+//! What the documents say of examples is true: each is there, each is in the reading guide, and
+//! the output in the README is that of a run.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+const DOCUMENTS: [&str; 5] =
+    ["README.md", "CONTRIBUTING.md", "docs/reading-guide.md", "docs/cpp-to-rust.md", "src/lib.rs"];
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn examples() -> Vec<String> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let sources = paths.filter(|path| path.extension().is_some_and(|ext| ext == "rs"));
+    sources.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+/// Every name of the form `s05_half_close` in a text; `s05_*` stands for any of section 5.
+fn named(text: &str) -> Vec<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '*'));
+    words
+        .filter(|word| {
+            let bytes = word.as_bytes();
+            bytes.len() > 4
+                && bytes[0] == b's'
+                && bytes[1..3].iter().all(u8::is_ascii_digit)
+                && bytes[3] == b'_'
+        })
+        .collect()
+}
+
+#[test]
+fn every_example_that_is_named_is_there() {
+    let examples = examples();
+    for document in DOCUMENTS {
+        for name in named(&read(document)) {
+            let there = match name.strip_suffix('*') {
+                Some(prefix) => examples.iter().any(|example| example.starts_with(prefix)),
+                None => examples.iter().any(|example| example == name),
+            };
+            assert!(there, "{document} names {name}, and there is no such example");
+        }
+    }
+}
+
+#[test]
+fn every_example_is_in_the_reading_guide() {
+    let guide = read("docs/reading-guide.md");
+    let named = named(&guide);
+    for example in examples() {
+        assert!(named.contains(&example.as_str()), "{example} is not in docs/reading-guide.md");
+    }
+}
+
+#[test]
+fn every_file_that_a_document_links_to_is_there() {
+    for document in DOCUMENTS {
+        let text = read(document);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let base = Path::new(document).parent().unwrap();
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(base).join(target);
+            assert!(path.exists(), "{document} links to {target}, and it is not there");
+        }
+    }
+}
+
+#[test]
+fn the_output_in_the_readme_is_that_of_a_run() {
+    let readme = read("README.md");
+    let after = readme.split("<!-- the output of s05_half_close").nth(1).expect("the mark");
+    let shown = after.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
+    let run = Command::new(example("s05_half_close")).output().expect("run the example");
+    let observed = String::from_utf8(run.stdout).unwrap();
+    // The two roles' lines interleave as it happens.
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(shown), sorted(&observed));
+}
+
+/// Beside this test's own binary, in `target/debug/examples`.
+fn example(name: &str) -> PathBuf {
+    let deps = env::current_exe().unwrap().parent().unwrap().to_owned();
+    deps.parent().unwrap().join("examples").join(name)
+}

@@ -1,0 +1,311 @@
+//! EINTR at every kind of call changes nothing in what the programs print.
+//!
+//! strace makes the 1st, 4th, 7th … call of a kind fail with EINTR, as if a signal had come:
+//! one kind at a time, then all of them together. Examples that have EINTR as their subject, by
+//! the first paragraph of their header, are left out.
+
+mod programs;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, id};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{env, fs, thread};
+
+use programs::{Program, Server, run, skipped};
+
+/// Each is one run. glibc makes `poll` out of the one or the other, depending on the machine.
+const CALLS: [&str; 5] = ["recvfrom", "sendto", "sendmsg", "accept4", POLL];
+const POLL: &str = "?poll,?ppoll"; // `?`: where there is such a call
+
+/// What to inject: into which calls, and which error. `None`: a run without strace.
+type Fault<'a> = Option<(&'a str, &'a str)>;
+
+/// A program under strace, or not.
+fn command(program: &Path, fault: Fault, log: &Path) -> Command {
+    let Some((calls, error)) = fault else {
+        return Command::new(program);
+    };
+    let mut command = Command::new("strace");
+    // -D makes the program our child, and strace a bystander: signals and exit codes pass.
+    // --seccomp-bpf stops it at these calls only, so that it keeps nearly its own pace.
+    command.args(["-D", "-f", "-qq", "--seccomp-bpf", "-e", "signal=none"]);
+    command.args(["-e", &format!("trace={calls}")]);
+    command.args(["-e", &format!("inject={calls}:error={error}:when=1+3")]);
+    command.arg("-o").arg(log).arg(program);
+    command
+}
+
+/// Where strace writes; removed at the end.
+struct Log(PathBuf);
+
+impl Log {
+    fn new() -> Log {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        Log(Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}-{n}.log", id())))
+    }
+
+    /// The calls that were made, and those of them that strace made fail.
+    fn calls(&self) -> (BTreeSet<String>, BTreeSet<String>) {
+        let text = fs::read_to_string(&self.0).unwrap_or_default();
+        let (mut made, mut injected) = (BTreeSet::new(), BTreeSet::new());
+        for line in text.lines() {
+            // "123  poll([...]) = ...", or "123  <... poll resumed>...) = ..."
+            let mut words = line.split([' ', '(']).skip(1);
+            let name = words.find(|w| w.starts_with(|c: char| c.is_ascii_alphabetic()));
+            made.extend(name.map(str::to_owned));
+            if line.contains("(INJECTED)") {
+                injected.extend(name.map(str::to_owned));
+            }
+        }
+        (made, injected)
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Says so where strace cannot trace.
+fn has_strace() -> bool {
+    let log = Log::new();
+    let mut probe = command(Path::new("true"), Some((POLL, "EINTR")), &log.0);
+    let why = match probe.output() {
+        Ok(output) if output.status.success() && output.stderr.is_empty() => return true,
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "),
+        Err(e) => format!("strace: {e}"),
+    };
+    skipped(why);
+    false
+}
+
+// ---- the echo program ----
+
+/// What a server and its three clients print, the server's last, and which calls were injected.
+fn echo_pair(fault: Fault) -> (Vec<String>, BTreeSet<String>) {
+    let echo = Path::new(env!("CARGO_BIN_EXE_echo"));
+    let (mut printed, mut injected) = (Vec::new(), BTreeSet::new());
+    let mut look_at = |log: Log| {
+        let (made, failed) = log.calls();
+        assert!(fault.is_none() || failed == made, "made {made:?}, injected only {failed:?}");
+        injected.extend(failed);
+    };
+    let log = Log::new();
+    let server = Server::start(command(echo, fault, &log.0).args(["server", "127.0.0.1", "0"]));
+    printed.push(server.first_line.clone());
+    for msg in ["hello", "", &"x".repeat(100_000)] {
+        let log = Log::new();
+        let port = server.port.to_string();
+        let ended = run(command(echo, fault, &log.0).args(["client", "127.0.0.1", &port, msg]));
+        printed.extend([ended.out, ended.err].concat());
+        printed.push(format!("{:?}", ended.code));
+        look_at(log);
+    }
+    let ended = server.stop();
+    printed.extend([ended.out, ended.err].concat());
+    printed.push(format!("{:?}", ended.code));
+    look_at(log);
+    (printed.iter().map(|line| mask_ports(line)).collect(), injected)
+}
+
+#[test]
+fn the_echo_pair_prints_the_same_under_eintr() {
+    if !has_strace() {
+        return;
+    }
+    let (clean, _) = echo_pair(None);
+    assert_eq!(clean.last().map(String::as_str), Some("Some(0)"), "{clean:?}");
+    for calls in CALLS {
+        let (printed, injected) = echo_pair(Some((calls, "EINTR")));
+        assert_eq!(printed, clean, "EINTR in {calls}");
+        if calls != "sendto" {
+            assert!(!injected.is_empty(), "no EINTR in {calls}: nothing was tried");
+        } // a frame is sent by sendmsg
+    }
+    let (printed, injected) = echo_pair(Some((&CALLS.join(","), "EINTR")));
+    assert_eq!(printed, clean, "EINTR in all calls");
+    assert!(injected.len() >= 4, "EINTR in {injected:?} only");
+}
+
+/// The counterpart: an error that must be noticed shows, so the comparison can fail.
+#[test]
+fn the_echo_pair_does_not_print_the_same_under_another_error() {
+    if !has_strace() {
+        return;
+    }
+    let (printed, injected) = echo_pair(Some(("recvfrom", "ECONNRESET")));
+    assert_eq!(injected.len(), 1);
+    let noticed = printed.iter().filter(|line| line.contains("Connection reset by peer")).count();
+    assert!(noticed > 0, "{printed:?}");
+}
+
+// ---- the examples ----
+
+/// Name and program of every example whose subject is not EINTR.
+fn examples() -> Vec<(String, PathBuf)> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    // This test is target/PROFILE/deps/faults-…, an example target/PROFILE/examples/NAME.
+    let built = env::current_exe().unwrap().parent().unwrap().with_file_name("examples");
+    let mut found = Vec::new();
+    for entry in fs::read_dir(sources).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let source = fs::read_to_string(&path).unwrap();
+        let header = source.lines().map_while(|line| line.strip_prefix("//!"));
+        let mut first_paragraph = header.take_while(|line| !line.trim().is_empty());
+        if first_paragraph.any(|line| line.contains("EINTR")) {
+            continue;
+        }
+        let program = built.join(&name);
+        assert!(program.exists(), "{name} is not built: cargo build --examples");
+        found.push((name, program));
+    }
+    found.sort();
+    found
+}
+
+/// What one example prints, in a form that does not change from run to run.
+fn print_of(program: &Path, fault: Fault, log: &Log) -> Vec<String> {
+    let ended = Program::start(&mut command(program, fault, &log.0)).end();
+    let mut lines = normal(&ended.out);
+    lines.extend(ended.err);
+    lines.push(format!("{:?}", ended.code));
+    lines
+}
+
+/// All that differs between this example's clean run and its runs under EINTR.
+fn differences(name: &str, program: &Path) -> Vec<String> {
+    let clean = print_of(program, None, &Log::new());
+    let mut found = Vec::new();
+    let mut compare = |calls: &str| {
+        let log = Log::new();
+        let printed = print_of(program, Some((calls, "EINTR")), &log);
+        let (made, injected) = log.calls();
+        if printed != clean {
+            let gone = clean.iter().filter(|line| !printed.contains(line));
+            let new = printed.iter().filter(|line| !clean.contains(line));
+            let lines = gone.map(|l| format!("\n- {l}")).chain(new.map(|l| format!("\n+ {l}")));
+            let lines: String = lines.collect();
+            found.push(format!("{name}, EINTR in {calls}:{lines}"));
+        }
+        if made != injected {
+            found.push(format!("{name}: made {made:?}, injected only {injected:?}"));
+        }
+        made
+    };
+    let made = compare(&CALLS.join(","));
+    for calls in CALLS {
+        // Where the program makes no such call, this would be another clean run.
+        if made.iter().any(|name| calls.split(',').any(|c| c.trim_start_matches('?') == name)) {
+            compare(calls);
+        }
+    }
+    found
+}
+
+#[test]
+fn the_examples_print_the_same_under_eintr() {
+    if !has_strace() {
+        return;
+    }
+    let examples = examples();
+    assert!(!examples.is_empty());
+    let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some((name, program)) = examples.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let differences = differences(name, program);
+            found.lock().unwrap().extend(differences);
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(work);
+        scope.spawn(work);
+    });
+    let found = found.into_inner().unwrap();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+// ---- what may differ between two runs ----
+
+/// The lines of each role together, in their order: how the two interleave is chance. Numbers
+/// give way to `#` where a run measured them, which is everywhere but in a check that found
+/// exactly the text that was expected.
+fn normal(lines: &[String]) -> Vec<String> {
+    let mut blocks: Vec<Vec<&str>> = Vec::new();
+    for line in lines {
+        match blocks.last_mut() {
+            Some(block) if line.starts_with("      ") => block.push(line),
+            _ => blocks.push(vec![line]),
+        }
+    }
+    blocks.sort_by_key(|block| block[0].split_whitespace().next().map(str::to_owned));
+    let normal_block = |block: Vec<&str>| -> Vec<String> {
+        let after = |word| block.iter().find_map(|l| l.trim_start().strip_prefix(word));
+        let expected = after("expected");
+        let exact = expected.is_some() && expected == after("observed").map(without_verdict);
+        block.iter().map(|l| if exact { mask_ports(l) } else { mask_numbers(l) }).collect()
+    };
+    blocks.into_iter().flat_map(normal_block).collect()
+}
+
+/// An observed text without the "ok" or "FAILED" behind it.
+fn without_verdict(observed: &str) -> &str {
+    observed.rsplit_once("   ").map_or(observed, |(text, _)| text)
+}
+
+fn mask_numbers(line: &str) -> String {
+    let mut masked = String::new();
+    for c in line.chars() {
+        match c {
+            '0'..='9' if masked.ends_with('#') => {}
+            '0'..='9' => masked.push('#'),
+            other => masked.push(other),
+        }
+    }
+    masked
+}
+
+/// Masks the numbers behind a colon: `127.0.0.1:#`.
+fn mask_ports(line: &str) -> String {
+    let mut parts = line.split(':');
+    let mut masked = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        masked += if rest.len() < part.len() { ":#" } else { ":" };
+        masked += rest;
+    }
+    masked
+}
+
+#[test]
+fn masks() {
+    assert_eq!(mask_numbers("sent 3919467 of 5"), "sent # of #");
+    assert_eq!(mask_ports("peer=[::1]:4711, 5 bytes"), "peer=[::#]:#, 5 bytes");
+    let printed = [
+        "  server  recv of 8 bytes",
+        "            expected  5",
+        "            observed  5   ok",
+        "  client  sent 71 bytes",
+        "  server  recv calls",
+        "            expected  more than 1",
+        "            observed  9   ok",
+    ];
+    let normal = normal(&printed.map(str::to_owned));
+    let expected = [
+        "  client  sent # bytes",
+        "  server  recv of 8 bytes",
+        "            expected  5",
+        "            observed  5   ok",
+        "  server  recv calls",
+        "            expected  more than #",
+        "            observed  #   ok",
+    ];
+    assert_eq!(normal, expected);
+}

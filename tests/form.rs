@@ -1,0 +1,61 @@
+//! An example is one concept on one screen: its form is checked here, so that it stays so.
+
+use std::path::Path;
+use std::{env, fs};
+
+const MOST_LINES: usize = 60;
+
+fn sources() -> Vec<(String, String)> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let sources = paths.filter(|path| path.extension().is_some_and(|ext| ext == "rs"));
+    let name = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    sources.map(|path| (name(&path), fs::read_to_string(&path).unwrap())).collect()
+}
+
+/// Lines of code: without blanks, comments, imports and `main`.
+fn lines_of_code(source: &str) -> usize {
+    let from_first_item = source.rsplit_once("\nuse ").map_or("", |(_, rest)| rest);
+    let items = from_first_item.split_once(";\n").map_or("", |(_, items)| items);
+    let items = items.split("\nfn main()").next().unwrap();
+    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+    items.lines().filter(is_code).count()
+}
+
+#[test]
+fn every_example_fits_one_screen() {
+    for (name, source) in sources() {
+        let lines = lines_of_code(&source);
+        assert!(lines > 0 && lines <= MOST_LINES, "{name} has {lines} lines of code");
+        if let Some(wide) = source.lines().find(|line| line.chars().count() > 100) {
+            panic!("{name} has a line over 100 columns: {wide}");
+        }
+    }
+}
+
+#[test]
+fn every_header_says_what_a_reader_looks_for() {
+    for (name, source) in sources() {
+        let header: Vec<&str> = source.lines().map_while(|line| line.strip_prefix("//!")).collect();
+        let title = header.first().unwrap_or_else(|| panic!("{name} has no header"));
+        assert!(
+            title.ends_with('.') && title.len() <= 101,
+            "{name}: one sentence, one line: {title}"
+        );
+        assert_eq!(header.get(1), Some(&""), "{name}: the title stands alone");
+        let text = header.join("\n");
+        for part in ["\n Article ", " man: ", "\n Expect:", "\n Change and see:"] {
+            assert!(text.contains(part), "{name}: the header lacks {:?}", part.trim());
+        }
+    }
+}
+
+#[test]
+fn every_example_belongs_to_the_section_in_its_name() {
+    for (name, source) in sources() {
+        let section: u32 = name[1..3].parse().unwrap_or_else(|_| panic!("{name}: not sNN_…"));
+        let article = source.split_once("Article ").expect("checked above").1;
+        let digits: String = article.chars().take_while(char::is_ascii_digit).collect();
+        assert_eq!(digits.parse(), Ok(section), "{name} says Article {digits}");
+    }
+}

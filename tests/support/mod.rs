@@ -1,0 +1,250 @@
+//! What the tests share: connected sockets, signals in the middle of a call, a process of one's own.
+
+#![allow(dead_code)] // no test file uses all of it
+
+use std::ffi::{c_int, c_long};
+use std::io::{self, Write};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SaFlags, Signal};
+use nix::unistd::{Pid, gettid};
+use stage::{kernel, signals};
+use tcp_stream_io::addr::Hints;
+use tcp_stream_io::{UniqueFd, accept, connect_to, listen_on, resolve, stream, sys};
+
+/// What should not wait at all may wait so long, before the test fails instead of hanging.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A deadline for what should end long before it.
+pub fn soon() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+/// A deadline for what cannot end before it.
+pub fn at_once() -> Instant {
+    Instant::now() + millis(20)
+}
+
+pub fn millis(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+// ---- sockets ----
+
+/// A listener on the IPv4 loopback, and its port.
+pub fn listener(backlog: c_int) -> (UniqueFd, u16) {
+    let listener = patient(listen_on(Some("127.0.0.1"), 0, backlog).unwrap());
+    let port = sys::getsockname(&listener).unwrap().port();
+    (listener, port)
+}
+
+/// Two connected sockets: the one that connected, the one that was accepted.
+pub fn pair() -> (UniqueFd, UniqueFd) {
+    let (listener, port) = listener(1);
+    let client = patient(connect_to("127.0.0.1", port).unwrap());
+    (client, patient(accept(&listener).unwrap().0))
+}
+
+/// The same with the smallest buffers there are, from the first socket to the second.
+pub fn narrow_pair() -> (UniqueFd, UniqueFd) {
+    let (listener, port) = listener(1);
+    // Before the handshake, which tells the sender how much room there is. 1 becomes the minimum.
+    sys::set_option(&listener, libc::SOL_SOCKET, libc::SO_RCVBUF, 1).unwrap();
+    let sender = patient(connect_to("127.0.0.1", port).unwrap());
+    sys::set_option(&sender, libc::SOL_SOCKET, libc::SO_SNDBUF, 1).unwrap();
+    (sender, patient(accept(&listener).unwrap().0))
+}
+
+/// A blocking call on it that hangs ends in EAGAIN: a test that fails, not one that never ends.
+pub fn patient(fd: UniqueFd) -> UniqueFd {
+    sys::set_timeout(&fd, libc::SO_RCVTIMEO, PATIENCE).unwrap();
+    sys::set_timeout(&fd, libc::SO_SNDTIMEO, PATIENCE).unwrap();
+    fd
+}
+
+/// The receiving end of a stream that holds these bytes and then ends.
+pub fn stream_of(bytes: &[u8]) -> UniqueFd {
+    let (sender, receiver) = pair();
+    tcp_stream_io::send_all(&sender, bytes).unwrap();
+    receiver
+}
+
+/// A full backlog: nobody accepts, and the next handshake gets no answer. The second socket is the
+/// connection in the queue.
+pub fn full_listener() -> (UniqueFd, UniqueFd, u16) {
+    let (listener, port) = listener(0); // Linux queues one more than it is told
+    let queued = connect_to("127.0.0.1", port).unwrap();
+    stream::wait_ready(&listener, libc::POLLIN, Some(soon())).unwrap();
+    (listener, queued, port)
+}
+
+/// A port that refuses: a socket holds it, and does not listen.
+pub fn refusing_port() -> (UniqueFd, u16) {
+    let socket = sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
+    let addrs = resolve(Some("127.0.0.1"), 0, &Hints::default()).unwrap();
+    sys::bind(&socket, addrs.iter().next().unwrap()).unwrap();
+    let port = sys::getsockname(&socket).unwrap().port();
+    (socket, port)
+}
+
+/// All that the peer sends, up to its end, and the error if it ends with one.
+pub fn read_to_end(fd: &UniqueFd) -> (Vec<u8>, Option<io::Error>) {
+    let (mut all, mut buf) = (Vec::new(), [0; 4096]);
+    loop {
+        match sys::recv(fd, &mut buf, 0) {
+            Ok(0) => return (all, None),
+            Ok(n) => all.extend_from_slice(&buf[..n]),
+            Err(e) => return (all, Some(e)),
+        }
+    }
+}
+
+/// `n` bytes, of which none can be lost, doubled or moved unseen: 251 is no multiple of a buffer.
+pub fn pattern(n: usize) -> Vec<u8> {
+    (0..n).map(|i| (i % 251) as u8).collect()
+}
+
+/// Whether this machine has `::1`. If not, says on the terminal what is left out.
+pub fn has_ipv6(what: &str) -> bool {
+    let tried = listen_on(Some("::1"), 0, 1);
+    tried.inspect_err(|e| skipped(what, e)).is_ok()
+}
+
+/// Straight to the terminal: what a passing test prints by `println!`, cargo keeps to itself.
+pub fn skipped(what: &str, why: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "skipped: {what}: {why}");
+}
+
+// ---- signals ----
+
+/// The system call behind glibc's `poll`.
+#[cfg(target_arch = "x86_64")]
+pub const SYS_POLL: c_long = libc::SYS_poll;
+#[cfg(not(target_arch = "x86_64"))]
+pub const SYS_POLL: c_long = libc::SYS_ppoll;
+
+/// Interrupts the thread that made it, from others. SIGUSR1, a handler that counts, no SA_RESTART;
+/// sent while the thread is blocked in a system call, so that the call returns EINTR.
+pub struct Interrupter {
+    tid: Pid,
+    pthread: Pthread,
+    /// The count is the process's, so one thread at a time.
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Interrupter {
+    pub fn of_this_thread() -> Interrupter {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        signals::count(Signal::SIGUSR1, SaFlags::empty()).unwrap();
+        Interrupter { tid: gettid(), pthread: pthread_self(), _alone }
+    }
+
+    fn is_blocked_in(&self, call: c_long) -> bool {
+        let line = fs::read_to_string(format!("/proc/self/task/{}/syscall", self.tid));
+        line.is_ok_and(|line| line.starts_with(&format!("{call} ")))
+    }
+
+    pub fn wait_until_blocked_in(&self, call: c_long) {
+        let what = format!("thread {} to block in system call {call}", self.tid);
+        kernel::wait_for(&what, || Ok(self.is_blocked_in(call))).unwrap();
+    }
+
+    /// One EINTR: waits until the thread is blocked in `call`, and until the handler has run.
+    pub fn interrupt_in(&self, call: c_long) {
+        self.wait_until_blocked_in(call);
+        let before = signals::counted();
+        pthread_kill(self.pthread, Signal::SIGUSR1).unwrap();
+        kernel::wait_for("the handler to run", || Ok(signals::counted() > before)).unwrap();
+    }
+
+    /// Runs `body` on this thread, while another signals it all the time, wherever it is. Returns
+    /// how many signals were handled, too.
+    pub fn storm<R>(&self, body: impl FnOnce() -> R) -> (R, usize) {
+        let (before, until, over) = (signals::counted(), soon(), AtomicBool::new(false));
+        let result = thread::scope(|s| {
+            s.spawn(|| {
+                while !over.load(Ordering::SeqCst) && Instant::now() < until {
+                    pthread_kill(self.pthread, Signal::SIGUSR1).unwrap();
+                    thread::yield_now();
+                }
+            });
+            let result = body();
+            over.store(true, Ordering::SeqCst);
+            result
+        });
+        (result, signals::counted() - before)
+    }
+}
+
+// ---- processes ----
+
+/// Runs the test of this name once more, in a process of its own, and returns how that ended.
+/// `None` in that process: there the test does what would harm the others.
+pub fn own_process(test: &str) -> Option<Output> {
+    (!is_own_process()).then(|| run_again(Command::new(env::current_exe().unwrap()), test))
+}
+
+/// The same with an `/etc/hosts` of its own, which needs no root where users may have namespaces.
+/// `Err`: why it cannot be had.
+pub fn own_process_with_hosts(test: &str, hosts: &str) -> Option<Result<Output, String>> {
+    if is_own_process() {
+        return None;
+    }
+    let file = format!("{}/{test}.hosts", env!("CARGO_TARGET_TMPDIR"));
+    fs::write(&file, hosts).unwrap();
+    let script = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
+    let command_with_hosts = || {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, &file]);
+        command
+    };
+    Some(match command_with_hosts().arg("true").output() {
+        Err(e) => Err(format!("unshare: {e}")),
+        Ok(tried) if !tried.status.success() => Err(text(&tried.stderr).trim().to_owned()),
+        Ok(_) => {
+            let mut command = command_with_hosts();
+            command.arg(env::current_exe().unwrap());
+            Ok(run_again(command, test))
+        }
+    })
+}
+
+const OWN_PROCESS: &str = "TEST_IN_ITS_OWN_PROCESS";
+
+fn is_own_process() -> bool {
+    env::var_os(OWN_PROCESS).is_some()
+}
+
+fn run_again(mut command: Command, test: &str) -> Output {
+    let command = command.args(["--exact", test, "--nocapture"]).env(OWN_PROCESS, "1");
+    let output = command.output().unwrap();
+    let said = text(&output.stdout);
+    assert!(said.contains("running 1 test"), "no test is called {test}: {said}");
+    output
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Fails with what the other process said, if it failed.
+pub fn assert_passed(output: &Output) {
+    let Output { status, stdout, stderr } = output;
+    assert!(status.success(), "{status}\n{}\n{}", text(stdout), text(stderr));
+}
+
+/// Runs `body` where no new descriptor can be had: EMFILE. Only in a process of one's own.
+pub fn out_of_descriptors<R>(body: impl FnOnce() -> R) -> R {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
+    let result = body();
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    result
+}
