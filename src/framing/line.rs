@@ -65,8 +65,9 @@ impl<Fd: AsFd> LineReader<Fd> {
             let line = &have[..newline.unwrap_or(have.len())];
             let end = usize::from(line.ends_with(b"\r"));
             if line.len() - end > self.cap {
+                let cap = self.cap;
                 let text =
-                    format!("a line is over {} bytes; skip_line() goes on behind it", self.cap);
+                    format!("a line is longer than {cap} bytes; skip_line() goes on behind it");
                 return Err(self.inbox.fail(ErrorKind::InvalidData, text));
             }
             if let Some(at) = newline {
