@@ -76,7 +76,10 @@ fn has_strace() -> bool {
     let mut probe = command(Path::new("true"), Some((POLL, "EINTR")), &log.0);
     let why = match probe.output() {
         Ok(output) if output.status.success() && output.stderr.is_empty() => return true,
-        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            said.lines().last().unwrap_or("strace failed and said nothing").to_owned()
+        }
         Err(e) => format!("strace: {e}"),
     };
     skipped(why);
