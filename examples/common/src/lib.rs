@@ -15,6 +15,8 @@ mod options;
 mod report;
 mod run;
 pub mod signals;
+mod time;
 
 pub use report::{Out, Verdict, said, text};
 pub use run::{About, At, pair, solo};
+pub use time::{median, ms};
