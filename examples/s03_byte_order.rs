@@ -9,7 +9,7 @@
 //! Expect: 258 leaves as 00 00 01 02, and a reader in Python, who is given the connection itself,
 //! makes 258 of it. In the order of a little-endian machine it announces 33,619,968 bytes.
 //!
-//! Change and see: LENGTH to 0x01010101 (the same in both orders); `!` to `<` in the Python line.
+//! Change and see: LENGTH to 0x010100 (the same in both orders); `!` to `<` in the Python line.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -41,28 +41,26 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     let [right, wrong] = headers;
 
     let bytes = right.map(|byte| format!("{byte:02x}")).join(" ");
-    out.check("258 in network byte order", "00 00 01 02", &bytes);
+    out.check(format!("{LENGTH} in network byte order"), "00 00 01 02", &bytes);
     let here = decode_header(right, DEFAULT_CAP)?;
     out.check("decoded here", LENGTH, here);
     let announced = u32::from_be_bytes(wrong);
     let swapped = if cfg!(target_endian = "little") { LENGTH.swap_bytes() } else { LENGTH };
-    out.check("258 in this machine's order announces", swapped, announced);
+    out.check(format!("{LENGTH} in this machine's order announces"), swapped, announced);
 
     // Whoever reads the connection next, in whatever language, finds the same eight bytes.
     let mut python = Command::new("python3");
     let there = match python.args(["-IS", "-c", PYTHON]).stdin(OwnedFd::from(conn)).output() {
         Ok(output) => text(output.stdout.trim_ascii()),
-        Err(e) => format!("(no python3 here: {e})"),
+        Err(e) => format!("nobody to ask ({e})"),
     };
-    let asked = !there.starts_with('(');
+    let asked = there.starts_with('"');
     let expected = text(format!("{LENGTH} {announced}").as_bytes());
-    out.check_that(
-        "both headers, decoded in Python",
-        &expected,
-        &there,
-        there == expected || !asked,
-    );
-
+    if asked {
+        out.check("both headers, decoded in Python", &expected, &there);
+    } else {
+        out.note(format_args!("python3: {there}"));
+    }
     let agree = here == LENGTH as usize && (there == expected || !asked);
     let observed = format!("{bytes} is {here} in Rust; both in Python: {there}");
     out.claim("L2", Verdict::holds_if(agree), observed);

@@ -9,8 +9,7 @@
 //! Expect: 16 KiB are 4096 reads of 4 bytes, both when they came in large segments and when a
 //! limit (TCP_MAXSEG) made them small and of odd length.
 //!
-//! Change and see: the limit, to 100; leave out the wait, and run it a few times (a reader that
-//! has caught up gets the last byte of a segment alone).
+//! Change and see: the limit, to 100 (no read changes); the buffer, to 5 (the last read gets 4).
 
 use std::io;
 use std::process::ExitCode;

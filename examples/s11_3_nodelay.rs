@@ -3,14 +3,14 @@
 //! Article 11.2. Claim: N4. man: tcp(7) (TCP_NODELAY, TCP_INFO).
 //!
 //! The other way out of s11_1_two_sends: Nagle is switched off, and two sends stay two. What that
-//! costs depends on how much Nagle would have gathered. Of two pieces it makes two segments itself:
-//! the first leaves at once. Of eight it makes two as well. (Of more
-//! than ten the congestion window holds some back, and that is not what this is about.)
+//! costs depends on how much Nagle would have gathered. Of two pieces it makes two segments itself,
+//! for the first leaves at once; and of eight it makes two as well.
 //!
 //! Expect: the delay of 40 ms a round trip is gone; two pieces are two segments either way; eight
 //! pieces are eight segments instead of two.
 //!
-//! Change and see: pieces of 64 (one segment either way, and nobody waits); a hundred pieces.
+//! Change and see: pieces of 64 (one segment either way, and nobody waits); a hundred
+//! pieces (more than ten are under way: now the congestion window holds some back).
 
 use std::io;
 use std::process::ExitCode;

@@ -2,13 +2,13 @@
 //!
 //! Article 11.2. man: send(2) (MSG_MORE), tcp(7) (TCP_CORK).
 //!
-//! For a header and a payload that are not in one place at one time. MSG_MORE says "there is more
-//! to come" of one call; TCP_CORK of all calls until it is taken off. What is corked and never
-//! uncorked leaves after 200 ms, so do not forget.
+//! For a header and a payload that cannot be passed to one `sendmsg`. MSG_MORE says of one call
+//! that more will come; TCP_CORK says it of all calls until it is taken off. What never gets its
+//! last call leaves after 200 ms all the same.
 //!
 //! Expect: with either a round trip is shorter by more than 20 ms, and a message one segment.
 //!
-//! Change and see: leave out `set_option(…, 0)` (200 ms); MSG_MORE on the payload as well.
+//! Change and see: leave the cork on, or give the payload MSG_MORE as well (200 ms).
 
 use std::io;
 use std::process::ExitCode;

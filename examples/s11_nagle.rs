@@ -8,7 +8,7 @@
 //!
 //! Expect: held back behind a small segment; not behind a full one; not with TCP_NODELAY.
 //!
-//! Change and see: `full` to `full - 1`; the second piece to `full` bytes (never held back).
+//! Change and see: `full` to `full - 1`; leave out TCP_NODELAY.
 
 use std::io;
 use std::process::ExitCode;
@@ -40,9 +40,9 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     Ok(())
 }
 
-/// Sends a frame in two pieces, `first` bytes and a few, and looks what became of the second.
+/// Sends a frame in two pieces, of `first` bytes and a few, and looks what became of the second.
 fn held_back(conn: &UniqueFd, first: usize) -> io::Result<&'static str> {
-    let payload = vec![b'x'; first + SMALL];
+    let payload = vec![b'x'; first + SMALL - 4];
     let header = length::encode_header(payload.len(), DEFAULT_CAP)?;
     let frame = [&header[..], &payload].concat();
     for _ in 0..100 {
