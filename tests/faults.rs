@@ -1,8 +1,12 @@
-//! EINTR at every kind of call changes nothing in what the programs print.
+//! Faults that may come at any time change nothing in what the programs print.
 //!
-//! strace makes the 1st, 4th, 7th … call of a kind fail with EINTR, as if a signal had come:
-//! one kind at a time, then all of them together. Examples that have EINTR as their subject, by
-//! the first paragraph of their header, are left out.
+//! Two ways to make them. strace makes the 1st, 4th, 7th … call of a kind fail with EINTR, as if a
+//! signal had come: one kind at a time, then all of them together. And `shim.c`, which is loaded
+//! between the program and the C library, does what strace cannot: sends and receives that are
+//! really short, a `connect` and a `close` that are interrupted after they have done their work.
+//!
+//! Examples that have EINTR as their subject, by the first paragraph of their header, are left
+//! out; and of the short ones those that make a single call, whose count is then their subject.
 
 mod programs;
 
@@ -19,13 +23,29 @@ use programs::{Program, Server, run, skipped};
 const CALLS: [&str; 5] = ["recvfrom", "sendto", "sendmsg", "accept4", POLL];
 const POLL: &str = "?poll,?ppoll"; // `?`: where there is such a call
 
-/// What to inject: into which calls, and which error. `None`: a run without strace.
-type Fault<'a> = Option<(&'a str, &'a str)>;
+/// How an example's source makes a single call, and not a loop around it.
+const SINGLE_CALLS: [&str; 5] = ["sys::send", "sys::recv", "recv_some", "libc::send", "libc::recv"];
 
-/// A program under strace, or not.
+/// What to inject.
+#[derive(Clone, Copy)]
+enum Fault<'a> {
+    None,
+    /// Into these calls this error, by strace.
+    Strace(&'a str, &'a str),
+    /// By the library at this path: "eintr" or "short".
+    Shim(&'a Path, &'a str),
+}
+
+/// A program with faults, or without.
 fn command(program: &Path, fault: Fault, log: &Path) -> Command {
-    let Some((calls, error)) = fault else {
-        return Command::new(program);
+    let (calls, error) = match fault {
+        Fault::None => return Command::new(program),
+        Fault::Strace(calls, error) => (calls, error),
+        Fault::Shim(library, faults) => {
+            let mut command = Command::new(program);
+            command.env("LD_PRELOAD", library).env("FAULTS", faults).env("FAULTS_LOG", log);
+            return command;
+        }
     };
     let mut command = Command::new("strace");
     // -D makes the program our child, and strace a bystander: signals and exit codes pass.
@@ -73,10 +93,13 @@ impl Drop for Log {
 /// Says so where strace cannot trace.
 fn has_strace() -> bool {
     let log = Log::new();
-    let mut probe = command(Path::new("true"), Some((POLL, "EINTR")), &log.0);
+    let mut probe = command(Path::new("true"), Fault::Strace(POLL, "EINTR"), &log.0);
     let why = match probe.output() {
         Ok(output) if output.status.success() && output.stderr.is_empty() => return true,
-        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            said.lines().last().unwrap_or("strace failed and said nothing").to_owned()
+        }
         Err(e) => format!("strace: {e}"),
     };
     skipped(why);
@@ -91,7 +114,8 @@ fn echo_pair(fault: Fault) -> (Vec<String>, BTreeSet<String>) {
     let (mut printed, mut injected) = (Vec::new(), BTreeSet::new());
     let mut look_at = |log: Log| {
         let (made, failed) = log.calls();
-        assert!(fault.is_none() || failed == made, "made {made:?}, injected only {failed:?}");
+        let complete = !matches!(fault, Fault::Strace(..)) || failed == made;
+        assert!(complete, "made {made:?}, injected only {failed:?}");
         injected.extend(failed);
     };
     let log = Log::new();
@@ -117,16 +141,16 @@ fn the_echo_pair_prints_the_same_under_eintr() {
     if !has_strace() {
         return;
     }
-    let (clean, _) = echo_pair(None);
+    let (clean, _) = echo_pair(Fault::None);
     assert_eq!(clean.last().map(String::as_str), Some("Some(0)"), "{clean:?}");
     for calls in CALLS {
-        let (printed, injected) = echo_pair(Some((calls, "EINTR")));
+        let (printed, injected) = echo_pair(Fault::Strace(calls, "EINTR"));
         assert_eq!(printed, clean, "EINTR in {calls}");
         if calls != "sendto" {
             assert!(!injected.is_empty(), "no EINTR in {calls}: nothing was tried");
         } // a frame is sent by sendmsg
     }
-    let (printed, injected) = echo_pair(Some((&CALLS.join(","), "EINTR")));
+    let (printed, injected) = echo_pair(Fault::Strace(&CALLS.join(","), "EINTR"));
     assert_eq!(printed, clean, "EINTR in all calls");
     assert!(injected.len() >= 4, "EINTR in {injected:?} only");
 }
@@ -137,7 +161,7 @@ fn the_echo_pair_does_not_print_the_same_under_another_error() {
     if !has_strace() {
         return;
     }
-    let (printed, injected) = echo_pair(Some(("recvfrom", "ECONNRESET")));
+    let (printed, injected) = echo_pair(Fault::Strace("recvfrom", "ECONNRESET"));
     assert_eq!(injected.len(), 1);
     let noticed = printed.iter().filter(|line| line.contains("Connection reset by peer")).count();
     assert!(noticed > 0, "{printed:?}");
@@ -145,8 +169,8 @@ fn the_echo_pair_does_not_print_the_same_under_another_error() {
 
 // ---- the examples ----
 
-/// Name and program of every example whose subject is not EINTR.
-fn examples() -> Vec<(String, PathBuf)> {
+/// Name, program and source of every example whose subject is not EINTR.
+fn examples() -> Vec<(String, PathBuf, String)> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     // This test is target/PROFILE/deps/faults-…, an example target/PROFILE/examples/NAME.
     let built = env::current_exe().unwrap().parent().unwrap().with_file_name("examples");
@@ -165,7 +189,7 @@ fn examples() -> Vec<(String, PathBuf)> {
         }
         let program = built.join(&name);
         assert!(program.exists(), "{name} is not built: cargo build --examples");
-        found.push((name, program));
+        found.push((name, program, source));
     }
     found.sort();
     found
@@ -180,21 +204,23 @@ fn print_of(program: &Path, fault: Fault, log: &Log) -> Vec<String> {
     lines
 }
 
+/// What a faulty run printed that the clean one did not, and the other way round.
+fn difference(what: &str, clean: &[String], printed: &[String]) -> Option<String> {
+    let gone = clean.iter().filter(|line| !printed.contains(line));
+    let new = printed.iter().filter(|line| !clean.contains(line));
+    let lines = gone.map(|l| format!("\n- {l}")).chain(new.map(|l| format!("\n+ {l}")));
+    (printed != clean).then(|| format!("{what}:{}", lines.collect::<String>()))
+}
+
 /// All that differs between this example's clean run and its runs under EINTR.
 fn differences(name: &str, program: &Path) -> Vec<String> {
-    let clean = print_of(program, None, &Log::new());
+    let clean = print_of(program, Fault::None, &Log::new());
     let mut found = Vec::new();
     let mut compare = |calls: &str| {
         let log = Log::new();
-        let printed = print_of(program, Some((calls, "EINTR")), &log);
+        let printed = print_of(program, Fault::Strace(calls, "EINTR"), &log);
         let (made, injected) = log.calls();
-        if printed != clean {
-            let gone = clean.iter().filter(|line| !printed.contains(line));
-            let new = printed.iter().filter(|line| !clean.contains(line));
-            let lines = gone.map(|l| format!("\n- {l}")).chain(new.map(|l| format!("\n+ {l}")));
-            let lines: String = lines.collect();
-            found.push(format!("{name}, EINTR in {calls}:{lines}"));
-        }
+        found.extend(difference(&format!("{name}, EINTR in {calls}"), &clean, &printed));
         if made != injected {
             found.push(format!("{name}: made {made:?}, injected only {injected:?}"));
         }
@@ -215,12 +241,18 @@ fn the_examples_print_the_same_under_eintr() {
     if !has_strace() {
         return;
     }
+    compare_all(|name, program, _| differences(name, program));
+}
+
+/// Two examples at a time, for the time is spent waiting.
+fn compare_all(differences: impl Fn(&str, &Path, &str) -> Vec<String> + Sync) {
     let examples = examples();
     assert!(!examples.is_empty());
     let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
-        while let Some((name, program)) = examples.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let differences = differences(name, program);
+        while let Some((name, program, source)) = examples.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            let differences = differences(name, program, source);
             found.lock().unwrap().extend(differences);
         }
     };
@@ -230,6 +262,77 @@ fn the_examples_print_the_same_under_eintr() {
     });
     let found = found.into_inner().unwrap();
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+// ---- by the shim ----
+
+/// The library that makes the faults, compiled for this run. Says so where there is no compiler.
+fn shim() -> Option<PathBuf> {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let n = COUNT.fetch_add(1, Ordering::Relaxed);
+    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("shim-{n}.so"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shim.c");
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o"]);
+    match cc.arg(&library).arg(source).output() {
+        Ok(output) if output.status.success() => return Some(library),
+        Ok(output) => panic!("cc: {}", String::from_utf8_lossy(&output.stderr)),
+        Err(e) => skipped(format_args!("cc: {e}")),
+    }
+    None
+}
+
+/// Which kinds of call the shim hit.
+fn hits(log: &Log) -> BTreeSet<String> {
+    let text = fs::read_to_string(&log.0).unwrap_or_default();
+    text.lines().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
+}
+
+#[test]
+fn the_examples_print_the_same_when_connect_and_close_are_interrupted_too() {
+    let Some(shim) = shim() else { return };
+    let all_hits = Mutex::new(BTreeSet::new());
+    compare_all(|name, program, _| {
+        let log = Log::new();
+        let clean = print_of(program, Fault::None, &Log::new());
+        let printed = print_of(program, Fault::Shim(&shim, "eintr"), &log);
+        all_hits.lock().unwrap().extend(hits(&log));
+        difference(&format!("{name}, EINTR"), &clean, &printed).into_iter().collect()
+    });
+    let all_hits = all_hits.into_inner().unwrap();
+    for kind in ["send", "sendmsg", "recv", "accept4", "poll", "connect", "close"] {
+        assert!(all_hits.contains(kind), "no EINTR in {kind}: nothing was tried");
+    }
+}
+
+#[test]
+fn the_examples_print_the_same_when_sends_and_receives_are_short() {
+    let Some(shim) = shim() else { return };
+    let all_hits = Mutex::new(BTreeSet::new());
+    compare_all(|name, program, source| {
+        if SINGLE_CALLS.iter().any(|call| source.contains(call)) {
+            return Vec::new();
+        }
+        let log = Log::new();
+        let clean = print_of(program, Fault::None, &Log::new());
+        let printed = print_of(program, Fault::Shim(&shim, "short"), &log);
+        all_hits.lock().unwrap().extend(hits(&log));
+        difference(&format!("{name}, short"), &clean, &printed).into_iter().collect()
+    });
+    let all_hits = all_hits.into_inner().unwrap();
+    for kind in ["send", "sendmsg", "recv"] {
+        assert!(all_hits.contains(kind), "no short {kind}: nothing was tried");
+    }
+}
+
+#[test]
+fn the_echo_pair_prints_the_same_under_the_shim() {
+    let Some(shim) = shim() else { return };
+    let (clean, _) = echo_pair(Fault::None);
+    for faults in ["eintr", "short", "eintr,short"] {
+        let (printed, _) = echo_pair(Fault::Shim(&shim, faults));
+        assert_eq!(printed, clean, "{faults}");
+    }
 }
 
 // ---- what may differ between two runs ----

@@ -1,9 +1,10 @@
 //! What the kernel is doing, and ways to wait until it has done it.
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_long, c_short};
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use std::{fs, mem};
 use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, gettid};
-use tcp_stream_io::{stream, sys};
+use tcp_stream_io::{UniqueFd, stream, sys};
 
 /// How long a wait for the kernel may take before it is an error.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -70,6 +71,43 @@ pub fn tcp_state(fd: impl AsFd) -> io::Result<&'static str> {
         "NEW_SYN_RECV",
     ];
     Ok(NAMES.get(usize::from(tcp_info(fd)?.tcpi_state)).unwrap_or(&"?"))
+}
+
+/// Data segments sent on a connection so far, what was sent again not counted: TCP_INFO, tcp(7).
+pub fn segments_sent(fd: impl AsFd) -> io::Result<usize> {
+    let info = tcp_info(fd)?;
+    Ok((info.tcpi_data_segs_out - info.tcpi_total_retrans) as usize)
+}
+
+/// A descriptor that counts the system calls made on it: `sys` borrows it once for each.
+#[derive(Debug)]
+pub struct Counted {
+    fd: UniqueFd,
+    calls: Cell<usize>,
+}
+
+impl Counted {
+    /// Starts at 0.
+    pub fn new(fd: UniqueFd) -> Counted {
+        Counted { fd, calls: Cell::new(0) }
+    }
+
+    /// How many calls there have been.
+    pub fn calls(&self) -> usize {
+        self.calls.get()
+    }
+
+    /// The descriptor itself, for calls that are not to be counted.
+    pub fn uncounted(&self) -> &UniqueFd {
+        &self.fd
+    }
+}
+
+impl AsFd for Counted {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.calls.set(self.calls.get() + 1);
+        self.fd.as_fd()
+    }
 }
 
 /// Waits until `count` bytes have arrived, or the peer has ended: `poll` with SO_RCVLOWAT.

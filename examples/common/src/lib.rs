@@ -17,6 +17,8 @@ mod report;
 mod run;
 pub mod runner;
 pub mod signals;
+mod time;
 
 pub use report::{Out, Verdict, said, text};
 pub use run::{About, At, pair, solo};
+pub use time::{median, ms};

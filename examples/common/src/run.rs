@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use std::{env, panic, process, thread};
 
 use nix::unistd::{Pid, gettid};
-use tcp_stream_io::{UniqueFd, listen_on, sys};
+use tcp_stream_io::addr::Hints;
+use tcp_stream_io::{UniqueFd, listen_on, net, resolve, sys};
 
 use crate::kernel;
 use crate::options::{self, Command, Role};
@@ -78,6 +79,25 @@ pub struct At {
     pub host: String,
     /// The port, in host byte order.
     pub port: u16,
+}
+
+impl At {
+    /// Connects a socket that was prepared: some options count only before the handshake.
+    pub fn connect_with(
+        &self,
+        prepare: impl Fn(&UniqueFd) -> io::Result<()>,
+    ) -> io::Result<UniqueFd> {
+        let mut last = io::Error::other("no address");
+        for addr in resolve(Some(&self.host), self.port, &Hints::default())?.iter() {
+            let fd = sys::socket(addr.family(), libc::SOCK_STREAM, 0)?;
+            prepare(&fd)?;
+            match net::connect(&fd, addr, None) {
+                Ok(()) => return Ok(fd),
+                Err(e) => last = e,
+            }
+        }
+        Err(last)
+    }
 }
 
 impl FromStr for At {

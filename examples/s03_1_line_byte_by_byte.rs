@@ -1,0 +1,65 @@
+//! Reading a line a byte at a time costs a system call a byte.
+//!
+//! Article 3.2. Claim: D1. man: recv(2).
+//!
+//! A line ends where its newline is, and the reader cannot know where that will be. So the
+//! article's reader asks for one byte, looks at it, and asks for the next.
+//!
+//! Expect: 25 lines of 80 bytes come out right, by 2000 calls of `recv`.
+//!
+//! Change and see: the length of a line; what `strace -c` makes of it. Next: s03_2_line_reader.
+
+use std::io::{self, ErrorKind};
+use std::process::ExitCode;
+
+use stage::kernel::Counted;
+use stage::{At, Out, Verdict};
+use tcp_stream_io::framing::line::send_line;
+use tcp_stream_io::stream::retry_eintr;
+use tcp_stream_io::{UniqueFd, accept, connect_to, sys};
+
+const LINES: usize = 25;
+const LENGTH: usize = 80; // with the newline
+
+fn client(at: &At, _: &Out) -> io::Result<()> {
+    let conn = connect_to(&at.host, at.port)?;
+    for _ in 0..LINES {
+        send_line(&conn, &[b'x'; LENGTH - 1])?;
+    }
+    Ok(())
+}
+
+fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
+    let conn = Counted::new(accept(&listener)?.0);
+    let mut right = 0;
+    for _ in 0..LINES {
+        right += usize::from(recv_line(&conn, 4096)? == [b'x'; LENGTH - 1]);
+    }
+    out.check("lines that came out right", LINES, right);
+
+    let a_line = conn.calls() / LINES;
+    out.check_that("recv calls a line", "80 or more", a_line, a_line >= LENGTH);
+    let a_byte = conn.calls() / (LINES * LENGTH);
+    let observed = format!("{LINES} lines of {LENGTH} bytes: {a_byte} recv a byte");
+    out.claim("D1", Verdict::holds_if(a_byte >= 1), observed);
+    Ok(())
+}
+
+/// The article's reader.
+fn recv_line(conn: &Counted, cap: usize) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while line.len() < cap {
+        // WRONG: a trip into the kernel and back for every single byte.
+        match retry_eintr(|| sys::recv(conn, &mut byte, 0))? {
+            0 => return Err(ErrorKind::ConnectionReset.into()),
+            _ if byte == *b"\n" => break,
+            _ => line.push(byte[0]),
+        }
+    }
+    Ok(line)
+}
+
+fn main() -> ExitCode {
+    stage::pair(stage::about!(), server, client)
+}

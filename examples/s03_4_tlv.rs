@@ -1,0 +1,95 @@
+//! A TLV field that reaches past the end has to be an error: dropped, it looks like none.
+//!
+//! Article 3.4. Claim: T1. man: htons(3).
+//!
+//! Every field says how long it is. Where one reaches past the end, the article's decoder stops and
+//! returns the fields before it: a message that lost its tail is the same to it as a short one.
+//! A wrong length that fits cannot be noticed here, by any decoder. That takes a checksum.
+//!
+//! Expect: the article's decoder makes the same of the short and of the cut message; ours says of
+//! the cut one where it breaks, what the field needs, and what there is.
+//!
+//! Change and see: the cut, to 11 bytes (a whole field less: no damage); 14 to 15.
+
+use std::io;
+use std::process::ExitCode;
+
+use stage::{At, Out, Verdict, text};
+use tcp_stream_io::framing::length::DEFAULT_CAP;
+use tcp_stream_io::framing::tlv::{Tlv, parse_tlvs, push_tlv};
+use tcp_stream_io::{UniqueFd, accept, connect_to, recv_frame, send_frame};
+
+fn client(at: &At, _: &Out) -> io::Result<()> {
+    let conn = connect_to(&at.host, at.port)?;
+    let mut whole = Vec::new();
+    push_tlv(&mut whole, 1, b"bob")?;
+    let short = whole.clone();
+    push_tlv(&mut whole, 2, b"deny all")?;
+    let cut = &whole[..whole.len() - 5];
+    let mut wrong = whole.clone();
+    wrong[2] = 14; // the length of the first field, instead of 3
+    for message in [&whole, &short, cut, &wrong] {
+        send_frame(&conn, message, DEFAULT_CAP)?;
+    }
+    Ok(())
+}
+
+fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
+    let (conn, _) = accept(&listener)?;
+    let mut seen = Vec::new();
+    for (message, fields, error) in [
+        ("the whole message", r#"1 "bob", 2 "deny all""#, ""),
+        ("the short message", r#"1 "bob""#, ""),
+        (
+            "the cut message",
+            r#"1 "bob""#,
+            ", the field at byte 6 needs 11 bytes, but only 6 are left",
+        ),
+        ("a wrong length that fits", r#"1 "bob\x02\x00\x08deny all""#, ""),
+    ] {
+        let bytes = recv_frame(&conn, DEFAULT_CAP)?.unwrap_or_default();
+        let article: Vec<_> = article_decoder(&bytes).iter().map(show).collect();
+        let ours = parse_tlvs(&bytes).map(|f| f.map_or_else(|e| e.to_string(), |f| show(&f)));
+        let (article, ours) = (article.join(", "), ours.collect::<Vec<_>>().join(", "));
+        out.check(format!("{message}: the article's decoder"), fields, &article);
+        out.check(format!("{message}: parse_tlvs"), format!("{fields}{error}"), &ours);
+        seen.push((article, ours));
+    }
+
+    let [_, short, cut, wrong] = &seen[..] else { unreachable!() };
+    let silent = cut.0 == short.0;
+    let stops = cut.1 != short.1 && cut.1.starts_with(&short.1);
+    let notices = wrong.1.contains("needs");
+    let verdict = Verdict::holds_if(!silent && stops && notices)
+        .or_when(stops, "the field reaches past the end of the message, and the decoder says so");
+    let article = if silent { "as a short message" } else { "not as a short message" };
+    let fits = if notices { "noticed" } else { "not noticed" };
+    let observed = format!(
+        "cut: {article} to the article's decoder, {} to ours; wrong but fits: {fits}",
+        cut.1
+    );
+    out.claim("T1", verdict, observed);
+    Ok(())
+}
+
+/// The article's decoder.
+fn article_decoder(message: &[u8]) -> Vec<Tlv<'_>> {
+    let (mut fields, mut at) = (Vec::new(), 0);
+    while at + 3 <= message.len() {
+        let len = usize::from(u16::from_be_bytes([message[at + 1], message[at + 2]]));
+        if at + 3 + len > message.len() {
+            break; // WRONG: nobody will know
+        }
+        fields.push(Tlv { kind: message[at], value: &message[at + 3..at + 3 + len] });
+        at += 3 + len;
+    }
+    fields
+}
+
+fn show(field: &Tlv) -> String {
+    format!("{} {}", field.kind, text(field.value))
+}
+
+fn main() -> ExitCode {
+    stage::pair(stage::about!(), server, client)
+}

@@ -1,0 +1,53 @@
+//! A length cast to 32 bits wraps: 4 GiB + 5 bytes are announced as 5, and the stream is lost.
+//!
+//! Article 3.1. man: send(2).
+//!
+//! The article makes its header of `static_cast<uint32_t>(payload.size())`, which keeps the low 32
+//! bits and says nothing. The receiver takes 5 bytes for the message and the next four for a
+//! header: it has lost its place in the stream, and there is no way back.
+//!
+//! Expect: a frame of 5 bytes that nobody sent; then ", an", taken for the next length, claims 706
+//! MiB. `encode_header` refuses the length, and no byte leaves.
+//!
+//! Change and see: PAYLOAD to 4 GiB sharp (an empty frame); to one byte less (it fits).
+
+use std::io;
+use std::process::ExitCode;
+
+use stage::{At, Out, said, text};
+use tcp_stream_io::framing::length::{DEFAULT_CAP, encode_header};
+use tcp_stream_io::{UniqueFd, accept, connect_to, recv_frame, send_all};
+
+/// So long would the message be. It need not be there to see what becomes of its length.
+const PAYLOAD: u64 = (4 << 30) + 5;
+const BEGINS: &[u8] = b"HELLO, and 4 GiB more of it";
+
+fn client(at: &At, out: &Out) -> io::Result<()> {
+    let conn = connect_to(&at.host, at.port)?;
+    let wrong = PAYLOAD as u32; // WRONG: the article's cast
+    out.check("4 GiB + 5, cast to 32 bits", 5, wrong);
+    send_all(&conn, &wrong.to_be_bytes())?;
+    send_all(&conn, BEGINS)?; // and so on
+
+    let len = usize::try_from(PAYLOAD).map_err(io::Error::other)?;
+    let right = encode_header(len, usize::MAX).map(|_| "a header");
+    out.check("encode_header, without any other cap", "InvalidInput", said(&right));
+    Ok(())
+}
+
+fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
+    let (conn, _) = accept(&listener)?;
+    let first = recv_frame(&conn, DEFAULT_CAP)?.unwrap_or_default();
+    out.check("the first frame, as it is received", text(&BEGINS[..5]), text(&first));
+
+    let next = recv_frame(&conn, DEFAULT_CAP).map(|_| "a frame");
+    out.check("the next one", "InvalidData", said(&next));
+    let claim = u32::from_be_bytes(*b", an"); // what comes behind HELLO is no header
+    let expected = format!("a frame claims {claim} bytes, over the cap of {DEFAULT_CAP}");
+    out.check("because", expected, next.map_or_else(|e| e.to_string(), str::to_owned));
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    stage::pair(stage::about!(), server, client)
+}
