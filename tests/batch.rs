@@ -1,0 +1,169 @@
+//! `FrameWriter` and `FrameReader`: the same bytes as one frame at a time, in fewer calls.
+
+mod support;
+
+use std::io::ErrorKind;
+use std::thread;
+use std::time::Instant;
+
+use support::{PATIENCE, millis, pair, soon, stream_of};
+use tcp_stream_io::framing::batch::{FrameReader, FrameWriter};
+use tcp_stream_io::framing::length::{DEFAULT_CAP, recv_frame, send_frame};
+use tcp_stream_io::{UniqueFd, send_all};
+
+/// Payloads of many sizes, around the buffer's and the segment's.
+fn payloads() -> Vec<Vec<u8>> {
+    let sizes = [0, 1, 5, 100, 4096, 65_479, 65_480, 65_536, 261_928, 261_932, 261_936, 1 << 20];
+    let numbered = sizes.iter().cycle().take(3 * sizes.len()).enumerate();
+    numbered.map(|(i, &size)| (0..size).map(|at| (i + at % 251) as u8).collect()).collect()
+}
+
+#[test]
+fn what_the_writer_sends_is_read_a_frame_at_a_time() {
+    let (sender, receiver) = pair();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut frames = FrameWriter::new(&sender, DEFAULT_CAP);
+            for payload in payloads() {
+                frames.write_frame(&payload).unwrap();
+            }
+            frames.flush().unwrap();
+        });
+        for payload in payloads() {
+            assert!(recv_frame(&receiver, DEFAULT_CAP).unwrap() == Some(payload));
+        }
+    });
+}
+
+#[test]
+fn the_reader_lends_what_was_sent_a_frame_at_a_time() {
+    let (sender, receiver) = pair();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for payload in payloads() {
+                send_frame(&sender, &payload, DEFAULT_CAP).unwrap();
+            }
+        });
+        let mut frames = FrameReader::new(&receiver, DEFAULT_CAP);
+        frames.set_spins(10);
+        for payload in payloads() {
+            assert!(frames.next_frame().unwrap() == Some(&payload[..]));
+        }
+        assert_eq!(frames.next_frame().unwrap(), None);
+        assert_eq!(frames.next_frame().unwrap(), None);
+    });
+}
+
+#[test]
+fn a_stream_cut_at_any_byte_ends_cleanly_between_frames_only() {
+    let stream = b"\0\0\0\x02ab\0\0\0\0\0\0\0\x01c";
+    let boundaries = [0, 6, 10, 15];
+    for cut in 0..=stream.len() {
+        let mut frames = FrameReader::new(stream_of(&stream[..cut]), 16);
+        let whole = boundaries.iter().filter(|&&end| end > 0 && end <= cut).count();
+        for _ in 0..whole {
+            assert!(frames.next_frame().unwrap().is_some(), "cut at {cut}");
+        }
+        for _ in 0..3 {
+            match frames.next_frame() {
+                Ok(None) => assert!(boundaries.contains(&cut), "cut at {cut}: a clean end"),
+                Ok(Some(payload)) => panic!("cut at {cut}: {payload:?}"),
+                Err(e) => {
+                    assert_eq!(e.kind(), ErrorKind::UnexpectedEof, "cut at {cut}");
+                    assert!(!boundaries.contains(&cut), "cut at {cut}: {e}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_claim_over_the_cap_is_an_error_that_stays() {
+    for claim in [17, 1 << 20, u32::MAX] {
+        let bytes = [&b"\0\0\0\x01x"[..], &claim.to_be_bytes(), b"\0\0\0\0"].concat();
+        let mut frames = FrameReader::new(stream_of(&bytes), 16);
+        assert_eq!(frames.next_frame().unwrap(), Some(&b"x"[..]));
+        for _ in 0..3 {
+            assert_eq!(frames.next_frame().unwrap_err().kind(), ErrorKind::InvalidData);
+        }
+    }
+}
+
+#[test]
+fn memory_follows_what_arrives_and_not_what_is_claimed() {
+    const STEP: usize = 64 * 1024;
+    for sent in [0, 1, 1000, STEP, 300_000] {
+        let claim = (DEFAULT_CAP as u32).to_be_bytes();
+        let (sender, receiver) = pair();
+        let mut frames = FrameReader::new(&receiver, DEFAULT_CAP);
+        let (result, peak) = thread::scope(|scope| {
+            scope.spawn(move || send_all(sender, &[&claim[..], &vec![0; sent]].concat()));
+            stage::memory::peak_of(|| frames.next_frame().map(|_| ()))
+        });
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        let limit = 4 + sent + STEP + 1024; // and the error's text
+        assert!(peak <= limit, "{sent} bytes sent, {peak} allocated");
+    }
+}
+
+#[test]
+fn no_frame_costs_an_allocation() {
+    let (sender, receiver) = pair();
+    let mut writer = FrameWriter::new(&sender, DEFAULT_CAP);
+    let mut reader = FrameReader::new(&receiver, DEFAULT_CAP);
+    let mut exchange = || {
+        for _ in 0..100 {
+            writer.write_frame(&[7; 64]).unwrap();
+        }
+        writer.flush().unwrap();
+        for _ in 0..100 {
+            assert_eq!(reader.next_frame().unwrap(), Some(&[7; 64][..]));
+        }
+    };
+    exchange(); // the buffers
+    let ((), allocated) = stage::memory::peak_of(exchange);
+    assert_eq!(allocated, 0);
+}
+
+#[test]
+fn a_payload_over_the_cap_adds_nothing_and_the_writer_goes_on() {
+    let (sender, receiver) = pair();
+    let mut frames = FrameWriter::new(&sender, 4);
+    assert_eq!(frames.write_frame(b"12345").unwrap_err().kind(), ErrorKind::InvalidInput);
+    frames.write_frame(b"1234").unwrap();
+    frames.flush().unwrap();
+    drop(sender);
+    assert_eq!(recv_frame(&receiver, 4).unwrap().as_deref(), Some(&b"1234"[..]));
+    assert_eq!(recv_frame(&receiver, 4).unwrap(), None);
+}
+
+#[test]
+fn a_deadline_loses_nothing_that_was_received() {
+    let (sender, receiver) = pair();
+    let mut frames = FrameReader::new(&receiver, 16);
+    send_all(&sender, b"\0\0\0\x04ab").unwrap();
+    frames.set_deadline(Some(Instant::now() + millis(20)));
+    assert_eq!(frames.next_frame().unwrap_err().kind(), ErrorKind::TimedOut);
+    send_all(&sender, b"cd").unwrap();
+    frames.set_deadline(Some(soon()));
+    assert_eq!(frames.next_frame().unwrap(), Some(&b"abcd"[..]));
+}
+
+#[test]
+fn a_writer_that_failed_stays_failed() {
+    let (sender, _receiver): (UniqueFd, UniqueFd) = pair();
+    let mut frames = FrameWriter::new(&sender, DEFAULT_CAP);
+    frames.set_deadline(Some(Instant::now() + millis(20)));
+    let payload = vec![0; DEFAULT_CAP];
+    let start = Instant::now();
+    let error = loop {
+        match frames.write_frame(&payload) {
+            Ok(()) => assert!(start.elapsed() < PATIENCE),
+            Err(e) => break e,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    frames.set_deadline(None);
+    assert_eq!(frames.write_frame(b"").unwrap_err().kind(), ErrorKind::TimedOut);
+    assert_eq!(frames.flush().unwrap_err().kind(), ErrorKind::TimedOut);
+}
