@@ -23,8 +23,12 @@ claims: ## what the kernel says to each claim of the article; writes docs/claims
 	@$(CARGO) run -q -p stage --bin claims
 
 test: check ## everything: format, lints, tests, documentation, every example
-	$(CARGO) test --workspace
+	@mkdir -p target
+	@bash -o pipefail -c '$(CARGO) test --workspace 2>&1 | tee target/test.log'
 	$(MAKE) --no-print-directory run-examples
+	@awk '/^test result/ { passed += $$4; failed += $$6 } /^skipped: / { skipped++ } \
+		END { printf "%d passed, %d failed, %d skipped\n", passed - skipped, failed, skipped }' \
+		target/test.log
 
 check: ## format, lints and documentation only
 	$(CARGO) fmt --all --check

@@ -8,7 +8,7 @@
 //! | [`addr`] | names to addresses and back | 7 | `s07_resolve` |
 //! | [`sys`] | one function per system call | 1.2, 1.3 | `s01_*` |
 //! | [`stream`] | `send_all`, `recv_exact`, and their deadline twins | 1.4, 1.5, 2 | `s02_*` |
-//! | [`net`] | `listen_on`, `connect_to`, `accept` | 4, 5, 7 | `s05_*`, `s07_*` |
+//! | [`net`] | `listen_on`, `connect_to`, `accept` | 4, 5, 7 | `s04_*`, `s05_*`, `s07_*` |
 //! | [`framing`] | messages out of a stream of bytes | 1.6, 3, 6 | `s03_*`, `s06_*` |
 //!
 //! `src/bin/echo.rs` is the article's program, built from them.

@@ -5,8 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-const DOCUMENTS: [&str; 5] =
-    ["README.md", "CONTRIBUTING.md", "docs/reading-guide.md", "docs/cpp-to-rust.md", "src/lib.rs"];
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/reading-guide.md",
+    "docs/errata.md",
+    "docs/cpp-to-rust.md",
+    "src/lib.rs",
+];
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
