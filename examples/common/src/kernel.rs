@@ -53,24 +53,145 @@ pub fn tcp_info(fd: impl AsFd) -> io::Result<libc::tcp_info> {
     if rc == 0 { Ok(info) } else { Err(sys::last_errno()) }
 }
 
+/// The states of RFC 9293 as Linux numbers and spells them.
+const STATES: [&str; 13] = [
+    "?",
+    "ESTABLISHED",
+    "SYN_SENT",
+    "SYN_RECV",
+    "FIN_WAIT1",
+    "FIN_WAIT2",
+    "TIME_WAIT",
+    "CLOSE",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "LISTEN",
+    "CLOSING",
+    "NEW_SYN_RECV",
+];
+
 /// The connection's state by its name in RFC 9293, as Linux spells it.
 pub fn tcp_state(fd: impl AsFd) -> io::Result<&'static str> {
-    const NAMES: [&str; 13] = [
-        "?",
-        "ESTABLISHED",
-        "SYN_SENT",
-        "SYN_RECV",
-        "FIN_WAIT1",
-        "FIN_WAIT2",
-        "TIME_WAIT",
-        "CLOSE",
-        "CLOSE_WAIT",
-        "LAST_ACK",
-        "LISTEN",
-        "CLOSING",
-        "NEW_SYN_RECV",
-    ];
-    Ok(NAMES.get(usize::from(tcp_info(fd)?.tcpi_state)).unwrap_or(&"?"))
+    Ok(STATES.get(usize::from(tcp_info(fd)?.tcpi_state)).unwrap_or(&"?"))
+}
+
+/// A connection by its two ports, as one end sees it. So it can be found where it has no
+/// descriptor: nobody has accepted it yet, or it is closed and in TIME_WAIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// This end's port.
+    pub local: u16,
+    /// The other end's port.
+    pub remote: u16,
+}
+
+impl Ports {
+    /// Those of a connected socket.
+    pub fn of(fd: impl AsFd) -> io::Result<Ports> {
+        let (local, remote) = (sys::getsockname(&fd)?.port(), sys::getpeername(&fd)?.port());
+        Ok(Ports { local, remote })
+    }
+
+    /// What the kernel's table says of it; `None` if nothing.
+    pub fn row(self) -> io::Result<Option<Row>> {
+        Ok(tcp_table()?.into_iter().find(|row| row.ports == self))
+    }
+
+    /// Its state; "gone" if the kernel knows nothing of it (any more).
+    pub fn state(self) -> io::Result<&'static str> {
+        Ok(self.row()?.map_or("gone", |row| row.state))
+    }
+}
+
+/// A row of the kernel's table of TCP sockets.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Both ports; the remote one of a listener is 0.
+    pub ports: Ports,
+    /// As [`tcp_state`] has it.
+    pub state: &'static str,
+    /// Bytes in the receive buffer; of a listener, connections that wait for `accept`.
+    pub unread: usize,
+    /// The time left on the timer that runs: retransmission, keepalive, TIME_WAIT, window probe.
+    pub timer: Option<Duration>,
+}
+
+/// The kernel's table of TCP sockets over IPv4: `/proc/net/tcp`, proc(5).
+pub fn tcp_table() -> io::Result<Vec<Row>> {
+    Ok(fs::read_to_string("/proc/net/tcp")?.lines().filter_map(row).collect())
+}
+
+/// `0: 0100007F:8F1A 0100007F:C2E4 06 00000000:00000000 03:00001770 …`: number, local and remote
+/// address, state, queues (out:in), timer (which:ticks left); all but the number in hex.
+fn row(line: &str) -> Option<Row> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let hex = |text| usize::from_str_radix(text, 16).ok();
+    let pair = |field: usize| fields.get(field)?.split_once(':');
+    let ports = Ports { local: hex(pair(1)?.1)? as u16, remote: hex(pair(2)?.1)? as u16 };
+    let (timer, ticks) = pair(5)?;
+    // SAFETY:
+    // - sysconf passes no memory.
+    let ticks_per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
+    let left = Duration::from_secs_f64(hex(ticks)? as f64 / ticks_per_second);
+    Some(Row {
+        ports,
+        state: STATES.get(hex(fields.get(3)?)?).unwrap_or(&"?"),
+        unread: hex(pair(4)?.1)?,
+        timer: (timer != "00").then_some(left),
+    })
+}
+
+/// Connections that wait for `accept`: the listener's TCP_INFO has them in a field of another name.
+pub fn queued(listener: impl AsFd) -> io::Result<usize> {
+    Ok(tcp_info(listener)?.tcpi_unacked as usize)
+}
+
+/// Waits until `count` connections wait for `accept`.
+pub fn wait_until_queued(listener: impl AsFd, count: usize) -> io::Result<()> {
+    wait_for("connections in the queue", || Ok(queued(&listener)? >= count))
+}
+
+/// The SYN that began an accepted connection, from the TCP header on: TCP_SAVED_SYN, once. The
+/// listener must have had TCP_SAVE_SYN set when the SYN came.
+pub fn saved_syn(conn: impl AsFd) -> io::Result<Vec<u8>> {
+    let mut syn = vec![0; 256];
+    let mut len = syn.len() as libc::socklen_t;
+    // SAFETY:
+    // - `syn` is writable for `len` bytes, and the kernel writes no more than that.
+    let rc = unsafe {
+        let at = syn.as_mut_ptr().cast();
+        libc::getsockopt(conn.as_fd().as_raw_fd(), libc::SOL_TCP, libc::TCP_SAVED_SYN, at, &mut len)
+    };
+    if rc != 0 {
+        return Err(sys::last_errno());
+    }
+    syn.truncate(len as usize);
+    let ip_header = match syn.first().map(|byte| (byte >> 4, byte & 15)) {
+        Some((4, words)) => 4 * usize::from(words),
+        Some((6, _)) => 40,
+        _ => return Err(io::Error::other("the kernel kept no SYN")),
+    };
+    Ok(syn.split_off(ip_header))
+}
+
+/// Sends until the peer's window is closed and bytes are left over here: whatever is queued from
+/// now on cannot leave before the peer reads. Returns how many bytes `send` took.
+pub fn fill(conn: impl AsFd) -> io::Result<usize> {
+    let piece = [b'x'; 64 * 1024];
+    let mut taken = 0;
+    wait_for("the peer's window to close", || {
+        loop {
+            match sys::send(&conn, &piece, sys::NO_SIGPIPE | libc::MSG_DONTWAIT) {
+                Ok(n) => taken += n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e),
+            }
+        }
+        let info = tcp_info(&conn)?; // tcpi_unacked: segments on their way
+        Ok(info.tcpi_unacked == 0 && info.tcpi_notsent_bytes > 0)
+    })?;
+    Ok(taken)
 }
 
 /// Data segments sent on a connection so far, what was sent again not counted: TCP_INFO, tcp(7).
@@ -201,8 +322,11 @@ pub fn open_fds() -> Vec<c_int> {
     fds
 }
 
+/// Blocked, and asleep: a thread that a tracer holds at the entry of the call is not yet in it.
 pub(crate) fn is_blocked_in(tid: Pid, number: c_long) -> bool {
     blocked_in(tid).is_some_and(|(n, ..)| n == number)
+        && fs::read_to_string(format!("/proc/self/task/{tid}/stat"))
+            .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" S")))
 }
 
 /// The system call that a thread is blocked in, and its first two arguments: `/proc/self/task`,

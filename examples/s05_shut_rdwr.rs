@@ -1,0 +1,59 @@
+//! SHUT_RDWR ends both directions: a FIN for what you send, a reset for what still comes.
+//!
+//! Article 5.2. Claim: C7. man: shutdown(2).
+//!
+//! The peer cannot tell it from SHUT_WR at first: a FIN is all it sees. Only what the peer sends
+//! after that is refused, and the reset comes too late for that `send` to fail.
+//!
+//! Expect: EPIPE from `send`, 0 from `recv`, and a FIN at the server. The server's next `send`
+//! succeeds, its bytes are not delivered, and the connection is gone at both ends.
+//!
+//! Change and see: SHUT_RD (`send` works, and LATER is delivered); SHUT_WR (`recv` waits: the
+//! stage says where).
+
+use std::io;
+use std::process::ExitCode;
+
+use libc::SHUT_RDWR;
+use stage::{At, Out, Verdict, kernel, said};
+use tcp_stream_io::stream::{recv_some, retry_eintr};
+use tcp_stream_io::sys::NO_SIGPIPE;
+use tcp_stream_io::{UniqueFd, accept, connect_to, sys};
+
+fn client(at: &At, out: &Out) -> io::Result<()> {
+    let conn = connect_to(&at.host, at.port)?;
+    sys::shutdown(&conn, SHUT_RDWR)?;
+    let sent = said(&retry_eintr(|| sys::send(&conn, b"x", NO_SIGPIPE)));
+    out.check("send after SHUT_RDWR", "EPIPE", &sent);
+    let received = said(&recv_some(&conn, &mut [0; 100], None));
+    out.check("recv after SHUT_RDWR", "0", &received);
+
+    let _looked = connect_to(&at.host, at.port)?; // the server may send
+    kernel::wait_for("what the server sends", || {
+        Ok(kernel::unread(&conn)? > 0 || kernel::tcp_state(&conn)? == "CLOSE")
+    })?;
+    let later = said(&recv_some(&conn, &mut [0; 100], None));
+    out.check("recv, after the server has sent 5 bytes", "ECONNRESET", &later);
+
+    let ended = sent == "EPIPE" && received == "0" && later != "5";
+    let observed = format!("send {sent}, recv {received}; later bytes: {later}");
+    out.claim("C7", Verdict::holds_if(ended), observed);
+    Ok(())
+}
+
+fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
+    let (conn, _) = accept(&listener)?;
+    let (_looked, _) = accept(&listener)?;
+    let end = said(&recv_some(&conn, &mut [0; 100], None));
+    out.check("recv at the server", "0", end);
+    let later = retry_eintr(|| sys::send(&conn, b"LATER", NO_SIGPIPE));
+    out.check("send to who has called SHUT_RDWR", "5", said(&later));
+    kernel::wait_for("the reset", || Ok(kernel::tcp_state(&conn)? == "CLOSE"))?;
+    let next = retry_eintr(|| sys::send(&conn, b"LATER", NO_SIGPIPE));
+    out.check("the next send", "EPIPE", said(&next));
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    stage::pair(stage::about!(), server, client)
+}
