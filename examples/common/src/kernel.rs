@@ -174,12 +174,14 @@ pub fn saved_syn(conn: impl AsFd) -> io::Result<Vec<u8>> {
     Ok(syn.split_off(ip_header))
 }
 
-/// Sends until the peer's window is closed and bytes are left over here: whatever is queued from
-/// now on cannot leave before the peer reads. Returns how many bytes `send` took.
+/// Sends until the peer's window is closed and the send buffer full, and both stay so: whatever is
+/// queued from now on cannot leave before the peer reads. Returns how many bytes `send` took.
 pub fn fill(conn: impl AsFd) -> io::Result<usize> {
     let piece = [b'x'; 64 * 1024];
     let mut taken = 0;
     wait_for("the peer's window to close", || {
+        // An acknowledgement that is still to come would make room again after EAGAIN.
+        let settled = tcp_info(&conn)?.tcpi_unacked == 0;
         loop {
             match sys::send(&conn, &piece, sys::NO_SIGPIPE | libc::MSG_DONTWAIT) {
                 Ok(n) => taken += n,
@@ -189,7 +191,7 @@ pub fn fill(conn: impl AsFd) -> io::Result<usize> {
             }
         }
         let info = tcp_info(&conn)?; // tcpi_unacked: segments on their way
-        Ok(info.tcpi_unacked == 0 && info.tcpi_notsent_bytes > 0)
+        Ok(settled && info.tcpi_unacked == 0 && info.tcpi_notsent_bytes > 0)
     })?;
     Ok(taken)
 }
