@@ -1,0 +1,57 @@
+//! Rung 4, wrong: who ignores what `send` returns does not notice that a part never left.
+//!
+//! Article 2.1. man: send(2), signal(7).
+//!
+//! The other direction. A blocking `send` mostly takes all, so its count looks like an answer to
+//! nothing. But a signal, a timeout or O_NONBLOCK cuts it short (s01_short_send), and no error
+//! says so.
+//!
+//! Expect: `send` says neither error nor warning; the peer, which waits for 16 MiB, is told that
+//! the stream has ended, with millions of bytes missing.
+//!
+//! Change and see: no signal (all arrives: that is why this survives tests); `send_all` for `send`.
+
+use std::io;
+use std::process::ExitCode;
+use std::thread;
+
+use nix::sys::signal::{SaFlags, Signal::SIGUSR1};
+use stage::{At, Out, kernel, said, signals};
+use tcp_stream_io::stream::{Partial, retry_eintr};
+use tcp_stream_io::sys::NO_SIGPIPE;
+use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, sys};
+
+const MESSAGE: usize = 16 * 1024 * 1024;
+
+fn client(at: &At, out: &Out) -> io::Result<()> {
+    let conn = connect_to(&at.host, at.port)?;
+    let message = vec![b'x'; MESSAGE];
+    signals::count(SIGUSR1, SaFlags::SA_RESTART)?; // which does not help: see s01_send_interrupted
+    let result = thread::scope(|scope| {
+        kernel::when_blocked_in(scope, libc::SYS_sendto, |caller| {
+            caller.signal(SIGUSR1)?;
+            kernel::wait_for("the handler to run", || Ok(signals::counted() > 0))?;
+            connect_to(&at.host, at.port).map(|_| ()) // only now may the server read
+        });
+        // WRONG: drops the count. The cost is what `send` did not take.
+        retry_eintr(|| sys::send(&conn, &message, NO_SIGPIPE)).map(|_| ())
+    });
+    out.check("one send of 16 MiB", "ok", said(&result));
+    conn.close() // all sent, or so it seems
+}
+
+fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
+    let (conn, _) = accept(&listener)?;
+    accept(&listener)?; // until the client has been interrupted
+    let mut message = vec![0; MESSAGE];
+    let result = recv_exact(&conn, &mut message);
+    out.check("recv_exact of 16 MiB", "UnexpectedEof", said(&result));
+    let got = result.as_ref().err().and_then(Partial::of).map_or(MESSAGE, Partial::done);
+    let lost = MESSAGE - got;
+    out.check_that("bytes that never left", "more than a million", lost, lost > 1_000_000);
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    stage::pair(stage::about!(), server, client)
+}

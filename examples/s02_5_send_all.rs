@@ -1,0 +1,61 @@
+//! Rung 5: `send_all` delivers every byte, however often a signal cuts its `send` short.
+//!
+//! Article 2.1. Claim: S1. man: send(2), signal(7).
+//!
+//! Since rung 4: the count is used. What `send` did not take is sent by the next call, and a call
+//! that took nothing (EINTR) is made again. A storm of signals hits `send` whenever it blocks.
+//!
+//! Expect: many calls where rung 4 had one, and the server gets all of it, in order.
+//!
+//! Change and see: 500 signals for 10; SA_RESTART for no flags (the kernel hides EINTR then, but
+//! not the short counts).
+
+use std::io;
+use std::process::ExitCode;
+use std::thread;
+
+use nix::sys::signal::{SaFlags, Signal::SIGUSR1};
+use stage::{At, Out, Verdict, kernel, signals};
+use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all};
+
+/// 251 is prime, so that no power of two of misplaced bytes looks right.
+const BLOCK: usize = 251;
+const MESSAGE: usize = 64 * 1024 * BLOCK;
+
+fn block() -> Vec<u8> {
+    (0..BLOCK as u8).collect()
+}
+
+fn client(at: &At, out: &Out) -> io::Result<()> {
+    let conn = connect_to(&at.host, at.port)?;
+    signals::count(SIGUSR1, SaFlags::empty())?;
+    let storm = signals::Storm::on_this_thread(SIGUSR1, libc::SYS_sendto)?;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            kernel::wait_for("10 signals", || Ok(signals::counted() >= 10))?;
+            connect_to(&at.host, at.port) // only now may the server read
+        });
+        send_all(&conn, &block().repeat(MESSAGE / BLOCK))
+    })?;
+    storm.stop()?;
+    let signals = signals::counted();
+    out.check_that("signals in the middle of send", "10 or more", signals, signals >= 10);
+    Ok(())
+}
+
+fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
+    let (conn, _) = accept(&listener)?;
+    accept(&listener)?; // until the client has been interrupted often enough
+    let mut message = vec![0; MESSAGE];
+    let result = recv_exact(&conn, &mut message);
+    let block = block();
+    let right = message.chunks(BLOCK).take_while(|&chunk| chunk == block).count() * BLOCK;
+    out.check("bytes that came in their place", MESSAGE, right);
+    let observed = format!("{right} of {MESSAGE} bytes came in their place");
+    out.claim("S1", Verdict::holds_if(result.is_ok() && right == MESSAGE), observed);
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    stage::pair(stage::about!(), server, client)
+}
