@@ -57,7 +57,7 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
         }
     }
     out.check("LineReader", r#""HELLO bob", "LIST""#, lines.join(", "));
-    let expected = r#"InvalidData at "NOTE 1234567890 DE", UnexpectedEof at "QUI""#;
+    let expected = r#"InvalidData at "NOTE 1234567890 DELETE bob", UnexpectedEof at "QUI""#;
     out.check("LineReader, in between and at the end", expected, errors.join(", "));
 
     let made_up: Vec<String> = cut.into_iter().filter(|line| !sent.contains(line)).collect();

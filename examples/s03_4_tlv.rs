@@ -19,6 +19,8 @@ use tcp_stream_io::framing::length::DEFAULT_CAP;
 use tcp_stream_io::framing::tlv::{Tlv, parse_tlvs, push_tlv};
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_frame, send_frame};
 
+const DAMAGE: &str = ", the field at byte 6 needs 11 bytes, but only 6 are left";
+
 fn client(at: &At, _: &Out) -> io::Result<()> {
     let conn = connect_to(&at.host, at.port)?;
     let mut whole = Vec::new();
@@ -40,11 +42,7 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     for (message, fields, error) in [
         ("the whole message", r#"1 "bob", 2 "deny all""#, ""),
         ("the short message", r#"1 "bob""#, ""),
-        (
-            "the cut message",
-            r#"1 "bob""#,
-            ", the field at byte 6 needs 11 bytes, but only 6 are left",
-        ),
+        ("the cut message", r#"1 "bob""#, DAMAGE),
         ("a wrong length that fits", r#"1 "bob\x02\x00\x08deny all""#, ""),
     ] {
         let bytes = recv_frame(&conn, DEFAULT_CAP)?.unwrap_or_default();
@@ -62,12 +60,10 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     let notices = wrong.1.contains("needs");
     let verdict = Verdict::holds_if(!silent && stops && notices)
         .or_when(stops, "the field reaches past the end of the message, and the decoder says so");
-    let article = if silent { "as a short message" } else { "not as a short message" };
-    let fits = if notices { "noticed" } else { "not noticed" };
-    let observed = format!(
-        "cut: {article} to the article's decoder, {} to ours; wrong but fits: {fits}",
-        cut.1
-    );
+    let [silent, notices] = [silent, notices].map(|so| if so { "" } else { "not " });
+    let fits = format!("a wrong length that fits {notices}noticed");
+    let observed =
+        format!("cut, {silent}as short to the article's decoder; ours: {}; {fits}", cut.1);
     out.claim("T1", verdict, observed);
     Ok(())
 }

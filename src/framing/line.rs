@@ -102,9 +102,9 @@ impl<Fd: AsFd> LineReader<Fd> {
         }
     }
 
-    /// What has arrived of a line that is not whole.
+    /// What has arrived of a line that `next_line` could not return.
     pub fn partial(&self) -> &[u8] {
-        self.inbox.bytes()
+        &self.inbox.bytes()[..self.scanned]
     }
 
     /// Where the first newline is. No byte is looked at twice.
