@@ -4,6 +4,7 @@ mod support;
 
 use std::io::{self, ErrorKind};
 
+use errno::{Errno, set_errno};
 use libc::{AF_INET, AF_INET6, AI_NUMERICHOST, AI_PASSIVE};
 use support::*;
 use tcp_stream_io::addr::{AddrList, Hints, ResolveError};
@@ -81,10 +82,11 @@ fn a_name_with_a_nul_is_invalid_input() {
 fn a_name_that_is_not_numeric_is_not_found_where_only_numbers_are() {
     let hints = Hints { flags: AI_NUMERICHOST, ..Hints::default() };
     for name in ["localhost", "127.0.0.256", "[::1]"] {
+        set_errno(Errno(libc::EMFILE)); // left over from an earlier call: not this one's
         let (e, inside) = expect_error(resolve(Some(name), 80, &hints));
         assert_eq!(e.kind(), ErrorKind::NotFound);
         assert_eq!((&*inside.name, inside.code), (name, libc::EAI_NONAME));
-        assert!(!inside.is_temporary());
+        assert_eq!((inside.errno.0, inside.is_temporary()), (0, false));
         assert_eq!(e.to_string(), format!("{name}: Name or service not known"));
     }
 }
@@ -102,6 +104,23 @@ fn an_unknown_name_says_its_name_and_why() {
         }
     }
     assert!(e.to_string().starts_with("nosuch.invalid: "), "{e}");
+}
+
+#[test]
+fn what_may_work_later_is_told_from_what_will_not() {
+    let table = [
+        (libc::EAI_AGAIN, 0, true, ErrorKind::Other),
+        (libc::EAI_NONAME, 0, false, ErrorKind::NotFound),
+        (libc::EAI_NONAME, libc::EMFILE, true, ErrorKind::NotFound),
+        (libc::EAI_SYSTEM, libc::ENFILE, true, io::Error::from_raw_os_error(libc::ENFILE).kind()),
+        (libc::EAI_SYSTEM, libc::EACCES, false, ErrorKind::PermissionDenied),
+        (libc::EAI_FAIL, 0, false, ErrorKind::Other),
+    ];
+    for (code, errno, temporary, kind) in table {
+        let e = ResolveError { name: String::new(), code, errno: Errno(errno) };
+        assert_eq!(e.is_temporary(), temporary, "{e}");
+        assert_eq!(io::Error::from(e).kind(), kind);
+    }
 }
 
 #[test]

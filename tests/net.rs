@@ -105,8 +105,8 @@ fn where_the_first_address_refuses_the_next_is_tried() {
         addrs.iter().map(|a| a.to_string().strip_suffix(":0").unwrap().to_owned()).collect();
     let [first, second] = &hosts[..] else { panic!("two addresses, not {hosts:?}") };
 
-    let listener = patient(listen_on(Some(second), 0, 1).unwrap());
-    let port = port_of(&listener);
+    let (_holder, port) = refusing_port(); // where nobody listens, that is
+    let listener = patient(listen_on(Some(second), port, 1).unwrap());
     let mut reported = Vec::new();
     let report = |attempt: &Attempt| reported.push(attempt.to_string());
     let client = connect_to_reporting(name, port, None, report).unwrap();
@@ -175,7 +175,9 @@ fn an_interrupted_connect_goes_on_and_is_not_called_again() {
 
 #[test]
 fn an_interrupted_connect_that_is_refused_says_so() {
-    let (listener, _queued, port) = full_listener();
+    let (_holder, port) = refusing_port(); // once the listener has gone, that is
+    let listener = listen_on(Some("127.0.0.1"), port, 0).unwrap();
+    let _queued = fill_the_queue(&listener, port);
     let socket = patient(sys::socket(AF_INET, SOCK_STREAM, 0).unwrap());
     sys::set_option(&socket, libc::IPPROTO_TCP, libc::TCP_SYNCNT, 2).unwrap();
     let addrs = resolve(Some("127.0.0.1"), port, &Hints::default()).unwrap();

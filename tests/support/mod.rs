@@ -1,12 +1,12 @@
-//! What the tests share: connected sockets, signals in the middle of a call, a process of one's own.
+//! What the tests share: connected sockets, signals in the middle of a call, processes.
 
 #![allow(dead_code)] // no test file uses all of it
 
 use std::ffi::{c_int, c_long};
 use std::io::{self, Write};
-use std::process::{Command, Output};
+use std::process::{self, Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
@@ -35,10 +35,24 @@ pub fn millis(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
+/// Ends the process after a minute: for a loop that would go on for ever, which no timeout on a
+/// socket can end. The last line of the output then is the last test that did end.
+fn end_tests_that_hang() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        thread::spawn(|| {
+            thread::sleep(Duration::from_secs(60));
+            let _ = writeln!(io::stderr(), "a test hangs: it has run for a minute");
+            process::abort();
+        });
+    });
+}
+
 // ---- sockets ----
 
 /// A listener on the IPv4 loopback, and its port.
 pub fn listener(backlog: c_int) -> (UniqueFd, u16) {
+    end_tests_that_hang();
     let listener = patient(listen_on(Some("127.0.0.1"), 0, backlog).unwrap());
     let port = sys::getsockname(&listener).unwrap().port();
     (listener, port)
@@ -78,16 +92,25 @@ pub fn stream_of(bytes: &[u8]) -> UniqueFd {
 /// A full backlog: nobody accepts, and the next handshake gets no answer. The second socket is the
 /// connection in the queue.
 pub fn full_listener() -> (UniqueFd, UniqueFd, u16) {
-    let (listener, port) = listener(0); // Linux queues one more than it is told
-    let queued = connect_to("127.0.0.1", port).unwrap();
-    stream::wait_ready(&listener, libc::POLLIN, Some(soon())).unwrap();
+    let (listener, port) = listener(0);
+    let queued = fill_the_queue(&listener, port);
     (listener, queued, port)
 }
 
-/// A port that refuses: a socket holds it, and does not listen.
+/// A backlog of 0 is full with one connection: Linux queues one more than it is told.
+pub fn fill_the_queue(listener: &UniqueFd, port: u16) -> UniqueFd {
+    let queued = connect_to("127.0.0.1", port).unwrap();
+    stream::wait_ready(listener, libc::POLLIN, Some(soon())).unwrap();
+    queued
+}
+
+/// A port that refuses, at every IPv4 address: a socket holds it, and does not listen. (A port that
+/// nobody holds may be given to another program at any time.)
 pub fn refusing_port() -> (UniqueFd, u16) {
     let socket = sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
-    let addrs = resolve(Some("127.0.0.1"), 0, &Hints::default()).unwrap();
+    sys::set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1).unwrap();
+    let hints = Hints { family: libc::AF_INET, flags: libc::AI_PASSIVE };
+    let addrs = resolve(None, 0, &hints).unwrap();
     sys::bind(&socket, addrs.iter().next().unwrap()).unwrap();
     let port = sys::getsockname(&socket).unwrap().port();
     (socket, port)
@@ -165,21 +188,22 @@ impl Interrupter {
     }
 
     /// Runs `body` on this thread, while another signals it all the time, wherever it is. Returns
-    /// how many signals were handled, too.
+    /// how many signals were handled meanwhile, too.
     pub fn storm<R>(&self, body: impl FnOnce() -> R) -> (R, usize) {
-        let (before, until, over) = (signals::counted(), soon(), AtomicBool::new(false));
-        let result = thread::scope(|s| {
+        let (calm, until, over) = (signals::counted(), soon(), AtomicBool::new(false));
+        thread::scope(|s| {
             s.spawn(|| {
                 while !over.load(Ordering::SeqCst) && Instant::now() < until {
                     pthread_kill(self.pthread, Signal::SIGUSR1).unwrap();
-                    thread::yield_now();
+                    thread::sleep(Duration::from_micros(50)); // or the thread would do nothing else
                 }
             });
+            kernel::wait_for("the storm", || Ok(signals::counted() > calm)).unwrap();
+            let before = signals::counted();
             let result = body();
             over.store(true, Ordering::SeqCst);
-            result
-        });
-        (result, signals::counted() - before)
+            (result, signals::counted() - before)
+        })
     }
 }
 
@@ -197,12 +221,12 @@ pub fn own_process_with_hosts(test: &str, hosts: &str) -> Option<Result<Output, 
     if is_own_process() {
         return None;
     }
-    let file = format!("{}/{test}.hosts", env!("CARGO_TARGET_TMPDIR"));
-    fs::write(&file, hosts).unwrap();
-    let script = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
+    // Once mounted, the file needs no name any more.
+    let script = r#"f=$(mktemp) && echo "$0" >"$f" && mount --bind "$f" /etc/hosts && rm "$f" &&
+                    exec "$@""#;
     let command_with_hosts = || {
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, &file]);
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, hosts]);
         command
     };
     Some(match command_with_hosts().arg("true").output() {
