@@ -1,5 +1,6 @@
 //! Opening sockets: `listen_on`, `connect_to`, `accept`. The article's section 7.
 
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
@@ -34,7 +35,15 @@ pub fn listen_on_reporting(
     if host.is_none() {
         addrs.sort_by_key(|addr| addr.family() != AF_INET6); // `::` first, for it serves both
     }
-    first_that_works(addrs.into_iter(), |addr| listen_at(addr, backlog), report)
+    // Where `::` is only taken, `0.0.0.0` behind it would leave IPv6 clients out in silence.
+    let taken = Cell::new(false);
+    let addrs = addrs.into_iter().take_while(|_| host.is_some() || !taken.get());
+    let open = |addr: Addr| {
+        let opened = listen_at(addr, backlog);
+        taken.set(opened.as_ref().is_err_and(|(_, e)| e.kind() == ErrorKind::AddrInUse));
+        opened
+    };
+    first_that_works(addrs, open, report)
 }
 
 fn listen_at(addr: Addr, backlog: c_int) -> Result<UniqueFd, (&'static str, io::Error)> {
