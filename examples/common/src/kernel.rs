@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
-use std::{fs, mem};
+use std::{fs, mem, ptr};
 
 use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
 use nix::sys::signal::Signal;
@@ -50,8 +50,29 @@ pub fn tcp_info(fd: impl AsFd) -> io::Result<libc::tcp_info> {
     if rc == 0 { Ok(info) } else { Err(sys::last_errno()) }
 }
 
+/// Reads an option of any plain type. Returns how many bytes of it the kernel filled in.
+fn get_any_option<T: Copy>(
+    fd: impl AsFd,
+    level: c_int,
+    name: c_int,
+    value: &mut T,
+) -> io::Result<usize> {
+    let mut len = size_of::<T>() as libc::socklen_t;
+    // SAFETY:
+    // - `value` is writable for `len` bytes, and the kernel writes no more than that.
+    let rc = unsafe {
+        let at = ptr::from_mut(value).cast();
+        libc::getsockopt(fd.as_fd().as_raw_fd(), level, name, at, &mut len)
+    };
+    if rc == 0 { Ok(len as usize) } else { Err(sys::last_errno()) }
+}
+
 /// The connection's state by its name in RFC 9293, as Linux spells it.
 pub fn tcp_state(fd: impl AsFd) -> io::Result<&'static str> {
+    Ok(state_name(tcp_info(fd)?.tcpi_state))
+}
+
+fn state_name(state: u8) -> &'static str {
     const NAMES: [&str; 13] = [
         "?",
         "ESTABLISHED",
@@ -67,7 +88,86 @@ pub fn tcp_state(fd: impl AsFd) -> io::Result<&'static str> {
         "CLOSING",
         "NEW_SYN_RECV",
     ];
-    Ok(NAMES.get(usize::from(tcp_info(fd)?.tcpi_state)).unwrap_or(&"?"))
+    NAMES.get(usize::from(state)).unwrap_or(&"?")
+}
+
+/// A line of `/proc/net/tcp`, proc(5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcNetTcp {
+    /// As [`tcp_state`] spells it.
+    pub state: &'static str,
+    /// Bytes in the send buffer that the peer has not acknowledged: the Send-Q of `ss`.
+    pub tx_queue: usize,
+    /// Bytes that have not been read, and for a listener connections that have not been accepted:
+    /// the Recv-Q of `ss`.
+    pub rx_queue: usize,
+    /// Which timer runs: 0 none, 1 retransmission, 2 another, 3 TIME_WAIT, 4 zero window probe.
+    pub timer: u8,
+    /// When it ends, in hundredths of a second.
+    pub timer_left: usize,
+}
+
+/// The IPv4 socket of this machine that has these two ports; a listener's remote port is 0.
+/// Sockets without a process are there, too: TIME_WAIT, LAST_ACK after `close`.
+pub fn proc_net_tcp(local_port: u16, remote_port: u16) -> io::Result<Option<ProcNetTcp>> {
+    let table = fs::read_to_string("/proc/net/tcp")?;
+    Ok(table.lines().skip(1).find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let mut port = || u16::from_str_radix(words.next()?.rsplit(':').next()?, 16).ok();
+        if (port()?, port()?) != (local_port, remote_port) {
+            return None;
+        }
+        let state = u8::from_str_radix(words.next()?, 16).ok()?;
+        let pair = |word: &str| {
+            let (first, second) = word.split_once(':')?;
+            let number = |text| usize::from_str_radix(text, 16).ok();
+            Some((number(first)?, number(second)?))
+        };
+        let (tx_queue, rx_queue) = pair(words.next()?)?;
+        let (timer, timer_left) = pair(words.next()?)?;
+        let state = state_name(state);
+        Some(ProcNetTcp { state, tx_queue, rx_queue, timer: timer as u8, timer_left })
+    }))
+}
+
+/// Makes the kernel lose each segment that comes in with this probability, at random: a filter of
+/// five instructions before TCP, SO_ATTACH_FILTER, socket(7). A listener's connections inherit it.
+pub fn lose_at_random(fd: impl AsFd, probability: f64) -> io::Result<()> {
+    /// SKF_AD_OFF + SKF_AD_RANDOM of linux/filter.h: a load from there gives a random number.
+    const RANDOM: u32 = (-0x1000_i32 + 56) as u32;
+    let step = |code: u32, jt, k| libc::sock_filter { code: code as u16, jt, jf: 0, k };
+    let keep_from = (probability * f64::from(u32::MAX)) as u32;
+    let mut program = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, RANDOM),
+        step(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1, keep_from), // skips the next one
+        step(libc::BPF_RET | libc::BPF_K, 0, 0),                         // keep no byte of it
+        step(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),                  // keep all
+    ];
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    set_any_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+}
+
+/// The congestion control of a connection, by name: TCP_CONGESTION, tcp(7).
+pub fn congestion_control(fd: impl AsFd) -> io::Result<String> {
+    let mut name = [0; 16];
+    get_any_option(fd, libc::SOL_TCP, libc::TCP_CONGESTION, &mut name)?;
+    let len = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+    Ok(String::from_utf8_lossy(&name[..len]).into_owned())
+}
+
+/// Sets it. ENOENT: this kernel has none of that name. EPERM: it has, but not for everyone.
+pub fn set_congestion_control(fd: impl AsFd, name: &str) -> io::Result<()> {
+    let mut bytes = [0_u8; 16];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    set_any_option(fd, libc::SOL_TCP, libc::TCP_CONGESTION, &bytes)
+}
+
+/// The SYN that began an accepted connection, from its IP header on: TCP_SAVED_SYN, tcp(7).
+/// The listener must have been asked to keep it, with TCP_SAVE_SYN.
+pub fn saved_syn(fd: impl AsFd) -> io::Result<Vec<u8>> {
+    let mut syn = [0_u8; 256];
+    let len = get_any_option(fd, libc::SOL_TCP, libc::TCP_SAVED_SYN, &mut syn)?;
+    Ok(syn[..len].to_vec())
 }
 
 /// Waits until `count` bytes have arrived, or the peer has ended: `poll` with SO_RCVLOWAT.
@@ -90,12 +190,15 @@ pub fn wait_until_acked(fd: impl AsFd) -> io::Result<()> {
 /// Makes `close` send a reset instead of a FIN: SO_LINGER with zero seconds, socket(7).
 pub fn reset_on_close(fd: impl AsFd) -> io::Result<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    set_any_option(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger)
+}
+
+/// Sets an option of any plain type.
+fn set_any_option<T>(fd: impl AsFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    let (at, len) = (ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t);
     // SAFETY:
-    // - the pointer and the length are those of `linger`, which the call only reads.
-    let rc = unsafe {
-        let (at, len) = ((&raw const linger).cast(), size_of_val(&linger) as libc::socklen_t);
-        libc::setsockopt(fd.as_fd().as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, at, len)
-    };
+    // - the pointer and the length are those of `value`, which the call only reads.
+    let rc = unsafe { libc::setsockopt(fd.as_fd().as_raw_fd(), level, name, at, len) };
     if rc == 0 { Ok(()) } else { Err(sys::last_errno()) }
 }
 

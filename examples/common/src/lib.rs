@@ -9,12 +9,17 @@
 
 #![deny(missing_docs)]
 
+pub mod article;
+pub mod capture;
+pub mod child;
 pub mod claims;
 pub mod kernel;
 mod options;
 mod report;
 mod run;
 pub mod signals;
+pub mod trace;
 
+pub use child::with_child;
 pub use report::{Out, Verdict, said, text};
 pub use run::{About, At, pair, solo};
