@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
-use std::{fs, mem};
+use std::{fs, mem, ptr};
 
 use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
 use nix::sys::signal::Signal;
@@ -43,14 +43,34 @@ pub fn tcp_info(fd: impl AsFd) -> io::Result<libc::tcp_info> {
     // SAFETY:
     // - tcp_info is integers, for which zero is a valid value.
     let mut info: libc::tcp_info = unsafe { mem::zeroed() };
-    let mut len = size_of_val(&info) as libc::socklen_t;
+    get_any_option(fd, libc::SOL_TCP, libc::TCP_INFO, &mut info)?;
+    Ok(info)
+}
+
+/// Reads an option of any plain type. Returns how many bytes of it the kernel filled in.
+fn get_any_option<T: Copy>(
+    fd: impl AsFd,
+    level: c_int,
+    name: c_int,
+    value: &mut T,
+) -> io::Result<usize> {
+    let mut len = size_of::<T>() as libc::socklen_t;
     // SAFETY:
-    // - `info` is writable for `len` bytes, and the kernel writes no more than that.
+    // - `value` is writable for `len` bytes, and the kernel writes no more than that.
     let rc = unsafe {
-        let at = (&raw mut info).cast();
-        libc::getsockopt(fd.as_fd().as_raw_fd(), libc::SOL_TCP, libc::TCP_INFO, at, &mut len)
+        let at = ptr::from_mut(value).cast();
+        libc::getsockopt(fd.as_fd().as_raw_fd(), level, name, at, &mut len)
     };
-    if rc == 0 { Ok(info) } else { Err(sys::last_errno()) }
+    if rc == 0 { Ok(len as usize) } else { Err(sys::last_errno()) }
+}
+
+/// Sets an option of any plain type.
+fn set_any_option<T>(fd: impl AsFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    let (at, len) = (ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t);
+    // SAFETY:
+    // - the pointer and the length are those of `value`, which the call only reads.
+    let rc = unsafe { libc::setsockopt(fd.as_fd().as_raw_fd(), level, name, at, len) };
+    if rc == 0 { Ok(()) } else { Err(sys::last_errno()) }
 }
 
 /// The states of RFC 9293 as Linux numbers and spells them.
@@ -110,7 +130,10 @@ pub struct Row {
     pub ports: Ports,
     /// As [`tcp_state`] has it.
     pub state: &'static str,
-    /// Bytes in the receive buffer; of a listener, connections that wait for `accept`.
+    /// Bytes that the peer has not acknowledged: the Send-Q of `ss`.
+    pub unacked: usize,
+    /// Bytes that have not been read; of a listener, connections that wait for `accept`: the
+    /// Recv-Q of `ss`.
     pub unread: usize,
     /// The time left on the timer that runs: retransmission, keepalive, TIME_WAIT, window probe.
     pub timer: Option<Duration>,
@@ -136,6 +159,7 @@ fn row(line: &str) -> Option<Row> {
     Some(Row {
         ports,
         state: STATES.get(hex(fields.get(3)?)?).unwrap_or(&"?"),
+        unacked: hex(pair(4)?.0)?,
         unread: hex(pair(4)?.1)?,
         timer: (timer != "00").then_some(left),
     })
@@ -154,18 +178,9 @@ pub fn wait_until_queued(listener: impl AsFd, count: usize) -> io::Result<()> {
 /// The SYN that began an accepted connection, from the TCP header on: TCP_SAVED_SYN, once. The
 /// listener must have had TCP_SAVE_SYN set when the SYN came.
 pub fn saved_syn(conn: impl AsFd) -> io::Result<Vec<u8>> {
-    let mut syn = vec![0; 256];
-    let mut len = syn.len() as libc::socklen_t;
-    // SAFETY:
-    // - `syn` is writable for `len` bytes, and the kernel writes no more than that.
-    let rc = unsafe {
-        let at = syn.as_mut_ptr().cast();
-        libc::getsockopt(conn.as_fd().as_raw_fd(), libc::SOL_TCP, libc::TCP_SAVED_SYN, at, &mut len)
-    };
-    if rc != 0 {
-        return Err(sys::last_errno());
-    }
-    syn.truncate(len as usize);
+    let mut bytes = [0_u8; 256];
+    let len = get_any_option(conn, libc::SOL_TCP, libc::TCP_SAVED_SYN, &mut bytes)?;
+    let mut syn = bytes[..len].to_vec();
     let ip_header = match syn.first().map(|byte| (byte >> 4, byte & 15)) {
         Some((4, words)) => 4 * usize::from(words),
         Some((6, _)) => 40,
@@ -194,6 +209,38 @@ pub fn fill(conn: impl AsFd) -> io::Result<usize> {
         Ok(settled && info.tcpi_unacked == 0 && info.tcpi_notsent_bytes > 0)
     })?;
     Ok(taken)
+}
+
+/// Makes the kernel lose each segment that comes in with this probability, at random: a filter of
+/// five instructions before TCP, SO_ATTACH_FILTER, socket(7). A listener's connections inherit it.
+pub fn lose_at_random(fd: impl AsFd, probability: f64) -> io::Result<()> {
+    /// SKF_AD_OFF + SKF_AD_RANDOM of linux/filter.h: a load from there gives a random number.
+    const RANDOM: u32 = (-0x1000_i32 + 56) as u32;
+    let step = |code: u32, jt, k| libc::sock_filter { code: code as u16, jt, jf: 0, k };
+    let keep_from = (probability * f64::from(u32::MAX)) as u32;
+    let mut program = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, RANDOM),
+        step(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1, keep_from), // skips the next one
+        step(libc::BPF_RET | libc::BPF_K, 0, 0),                         // keep no byte of it
+        step(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),                  // keep all
+    ];
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    set_any_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+}
+
+/// The congestion control of a connection, by name: TCP_CONGESTION, tcp(7).
+pub fn congestion_control(fd: impl AsFd) -> io::Result<String> {
+    let mut name = [0; 16];
+    get_any_option(fd, libc::SOL_TCP, libc::TCP_CONGESTION, &mut name)?;
+    let len = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+    Ok(String::from_utf8_lossy(&name[..len]).into_owned())
+}
+
+/// Sets it. ENOENT: this kernel has none of that name. EPERM: it has, but not for everyone.
+pub fn set_congestion_control(fd: impl AsFd, name: &str) -> io::Result<()> {
+    let mut bytes = [0_u8; 16];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    set_any_option(fd, libc::SOL_TCP, libc::TCP_CONGESTION, &bytes)
 }
 
 /// Data segments sent on a connection so far, what was sent again not counted: TCP_INFO, tcp(7).
@@ -265,13 +312,7 @@ pub fn wait_until_acked(fd: impl AsFd) -> io::Result<()> {
 /// Makes `close` send a reset instead of a FIN: SO_LINGER with zero seconds, socket(7).
 pub fn reset_on_close(fd: impl AsFd) -> io::Result<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    // SAFETY:
-    // - the pointer and the length are those of `linger`, which the call only reads.
-    let rc = unsafe {
-        let (at, len) = ((&raw const linger).cast(), size_of_val(&linger) as libc::socklen_t);
-        libc::setsockopt(fd.as_fd().as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, at, len)
-    };
-    if rc == 0 { Ok(()) } else { Err(sys::last_errno()) }
+    set_any_option(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger)
 }
 
 /// Waits for something that the kernel has no event for, by asking every 100 microseconds.

@@ -9,6 +9,9 @@
 
 #![deny(missing_docs)]
 
+pub mod article;
+pub mod capture;
+pub mod child;
 pub mod claims;
 pub mod kernel;
 pub mod memory;
@@ -18,7 +21,9 @@ mod run;
 pub mod runner;
 pub mod signals;
 mod time;
+pub mod trace;
 
+pub use child::with_child;
 pub use report::{Out, Verdict, said, text};
 pub use run::{About, At, pair, solo};
 pub use time::{median, ms};

@@ -102,6 +102,8 @@ pub enum Verdict {
     HoldsWhen(&'static str),
     /// Not on this kernel.
     DoesNotHold,
+    /// This machine lacks what it takes to see it.
+    NotObserved,
 }
 
 impl Verdict {
@@ -123,6 +125,7 @@ impl Display for Verdict {
             Verdict::Holds => f.write_str("holds"),
             Verdict::HoldsWhen(condition) => write!(f, "holds when {condition}"),
             Verdict::DoesNotHold => f.write_str("does not hold on Linux"),
+            Verdict::NotObserved => f.write_str("not observed here"),
         }
     }
 }

@@ -1,0 +1,71 @@
+//! A client that goes before its answer comes kills the article's server, for everyone.
+//!
+//! Article 7, 12.2. man: send(2), signal(7), tcp(7) (TCP_CORK).
+//!
+//! The article's `send_all` passes flags 0. Its `send_frame` calls it twice: the first `send` finds
+//! nobody, and a reset comes back; the second raises SIGPIPE, which ends a C program. So the
+//! server here is a process of its own, with SIGPIPE as a C program has it.
+//!
+//! Expect: one client closes early; the server is ended by SIGPIPE; the client behind it in the
+//! queue gets a reset, and the next one is refused. (`s07_4_echo_survives` does it right.)
+//!
+//! Change and see: `sys::NO_SIGPIPE` for the 0 in `send`, or no `sigpipe_kills`, for Rust ignores
+//! SIGPIPE (either way the server lives, and waits for the second client: the stage says where).
+
+use std::io;
+use std::process::ExitCode;
+
+use stage::child::{self, Child};
+use stage::{At, Out, said};
+use tcp_stream_io::framing::length::DEFAULT_CAP;
+use tcp_stream_io::stream::retry_eintr;
+use tcp_stream_io::{UniqueFd, accept, connect_to, recv_frame, send_frame, sys};
+
+fn client(at: &At, out: &Out) -> io::Result<()> {
+    let conn = connect_to(&at.host, at.port)?;
+    // Corked, the last bytes and the FIN leave together: nobody is left to get the answer.
+    sys::set_option(&conn, libc::SOL_TCP, libc::TCP_CORK, 1)?;
+    let second = connect_to(&at.host, at.port)?; // waits in the queue behind it
+    out.note("sends its request, and goes");
+    send_frame(&conn, &vec![b'x'; DEFAULT_CAP], DEFAULT_CAP)?;
+    conn.close()?;
+
+    let answer = retry_eintr(|| sys::recv(&second, &mut [0], 0));
+    out.check("recv of the client behind it", "ECONNRESET", said(&answer));
+    let third = connect_to(&at.host, at.port);
+    out.check("connect of the next one", "ConnectionRefused", said(&third));
+    Ok(())
+}
+
+fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
+    let ended = Child::start("article", listener)?.wait()?;
+    let by = ended.by.map_or("nothing", |signal| signal.as_str());
+    out.check("the article's server was ended by", "SIGPIPE", by);
+    Ok(())
+}
+
+/// The article's server: one client after the other.
+fn article_server(_: &str, listener: UniqueFd) -> io::Result<String> {
+    child::sigpipe_kills()?;
+    loop {
+        let (conn, _) = accept(&listener)?;
+        let Ok(Some(frame)) = recv_frame(&conn, DEFAULT_CAP) else { continue };
+        let header = (frame.len() as u32).to_be_bytes();
+        if article_send_all(&conn, &header).and_then(|()| article_send_all(&conn, &frame)).is_ok() {
+            let _ = sys::shutdown(&conn, libc::SHUT_WR);
+        }
+    }
+}
+
+fn article_send_all(conn: &UniqueFd, buf: &[u8]) -> io::Result<()> {
+    let mut sent = 0;
+    while sent < buf.len() {
+        // WRONG: flags 0. A peer that has gone ends this process, whomever else it would serve.
+        sent += retry_eintr(|| sys::send(conn, &buf[sent..], 0))?;
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    stage::with_child(article_server, || stage::pair(stage::about!(), server, client))
+}

@@ -1,0 +1,100 @@
+//! A server survives a vanished client, a silent one and a full table; the article's does not.
+//!
+//! Article 7, 13. Claim: E4. man: send(2), poll(2), accept(2).
+//!
+//! The three before this one have shown the article's server end, wait and spin. Three small
+//! differences: MSG_NOSIGNAL, a deadline for the exchange, and a wait where `accept` says that no
+//! descriptor is left. Both servers, in processes of their own, get the same three troubles.
+//!
+//! Expect: the article's is ended by SIGPIPE, leaves the next client waiting, and spins; the other
+//! lives, serves, and waits.
+//!
+//! Change and see: LIMIT to 2 s (the silent client wins here, too); nothing in the arm for
+//! `AcceptAdvice::Wait` (this one spins, too).
+
+use std::io;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use stage::child::{Child, FullTable, sigpipe_kills};
+use stage::{Out, Verdict, article};
+use tcp_stream_io::framing::length::{
+    DEFAULT_CAP, recv_frame_with_deadline, send_frame_with_deadline,
+};
+use tcp_stream_io::net::{AcceptAdvice, accept_advice};
+use tcp_stream_io::stream::{lingering_close, retry_eintr};
+use tcp_stream_io::{UniqueFd, accept, connect_to, listen_on, sys};
+
+/// What a client may take for its exchange.
+const LIMIT: Duration = Duration::from_millis(100);
+
+const SAFE: &str = "lives, the next client is served, accept waits";
+
+fn server(listener: &UniqueFd, until: Instant) -> io::Result<usize> {
+    let mut failed = 0;
+    while Instant::now() < until {
+        match accept(listener) {
+            Ok((conn, _)) => drop(serve(conn, Instant::now() + LIMIT)), // its errors are its own
+            Err(e) => {
+                failed += 1;
+                match accept_advice(&e) {
+                    AcceptAdvice::TryAgain => {}
+                    AcceptAdvice::Wait => drop(retry_eintr(|| sys::poll(&mut [], 100))),
+                    AcceptAdvice::GiveUp => return Err(e),
+                }
+            }
+        }
+    }
+    Ok(failed)
+}
+
+fn serve(conn: UniqueFd, deadline: Instant) -> io::Result<()> {
+    if let Some(frame) = recv_frame_with_deadline(&conn, DEFAULT_CAP, deadline)? {
+        send_frame_with_deadline(&conn, &frame, DEFAULT_CAP, deadline)?; // with MSG_NOSIGNAL
+    }
+    lingering_close(conn, deadline)
+}
+
+fn in_child(word: &str, listener: UniqueFd) -> io::Result<String> {
+    sigpipe_kills()?; // as in a C program; Rust ignores SIGPIPE
+    let full = word.ends_with("full").then(FullTable::new).transpose()?;
+    let until = Instant::now() + Duration::from_millis(if full.is_some() { 100 } else { 60_000 });
+    let serve = if word.starts_with("article") { article::run_server } else { server };
+    Ok(serve(&listener, until)?.to_string())
+}
+
+fn run(out: &Out) -> io::Result<()> {
+    let theirs = troubles("article")?.join(", ");
+    out.check("the article's", "SIGPIPE, the next client waits, accept spins", &theirs);
+    out.check("this one", SAFE, troubles("this")?.join(", "));
+    let observed = format!("vanished client, silent client, full table: {theirs}");
+    out.claim("E4", Verdict::holds_if(theirs == SAFE), observed);
+    Ok(())
+}
+
+fn troubles(server: &str) -> io::Result<[&'static str; 3]> {
+    let start = |word: &str| -> io::Result<(u16, Child)> {
+        let listener = listen_on(Some("127.0.0.1"), 0, 16)?;
+        Ok((sys::getsockname(&listener)?.port(), Child::start(word, listener)?))
+    };
+    let is_served = |port| article::is_served(port, Duration::from_secs(1));
+
+    let (port, child) = start(server)?;
+    article::vanish(port)?;
+    let lives = is_served(port);
+    let ended = child.kill()?.by.map_or("", |signal| signal.as_str());
+
+    let (port, _child) = start(server)?;
+    let _silent = connect_to("127.0.0.1", port)?;
+    let served =
+        if is_served(port) { "the next client is served" } else { "the next client waits" };
+
+    let (_, child) = start(&format!("{server} full"))?;
+    let failed: usize = child.wait()?.said.parse().map_err(io::Error::other)?;
+    let waits = if failed <= 2 { "accept waits" } else { "accept spins" };
+    Ok([if lives { "lives" } else { ended }, served, waits])
+}
+
+fn main() -> ExitCode {
+    stage::with_child(in_child, || stage::solo(stage::about!(), run))
+}

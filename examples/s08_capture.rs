@@ -1,0 +1,102 @@
+//! A capture shows handshake, prefix, payload, and a close of four segments, or of three.
+//!
+//! Article 8.1. Claim: O1. man: packet(7), tcp(7) (TCP_INFO, TCP_SAVE_SYN), network_namespaces(7).
+//!
+//! A child moves to a network of its own, where it may open a packet socket, as tcpdump does.
+//! Where even that is forbidden, the sockets tell what they know: the SYN, and how many segments.
+//! The kernel puts off the acknowledgement of a FIN for 40 ms: if its own side closes in that
+//! time, one segment carries both.
+//!
+//! Expect: SYN, SYN+ACK, ACK; 9 bytes, four of them the prefix; FIN, ACK, FIN, ACK if the client
+//! waits before it closes; FIN, FIN+ACK, ACK if it closes at once. (Every FIN carries an ACK.)
+//!
+//! Change and see: header and payload by two `send_all` (two segments); in the stage's `capture`,
+//! ETH_P_ALL for ETH_P_IP (every segment is there twice: as it leaves, and as it comes in).
+
+use std::io;
+use std::process::ExitCode;
+
+use stage::capture::{Capture, Segment};
+use stage::child::{self, Child};
+use stage::{Out, Verdict, kernel};
+use tcp_stream_io::framing::length::DEFAULT_CAP;
+use tcp_stream_io::{UniqueFd, accept, connect_to, listen_on, recv_frame, send_frame, sys};
+
+/// The echo program's exchange, both roles in turn. Returns what the server's socket tells of it,
+/// how many segments its close took, and what was captured.
+fn exchange(client_waits: bool, capture: Option<&Capture>) -> io::Result<[String; 3]> {
+    let listener = listen_on(Some("127.0.0.1"), 0, 1)?;
+    sys::set_option(&listener, libc::SOL_TCP, libc::TCP_SAVE_SYN, 1)?;
+    let port = sys::getsockname(&listener)?.port();
+    let client = connect_to("127.0.0.1", port)?;
+    let (server, _) = accept(&listener)?;
+    let began =
+        Segment::parse_tcp(&kernel::saved_syn(&server)?).map_or("?".into(), |syn| syn.flags);
+
+    send_frame(&client, b"HELLO", DEFAULT_CAP)?;
+    let frame = recv_frame(&server, DEFAULT_CAP)?.unwrap_or_default();
+    send_frame(&server, &frame, DEFAULT_CAP)?;
+    recv_frame(&client, DEFAULT_CAP)?;
+    kernel::wait_until_acked(&server)?;
+    let all = |info: libc::tcp_info| info.tcpi_segs_in + info.tcpi_segs_out;
+    let before = all(kernel::tcp_info(&server)?);
+    sys::shutdown(&server, libc::SHUT_WR)?;
+    if client_waits {
+        let acked = || Ok(kernel::tcp_state(&server)? == "FIN_WAIT2");
+        kernel::wait_for("the acknowledgement of the FIN", acked)?;
+    }
+    client.close()?;
+    kernel::wait_for("the end", || Ok(kernel::tcp_state(&server)? == "CLOSE"))?;
+
+    let info = kernel::tcp_info(&server)?;
+    let data = format!("{} in, {} out", info.tcpi_data_segs_in, info.tcpi_data_segs_out);
+    let segments = capture.map_or(Ok(Vec::new()), Capture::segments)?;
+    let from = |segment: &Segment| if segment.to == port { "client" } else { "server" };
+    let captured: Vec<String> = segments.iter().map(|s| format!("{} {s}", from(s))).collect();
+    Ok([format!("{began}; {data}"), (all(info) - before).to_string(), captured.join(", ")])
+}
+
+fn in_child(_: &str, _: UniqueFd) -> io::Result<String> {
+    let capture = child::own_network().and_then(|()| Capture::start()).ok();
+    let waiting = exchange(true, capture.as_ref())?;
+    let hasty = || exchange(false, capture.as_ref());
+    // A busy machine may run the client 40 ms late: then once more.
+    let hasty = (0..10).map(|_| hasty()).find(|seen| !matches!(seen, Ok([_, n, _]) if n == "4"));
+    Ok([waiting, hasty.unwrap_or_else(|| exchange(false, None))?].concat().join("\n"))
+}
+
+fn run(out: &Out) -> io::Result<()> {
+    let said = Child::start_alone("")?.wait()?.said;
+    let [told, four, waiting, _, three, hasty] = &said.split('\n').collect::<Vec<_>>()[..] else {
+        return Err(io::Error::other(said));
+    };
+    out.check("what began it; data segments at the server", "SYN; 1 in, 1 out", told);
+    out.check("segments to close, if the client waits", 4, four);
+    out.check("segments to close, if it does not", 3, three);
+
+    let begin =
+        r#"client SYN, server SYN+ACK, client ACK, client ACK 9 bytes "\x00\x00\x00\x05HELLO""#;
+    if waiting.is_empty() {
+        out.note("it takes a network namespace to capture, and here that is forbidden");
+    } else {
+        let closing =
+            |captured: &str| captured.find("server FIN").map(|i| captured[i..].to_owned());
+        out.check("captured first", begin, waiting.get(..begin.len()).unwrap_or_default());
+        let four = "server FIN+ACK, client ACK, client FIN+ACK, server ACK";
+        out.check("captured last, if it waits", four, closing(waiting).unwrap_or_default());
+        let three = "server FIN+ACK, client FIN+ACK, server ACK";
+        out.check("captured last, if not", three, closing(hasty).unwrap_or_default());
+    }
+    let shown = *told == "SYN; 1 in, 1 out" && (waiting.is_empty() || waiting.starts_with(begin));
+    let verdict = Verdict::holds_if(shown && [*four, *three] == ["4", "4"]).or_when(
+        shown && *four == "4",
+        "the second side closes after it has acknowledged the first FIN",
+    );
+    let observed = format!("{four} segments to close if the client waits, {three} if it does not");
+    out.claim("O1", verdict, observed);
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    stage::with_child(in_child, || stage::solo(stage::about!(), run))
+}

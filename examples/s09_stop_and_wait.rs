@@ -1,0 +1,73 @@
+//! One packet at a time uses 1/126 of a link of 10 Mbit/s and 100 ms; many at once fill it.
+//!
+//! Article 9.1. Claim: P2. man: tcp(7) (TCP_NODELAY).
+//!
+//! A packet of 1000 bytes takes 0.8 ms to leave on such a link, and its answer comes 100 ms later:
+//! 0.8 of 100.8 ms are used. The article divides by 100 ms, without the packet's own time. Loopback
+//! has no such delay, but there, too, one at a time is the slow way. A real link is the lab's.
+//!
+//! Expect: 1/126, computed, and 1/125 without the packet's own time; on loopback 1000 requests take
+//! longer one by one than 50 at once.
+//!
+//! Change and see: ROUND_TRIP to 10 ms (1/13.5 and 1/12.5: the packet's own time counts); 1 for
+//! 50 in `time(50)` (no difference is left).
+
+use std::io;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use stage::{At, Out, Verdict};
+use tcp_stream_io::stream::recv_some;
+use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all, sys};
+
+const BIT_PER_SECOND: f64 = 10e6;
+const ROUND_TRIP: f64 = 0.1;
+const PACKET: usize = 1000;
+
+fn client(at: &At, out: &Out) -> io::Result<()> {
+    let conn = connect_to(&at.host, at.port)?;
+    sys::set_option(&conn, libc::SOL_TCP, libc::TCP_NODELAY, 1)?; // or Nagle's waits count, too
+    let time = |at_once: usize| -> io::Result<Duration> {
+        let (packets, start) = (vec![b'x'; at_once * PACKET], Instant::now());
+        for _ in 0..1000 / at_once {
+            send_all(&conn, &packets)?;
+            recv_exact(&conn, &mut vec![0; at_once])?; // one byte is the answer to a packet
+        }
+        Ok(start.elapsed())
+    };
+    let at_once = time(50)?;
+    let ratio = time(1)?.as_secs_f64() / at_once.as_secs_f64();
+    let faster = if ratio > 2.0 { "more than twice as fast" } else { "not twice as fast" };
+    out.note(format_args!("on loopback 50 at once take 1/{ratio:.0} of the time"));
+    out.check("on loopback 50 at once are", "more than twice as fast", faster);
+
+    let own = PACKET as f64 * 8.0 / BIT_PER_SECOND;
+    let part = |time: f64| format!("1/{}", (10.0 * time / own).round() / 10.0);
+    let (used, without_own) = (part(ROUND_TRIP + own), part(ROUND_TRIP));
+    out.check("stop-and-wait: the part of the link that is used", "1/126", &used);
+    out.check("the same without the packet's own time", "1/125", &without_own);
+    let verdict = Verdict::holds_if(used == "1/125")
+        .or_when(without_own == "1/125", "the packet's own time on the link is left out");
+    let observed = format!("computed {used}; on loopback 50 at once are {faster}");
+    out.claim("P2", verdict, observed);
+    Ok(())
+}
+
+fn server(listener: UniqueFd, _: &Out) -> io::Result<()> {
+    let (conn, _) = accept(&listener)?;
+    sys::set_option(&conn, libc::SOL_TCP, libc::TCP_NODELAY, 1)?;
+    let (mut buf, mut got, mut answered) = (vec![0; 256 * PACKET], 0, 0);
+    loop {
+        match recv_some(&conn, &mut buf, None)? {
+            0 => return Ok(()),
+            n => got += n,
+        }
+        let whole = got / PACKET;
+        send_all(&conn, &vec![b'.'; whole - answered])?;
+        answered = whole;
+    }
+}
+
+fn main() -> ExitCode {
+    stage::pair(stage::about!(), server, client)
+}
