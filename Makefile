@@ -26,9 +26,11 @@ test: check ## everything: format, lints, tests, documentation, every example
 	@mkdir -p target
 	@bash -o pipefail -c '$(CARGO) test --workspace 2>&1 | tee target/test.log'
 	$(MAKE) --no-print-directory run-examples
+	$(CARGO) run -q -p stage --bin claims -- --check >target/claims.log || { tail -4 target/claims.log; exit 1; }
+	@tail -1 target/claims.log
 	@awk '/^test result/ { passed += $$4; failed += $$6 } /^skipped: / { skipped++ } \
 		END { printf "%d passed, %d failed, %d skipped\n", passed - skipped, failed, skipped }' \
-		target/test.log
+		target/test.log target/claims.log
 
 check: ## format, lints and documentation only
 	$(CARGO) fmt --all --check
