@@ -16,15 +16,12 @@ use std::process::ExitCode;
 
 use stage::kernel::{self, Ports, Row};
 use stage::{At, Out, Verdict};
-use tcp_stream_io::stream::retry_eintr;
-use tcp_stream_io::sys::NO_SIGPIPE;
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all, sys};
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
     let conn = connect_to(&at.host, at.port)?;
     recv_exact(&conn, &mut [0])?; // accepted
-    sys::set_nonblocking(&conn, true)?;
-    while retry_eintr(|| sys::send(&conn, &[b'x'; 64 * 1024], NO_SIGPIPE)).is_ok() {}
+    kernel::fill(&conn)?;
     let (unacked, listed) = look(&conn, at.port, |fd| kernel::unacked(fd))?;
     let send_q = listed.unacked;
     out.check("the client's state", "ESTABLISHED", listed.state);
@@ -33,7 +30,6 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 
     let _waiting: Vec<UniqueFd> =
         (0..3).map(|_| connect_to(&at.host, at.port)).collect::<io::Result<_>>()?;
-    sys::set_nonblocking(&conn, false)?;
     kernel::wait_until_peer_ended(&conn)
 }
 
@@ -41,7 +37,7 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     let (conn, peer) = accept(&listener)?;
     send_all(&conn, b".")?;
 
-    kernel::wait_for("three connections to wait", || Ok(line(&listener, 0)?.unread >= 3))?;
+    kernel::wait_until_queued(&listener, 3)?;
     let waiting = line(&listener, 0)?;
     out.check("the listener's state", "LISTEN", waiting.state);
     out.check("its Recv-Q with 3 connections waiting", 3, waiting.unread);
