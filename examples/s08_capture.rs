@@ -22,6 +22,11 @@ use stage::{Out, Verdict, kernel};
 use tcp_stream_io::framing::length::DEFAULT_CAP;
 use tcp_stream_io::{UniqueFd, accept, connect_to, listen_on, recv_frame, send_frame, sys};
 
+const BEGIN: &str =
+    r#"client SYN, server SYN+ACK, client ACK, client ACK 9 bytes "\x00\x00\x00\x05HELLO""#;
+const CLOSE_OF_FOUR: &str = "server FIN+ACK, client ACK, client FIN+ACK, server ACK";
+const CLOSE_OF_THREE: &str = "server FIN+ACK, client FIN+ACK, server ACK";
+
 /// The echo program's exchange, both roles in turn. Returns what the server's socket tells of it,
 /// how many segments its close took, and what was captured.
 fn exchange(client_waits: bool, capture: Option<&Capture>) -> io::Result<[String; 3]> {
@@ -30,8 +35,7 @@ fn exchange(client_waits: bool, capture: Option<&Capture>) -> io::Result<[String
     let port = sys::getsockname(&listener)?.port();
     let client = connect_to("127.0.0.1", port)?;
     let (server, _) = accept(&listener)?;
-    let began =
-        Segment::parse_tcp(&kernel::saved_syn(&server)?).map_or("?".into(), |syn| syn.flags);
+    let began = Segment::parse_tcp(&kernel::saved_syn(&server)?).map_or("?".into(), |s| s.flags);
 
     send_frame(&client, b"HELLO", DEFAULT_CAP)?;
     let frame = recv_frame(&server, DEFAULT_CAP)?.unwrap_or_default();
@@ -42,18 +46,16 @@ fn exchange(client_waits: bool, capture: Option<&Capture>) -> io::Result<[String
     let before = all(kernel::tcp_info(&server)?);
     sys::shutdown(&server, libc::SHUT_WR)?;
     if client_waits {
-        let acked = || Ok(kernel::tcp_state(&server)? == "FIN_WAIT2");
-        kernel::wait_for("the acknowledgement of the FIN", acked)?;
+        kernel::wait_for("the FIN's ACK", || Ok(kernel::tcp_state(&server)? == "FIN_WAIT2"))?;
     }
     client.close()?;
     kernel::wait_for("the end", || Ok(kernel::tcp_state(&server)? == "CLOSE"))?;
 
     let info = kernel::tcp_info(&server)?;
-    let data = format!("{} in, {} out", info.tcpi_data_segs_in, info.tcpi_data_segs_out);
-    let segments = capture.map_or(Ok(Vec::new()), Capture::segments)?;
-    let from = |segment: &Segment| if segment.to == port { "client" } else { "server" };
-    let captured: Vec<String> = segments.iter().map(|s| format!("{} {s}", from(s))).collect();
-    Ok([format!("{began}; {data}"), (all(info) - before).to_string(), captured.join(", ")])
+    let (data_in, data_out) = (info.tcpi_data_segs_in, info.tcpi_data_segs_out);
+    let told = format!("{began}; {data_in} in, {data_out} out");
+    let captured = capture.map_or(Ok(String::new()), |capture| capture.in_words(port))?;
+    Ok([told, (all(info) - before).to_string(), captured])
 }
 
 fn in_child(_: &str, _: UniqueFd) -> io::Result<String> {
@@ -74,24 +76,17 @@ fn run(out: &Out) -> io::Result<()> {
     out.check("segments to close, if the client waits", 4, four);
     out.check("segments to close, if it does not", 3, three);
 
-    let begin =
-        r#"client SYN, server SYN+ACK, client ACK, client ACK 9 bytes "\x00\x00\x00\x05HELLO""#;
     if waiting.is_empty() {
         out.note("it takes a network namespace to capture, and here that is forbidden");
     } else {
-        let closing =
-            |captured: &str| captured.find("server FIN").map(|i| captured[i..].to_owned());
-        out.check("captured first", begin, waiting.get(..begin.len()).unwrap_or_default());
-        let four = "server FIN+ACK, client ACK, client FIN+ACK, server ACK";
-        out.check("captured last, if it waits", four, closing(waiting).unwrap_or_default());
-        let three = "server FIN+ACK, client FIN+ACK, server ACK";
-        out.check("captured last, if not", three, closing(hasty).unwrap_or_default());
+        let last = |seen: &str| seen.find("server FIN").map_or("".into(), |i| seen[i..].to_owned());
+        out.check("captured first", BEGIN, waiting.get(..BEGIN.len()).unwrap_or_default());
+        out.check("captured last, if it waits", CLOSE_OF_FOUR, last(waiting));
+        out.check("captured last, if not", CLOSE_OF_THREE, last(hasty));
     }
-    let shown = *told == "SYN; 1 in, 1 out" && (waiting.is_empty() || waiting.starts_with(begin));
-    let verdict = Verdict::holds_if(shown && [*four, *three] == ["4", "4"]).or_when(
-        shown && *four == "4",
-        "the second side closes after it has acknowledged the first FIN",
-    );
+    let shown = *told == "SYN; 1 in, 1 out" && (waiting.is_empty() || waiting.starts_with(BEGIN));
+    let verdict = Verdict::holds_if(shown && [*four, *three] == ["4", "4"])
+        .or_when(shown && *four == "4", "the second side closes after its ACK of the first FIN");
     let observed = format!("{four} segments to close if the client waits, {three} if it does not");
     out.claim("O1", verdict, observed);
     Ok(())

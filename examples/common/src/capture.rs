@@ -51,6 +51,15 @@ fn word(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
 }
 
+impl Capture {
+    /// The same in words, for a server at `port`: "client SYN, server SYN+ACK".
+    pub fn in_words(&self, port: u16) -> io::Result<String> {
+        let who = |segment: &Segment| if segment.to == port { "client" } else { "server" };
+        let words = |segment: &Segment| format!("{} {segment}", who(segment));
+        Ok(self.segments()?.iter().map(words).collect::<Vec<_>>().join(", "))
+    }
+}
+
 impl Segment {
     /// The segment in an IPv4 packet.
     pub fn parse(packet: &[u8]) -> Option<Segment> {

@@ -30,6 +30,8 @@ pub struct Out {
 pub(crate) struct Tally {
     pub checks: usize,
     pub failed: usize,
+    /// This machine lacks what it takes.
+    pub not_here: bool,
     pub verdicts: Vec<(String, Verdict, String)>,
 }
 
@@ -85,6 +87,13 @@ impl Out {
         line(format_args!("  {DIM}{:<6}{DIM:#}  {what}", self.role));
         line(format_args!("            {DIM}expected{DIM:#}  {expected}"));
         line(format_args!("            {DIM}observed{DIM:#}  {observed}   {style}{word}{style:#}"));
+    }
+
+    /// Says that this machine lacks what it takes. Such a run may end without a check.
+    pub fn not_here(&self, why: impl Display) -> io::Result<()> {
+        self.note(format_args!("skipped: {why}"));
+        self.tally().not_here = true;
+        Ok(())
     }
 
     /// The kernel's answer to a claim of the article.
