@@ -14,7 +14,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use stage::{At, Out, said, text};
+use stage::{At, Out, kernel, said, text};
 use tcp_stream_io::framing::length::{DEFAULT_CAP, encode_header};
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_frame, send_all};
 
@@ -45,7 +45,7 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     let claim = u32::from_be_bytes(*b", an"); // what comes behind HELLO is no header
     let expected = format!("a frame claims {claim} bytes, over the cap of {DEFAULT_CAP}");
     out.check("because", expected, next.map_or_else(|e| e.to_string(), str::to_owned));
-    Ok(())
+    kernel::wait_until_peer_ended(&conn) // the client sends to the end
 }
 
 fn main() -> ExitCode {

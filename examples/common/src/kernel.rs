@@ -228,15 +228,8 @@ pub fn lose_at_random(fd: impl AsFd, probability: f64) -> io::Result<()> {
     set_any_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
 }
 
-/// The congestion control of a connection, by name: TCP_CONGESTION, tcp(7).
-pub fn congestion_control(fd: impl AsFd) -> io::Result<String> {
-    let mut name = [0; 16];
-    get_any_option(fd, libc::SOL_TCP, libc::TCP_CONGESTION, &mut name)?;
-    let len = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
-    Ok(String::from_utf8_lossy(&name[..len]).into_owned())
-}
-
-/// Sets it. ENOENT: this kernel has none of that name. EPERM: it has, but not for everyone.
+/// Sets a socket's congestion control, TCP_CONGESTION, tcp(7). ENOENT: the kernel has none of that
+/// name. EPERM: it has, but not for everyone.
 pub fn set_congestion_control(fd: impl AsFd, name: &str) -> io::Result<()> {
     let mut bytes = [0_u8; 16];
     bytes[..name.len()].copy_from_slice(name.as_bytes());
