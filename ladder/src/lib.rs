@@ -1,0 +1,3 @@
+//! What the echo servers of the ladder share: the suite that all of them go through.
+
+pub mod conformance;
