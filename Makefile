@@ -1,7 +1,7 @@
 # The front door: `make` lists the verbs.
 
 .DEFAULT_GOAL := help
-.PHONY: help run-examples run claims test check setup clean
+.PHONY: help run-examples run claims conformance test check setup clean
 
 CARGO ?= cargo
 
@@ -21,6 +21,10 @@ run: ## run one example and see all it prints: make run EX=s05_half_close
 claims: ## what the kernel says to each claim of the article; writes docs/claims.md
 	@$(CARGO) build --examples
 	@$(CARGO) run -q -p stage --bin claims
+
+conformance: ## check every echo server; or yours: make conformance CMD="./mine {port}"
+	@$(CARGO) build -q -p tcp-stream-io -p ladder
+	@$(CARGO) run -q -p ladder --bin conformance -- $(ARGS) $(if $(CMD),-- $(CMD),--matrix)
 
 test: check ## everything: format, lints, tests, documentation, every example
 	$(CARGO) test --workspace

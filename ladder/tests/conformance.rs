@@ -22,7 +22,7 @@ const FAULTS: [(&str, &str, &str); 26] = [
     ("one-recv-a-frame", "split", "cut after byte 1 of 20"),
     ("one-frame-a-recv", "joined", "frame 2 of 201"),
     ("empty-is-end", "empty", "ended its stream"),
-    ("small-cap", "largest", "no answer"),
+    ("small-cap", "largest", "bytes, then"),
     ("large-cap", "over-cap", "stays open"),
     ("no-cap", "hostile", "stays open"),
     ("answers-a-header", "end-in-header", "sent more"),

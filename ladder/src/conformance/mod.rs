@@ -106,11 +106,17 @@ pub fn run(
     Ok(Findings { rows, one_frame: subject.one_frame })
 }
 
+/// How long a server that has crashed may take to be gone.
+const TO_DIE: Duration = Duration::from_millis(100);
+
 fn run_one(check: &Check, subject: &mut Subject) -> Outcome {
     let observed = (check.run)(subject);
-    let ended = match subject.server.asked_to_end {
-        Some(_) => None, // as it should
-        None => subject.server.has_ended(),
+    let ended = match (&observed, subject.server.asked_to_end) {
+        (_, Some(_)) => None, // as it should
+        (Ok(_), None) => subject.server.has_ended(),
+        // It may be about to end, which tells more than the refused connection that it caused.
+        (Err(Fault::NotApplicable(_)), None) => None,
+        (Err(Fault::Failed(_)), None) => subject.server.wait_for_end(Instant::now() + TO_DIE),
     };
     match (observed, ended) {
         (Err(Fault::NotApplicable(why)), _) => Outcome::NotApplicable(why.into()),
