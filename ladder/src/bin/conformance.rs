@@ -27,7 +27,7 @@ struct Options {
     #[arg(long)]
     one_frame: bool,
 
-    /// The server promises to drop a silent client after so many seconds, 1 to 5.
+    /// The server promises to drop a client stuck inside a frame after so many seconds, 1 to 5.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=5))]
     deadline: Option<u64>,
 
@@ -134,7 +134,7 @@ fn run_all(options: &Options, expected: &Expected) -> Result<bool, Box<dyn Error
     let (mut columns, mut news, mut lines) = (Vec::new(), Vec::new(), String::new());
     for plan in &plans {
         if let Some(why) = expected.not_run(&plan.name) {
-            let _ = writeln!(out, "{:<24}  not run: {why}", plan.name);
+            let _ = writeln!(out, "{:<26}not run: {why}", plan.name);
             continue;
         }
         let from = Instant::now();
@@ -156,7 +156,7 @@ fn run_all(options: &Options, expected: &Expected) -> Result<bool, Box<dyn Error
 /// A line on the terminal of what is going on. Nothing where there is no terminal.
 fn run_with_progress(plan: &Plan, only: &[String]) -> Result<Findings, String> {
     let bar = ProgressBar::new(CHECKS.len() as u64);
-    if let Ok(style) = ProgressStyle::with_template("{prefix}  {pos}/{len}  {msg}") {
+    if let Ok(style) = ProgressStyle::with_template("{prefix}  {pos}/{len}  {wide_msg}") {
         bar.set_style(style);
     }
     bar.set_prefix(plan.name.clone());

@@ -45,7 +45,7 @@ pub struct Subject {
     pub one_frame: bool,
     /// That it does is its protocol, says whoever started the suite.
     pub one_frame_is_meant: bool,
-    /// It promises to drop a silent client after so long.
+    /// It promises to drop a client that is stuck inside a frame after so long.
     pub deadline: Option<Duration>,
 }
 
@@ -182,7 +182,7 @@ pub const CHECKS: [Check; 23] = [
     },
     Check {
         id: "dropped",
-        sentence: "A client that says nothing is dropped at the deadline.",
+        sentence: "A client that is stuck inside a frame is dropped at the deadline.",
         expected: "the end, neither long before the deadline nor after it",
         run: dropped,
     },
@@ -391,10 +391,11 @@ fn silent_crowd(s: &mut Subject) -> Observed {
 
 fn dropped(s: &mut Subject) -> Observed {
     let Some(deadline) = s.deadline else {
-        return Err(Fault::NotApplicable("no --deadline was given"));
+        return Err(Fault::NotApplicable("no deadline is promised: --deadline"));
     };
     let from = Instant::now();
     let client = s.connect()?;
+    client.send(&[0, 0])?; // between frames a client may be silent for longer
     let end = client.expect_end(deadline + Duration::from_secs(1))?;
     let after = from.elapsed();
     let observed = format!("{end} after {:.1} s", after.as_secs_f64());

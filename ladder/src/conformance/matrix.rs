@@ -14,7 +14,11 @@ use super::{Findings, Outcome, Plan};
 
 /// What our echo server is told to take for one exchange. Longer than a client's patience, so
 /// that who is held up by a silent client shows.
-const ECHO_DEADLINE: &str = "3";
+const ECHO_DEADLINE: u64 = 3;
+
+/// Who promises to drop a client that is stuck inside a frame, and after how many seconds.
+const PROMISES: [(&str, u64); 4] =
+    [("echo", ECHO_DEADLINE), ("r07_deadlines", 5), ("r08_graceful", 5), ("r09_tracing", 5)];
 
 /// The servers: the ladder's rungs, the reference's program, tokio's, Python's.
 ///
@@ -29,10 +33,9 @@ pub fn servers() -> io::Result<(Vec<Plan>, Vec<String>)> {
     }
     let echo = dir.join("echo");
     if echo.exists() {
-        let args = ["--deadline", ECHO_DEADLINE, "server", "127.0.0.1", "0"].map(OsString::from);
-        let mut echo = plan("echo", &[&[echo.into()], &args[..]].concat());
-        echo.deadline = Some(Duration::from_secs(3));
-        plans.push(echo);
+        let limit = ECHO_DEADLINE.to_string();
+        let args = ["--deadline", &limit, "server", "127.0.0.1", "0"].map(OsString::from);
+        plans.push(plan("echo", &[&[echo.into()], &args[..]].concat()));
     } else {
         missing.push("echo: not built; `cargo build` makes it".into());
     }
@@ -50,7 +53,9 @@ pub fn servers() -> io::Result<(Vec<Plan>, Vec<String>)> {
 
 fn plan(name: &str, words: &[OsString]) -> Plan {
     let recipe = Recipe { words: words.into() };
-    Plan { name: name.into(), recipe, one_frame: false, deadline: None }
+    let promise = PROMISES.iter().find(|(server, _)| *server == name);
+    let deadline = promise.map(|(_, seconds)| Duration::from_secs(*seconds));
+    Plan { name: name.into(), recipe, one_frame: false, deadline }
 }
 
 /// Programs named `rNN_…`, in order.
@@ -87,7 +92,7 @@ pub fn sum_up((plan, findings): &Column, expected: &Expected, from: Instant) -> 
     let findings = match findings {
         Ok(findings) => findings,
         Err(why) => {
-            say(format_args!("{:<24}  {BAD}FAILED{BAD:#}  {why}", plan.name));
+            say(format_args!("{:<26}{BAD}FAILED{BAD:#}  {why}", plan.name));
             return vec![format!("{}: {why}", plan.name)];
         }
     };
@@ -115,7 +120,7 @@ pub fn sum_up((plan, findings): &Column, expected: &Expected, from: Instant) -> 
     }
     let style = if news.is_empty() { GOOD } else { BAD };
     say(format_args!(
-        "{:<24}  {ok:>2} ok, {fails:>2} fail as expected, {style}{} unexpected{style:#}  {:>5.1} s",
+        "{:<26}{ok:>2} ok, {fails:>2} fail as expected, {style}{} unexpected{style:#}  {:>5.1} s",
         plan.name,
         news.len(),
         from.elapsed().as_secs_f64()
@@ -165,8 +170,8 @@ pub fn print(columns: &[Column], expected: &Expected) {
             }
         }
         for (why, checks) in whys {
-            say(format_args!("  {:<22}  {}", plan.name, checks.join(", ")));
-            say(format_args!("  {:<22}    {DIM}{why}{DIM:#}", ""));
+            say(format_args!("  {:<26}{}", plan.name, checks.join(", ")));
+            say(format_args!("  {:<28}{DIM}{why}{DIM:#}", ""));
         }
     }
 }

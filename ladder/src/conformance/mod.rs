@@ -27,7 +27,7 @@ pub struct Plan {
     pub recipe: Recipe,
     /// One frame a connection is its protocol. Otherwise that is a failed check.
     pub one_frame: bool,
-    /// It promises to drop a silent client after so long.
+    /// It promises to drop a client that is stuck inside a frame after so long.
     pub deadline: Option<Duration>,
 }
 
