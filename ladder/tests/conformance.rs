@@ -49,7 +49,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 fn plan(fault: &str) -> Plan {
     let recipe = Recipe { words: [FIXTURE, fault].map(Into::into).to_vec() };
     let deadline = Some(Duration::from_secs(1));
-    Plan { name: fault.into(), recipe, one_frame: false, deadline }
+    Plan { name: fault.into(), recipe, tls: false, one_frame: false, deadline }
 }
 
 fn ask(plan: &Plan, only: &[&str]) -> Findings {

@@ -23,6 +23,10 @@ use ladder::conformance::{Findings, Plan, allow_many_descriptors, matrix, report
 #[derive(Parser)]
 #[command(name = "conformance", verbatim_doc_comment)]
 struct Options {
+    /// The server speaks TLS 1.3. Its certificate is not checked.
+    #[arg(long)]
+    tls: bool,
+
     /// One frame a connection is the server's protocol (otherwise found out, and a failed check).
     #[arg(long)]
     one_frame: bool,
@@ -49,7 +53,7 @@ struct Options {
     name: Option<String>,
 
     /// Runs every server there is: the ladder's rungs, echo, tokio's, Python's.
-    #[arg(long, conflicts_with_all = ["one_frame", "deadline", "name", "command"])]
+    #[arg(long, conflicts_with_all = ["tls", "one_frame", "deadline", "name", "command"])]
     matrix: bool,
 
     /// With --matrix: only servers whose names begin so.
@@ -110,6 +114,7 @@ fn run_command(options: &Options, expected: &Expected) -> Result<bool, Box<dyn E
     let plan = Plan {
         name: options.name.clone().unwrap_or_else(file_name),
         recipe: Recipe { words: options.command.clone() },
+        tls: options.tls,
         one_frame: options.one_frame,
         deadline: options.deadline.map(Duration::from_secs),
     };

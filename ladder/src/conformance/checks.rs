@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::client::{CAP, Client, PATIENCE, frame, payload, within};
 use super::server::Server;
+use super::tls;
 
 /// One thing that every echo server is asked.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ impl From<String> for Fault {
 #[derive(Debug)]
 pub struct Subject {
     pub(super) server: Server,
+    /// It speaks TLS.
+    pub(super) tls: Option<tls::Config>,
     /// It ends a connection after one frame, as the article's does.
     pub one_frame: bool,
     /// That it does is its protocol, says whoever started the suite.
@@ -51,7 +54,16 @@ pub struct Subject {
 
 impl Subject {
     fn connect(&self) -> Result<Client, String> {
-        Client::connect(self.server.addr)
+        Client::connect(self.server.addr, self.tls.as_ref())
+    }
+
+    fn connect_narrow(&self) -> Result<Client, String> {
+        Client::connect_narrow(self.server.addr, self.tls.as_ref())
+    }
+
+    /// One that says nothing at all, not even what begins a handshake.
+    fn connect_silent(&self) -> Result<Client, String> {
+        Client::connect(self.server.addr, None)
     }
 
     /// A well-behaved client: connects, sends a frame, gets it back.
@@ -358,7 +370,7 @@ fn reset(s: &mut Subject) -> Observed {
         client.wait_until_read();
         client.reset()?;
         // Between request and answer: its send may say EPIPE, and raise SIGPIPE.
-        let client = Client::connect_narrow(s.server.addr)?;
+        let client = s.connect_narrow()?;
         client.send(&frame(&payload(CAP, 0)))?;
         client.wait_for_answer()?;
         client.reset()?;
@@ -368,7 +380,7 @@ fn reset(s: &mut Subject) -> Observed {
 }
 
 fn silent(s: &mut Subject) -> Observed {
-    let _silent = s.connect()?;
+    let _silent = s.connect_silent()?;
     s.serves_another()?;
     Ok("an answer to the other".into())
 }
@@ -384,7 +396,7 @@ fn stalled(s: &mut Subject) -> Observed {
 }
 
 fn silent_crowd(s: &mut Subject) -> Observed {
-    let _silent: Vec<Client> = (0..SILENT).map(|_| s.connect()).collect::<Result<_, _>>()?;
+    let _silent: Vec<Client> = (0..SILENT).map(|_| s.connect_silent()).collect::<Result<_, _>>()?;
     s.serves_another()?;
     Ok("an answer to the other".into())
 }
@@ -404,7 +416,7 @@ fn dropped(s: &mut Subject) -> Observed {
 
 fn never_reads(s: &mut Subject) -> Observed {
     let before = s.server.memory_kib();
-    let client = Client::connect_narrow(s.server.addr)?;
+    let client = s.connect_narrow()?;
     let (size, most) = if s.one_frame { (CAP, CAP) } else { (64 << 10, NEVER_READ) };
     let request = frame(&payload(size, 0));
     let mut sent = 0;

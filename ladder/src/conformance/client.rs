@@ -8,8 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
+use super::tls;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tcp_stream_io::stream::{recv_exact_with_deadline, send_all_with_deadline};
+use tcp_stream_io::stream::{recv_exact_with_deadline, send_all_with_deadline, wait_ready};
 use tcp_stream_io::sys;
 
 /// The article's limit for a payload.
@@ -22,44 +23,60 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
+    tls: Option<tls::Session>,
 }
 
 impl Client {
-    /// Connects.
-    pub fn connect(addr: SocketAddr) -> Result<Client, String> {
-        let connected = TcpStream::connect_timeout(&addr, PATIENCE).and_then(Client::of);
-        connected.map_err(|e| format!("connect: {e}"))
+    /// Connects, and shakes hands where the server speaks TLS.
+    pub fn connect(addr: SocketAddr, tls: Option<&tls::Config>) -> Result<Client, String> {
+        let connected = TcpStream::connect_timeout(&addr, PATIENCE);
+        connected.and_then(|s| Client::of(s, tls)).map_err(|e| format!("connect: {e}"))
     }
 
     /// Connects with little room for answers: a small receive buffer, small segments.
     ///
     /// The segments matter more. With the loopback's of 64 KiB the server's send buffer begins at
     /// 2.5 MiB, and swallows every answer that a test has time to ask for.
-    pub fn connect_narrow(addr: SocketAddr) -> Result<Client, String> {
+    pub fn connect_narrow(addr: SocketAddr, tls: Option<&tls::Config>) -> Result<Client, String> {
         let connect = || {
             let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
             socket.set_recv_buffer_size(16 << 10)?;
             socket.set_tcp_mss(4096)?;
             socket.connect_timeout(&addr.into(), PATIENCE)?;
-            Client::of(socket.into())
+            Client::of(socket.into(), tls)
         };
         connect().map_err(|e: io::Error| format!("connect: {e}"))
     }
 
-    fn of(stream: TcpStream) -> io::Result<Client> {
+    fn of(stream: TcpStream, tls: Option<&tls::Config>) -> io::Result<Client> {
         stream.set_nodelay(true)?; // each part of a frame leaves at once
-        Ok(Client { stream })
+        let begin = |config| tls::Session::begin(&stream, config, Instant::now() + PATIENCE);
+        let tls = tls.map(begin).transpose()?;
+        Ok(Client { stream, tls })
+    }
+
+    fn send_by(&self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
+        match &self.tls {
+            None => send_all_with_deadline(&self.stream, bytes, deadline),
+            Some(tls) => tls.send(&self.stream, bytes, deadline),
+        }
+    }
+
+    fn recv_exact_by(&self, buf: &mut [u8], deadline: Instant) -> io::Result<()> {
+        match &self.tls {
+            None => recv_exact_with_deadline(&self.stream, buf, deadline),
+            Some(tls) => tls.recv_exact(&self.stream, buf, deadline),
+        }
     }
 
     /// Sends bytes.
     pub fn send(&self, bytes: &[u8]) -> Result<(), String> {
-        let sent = send_all_with_deadline(&self.stream, bytes, Instant::now() + PATIENCE);
-        sent.map_err(|e| format!("send: {e}"))
+        self.send_by(bytes, Instant::now() + PATIENCE).map_err(|e| format!("send: {e}"))
     }
 
     /// Sends bytes if all of them find room within `patience`, and the server has not gone.
     pub fn send_if_room(&self, bytes: &[u8], patience: Duration) -> bool {
-        send_all_with_deadline(&self.stream, bytes, Instant::now() + patience).is_ok()
+        self.send_by(bytes, Instant::now() + patience).is_ok()
     }
 
     /// Receives the answer to `payload`: the same frame, byte for byte.
@@ -67,14 +84,12 @@ impl Client {
         let mut answer = vec![0; 4 + payload.len()];
         let deadline = Instant::now() + PATIENCE;
         let (header, body) = answer.split_at_mut(4);
-        recv_exact_with_deadline(&self.stream, header, deadline)
-            .map_err(|e| unanswered("header", &e))?;
+        self.recv_exact_by(header, deadline).map_err(|e| unanswered("header", &e))?;
         let expected = header_of(payload.len());
         if header != expected {
             return Err(format!("header {} instead of {}", hex(header), hex(&expected)));
         }
-        recv_exact_with_deadline(&self.stream, body, deadline)
-            .map_err(|e| unanswered("payload", &e))?;
+        self.recv_exact_by(body, deadline).map_err(|e| unanswered("payload", &e))?;
         match (0..body.len()).find(|&i| body[i] != payload[i]) {
             None => Ok(()),
             Some(at) => Err(format!("byte {at} of {} of the payload is another", body.len())),
@@ -89,6 +104,9 @@ impl Client {
 
     /// Ends our direction: a FIN behind what was sent.
     pub fn end(&self) -> Result<(), String> {
+        if let Some(tls) = &self.tls {
+            tls.end(&self.stream, Instant::now() + PATIENCE).map_err(|e| format!("send: {e}"))?;
+        }
         self.stream.shutdown(Shutdown::Write).map_err(|e| format!("shutdown: {e}"))
     }
 
@@ -96,7 +114,7 @@ impl Client {
     pub fn expect_end(&self, patience: Duration) -> Result<&'static str, String> {
         let from = Instant::now();
         let mut more = [0];
-        match recv_exact_with_deadline(&self.stream, &mut more, from + patience) {
+        match self.recv_exact_by(&mut more, from + patience) {
             Ok(()) => Err(format!("the server sent more: byte {}", hex(&more))),
             Err(e) => match e.kind() {
                 ErrorKind::UnexpectedEof => Ok("the end"),
@@ -109,12 +127,12 @@ impl Client {
 
     /// Waits for the first byte of an answer, and leaves it unread.
     pub fn wait_for_answer(&self) -> Result<(), String> {
-        self.stream.set_read_timeout(Some(PATIENCE)).map_err(|e| e.to_string())?;
-        match self.stream.peek(&mut [0]) {
-            Ok(1..) => Ok(()),
-            Ok(0) => Err("the end instead of an answer".into()),
-            Err(e) => Err(format!("no answer: {e}")),
-        }
+        let deadline = Instant::now() + PATIENCE;
+        let waited = match &self.tls {
+            None => wait_ready(&self.stream, libc::POLLIN, Some(deadline)),
+            Some(tls) => tls.wait(&self.stream, deadline),
+        };
+        waited.map(drop).map_err(|e| format!("no answer: {e}"))
     }
 
     /// Waits until the server has read what was sent, as the kernel tells of the server's socket.
@@ -241,7 +259,7 @@ mod tests {
             if to.ip().is_unspecified() {
                 to.set_ip([127, 0, 0, 1].into()); // a socket of IPv6 with a client of IPv4
             }
-            let client = Client::connect(to).unwrap();
+            let client = Client::connect(to, None).unwrap();
             let (_server, us) = listener.accept().unwrap();
             client.send(b"unread").unwrap();
             within(PATIENCE, || {

@@ -55,7 +55,7 @@ fn plan(name: &str, words: &[OsString]) -> Plan {
     let recipe = Recipe { words: words.into() };
     let promise = PROMISES.iter().find(|(server, _)| *server == name);
     let deadline = promise.map(|(_, seconds)| Duration::from_secs(*seconds));
-    Plan { name: name.into(), recipe, one_frame: false, deadline }
+    Plan { name: name.into(), recipe, tls: name.ends_with("_tls"), one_frame: false, deadline }
 }
 
 /// Programs named `rNN_…`, in order.

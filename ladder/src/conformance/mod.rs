@@ -9,6 +9,7 @@ pub mod expected;
 pub mod matrix;
 pub mod report;
 pub mod server;
+pub mod tls;
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ pub struct Plan {
     pub name: String,
     /// How to start it.
     pub recipe: Recipe,
+    /// It speaks TLS.
+    pub tls: bool,
     /// One frame a connection is its protocol. Otherwise that is a failed check.
     pub one_frame: bool,
     /// It promises to drop a client that is stuck inside a frame after so long.
@@ -76,6 +79,7 @@ pub fn run(
 ) -> Result<Findings, String> {
     let mut subject = Subject {
         server: Server::start(&plan.recipe)?,
+        tls: if plan.tls { Some(tls::config()?) } else { None },
         one_frame: plan.one_frame,
         one_frame_is_meant: plan.one_frame,
         deadline: plan.deadline,
