@@ -2,14 +2,17 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
-use std::sync::Mutex;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ladder::conformance::checks::CHECKS;
+use ladder::conformance::client::{PATIENCE, within};
 use ladder::conformance::expected::{BUILT_IN, Expected, Verdict};
 use ladder::conformance::server::Recipe;
 use ladder::conformance::{Findings, Outcome, Plan, allow_many_descriptors, run};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const FIXTURE: &str = env!("CARGO_BIN_EXE_conformance-fixture");
 
@@ -58,12 +61,8 @@ fn ask(plan: &Plan, only: &[&str]) -> Findings {
     run(plan, &only, |_| {}).unwrap()
 }
 
-fn alone() -> impl Drop {
-    struct Guard(#[allow(dead_code)] std::sync::MutexGuard<'static, ()>);
-    impl Drop for Guard {
-        fn drop(&mut self) {}
-    }
-    Guard(ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner()))
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[test]
@@ -195,4 +194,37 @@ fn a_server_is_told_its_port_or_tells_it() {
         assert_eq!(fields[1][..3], ["peer_tokio", "echo", "ok"]);
         assert_eq!(fields.len(), 4);
     }
+}
+
+#[test]
+fn an_interrupted_run_leaves_no_server_behind() {
+    let _alone = alone();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
+        command.args(["--only=silent", FIXTURE, "one-at-a-time"]); // fails, and takes its time
+        let mut suite = command.stdout(Stdio::null()).spawn().unwrap();
+        let pid = suite.id();
+        let server = within(PATIENCE, || child_of(pid).ok_or("no server was started")).unwrap();
+        kill(Pid::from_raw(pid as i32), signal).unwrap();
+        let status = suite.wait().unwrap();
+        assert!(!status.success(), "{signal}: {status}");
+        within(PATIENCE, || if runs(server) { Err(server) } else { Ok(()) })
+            .unwrap_or_else(|server| panic!("{signal}: server {server} still runs"));
+    }
+}
+
+fn child_of(parent: u32) -> Option<u32> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    // Not the moment between fork and exec, when the child is still a copy of its parent.
+    pids.into_iter().find(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.contains("(conformance-fix)") && stat.contains(&format!(") S {parent} "))
+    })
+}
+
+/// Neither gone nor a zombie that nobody has waited for yet.
+fn runs(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
 }

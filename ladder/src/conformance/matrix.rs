@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, io};
 
-use super::checks::CHECKS;
+use super::checks::{CHECKS, Check};
 use super::expected::{Expected, Verdict};
 use super::report::{BAD, DIM, GOOD, say};
 use super::server::Recipe;
@@ -137,7 +137,11 @@ pub fn print(columns: &[Column], expected: &Expected) {
         line += &format!("{title:>width$}");
     }
     say(format_args!("\n{line}"));
-    for check in &CHECKS {
+    let asked = |check: &&Check| {
+        let runs = columns.iter().filter_map(|(_, findings)| findings.as_ref().ok());
+        runs.flat_map(|findings| &findings.rows).any(|row| row.check.id == check.id)
+    };
+    for check in CHECKS.iter().filter(asked) {
         let mut line = format!("{:<14}", check.id);
         for ((plan, findings), width) in columns.iter().zip(&widths) {
             let rows = findings.as_ref().map_or(&[][..], |findings| &findings.rows);
@@ -160,7 +164,7 @@ pub fn print(columns: &[Column], expected: &Expected) {
     say("\nWhat fails, and why:");
     for (plan, findings) in columns {
         let rows = findings.as_ref().map_or(&[][..], |findings| &findings.rows);
-        let mut whys: Vec<(String, Vec<&str>)> = Vec::new(); // one reason, its checks
+        let mut whys: Vec<(String, Vec<&str>)> = Vec::new(); // a reason, and the checks it fails
         for row in rows {
             let verdict = expected.judge(&plan.name, row.check.id, &row.outcome);
             let Verdict::FailsAsExpected(why) = verdict else { continue };
