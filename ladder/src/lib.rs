@@ -12,5 +12,7 @@
 
 pub mod conn;
 pub mod epoll;
-
+pub mod load;
+pub mod rungs;
+pub mod server;
 pub mod start;

@@ -58,8 +58,7 @@ fn misused(problem: impl Display) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// SIGTERM and SIGINT end the program, whatever it waits for; and it may have as many descriptors
-/// as it is allowed to: the usual 1024 is a limit for programs that call `select`.
+/// SIGTERM and SIGINT end the program, whatever it waits for.
 fn prepare() -> io::Result<()> {
     let action = SigAction::new(SigHandler::Handler(end), SaFlags::empty(), SigSet::empty());
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
@@ -67,6 +66,12 @@ fn prepare() -> io::Result<()> {
         // - the handler makes one call, _exit, which a handler may make.
         unsafe { sigaction(signal, &action) }?;
     }
+    all_descriptors()
+}
+
+/// Lets this process open as many descriptors as it is allowed to. The usual 1024 is there for the
+/// sake of programs that call `select`.
+pub fn all_descriptors() -> io::Result<()> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }

@@ -115,10 +115,9 @@ impl Server {
         let Some(next) = self.next else { return -1 };
         let now = Instant::now();
         if next <= now {
-            for client in &mut self.clients {
-                if client.as_ref().is_some_and(|client| client.deadline <= now) {
+            for slot in &mut self.clients {
+                if slot.take_if(|client| client.deadline <= now).is_some() {
                     start::complain("a client was too slow");
-                    *client = None;
                 }
             }
             self.next = self.clients.iter().flatten().map(|client| client.deadline).min();

@@ -115,7 +115,7 @@ impl Server {
                 None => {}
             }
         }
-        self.next = Some(last);
+        self.next = self.next.map(|next| next.min(last));
         Ok(())
     }
 
@@ -153,10 +153,9 @@ impl Server {
         let Some(next) = self.next else { return -1 };
         let now = Instant::now();
         if next <= now {
-            for client in &mut self.clients {
-                if client.as_ref().is_some_and(|client| client.deadline <= now) {
+            for slot in &mut self.clients {
+                if slot.take_if(|client| client.deadline <= now).is_some() {
                     start::complain("a client was too slow");
-                    *client = None;
                 }
             }
             self.next = self.clients.iter().flatten().map(|client| client.deadline).min();
