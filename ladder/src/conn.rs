@@ -7,7 +7,7 @@ use std::ffi::c_int;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use libc::{EPOLLIN, EPOLLOUT, MSG_DONTWAIT, MSG_PEEK};
+use libc::{EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_DONTWAIT, MSG_PEEK};
 use tcp_stream_io::UniqueFd;
 use tcp_stream_io::framing::length::{DEFAULT_CAP, decode_header};
 use tcp_stream_io::stream::retry_eintr;
@@ -21,6 +21,7 @@ pub struct Conn {
     held: Vec<u8>,
     /// How many bytes at the front of `held` are answers.
     unsent: usize,
+    ask_again: bool,
 }
 
 /// What [`Conn::go_on`] came to.
@@ -37,13 +38,22 @@ pub enum Step {
 impl Conn {
     /// The descriptor may be a blocking one: no call here waits.
     pub fn new(fd: UniqueFd) -> Conn {
-        Conn { fd, held: Vec::new(), unsent: 0 }
+        Conn { fd, held: Vec::new(), unsent: 0, ask_again: false }
     }
 
     /// What to wait for. A client that does not read its answers is not read from: its `send` will
     /// wait, not our memory grow. This is back-pressure.
+    ///
+    /// With EPOLLET the kernel tells what is new, once. Without, it looks at each descriptor that
+    /// it told of once more, to see whether it has to tell again: a twentieth of all the work.
     pub fn waits_for(&self) -> c_int {
-        if self.unsent > 0 { EPOLLOUT } else { EPOLLIN }
+        if self.unsent > 0 { EPOLLOUT | EPOLLET } else { EPOLLIN | EPOLLRDHUP | EPOLLET }
+    }
+
+    /// Whether EPOLL_CTL_MOD has to make the kernel look again: it was told to wait for something
+    /// else, or there may be more to do at once, and the others have their turn first.
+    pub fn asks_again(&self) -> bool {
+        self.ask_again
     }
 
     /// Whether it is between two frames, and owes nothing.
@@ -57,16 +67,18 @@ impl Conn {
         self.is_idle() && !matches!(retry_eintr(next), Ok(1))
     }
 
-    /// Goes on as far as one `recv` or `send` takes it. `shared` is where bytes arrive; what has
-    /// been answered when this returns was never stored anywhere else.
+    /// Something happened: goes on as far as one `recv` or `send` takes it. `shared` is where bytes
+    /// arrive; what has been answered when this returns was never stored anywhere else.
     ///
     /// `UnexpectedEof`: the client ended its stream inside a frame. `InvalidData`: a header claims
     /// too much; the frames before it have been answered.
-    pub fn go_on(&mut self, shared: &mut [u8]) -> io::Result<Step> {
+    pub fn go_on(&mut self, events: u32, shared: &mut [u8]) -> io::Result<Step> {
+        self.ask_again = false;
         if self.unsent > 0 {
             let sent = send(&self.fd, &self.held[..self.unsent])?;
             self.unsent -= sent;
             self.forget(sent);
+            self.ask_again = self.unsent == 0;
             return Ok(if self.unsent == 0 { Step::Frames(0) } else { Step::Partial });
         }
         let arrived = match retry_eintr(|| sys::recv(&self.fd, shared, MSG_DONTWAIT)) {
@@ -89,6 +101,9 @@ impl Conn {
             self.forget(sent);
             frames
         };
+        // All that was there has been taken, unless the buffer is full or the end is behind it.
+        let may_be_more = arrived.len() == shared.len() || events & EPOLLRDHUP as u32 != 0;
+        self.ask_again = may_be_more || self.unsent > 0;
         Ok(if frames > 0 { Step::Frames(frames) } else { Step::Partial })
     }
 

@@ -1,6 +1,5 @@
 //! A closed loop on one thread: each client sends a frame, waits for its answer, sends the next.
 
-use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
@@ -27,7 +26,8 @@ const FRAME: [u8; 68] = {
 };
 
 /// What carries the frames of one client.
-trait Wire: Read + Write {
+pub trait Wire: Read + Write {
+    /// The socket that it goes through.
     fn socket(&self) -> &TcpStream;
 }
 
@@ -63,7 +63,7 @@ pub struct Load {
 impl Load {
     /// Nobody yet. With `certificate` (PEM) the clients speak TLS, and trust that one alone.
     pub fn new(addr: SocketAddr, certificate: Option<&str>) -> io::Result<Load> {
-        let tls = certificate.map(client_config).transpose().map_err(io::Error::other)?;
+        let tls = certificate.map(trust).transpose()?;
         Ok(Load { addr, tls, epoll: epoll_create1()?, clients: Vec::new() })
     }
 
@@ -117,17 +117,7 @@ impl Load {
 
     /// A connection that has had one answer.
     fn open(&self) -> io::Result<Box<dyn Wire>> {
-        let socket = TcpStream::connect(self.addr)?;
-        socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        let mut wire: Box<dyn Wire> = match &self.tls {
-            None => Box::new(socket),
-            Some(config) => {
-                let name = ServerName::from(self.addr.ip());
-                let tls = ClientConnection::new(Arc::clone(config), name);
-                Box::new(StreamOwned::new(tls.map_err(io::Error::other)?, socket))
-            }
-        };
+        let mut wire = connect(self.addr, self.tls.as_ref())?;
         wire.write_all(&FRAME)?;
         let mut answer = [0; FRAME.len()];
         wire.read_exact(&mut answer)?;
@@ -136,6 +126,16 @@ impl Load {
         }
         Ok(wire)
     }
+}
+
+/// One connection, with TLS or without.
+pub fn connect(addr: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> io::Result<Box<dyn Wire>> {
+    let socket = TcpStream::connect(addr)?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let Some(config) = tls else { return Ok(Box::new(socket)) };
+    let tls = ClientConnection::new(Arc::clone(config), ServerName::from(addr.ip()));
+    Ok(Box::new(StreamOwned::new(tls.map_err(io::Error::other)?, socket)))
 }
 
 impl Client {
@@ -164,9 +164,11 @@ impl Client {
     }
 }
 
-fn client_config(pem: &str) -> Result<Arc<ClientConfig>, Box<dyn Error + Send + Sync>> {
+/// For a client that trusts one certificate (PEM) and no other.
+pub fn trust(certificate: &str) -> io::Result<Arc<ClientConfig>> {
     let mut trusted = RootCertStore::empty();
-    trusted.add(CertificateDer::from_pem_slice(pem.as_bytes())?)?;
+    let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(io::Error::other)?;
+    trusted.add(der).map_err(io::Error::other)?;
     let config = ClientConfig::builder().with_root_certificates(trusted);
     Ok(Arc::new(config.with_no_client_auth()))
 }

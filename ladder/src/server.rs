@@ -1,5 +1,6 @@
 //! A server under load: a program that is started, measured through `/proc`, and ended.
 
+use std::ffi::c_int;
 use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
@@ -51,6 +52,11 @@ impl Server {
         Ok(server)
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it prints next, up to and including `end`.
     pub fn read_until(&mut self, end: &str) -> io::Result<String> {
         let (mut text, deadline) = (Vec::new(), Instant::now() + PATIENCE);
@@ -85,16 +91,27 @@ impl Server {
     }
 
     /// Ends it with SIGTERM.
-    pub fn stop(mut self) -> io::Result<ExitStatus> {
+    pub fn stop(self) -> io::Result<ExitStatus> {
+        self.signal(libc::SIGTERM)?;
+        self.wait()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: c_int) -> io::Result<()> {
+        // SAFETY:
+        // - no memory is passed, and the process is our child, which has not been waited for.
+        match unsafe { libc::kill(self.child.id() as libc::pid_t, signal) } {
+            0 => Ok(()),
+            _ => Err(last_errno()),
+        }
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> io::Result<ExitStatus> {
         let pid = self.child.id() as libc::pid_t;
         // SAFETY:
-        // - neither call passes memory, and `pid` is our child, which has not been waited for.
-        let pidfd = unsafe {
-            if libc::kill(pid, libc::SIGTERM) != 0 {
-                return Err(last_errno());
-            }
-            libc::syscall(libc::SYS_pidfd_open, pid, 0) as i32
-        };
+        // - no memory is passed, and `pid` is our child, which has not been waited for.
+        let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) as c_int };
         if pidfd < 0 {
             return Err(last_errno());
         }

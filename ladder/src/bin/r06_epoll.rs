@@ -50,7 +50,7 @@ impl Server {
             for event in &events[..happened] {
                 match event.u64 as RawFd {
                     fd if fd == self.listener.as_raw_fd() => accept = true,
-                    fd => self.go_on(fd as usize)?,
+                    fd => self.go_on(fd as usize, event.events)?,
                 }
             }
             if accept {
@@ -67,27 +67,27 @@ impl Server {
                 Accepted::Nobody => break false,
                 Accepted::Full => break true,
             };
-            epoll_ctl(&self.epoll, EPOLL_CTL_ADD, &conn, EPOLLIN)?;
             let fd = conn.as_raw_fd() as usize;
+            let conn = Conn::new(conn);
+            epoll_ctl(&self.epoll, EPOLL_CTL_ADD, &conn, conn.waits_for())?;
             if fd >= self.clients.len() {
                 self.clients.resize_with(fd + 1, || None);
             }
-            self.clients[fd] = Some(Conn::new(conn));
+            self.clients[fd] = Some(conn);
         };
         Ok(())
     }
 
     /// Something happened to a client: an error, too, comes out of the call that is made now.
-    fn go_on(&mut self, fd: usize) -> io::Result<()> {
+    fn go_on(&mut self, fd: usize, events: u32) -> io::Result<()> {
         let Some(client) = &mut self.clients[fd] else { return Ok(()) };
-        let waited_for = client.waits_for();
-        match client.go_on(&mut self.shared) {
+        match client.go_on(events, &mut self.shared) {
             Ok(Step::End) => self.clients[fd] = None, // closed, which takes it out of epoll's list
             Err(e) => {
                 start::complain(e);
                 self.clients[fd] = None;
             }
-            Ok(_) if client.waits_for() != waited_for => {
+            Ok(_) if client.asks_again() => {
                 epoll_ctl(&self.epoll, EPOLL_CTL_MOD, &client, client.waits_for())?;
             }
             Ok(_) => {}

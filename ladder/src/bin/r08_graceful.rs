@@ -67,7 +67,7 @@ impl Server {
                         accept = true;
                     }
                     fd if fd == self.signals.as_raw_fd() => stop = true,
-                    fd => self.go_on(fd as usize)?,
+                    fd => self.go_on(fd as usize, event.events)?,
                 }
             }
             if accept || stop {
@@ -89,13 +89,14 @@ impl Server {
                 Accepted::Nobody => break false,
                 Accepted::Full => break true,
             };
-            epoll_ctl(&self.epoll, EPOLL_CTL_ADD, &conn, EPOLLIN)?;
             let fd = conn.as_raw_fd() as usize;
+            let conn = Conn::new(conn);
+            epoll_ctl(&self.epoll, EPOLL_CTL_ADD, &conn, conn.waits_for())?;
             if fd >= self.clients.len() {
                 self.clients.resize_with(fd + 1, || None);
             }
             let deadline = Instant::now() + IDLE;
-            self.clients[fd] = Some(Client { conn: Conn::new(conn), deadline });
+            self.clients[fd] = Some(Client { conn, deadline });
             self.next = Some(self.next.map_or(deadline, |next| next.min(deadline)));
         };
         Ok(())
@@ -119,10 +120,10 @@ impl Server {
         Ok(())
     }
 
-    fn go_on(&mut self, fd: usize) -> io::Result<()> {
+    fn go_on(&mut self, fd: usize, events: u32) -> io::Result<()> {
         let Some(Client { conn, deadline }) = &mut self.clients[fd] else { return Ok(()) };
-        let (waited_for, was_idle) = (conn.waits_for(), conn.is_idle());
-        let step = match conn.go_on(&mut self.shared) {
+        let was_idle = conn.is_idle();
+        let step = match conn.go_on(events, &mut self.shared) {
             Ok(Step::End) => return Ok(self.clients[fd] = None),
             Err(e) => {
                 start::complain(e);
@@ -130,7 +131,7 @@ impl Server {
             }
             Ok(step) => step,
         };
-        if conn.waits_for() != waited_for {
+        if conn.asks_again() {
             epoll_ctl(&self.epoll, EPOLL_CTL_MOD, &conn, conn.waits_for())?;
         }
         if self.listener.is_none() {

@@ -87,7 +87,7 @@ impl Server {
                         accept = true;
                     }
                     fd if fd == self.signals.as_raw_fd() => stop = true,
-                    fd => self.go_on(fd as usize)?,
+                    fd => self.go_on(fd as usize, event.events)?,
                 }
             }
             if accept || stop {
@@ -112,8 +112,9 @@ impl Server {
                     break true;
                 }
             };
-            epoll_ctl(&self.epoll, EPOLL_CTL_ADD, &conn, EPOLLIN)?;
             let fd = conn.as_raw_fd() as usize;
+            let conn = Conn::new(conn);
+            epoll_ctl(&self.epoll, EPOLL_CTL_ADD, &conn, conn.waits_for())?;
             if fd >= self.clients.len() {
                 self.clients.resize_with(fd + 1, || None);
             }
@@ -121,7 +122,7 @@ impl Server {
             let (id, since) = (self.accepted, Instant::now());
             let peer = sys::getpeername(&conn).map_or("gone".into(), |peer| peer.to_string());
             info!(client = id, peer, "accepted");
-            let (conn, deadline) = (Conn::new(conn), since + IDLE);
+            let deadline = since + IDLE;
             self.clients[fd] = Some(Client { conn, deadline, id, since, frames: 0 });
             self.next = Some(self.next.map_or(deadline, |next| next.min(deadline)));
         };
@@ -150,10 +151,10 @@ impl Server {
         Ok(())
     }
 
-    fn go_on(&mut self, fd: usize) -> io::Result<()> {
+    fn go_on(&mut self, fd: usize, events: u32) -> io::Result<()> {
         let Some(client) = &mut self.clients[fd] else { return Ok(()) };
-        let (waited_for, was_idle) = (client.conn.waits_for(), client.conn.is_idle());
-        let step = match client.conn.go_on(&mut self.shared) {
+        let was_idle = client.conn.is_idle();
+        let step = match client.conn.go_on(events, &mut self.shared) {
             Ok(Step::End) => {
                 client.closed("its end");
                 return Ok(self.clients[fd] = None);
@@ -168,7 +169,7 @@ impl Server {
             client.frames += frames;
             trace!(client = client.id, frames, "answered");
         }
-        if client.conn.waits_for() != waited_for {
+        if client.conn.asks_again() {
             epoll_ctl(&self.epoll, EPOLL_CTL_MOD, &client.conn, client.conn.waits_for())?;
         }
         if self.listener.is_none() {

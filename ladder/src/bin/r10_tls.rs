@@ -16,7 +16,7 @@ use ladder::start;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tcp_stream_io::framing::length::{DEFAULT_CAP, decode_header};
-use tcp_stream_io::{UniqueFd, send_all, stream};
+use tcp_stream_io::{UniqueFd, send_all, stream, sys};
 
 fn main() -> ExitCode {
     start::run(include_str!("r10_tls.rs"), |listener| {
@@ -60,6 +60,8 @@ impl Write for Socket {
 }
 
 fn serve_client(conn: UniqueFd, config: Arc<ServerConfig>) -> io::Result<()> {
+    // The handshake is several sends in a row: with Nagle's rule each waits for the other side.
+    sys::set_option(&conn, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
     let tls = ServerConnection::new(config).map_err(io::Error::other)?;
     let mut tls = StreamOwned::new(tls, Socket(conn)); // the handshake comes with the first read
     let mut frame = Vec::new();
