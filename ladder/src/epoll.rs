@@ -43,7 +43,8 @@ pub fn epoll_ctl(epoll: impl AsFd, op: c_int, fd: impl AsFd, events: c_int) -> i
 }
 
 /// Waits until a descriptor of the set is ready, for `timeout_ms` at most (-1: for ever), and
-/// returns how many events there are. man: epoll_wait(2). EINTR: reported, whatever SA_RESTART says.
+/// returns how many events there are. man: epoll_wait(2).
+/// EINTR: reported, whatever SA_RESTART says.
 pub fn epoll_wait(
     epoll: impl AsFd,
     events: &mut [epoll_event],

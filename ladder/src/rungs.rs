@@ -55,13 +55,13 @@ impl Rung {
         first.trim_start_matches("//!").trim().trim_start_matches(self.name).trim()
     }
 
-    /// What its header says it adds, as far as the first full stop, colon or comma.
+    /// What its header says it adds, as far as the first full stop or colon.
     pub fn adds(&self) -> String {
         let header = self.source.lines().map_while(|line| line.strip_prefix("//!"));
         let header: Vec<&str> = header.map(str::trim).collect();
         let header = header.join(" ");
         let text = header.split_once("Adds: ").map_or("", |(_, text)| text);
-        text.split(['.', ':', ',', ';']).next().unwrap_or_default().replace('`', "")
+        text.split(['.', ':']).next().unwrap_or_default().replace('`', "")
     }
 
     /// Lines that are neither blank nor comment.

@@ -28,7 +28,7 @@ struct Options {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     clients: u64,
     /// How many requests in each of the five rounds.
-    #[arg(long, default_value_t = 20_000,
+    #[arg(long, default_value_t = 10_000,
         value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     requests: u64,
 }

@@ -1,8 +1,8 @@
 //! r01_single_shot  One client, one frame, one answer, then the next client: the article's design.
 //!
-//! Adds: a server at all. It answers in frames, and ends with a half-close.
-//! Does not survive: a client that connects and says nothing, or reads nothing. It waits for that
-//!   one for ever, and everyone else waits in the queue.
+//! Adds: a server at all: it answers in frames, and ends with a half-close.
+//! Does not survive: a client that connects and says nothing, or reads nothing. It waits for
+//!   that one for ever, and everyone else waits in the queue.
 //! At work: never. It is where one begins.
 
 use std::io::{self, ErrorKind};

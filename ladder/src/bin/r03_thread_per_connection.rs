@@ -1,9 +1,9 @@
 //! r03_thread_per_connection  Each client has a thread of its own, so none waits for another.
 //!
-//! Adds: `thread::spawn` around the conversation, which is still written as if it were the only
-//!   one. The kernel's scheduler does the rest.
-//! Does not survive: more clients than there may be threads. Each costs a stack, and a silent one
-//!   keeps it for ever. Nobody says no.
+//! Adds: a thread a client: `spawn` around the conversation, which is still written as if it
+//!   were the only one. The kernel's scheduler does the rest.
+//! Does not survive: more clients than there may be threads. Each costs a stack, and a silent
+//!   one keeps it for ever. Nobody says no.
 //! At work: for some hundreds of well-known clients this is the simplest server that is right.
 
 use std::io;

@@ -1,7 +1,8 @@
 //! r04_bounded_pool  A fixed number of threads, each of which accepts for itself.
 //!
-//! Adds: a bound. Memory and threads are known at the start, whoever comes. The pool needs no
-//!   queue of its own: the kernel's queue of connections is one, and every thread takes from it.
+//! Adds: a bound on threads and memory. Both are known at the start, whoever comes. The pool
+//!   needs no queue of its own: the kernel's queue of connections is one, and every thread
+//!   takes from it.
 //! Does not survive: as many silent clients as it has threads. The next one waits for ever.
 //! At work: where a request is long work for the processor, and connections are short.
 

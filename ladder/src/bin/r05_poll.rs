@@ -3,7 +3,8 @@
 //! Adds: calls that do not wait, and `poll`, which waits for all at once. The conversation is
 //!   turned inside out: what a thread kept on its stack is now two buffers a client.
 //! Does not survive: a client that never reads: its answers pile up in `output` without bound.
-//!   And `poll` is told of every descriptor each time: the cost of a call grows with the clients.
+//!   And `poll` is told of every descriptor each time: the cost of a call grows with the
+//!   clients.
 //! At work: for a few dozen descriptors, and where there is no epoll.
 
 use std::io::{self, ErrorKind};

@@ -1,10 +1,10 @@
 //! r06_epoll  The kernel keeps the list, and only those who have something to say cost anything.
 //!
-//! Adds: epoll, which is told of a descriptor once. One buffer for all clients: most requests
-//!   arrive whole, and their answer leaves from where they came in. Back-pressure: a client that
-//!   does not read its answers is not read from. Both are in `src/conn.rs`.
-//! Does not survive: a million clients that say nothing or stop half-way. Each keeps a descriptor
-//!   for ever.
+//! Adds: epoll, one shared buffer, back-pressure. epoll is told of a descriptor once. Most
+//!   requests arrive whole, and their answer leaves from where they came in. Back-pressure: a
+//!   client that does not read its answers is not read from. Both are in `src/conn.rs`.
+//! Does not survive: a million clients that say nothing or stop half-way. Each keeps a
+//!   descriptor for ever.
 //! At work: this is what nginx, Redis and tokio have inside. Take one of those.
 
 use std::io;

@@ -1,8 +1,9 @@
 //! r07_deadlines  Nobody may stay silent for ever, and nobody may take for ever over one frame.
 //!
-//! Adds: an instant for each client, by which something must have happened. Between frames it is
-//!   IDLE from the last answer. From the first byte of a frame it is TOTAL for the whole of it, and
-//!   a byte now and then does not move it; so, too, for taking the answers.
+//! Adds: deadlines, idle and total: an instant for each client by which it must have done
+//!   something. Between frames it is IDLE from the last answer. From the first byte of a frame
+//!   it is TOTAL for the whole of it, and a byte now and then does not move it; so, too, for
+//!   taking the answers.
 //! Does not survive: its own restart: a SIGTERM in the middle of a frame cuts it off.
 //! At work: the first thing to look for in any server's settings.
 
@@ -92,10 +93,14 @@ impl Server {
         let Some(Client { conn, deadline }) = &mut self.clients[fd] else { return Ok(()) };
         let was_idle = conn.is_idle();
         let step = match conn.go_on(events, &mut self.shared) {
-            Ok(Step::End) => return Ok(self.clients[fd] = None),
+            Ok(Step::End) => {
+                self.clients[fd] = None;
+                return Ok(());
+            }
             Err(e) => {
                 start::complain(e);
-                return Ok(self.clients[fd] = None);
+                self.clients[fd] = None;
+                return Ok(());
             }
             Ok(step) => step,
         };

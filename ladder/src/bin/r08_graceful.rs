@@ -1,10 +1,12 @@
 //! r08_graceful  SIGTERM: no one new comes in, what has begun is finished, then the server ends.
 //!
-//! Adds: `signalfd`: a signal becomes one more descriptor that epoll watches, and nothing is ever
-//!   interrupted. Who is between two frames is let go; who is inside one has until its deadline.
-//!   A second signal ends the server at once.
-//! Does not survive: its operator: something went wrong last night, and nobody can say for whom.
-//! At work: every restart of every server. Orchestrators send SIGTERM, and SIGKILL some time later.
+//! Adds: a graceful end: through `signalfd` a signal becomes one more descriptor that epoll
+//!   watches, and nothing is ever interrupted. Who is between two frames is let go; who is
+//!   inside one has until its deadline. A second signal ends the server at once.
+//! Does not survive: its operator: something went wrong last night, and nobody can say for
+//!   whom.
+//! At work: every restart of every server. Orchestrators send SIGTERM, and SIGKILL some time
+//!   later.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -124,10 +126,14 @@ impl Server {
         let Some(Client { conn, deadline }) = &mut self.clients[fd] else { return Ok(()) };
         let was_idle = conn.is_idle();
         let step = match conn.go_on(events, &mut self.shared) {
-            Ok(Step::End) => return Ok(self.clients[fd] = None),
+            Ok(Step::End) => {
+                self.clients[fd] = None;
+                return Ok(());
+            }
             Err(e) => {
                 start::complain(e);
-                return Ok(self.clients[fd] = None);
+                self.clients[fd] = None;
+                return Ok(());
             }
             Ok(step) => step,
         };

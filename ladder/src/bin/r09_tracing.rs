@@ -1,8 +1,8 @@
 //! r09_tracing  What happened to whom, in lines that a machine can search.
 //!
-//! Adds: structured logging. A client has a number; an event has a name and fields, not a sentence:
-//!   `frames=12 ms=340`, to filter by and to count. Events go to stderr; what is below the level
-//!   (here: an event a request) costs one comparison.
+//! Adds: structured logging. A client has a number; an event has a name and fields, not a
+//!   sentence: `frames=12 ms=340`, to filter by and to count. Events go to stderr; what is
+//!   below the level (here: an event a request) costs one comparison.
 //! Does not survive: a listener between it and its clients: all is sent in the clear.
 //! At work: tracing, with spans (OpenTelemetry) where a request crosses several servers.
 
@@ -157,11 +157,13 @@ impl Server {
         let step = match client.conn.go_on(events, &mut self.shared) {
             Ok(Step::End) => {
                 client.closed("its end");
-                return Ok(self.clients[fd] = None);
+                self.clients[fd] = None;
+                return Ok(());
             }
             Err(e) => {
                 client.failed(&e);
-                return Ok(self.clients[fd] = None);
+                self.clients[fd] = None;
+                return Ok(());
             }
             Ok(step) => step,
         };

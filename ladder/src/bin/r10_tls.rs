@@ -1,8 +1,8 @@
 //! r10_tls  The same conversation, encrypted: rustls between the frames and the descriptor.
 //!
 //! Adds: TLS, over r03's threads. rustls needs `Read` and `Write` and never sees the socket, so
-//!   two short `impl`s for our descriptor are all. The certificate is made on the spot and printed
-//!   behind the first line; a client has to be told to trust it.
+//!   two short `impl`s for our descriptor are all. The certificate is made on the spot and
+//!   printed behind the first line; a client has to be told to trust it.
 //! Does not survive: what r03 does not. A silent client now costs a thread and TLS's buffers.
 //! At work: rustls, with a certificate from a CA; with tokio, tokio-rustls.
 

@@ -1,7 +1,7 @@
-//! r11_nix  r03 again, in nix: the same system calls with Rust's types, and without `unsafe`.
+//! r11_nix  r03 again, in nix: the same system calls, with hardly any `unsafe`.
 //!
-//! Adds: every call of the kernel's, checked by the compiler: flags are types, an error is an enum.
-//!   The loops (all of it, exactly that much) are still ours to write.
+//! Adds: the kernel's calls in Rust's types: flags are sets, an error is an enum. The loops
+//!   (all of it, exactly that much) are still ours to write.
 //! Does not survive: what r03 does not.
 //! At work: for what std has no word for: signals, namespaces, socket options, sendmsg.
 
@@ -49,6 +49,8 @@ fn spawn(conn: OwnedFd) {
 fn serve_client(conn: &OwnedFd) -> io::Result<()> {
     let mut header = [0; 4];
     while recv_exact(conn, &mut header)? {
+        // Zeroed memory that nobody has touched costs only addresses: the kernel gives it page by
+        // page, as bytes arrive. So the header is believed, but not paid for.
         let mut payload = vec![0; decode_header(header, DEFAULT_CAP)?];
         if !recv_exact(conn, &mut payload)? && !payload.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -1,9 +1,11 @@
 //! r12_socket2  r03 again, in socket2: any socket and its options, as std might have done it.
 //!
-//! Adds: what to set before `bind` and `listen`, which std decides for you: the backlog, whether
-//!   `::` serves IPv4 too, keep-alive. A `Socket` reads and writes like a std stream.
+//! Adds: every option of a socket: before `bind` and `listen`, too, where std decides: the
+//!   backlog, whether `::` serves IPv4 too, keep-alive. A `Socket` reads and writes like a std
+//!   stream.
 //! Does not survive: what r03 does not.
-//! At work: to open the socket as you need it. Then turn it into std's or tokio's with `into()`.
+//! At work: to open the socket as you need it. Then turn it into std's or tokio's with
+//!   `into()`.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;

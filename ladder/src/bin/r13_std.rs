@@ -2,9 +2,9 @@
 //!
 //! Adds: nothing to install. `TcpListener` picks the options, `BufReader` makes one `recv` of
 //!   header and payload, and `write_all` and `read_exact` retry EINTR.
-//! Does not survive: what r03 does not. A timeout (`set_read_timeout`) is per call: who sends a byte
-//!   now and then is never late. And `read_exact` does not tell an end between frames from one
-//!   inside: hence the look with `fill_buf`.
+//! Does not survive: what r03 does not. A timeout (`set_read_timeout`) is per call: who sends a
+//!   byte now and then is never late. And `read_exact` does not tell an end between frames from
+//!   one inside: hence the look with `fill_buf`.
 //! At work: the first choice while a thread a client will do.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};

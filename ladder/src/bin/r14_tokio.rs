@@ -1,7 +1,8 @@
 //! r14_tokio  A thousand clients on one thread, written as if each had its own.
 //!
-//! Adds: `async`: the compiler turns the conversation inside out, as r05 and r06 did by hand, and
-//!   tokio has the epoll loop. A task a client keeps what the conversation has at an `await`.
+//! Adds: `async`: the compiler turns the conversation inside out, as r05 and r06 did by hand,
+//!   and tokio has the epoll loop. A task a client keeps what the conversation has at an
+//!   `await`.
 //! Does not survive: silent clients, until `tokio::time::timeout` is put around the frame.
 //! At work: the usual choice for many clients, with tokio-util's codecs, tower and the rest.
 
