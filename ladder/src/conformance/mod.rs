@@ -104,7 +104,8 @@ pub fn run(
         // Each check finds a server that works, so that one failure is not all failures.
         let asked_to_end = subject.server.asked_to_end.is_some();
         if failed && !asked_to_end && subject.serves_another().is_err() {
-            drop(std::mem::replace(&mut subject.server, Server::start(&plan.recipe)?));
+            subject.server.kill(); // before the next one starts: they may want the same port
+            subject.server = Server::start(&plan.recipe)?;
         }
     }
     Ok(Findings { rows, one_frame: subject.one_frame })

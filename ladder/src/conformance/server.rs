@@ -33,6 +33,7 @@ pub struct Recipe {
 #[derive(Debug)]
 pub struct Server {
     child: Child,
+    gone: bool,
     /// Where it listens.
     pub addr: SocketAddr,
     last_words: LastWords,
@@ -90,8 +91,14 @@ impl Server {
         let last_words = LastWords::default();
         keep_last_line(child.stderr.take(), &last_words);
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let mut server =
-            Server { child, addr: nowhere, last_words, fds_at_start: 0, asked_to_end: None };
+        let mut server = Server {
+            child,
+            gone: false,
+            addr: nowhere,
+            last_words,
+            fds_at_start: 0,
+            asked_to_end: None,
+        };
         server.addr = server.wait_until_it_listens(given, &said)?;
         server.fds_at_start = server.open_fds();
         Ok(server)
@@ -166,6 +173,18 @@ impl Server {
         self.has_ended()
     }
 
+    /// Ends it at once, and waits until it is gone.
+    pub fn kill(&mut self) {
+        if std::mem::replace(&mut self.gone, true) {
+            return; // the process id may be another's by now
+        }
+        // Its group, for what it has started itself.
+        let _ = killpg(self.pid(), Signal::SIGKILL);
+        let _ = self.child.kill();
+        RUNNING.store(0, Ordering::SeqCst);
+        let _ = self.child.wait();
+    }
+
     /// How many descriptors it has open: `/proc/PID/fd`, proc(5). 0 where it cannot be known.
     pub fn open_fds(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
@@ -187,11 +206,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        RUNNING.store(0, Ordering::SeqCst);
-        // Its group first, for what it has started itself: the group's id is free after `wait`.
-        let _ = killpg(self.pid(), Signal::SIGKILL);
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 
