@@ -1,7 +1,7 @@
 # The front door: `make` lists the verbs.
 
 .DEFAULT_GOAL := help
-.PHONY: help run-examples run claims test check setup clean
+.PHONY: help run-examples run claims ladder conformance test check setup clean
 
 CARGO ?= cargo
 
@@ -21,6 +21,14 @@ run: ## run one example and see all it prints: make run EX=s05_half_close
 claims: ## what the kernel says to each claim of the article; writes docs/claims.md
 	@$(CARGO) build --examples
 	@$(CARGO) run -q -p stage --bin claims
+
+conformance: ## check every echo server; or yours: make conformance CMD="./mine {port}"
+	@$(CARGO) build -q -p tcp-stream-io -p ladder
+	@$(CARGO) run -q -p ladder --bin conformance -- $(ARGS) $(if $(CMD),-- $(CMD),--matrix)
+
+ladder: ## the echo server rung by rung, under a short load: what each adds, and what it costs
+	@$(CARGO) build -q --release -p ladder --bins
+	@$(CARGO) run -q --release -p ladder --bin ladder -- $(ARGS)
 
 test: check ## everything: format, lints, tests, documentation, every example
 	@mkdir -p target

@@ -1,0 +1,60 @@
+//! epoll(7): one function per system call, in the style of the reference's `sys`.
+//!
+//! Each makes exactly one call. A failure is errno as an [`io::Error`], EINTR among them.
+
+use std::ffi::c_int;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
+
+use libc::epoll_event;
+use tcp_stream_io::UniqueFd;
+use tcp_stream_io::sys::last_errno;
+
+/// An empty space for [`epoll_wait`] to fill.
+pub const NO_EVENT: epoll_event = epoll_event { events: 0, u64: 0 };
+
+/// Opens a set of descriptors to watch. man: epoll_create(2). Errors: EMFILE, ENFILE, ENOMEM.
+/// EINTR: cannot happen.
+pub fn epoll_create1() -> io::Result<UniqueFd> {
+    // SAFETY:
+    // - no memory is passed.
+    let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+    if fd < 0 {
+        return Err(last_errno());
+    }
+    // SAFETY:
+    // - the kernel has just opened `fd` for this call, so nobody else owns it.
+    Ok(unsafe { UniqueFd::from_raw_fd(fd) })
+}
+
+/// Adds a descriptor to the set (`EPOLL_CTL_ADD`), changes what it waits for (`EPOLL_CTL_MOD`), or
+/// removes it (`EPOLL_CTL_DEL`). The event carries the descriptor's number. A closed descriptor
+/// leaves the set by itself, unless it has a duplicate. man: epoll_ctl(2).
+/// Errors: EEXIST, ENOENT, EPERM (a regular file), ENOSPC. EINTR: cannot happen.
+pub fn epoll_ctl(epoll: impl AsFd, op: c_int, fd: impl AsFd, events: c_int) -> io::Result<()> {
+    let fd = fd.as_fd().as_raw_fd();
+    let mut event = epoll_event { events: events as u32, u64: fd as u64 };
+    // SAFETY:
+    // - `event` is readable for the call; both descriptors are open while they are borrowed.
+    match unsafe { libc::epoll_ctl(epoll.as_fd().as_raw_fd(), op, fd, &mut event) } {
+        0 => Ok(()),
+        _ => Err(last_errno()),
+    }
+}
+
+/// Waits until a descriptor of the set is ready, for `timeout_ms` at most (-1: for ever), and
+/// returns how many events there are. man: epoll_wait(2).
+/// EINTR: reported, whatever SA_RESTART says.
+pub fn epoll_wait(
+    epoll: impl AsFd,
+    events: &mut [epoll_event],
+    timeout_ms: c_int,
+) -> io::Result<usize> {
+    let (epoll, room) = (epoll.as_fd().as_raw_fd(), events.len() as c_int);
+    // SAFETY:
+    // - `events` is writable for `room` elements.
+    match unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), room, timeout_ms) } {
+        n if n >= 0 => Ok(n as usize),
+        _ => Err(last_errno()),
+    }
+}
