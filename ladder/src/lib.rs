@@ -5,7 +5,7 @@
 //! | module | what it is | used by |
 //! | --- | --- | --- |
 //! | [`start`] | the command line, the listening socket, signals | every rung |
-//! | [`conn`] | a connection that never waits: parts of frames in, parts of answers out | `r06` on |
+//! | [`conn`] | a connection that never waits: parts of frames in and out | `r06` on |
 //! | [`epoll`] | one function per system call, as in the reference's `sys` | `r06` on |
 //! | [`rungs`] | the list of them | `make ladder` |
 //! | [`load`], [`server`] | the load, and the program that bears it | `make ladder` |

@@ -138,6 +138,8 @@ fn every_rung_answers_what_came_before_a_half_close_and_then_ends_too() {
         let run = start(rung);
         for _ in 0..100 {
             let mut conn = run.plain();
+            // Less than the idle time after which r07 on would hide what was missed.
+            conn.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             let request = if rung.single_shot { frame(9) } else { [frame(9), frame(0)].concat() };
             conn.write_all(&request).unwrap();
             conn.shutdown(Shutdown::Write).unwrap(); // request and FIN arrive together, or nearly
