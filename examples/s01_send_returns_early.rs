@@ -2,13 +2,14 @@
 //!
 //! Article 1.2. Claim: K1. man: send(2), tcp(7) (SIOCOUTQ).
 //!
-//! The server accepts and never reads. Its receive buffer fills up, then the client's send buffer
-//! does. Every `send` so far has succeeded. Then the server goes away.
+//! The client sends more than the server's receive buffer can hold. The server reads a little and
+//! goes away. If `send` waited for the bytes to arrive, it would never return.
 //!
-//! Expect: the kernel still holds bytes that `send` took; later the connection is reset, and not
-//! one byte was ever read.
+//! Expect: `send` returns all of 1 MiB, while the kernel still holds a part that the server's
+//! kernel has no room for; then a reset, and all but 100 bytes were never read.
 //!
-//! Change and see: let the server read a little before it goes.
+//! Change and see: MESSAGE to 10,000 (it fits, and nothing is held); a server that reads all of it
+//! before it accepts the second connection (the same).
 
 use std::io;
 use std::process::ExitCode;
@@ -16,34 +17,35 @@ use std::process::ExitCode;
 use stage::{At, Out, Verdict, kernel, said};
 use tcp_stream_io::stream::retry_eintr;
 use tcp_stream_io::sys::NO_SIGPIPE;
-use tcp_stream_io::{UniqueFd, accept, connect_to, sys};
+use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, sys};
 
-static PIECE: [u8; 64 * 1024] = [b'x'; 64 * 1024];
+const MESSAGE: usize = 1024 * 1024;
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
     let conn = connect_to(&at.host, at.port)?;
-    let mut taken = 0;
-    while kernel::unacked(&conn)? < PIECE.len() {
-        taken += retry_eintr(|| sys::send(&conn, &PIECE, NO_SIGPIPE))?;
-    }
+    let sent = retry_eintr(|| sys::send(&conn, &vec![b'x'; MESSAGE], NO_SIGPIPE))?;
+    out.check("send of 1 MiB", MESSAGE, sent);
+
+    // Until nothing is on the way any more: what is left now waits for the server to read.
+    kernel::wait_for("the last segment", || Ok(kernel::tcp_info(&conn)?.tcpi_unacked == 0))?;
     let held = kernel::unacked(&conn)?;
-    out.check_that("of the bytes that send took, the kernel holds", "some", held, held > 0);
-    let left = if held > 0 { "bytes of it were" } else { "nothing was" };
-    let observed = format!("when send had returned, {left} still in the send buffer");
-    out.claim("K1", Verdict::holds_if(held > 0), observed);
+    out.check_that("of these bytes the kernel still holds", "more than 0", held, held > 0);
+    let left = if held > 0 { "a part" } else { "nothing" };
+    let observed = format!("send had returned, and {left} of it was still in the send buffer");
+    out.claim("K1", Verdict::holds_if(sent == MESSAGE && held > 0), observed);
 
     let _looked = connect_to(&at.host, at.port)?; // tells the server that it may go
     kernel::wait_until_peer_ended(&conn)?;
-    let next = retry_eintr(|| sys::send(&conn, &PIECE, NO_SIGPIPE));
-    out.check("the next send, after as much success", "ECONNRESET", said(&next));
-    out.check_that("bytes that send took and nobody read", "more than 0", taken, taken > 0);
+    let next = retry_eintr(|| sys::send(&conn, b"x", NO_SIGPIPE));
+    out.check("the next send", "ECONNRESET", said(&next));
     Ok(())
 }
 
 fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     let (conn, _) = accept(&listener)?;
     let (_looked, _) = accept(&listener)?; // until the client has looked
-    out.note("closes without having read");
+    recv_exact(&conn, &mut [0; 100])?;
+    out.note("has read 100 bytes, and closes");
     conn.close()
 }
 

@@ -5,10 +5,10 @@
 //! Since rung 4: the count is used. What `send` did not take is sent by the next call, and a call
 //! that took nothing (EINTR) is made again. A storm of signals hits `send` whenever it blocks.
 //!
-//! Expect: many calls where rung 4 had one, and the server gets all of it, in order.
+//! Expect: ten signals or more in the middle of `send`, and the server gets all of it, in order.
 //!
-//! Change and see: 500 signals for 10; SA_RESTART for no flags (the kernel hides EINTR then, but
-//! not the short counts).
+//! Change and see: SA_RESTART for no flags (the kernel hides EINTR then, but not the short counts);
+//! `sys::send` in place of `send_all` (the server does not get all of it).
 
 use std::io;
 use std::process::ExitCode;

@@ -25,7 +25,7 @@ const SENT: &[u8] = b"HELLO bob\nNOTE 1234567890 DELETE bob\nLIST\nQUI";
 
 fn client(at: &At, _: &Out) -> io::Result<()> {
     for _ in ["the article's reader", "ours"] {
-        send_all(connect_to(&at.host, at.port)?, SENT)?;
+        send_all(connect_to(&at.host, at.port)?, SENT)?; // and close: not lent, but given
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     out.note("resets its first connection");
     kernel::reset_on_close(&impatient)?;
     impatient.close()?;
-    send_all(connect_to(&at.host, at.port)?, b"HELLO")
+    send_all(connect_to(&at.host, at.port)?, b"HELLO") // and close: not lent, but given
 }
 
 fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {

@@ -21,7 +21,7 @@ use tcp_stream_io::{UniqueFd, accept, connect_to, recv_frame, send_all};
 const WHOLE: &[u8] = b"\0\0\0\x05HELLO";
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
-    send_all(connect_to(&at.host, at.port)?, b"HELLO")?; // and close: the FIN
+    send_all(connect_to(&at.host, at.port)?, b"HELLO")?; // and close, for it is not lent: the FIN
     send_all(connect_to(&at.host, at.port)?, WHOLE)?;
     out.note(format_args!("cuts a frame of {} bytes at every place", WHOLE.len()));
     for cut in 1..WHOLE.len() {

@@ -14,17 +14,17 @@ use std::process::ExitCode;
 
 use libc::{AF_UNSPEC, SOCK_STREAM};
 use stage::{Out, Verdict, said};
-use tcp_stream_io::addr::Hints;
-use tcp_stream_io::{net, resolve, sys};
+use tcp_stream_io::addr::{Addr, Hints};
+use tcp_stream_io::{UniqueFd, net, resolve, sys};
 
 fn run(out: &Out) -> io::Result<()> {
     let hints = Hints { family: AF_UNSPEC, flags: 0 };
     let this_machine = resolve(None, 0, &hints)?;
-    let Some(last) = this_machine.iter().last() else {
-        return Err(io::Error::other("this machine has no address"));
+    let mut bound = this_machine.iter().filter_map(|addr| bind(addr).ok());
+    let (Some(_), Some(listener)) = (bound.next(), bound.last()) else {
+        out.claim("A1", Verdict::NotObserved, "this machine has one address");
+        return out.not_here("it takes two addresses, IPv6 and IPv4");
     };
-    let listener = sys::socket(last.family(), SOCK_STREAM, 0)?;
-    sys::bind(&listener, last)?;
     sys::listen(&listener, 1)?;
     let at = sys::getsockname(&listener)?;
     out.note(format_args!("the server listens on {at}"));
@@ -51,6 +51,12 @@ fn run(out: &Out) -> io::Result<()> {
     let observed = format!("{refused} failed, then one of the list connected");
     out.claim("A1", Verdict::holds_if(connected.is_some() && refused > 0), observed);
     Ok(())
+}
+
+fn bind(addr: Addr) -> io::Result<UniqueFd> {
+    let fd = sys::socket(addr.family(), SOCK_STREAM, 0)?;
+    sys::bind(&fd, addr)?;
+    Ok(fd)
 }
 
 fn main() -> ExitCode {

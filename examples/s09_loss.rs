@@ -35,7 +35,7 @@ fn in_child(_: &str, _: UniqueFd) -> io::Result<String> {
 }
 
 /// Both roles in turn: sends what there is room for, reads what has come, until some 60 segments
-/// have been lost, or 30 and time is up. Returns the mean window in segments.
+/// have been lost, or 40 and time is up. Returns the mean window in segments.
 fn mean_window(one_in: f64, send_buffer: Option<i32>) -> io::Result<String> {
     let listener = listen_on(Some("127.0.0.1"), 0, 1)?;
     let client = connect_to("127.0.0.1", sys::getsockname(&listener)?.port())?;
@@ -46,16 +46,16 @@ fn mean_window(one_in: f64, send_buffer: Option<i32>) -> io::Result<String> {
         sys::set_option(&client, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes)?;
     }
     let (piece, mut buf) = (vec![b'x'; 1024 * 1024], vec![0; 1024 * 1024]);
-    let until = Instant::now() + Duration::from_millis(600);
+    let until = Instant::now() + Duration::from_millis(400);
     let (mut sum, mut sent) = (0.0, 0.0);
     loop {
         let n = retry_eintr(|| sys::send(&client, &piece, libc::MSG_DONTWAIT)).unwrap_or(0) as f64;
         let info = kernel::tcp_info(&client)?;
         let lost = info.tcpi_total_retrans;
-        if lost > 5 {
+        if lost > 15 {
             (sum, sent) = (sum + n * f64::from(info.tcpi_snd_cwnd), sent + n); // no slow start now
         }
-        if lost > 60 || (lost > 30 && Instant::now() > until) {
+        if lost > 60 || (lost > 40 && Instant::now() > until) {
             return Ok(format!("{:.1}\n", sum / sent));
         }
         wait_ready(&server, libc::POLLIN, None)?;
@@ -74,7 +74,7 @@ fn run(out: &Out) -> io::Result<()> {
     let mut by_law = [0, 0]; // of those that loss alone limits, and of those that a buffer does
     for (window, (one_in, send_buffer)) in windows.lines().zip(RUNS) {
         let law: f64 = one_in.sqrt();
-        let about = (law / 2.0..law * 2.0).contains(&window.parse().unwrap_or(0.0));
+        let about = (law / 2.5..law * 2.5).contains(&window.parse().unwrap_or(0.0));
         by_law[usize::from(send_buffer.is_some())] += usize::from(about);
         let (limit, not) = if send_buffer.is_some() { ("buffer", "not ") } else { ("loss", "") };
         let what = format!("segments under way, p = 1/{one_in}, limited by {limit}");

@@ -6,11 +6,11 @@
 //! 0.8 of 100.8 ms are used. The article divides by 100 ms, without the packet's own time. Loopback
 //! has no such delay, but there, too, one at a time is the slow way. A real link is the lab's.
 //!
-//! Expect: 1/126, computed, and 1/125 without the packet's own time; on loopback 1000 requests take
+//! Expect: 1/126, computed, and 1/125 without the packet's own time; on loopback 500 requests take
 //! longer one by one than 50 at once.
 //!
 //! Change and see: ROUND_TRIP to 10 ms (1/13.5 and 1/12.5: the packet's own time counts); 1 for
-//! 50 in `time(50)` (no difference is left).
+//! 50 in `best(50)` (no difference is left).
 
 use std::io;
 use std::process::ExitCode;
@@ -29,14 +29,17 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     sys::set_option(&conn, libc::SOL_TCP, libc::TCP_NODELAY, 1)?; // or Nagle's waits count, too
     let time = |at_once: usize| -> io::Result<Duration> {
         let (packets, start) = (vec![b'x'; at_once * PACKET], Instant::now());
-        for _ in 0..1000 / at_once {
+        for _ in 0..500 / at_once {
             send_all(&conn, &packets)?;
             recv_exact(&conn, &mut vec![0; at_once])?; // one byte is the answer to a packet
         }
         Ok(start.elapsed())
     };
-    let at_once = time(50)?;
-    let ratio = time(1)?.as_secs_f64() / at_once.as_secs_f64();
+    // The best of five: a machine with more to do than this one program has slow moments.
+    let best = |at_once| (0..5).map(|_| time(at_once)).collect::<io::Result<Vec<_>>>();
+    let [many, one] =
+        [best(50)?, best(1)?].map(|times| times.into_iter().min().unwrap_or_default());
+    let ratio = one.as_secs_f64() / many.as_secs_f64();
     let faster = if ratio > 2.0 { "more than twice as fast" } else { "not twice as fast" };
     out.note(format_args!("on loopback 50 at once take 1/{ratio:.0} of the time"));
     out.check("on loopback 50 at once are", "more than twice as fast", faster);

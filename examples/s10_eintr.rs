@@ -5,9 +5,10 @@
 //! The article sends SIGUSR1 and looks for EINTR. There are three cases: no handler, a handler,
 //! and a handler with SA_RESTART.
 //!
-//! Expect: the process dies; `recv` says EINTR; `recv` goes on and returns the data.
+//! Expect: the process (a shell) dies; `recv` says EINTR; `recv` goes on and returns the data.
 //!
-//! Change and see: swap the two flags; `retry_eintr` around the first `recv`.
+//! Change and see: swap the two flags, or `retry_eintr` around the first `recv` (that `recv` never
+//! returns then: the stage says where it hangs).
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;

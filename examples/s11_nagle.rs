@@ -42,7 +42,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 
 /// Sends a frame in two pieces, of `first` bytes and a few, and looks what became of the second.
 fn held_back(conn: &UniqueFd, first: usize) -> io::Result<&'static str> {
-    let payload = vec![b'x'; first + SMALL - 4];
+    let payload = vec![b'x'; first + SMALL - 4]; // the header is 4
     let header = length::encode_header(payload.len(), DEFAULT_CAP)?;
     let frame = [&header[..], &payload].concat();
     // The first few may be acknowledged at once, before the second piece is there.

@@ -14,7 +14,7 @@ use crate::fd::UniqueFd;
 use crate::{stream, sys};
 
 /// A listening socket at the first address of `host` that binds. Port 0: a free port, which
-/// [`sys::getsockname`] tells. An error has every [`Attempts`] inside.
+/// [`sys::getsockname`] tells. The error carries the [`Attempts`].
 ///
 /// `None` for the host serves IPv4 and IPv6 with one socket, `::` with IPV6_V6ONLY off, or
 /// `0.0.0.0` where there is no IPv6. `getaddrinfo` lists `0.0.0.0` first, so that a listener
@@ -48,7 +48,8 @@ pub fn listen_on_reporting(
 
 fn listen_at(addr: Addr, backlog: c_int) -> Result<UniqueFd, (&'static str, io::Error)> {
     let fd = sys::socket(addr.family(), SOCK_STREAM, 0).map_err(|e| ("socket", e))?;
-    // Before bind: lets a restarted server have its port while old connections are in TIME_WAIT.
+    // Before bind: lets a restarted server have its port while old connections are in TIME_WAIT,
+    // if the server that made those had set it, too.
     sys::set_option(&fd, SOL_SOCKET, libc::SO_REUSEADDR, 1).map_err(|e| ("setsockopt", e))?;
     if addr.family() == AF_INET6 {
         sys::set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 0)
@@ -59,8 +60,8 @@ fn listen_at(addr: Addr, backlog: c_int) -> Result<UniqueFd, (&'static str, io::
     Ok(fd)
 }
 
-/// A connection to the first address of `host` that accepts one. An error has every
-/// [`Attempts`] inside.
+/// A connection to the first address of `host` that accepts one. The error carries the
+/// [`Attempts`].
 pub fn connect_to(host: &str, port: u16) -> io::Result<UniqueFd> {
     connect_to_reporting(host, port, None, |_| {})
 }
@@ -103,7 +104,7 @@ pub fn connect(fd: impl AsFd, addr: Addr, deadline: Option<Instant>) -> io::Resu
         Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::EINPROGRESS)) => {
             stream::wait_ready(&fd, libc::POLLOUT, deadline)?;
             match sys::get_option(&fd, SOL_SOCKET, libc::SO_ERROR)? {
-                0 => sys::getpeername(&fd).map(|_| ())?, // ENOTCONN if it never began
+                0 => sys::getpeername(&fd).map(|_| ())?, // no error, and yet not connected: it never began
                 errno => return Err(io::Error::from_raw_os_error(errno)),
             }
         }

@@ -1,8 +1,8 @@
 //! The loops: send all of it, receive exactly that much. The article's section 2.
 //!
-//! `send` and `recv` may do less than they were asked to. These four do not return before all is
-//! done, the peer has ended, an error has come, or the deadline has passed. Where they fail, the
-//! error says how far they got: see [`Partial`].
+//! `send` and `recv` may do less than they were asked to. The loops around them do not return
+//! before all is done, the peer has ended, an error has come, or the deadline has passed. Where
+//! they fail, the error says how far they got: see [`Partial`].
 
 use std::ffi::{c_int, c_short};
 use std::io::{self, ErrorKind, IoSlice};
@@ -14,15 +14,20 @@ use crate::fd::UniqueFd;
 use crate::sys::{self, NO_SIGPIPE};
 
 /// Sends every byte of `buf`, in as many `send` calls as it takes. Article 2.1.
+///
+/// Pass `&conn`: a descriptor that is handed over, and not lent, is closed afterwards.
 pub fn send_all(fd: impl AsFd, buf: &[u8]) -> io::Result<()> {
     let mut sent = 0;
     while sent < buf.len() {
-        // NO_SIGPIPE is MSG_NOSIGNAL: if the peer is gone we want EPIPE, not a signal that kills.
+        // MSG_NOSIGNAL: if the peer is gone we want EPIPE, not a signal that kills. (Rust ignores
+        // SIGPIPE from the start, a C program does not.)
         match sys::send(&fd, &buf[sent..], NO_SIGPIPE) {
-            Ok(0) => return Err(partial(Send, sent, buf.len(), ErrorKind::WriteZero.into())),
+            Ok(0) => {
+                return Err(partial(Direction::Send, sent, buf.len(), ErrorKind::WriteZero.into()));
+            }
             Ok(n) => sent += n, // perhaps less than was asked: go on behind it
             Err(e) if e.kind() == ErrorKind::Interrupted => continue, // EINTR: nothing was copied
-            Err(e) => return Err(partial(Send, sent, buf.len(), e)),
+            Err(e) => return Err(partial(Direction::Send, sent, buf.len(), e)),
         }
     }
     Ok(())
@@ -35,10 +40,17 @@ pub fn recv_exact(fd: impl AsFd, buf: &mut [u8]) -> io::Result<()> {
     let mut got = 0;
     while got < buf.len() {
         match sys::recv(&fd, &mut buf[got..], 0) {
-            Ok(0) => return Err(partial(Recv, got, buf.len(), ErrorKind::UnexpectedEof.into())),
+            Ok(0) => {
+                return Err(partial(
+                    Direction::Recv,
+                    got,
+                    buf.len(),
+                    ErrorKind::UnexpectedEof.into(),
+                ));
+            }
             Ok(n) => got += n, // what had arrived by now, however little
             Err(e) if e.kind() == ErrorKind::Interrupted => continue, // EINTR: nothing was taken
-            Err(e) => return Err(partial(Recv, got, buf.len(), e)),
+            Err(e) => return Err(partial(Direction::Recv, got, buf.len(), e)),
         }
     }
     Ok(())
@@ -61,9 +73,16 @@ pub fn recv_exact_with_deadline(
     let mut got = 0;
     while got < buf.len() {
         match recv_some(&fd, &mut buf[got..], Some(deadline)) {
-            Ok(0) => return Err(partial(Recv, got, buf.len(), ErrorKind::UnexpectedEof.into())),
+            Ok(0) => {
+                return Err(partial(
+                    Direction::Recv,
+                    got,
+                    buf.len(),
+                    ErrorKind::UnexpectedEof.into(),
+                ));
+            }
             Ok(n) => got += n,
-            Err(e) => return Err(partial(Recv, got, buf.len(), e)),
+            Err(e) => return Err(partial(Direction::Recv, got, buf.len(), e)),
         }
     }
     Ok(())
@@ -124,19 +143,22 @@ pub(crate) fn send_vectored_by(
     while sent < total {
         let mut flags = NO_SIGPIPE;
         if deadline.is_some() {
-            wait_ready(&fd, libc::POLLOUT, deadline).map_err(|e| partial(Send, sent, total, e))?;
+            wait_ready(&fd, libc::POLLOUT, deadline)
+                .map_err(|e| partial(Direction::Send, sent, total, e))?;
             flags |= libc::MSG_DONTWAIT; // poll has done the waiting: never block past the deadline
         }
         IoSlice::advance_slices(&mut bufs, 0); // drops empty buffers at the front
         match sys::sendmsg(&fd, &bufs[..bufs.len().min(MAX_BUFS)], flags) {
-            Ok(0) => return Err(partial(Send, sent, total, ErrorKind::WriteZero.into())),
+            Ok(0) => {
+                return Err(partial(Direction::Send, sent, total, ErrorKind::WriteZero.into()));
+            }
             Ok(n) => {
                 sent += n;
                 IoSlice::advance_slices(&mut bufs, n);
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => continue,
             Err(e) if deadline.is_some() && e.kind() == ErrorKind::WouldBlock => continue,
-            Err(e) => return Err(partial(Send, sent, total, e)),
+            Err(e) => return Err(partial(Direction::Send, sent, total, e)),
         }
     }
     Ok(())
@@ -151,7 +173,8 @@ pub fn wait_ready(fd: impl AsFd, events: c_short, deadline: Option<Instant>) -> 
         let timeout_ms = match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
             None => -1,
             Some(Duration::ZERO) => return Err(ErrorKind::TimedOut.into()),
-            // Rounded up: rounded down, the last millisecond would be spent spinning.
+            // In milliseconds, rounded up (rounded down, the last one would be spent spinning), and
+            // at most what the type holds.
             Some(left) => left.as_nanos().div_ceil(1_000_000).min(c_int::MAX as u128) as c_int,
         };
         let mut pollfd = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events, revents: 0 };
@@ -193,7 +216,6 @@ enum Direction {
     Send,
     Recv,
 }
-use Direction::{Recv, Send};
 
 impl Partial {
     /// The one inside an error that a function of this module returned.
@@ -219,7 +241,7 @@ impl Partial {
 
 impl fmt::Display for Partial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = if self.direction == Send { "sent" } else { "got" };
+        let verb = if self.direction == Direction::Send { "sent" } else { "got" };
         write!(f, "{verb} {} of {} bytes, then ", self.done, self.wanted)?;
         match self.reason.kind() {
             ErrorKind::UnexpectedEof => f.write_str("the peer ended its stream"),
@@ -238,6 +260,14 @@ impl error::Error for Partial {
 #[cold]
 fn partial(direction: Direction, done: usize, wanted: usize, reason: io::Error) -> io::Error {
     io::Error::new(reason.kind(), Partial { direction, done, wanted, reason })
+}
+
+/// Counts an error within a step as one within the whole, of which `before` bytes had gone well.
+pub(crate) fn part_of(error: io::Error, before: usize, whole: usize) -> io::Error {
+    match error.downcast::<Partial>() {
+        Ok(p) => partial(p.direction, before + p.done, whole, p.reason),
+        Err(other) => other,
+    }
 }
 
 /// For readers of whole messages: `false` where the stream ended cleanly before the first byte.

@@ -44,6 +44,7 @@ macro_rules! complain {
 }
 
 fn main() -> ExitCode {
+    // The message may be any bytes; all other words are text.
     let args: Vec<OsString> = env::args_os().skip(1).collect();
     let text: Vec<String> = args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
     let words: Vec<&str> = text.iter().map(String::as_str).collect();
@@ -72,9 +73,13 @@ fn run(words: &[&str], msg: &[u8]) -> Result<u8, String> {
         }
         ["client", host, port, _] => Ok(run_client(host, parse_port(port)?, msg, limit)),
         [] => Err(USAGE.into()),
-        ["server", ..] => Err("server takes <bind_addr> <port>; see echo --help".into()),
-        ["client", ..] => Err("client takes <host> <port> <msg>; see echo --help".into()),
-        [mode, ..] => Err(format!("unknown mode {mode:?}: server or client? see echo --help")),
+        ["server", ..] => {
+            Err("server takes <bind_addr> <port>, options come first; see --help".into())
+        }
+        ["client", ..] => {
+            Err("client takes <host> <port> <msg>, options come first; see --help".into())
+        }
+        [mode, ..] => Err(format!("unknown mode {mode:?}: server or client? see --help")),
     }
 }
 
@@ -151,7 +156,7 @@ fn serve(conn: UniqueFd, peer: SockAddr, deadline: Instant) {
     say!("[done] echoed {} bytes", frame.len());
     // The half-close: nothing more will come from here. Then the peer's end, then ours.
     if let Err(e) = stream::lingering_close(conn, deadline) {
-        complain!("close: {e}");
+        complain!("close {peer}: {e}");
     }
 }
 

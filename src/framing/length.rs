@@ -98,7 +98,7 @@ fn recv_frame_by(
         let step = STEP.min(len - got);
         payload.reserve_exact(step);
         payload.resize(got + step, 0);
-        recv_exact(&mut payload[got..])?;
+        recv_exact(&mut payload[got..]).map_err(|e| stream::part_of(e, got, len))?;
     }
     Ok(Some(payload))
 }

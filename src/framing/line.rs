@@ -63,8 +63,8 @@ impl<Fd: AsFd> LineReader<Fd> {
             let newline = self.find_newline();
             let have = self.inbox.bytes();
             let line = &have[..newline.unwrap_or(have.len())];
-            let end = usize::from(line.ends_with(b"\r"));
-            if line.len() - end > self.cap {
+            let cr = usize::from(line.ends_with(b"\r"));
+            if line.len() - cr > self.cap {
                 let cap = self.cap;
                 let text =
                     format!("a line is longer than {cap} bytes; skip_line() goes on behind it");
@@ -72,7 +72,7 @@ impl<Fd: AsFd> LineReader<Fd> {
             }
             if let Some(at) = newline {
                 self.scanned = 0;
-                return Ok(Some(&self.inbox.take(at + 1)[..at - end]));
+                return Ok(Some(&self.inbox.take(at + 1)[..at - cr]));
             }
             let len = have.len();
             if self.inbox.fill(BUFFER.max(self.cap + 2))? == 0 {
@@ -107,7 +107,7 @@ impl<Fd: AsFd> LineReader<Fd> {
         &self.inbox.bytes()[..self.scanned]
     }
 
-    /// Where the first newline is. No byte is looked at twice.
+    /// Where the first newline is. What was looked at before is not looked at again.
     fn find_newline(&mut self) -> Option<usize> {
         let have = self.inbox.bytes();
         let found = find(b'\n', &have[self.scanned..]).map(|i| self.scanned + i);

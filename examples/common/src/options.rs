@@ -47,7 +47,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
             Short('h') | Long("help") => return Ok(Command::Help),
             Long("role") => role = Some(parser.value()?.string()?),
             Long("addr") => addr = Some(parser.value()?.parse::<At>()?),
-            Long("limit") => limit = Duration::from_secs(parser.value()?.parse::<u32>()?.into()),
+            Long("limit") => match parser.value()?.parse::<u32>()? {
+                0 => return Err("--limit takes at least 1 second".into()),
+                seconds => limit = Duration::from_secs(seconds.into()),
+            },
             Long("report") => report = Some(parser.value()?.into()),
             other => return Err(other.unexpected()),
         }

@@ -196,6 +196,11 @@ pub(crate) fn verdict(id: &str, verdict: &Verdict, observed: &str) {
     line(format_args!("            {BOLD}{verdict}{BOLD:#}: {observed}"));
 }
 
+/// Where an expectation failed, the experiment was not the one that answers the claim.
+pub(crate) fn no_verdict(id: &str) {
+    line(format_args!("  {DIM}claim {DIM:#}  {id}: {BAD}no verdict{BAD:#}, for a check failed"));
+}
+
 pub(crate) fn summary(tally: &Tally, run_ok: bool) {
     let (checks, failed) = (tally.checks, tally.failed);
     match (failed, run_ok) {

@@ -194,7 +194,11 @@ fn start(
     }
     let tally = out.tally();
     for (id, verdict, observed) in &tally.verdicts {
-        report::verdict(id, verdict, observed);
+        if failed == 0 && tally.failed == 0 {
+            report::verdict(id, verdict, observed);
+        } else {
+            report::no_verdict(id);
+        }
     }
     if both_roles && failed == 0 {
         let answered: Vec<&String> = tally.verdicts.iter().map(|(id, ..)| id).collect();
