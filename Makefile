@@ -1,7 +1,7 @@
 # The front door: `make` lists the verbs.
 
 .DEFAULT_GOAL := help
-.PHONY: help run-examples run claims test check setup clean
+.PHONY: help run-examples run claims bench test check setup clean
 
 CARGO ?= cargo
 
@@ -22,6 +22,11 @@ claims: ## what the kernel says to each claim of the article; writes docs/claims
 	@$(CARGO) build --examples
 	@$(CARGO) run -q -p stage --bin claims
 
+bench: ## speed and cost beside the usual crates, in minutes; make bench QUICK=1 in less than one
+	$(CARGO) build --profile bench -p bench
+	@if [ -d ladder ]; then set -x; $(CARGO) build --release -p ladder; fi
+	@$(CARGO) run -q --profile bench -p bench -- $(if $(QUICK),--quick) $(ARGS)
+
 test: check ## everything: format, lints, tests, documentation, every example
 	$(CARGO) test --workspace
 	$(MAKE) --no-print-directory run-examples
@@ -31,8 +36,8 @@ check: ## format, lints and documentation only
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc -q --workspace --no-deps
 
-setup: ## install what some tests use (Debian, Ubuntu): strace, python3
-	@missing=; for tool in strace python3; do \
+setup: ## install what tests and bench use (Debian, Ubuntu): strace, python3, valgrind
+	@missing=; for tool in strace python3 valgrind; do \
 		command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -z "$$missing" ]; then echo "nothing to install"; exit 0; fi; \
 	echo "installing:$$missing"; \

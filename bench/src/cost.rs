@@ -6,7 +6,7 @@
 
 use std::ffi::c_int;
 use std::hint::black_box;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
@@ -16,25 +16,28 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use tcp_stream_io::framing::batch::{FrameReader, FrameWriter};
 use tcp_stream_io::framing::length::DEFAULT_CAP;
+use tcp_stream_io::framing::line::LineReader;
 use tcp_stream_io::stream::{recv_exact, send_all};
-use tcp_stream_io::sys;
+use tcp_stream_io::{UniqueFd, sys};
 use tokio_util::bytes::Bytes;
-use tokio_util::codec::{FramedRead, FramedWrite};
+use tokio_util::codec::{FramedRead, FramedWrite, LinesCodec};
 
 use crate::frames::article_recv_one;
+use crate::lines;
 use crate::measure::{Case, Sample};
 use crate::threads::pair;
 use crate::tokio_peer;
 
 pub const PAIR: &str = "send + recv";
 pub const FRAME: &str = "64-byte frame";
+pub const LINE: &str = "80-byte line";
 pub const METRIC: &str = "instructions";
 const SIZE: usize = 64;
 const NO_SIGPIPE: c_int = libc::MSG_NOSIGNAL;
 
 type Repeat = fn(u64) -> io::Result<()>;
 
-const PEERS: [(&str, &str, Repeat); 11] = [
+const PEERS: [(&str, &str, Repeat); 14] = [
     (PAIR, "libc", pair_libc),
     (PAIR, "rustix", pair_rustix),
     (PAIR, "ours, sys", pair_sys),
@@ -46,6 +49,9 @@ const PEERS: [(&str, &str, Repeat); 11] = [
     (FRAME, "ours", frame_ours),
     (FRAME, "std", frame_std),
     (FRAME, "tokio-util", frame_tokio),
+    (LINE, "ours", line_ours),
+    (LINE, "std", line_std),
+    (LINE, "LinesCodec", line_codec),
 ];
 
 pub fn cases(program: &Path, notes: &mut Vec<String>) -> Vec<Case> {
@@ -62,7 +68,8 @@ pub fn cases(program: &Path, notes: &mut Vec<String>) -> Vec<Case> {
             let values = vec![(METRIC, count as f64 / N as f64)];
             Ok(Sample { values, contended: false })
         };
-        Case { section, peer: peer.into(), x: SIZE, rounds: 1, run: Box::new(run) }
+        let x = if section == LINE { lines::LINE } else { SIZE };
+        Case { section, peer: peer.into(), x, rounds: 1, run: Box::new(run) }
     };
     PEERS.map(case).into()
 }
@@ -245,6 +252,57 @@ fn frame_tokio(n: u64) -> io::Result<()> {
             SinkExt::<Bytes>::flush(&mut writer).await?;
             for _ in 0..now {
                 black_box(reader.next().await.transpose()?);
+            }
+            left -= now;
+        }
+        Ok(())
+    })
+}
+
+/// Sends as many lines as `lines`; only what reads them differs.
+fn send_lines(fd: &UniqueFd, lines: u64) -> io::Result<()> {
+    send_all(fd, &lines::line().repeat(lines as usize))
+}
+
+fn line_ours(n: u64) -> io::Result<()> {
+    let (one, other) = pair()?;
+    let mut reader = LineReader::new(other, 4096);
+    stretches(n, |now| {
+        send_lines(&one, now)?;
+        for _ in 0..now {
+            black_box(reader.next_line()?);
+        }
+        Ok(())
+    })
+}
+
+fn line_std(n: u64) -> io::Result<()> {
+    let (one, other) = pair()?;
+    let mut reader = BufReader::with_capacity(1 << 16, TcpStream::from(OwnedFd::from(other)));
+    let mut line = Vec::new();
+    stretches(n, |now| {
+        send_lines(&one, now)?;
+        for _ in 0..now {
+            line.clear();
+            reader.read_until(b'\n', &mut line)?;
+            black_box(&line);
+        }
+        Ok(())
+    })
+}
+
+fn line_codec(n: u64) -> io::Result<()> {
+    let (one, other) = pair()?;
+    tokio_peer::block_on(async {
+        let codec = LinesCodec::new_with_max_length(4096);
+        let mut reader = FramedRead::with_capacity(tokio_peer::stream(other)?, codec, 1 << 16);
+        let mut left = n;
+        while left > 0 {
+            let now = left.min(STRETCH);
+            send_lines(&one, now)?;
+            for _ in 0..now {
+                let line = reader.next().await.transpose().map_err(io::Error::other)?;
+                black_box(line);
             }
             left -= now;
         }

@@ -43,9 +43,7 @@ pub fn cases(cores: [usize; 2]) -> Vec<Case> {
 
 fn case(cores: [usize; 2], (peer, receive): (&str, Receive)) -> Case {
     let run = move |time: Duration| {
-        let mut line = [b'x'; LINE];
-        line[LINE - 1] = b'\n';
-        let segment = line.repeat(LINES);
+        let segment = line().repeat(LINES);
         let (sender, receiver) = pair()?;
         let sending = || {
             let mut clock = Clock::new(1, time);
@@ -63,6 +61,12 @@ fn case(cores: [usize; 2], (peer, receive): (&str, Receive)) -> Case {
         Ok(took.sample(METRIC, bytes / took.wall.as_secs_f64() / 1e6))
     };
     Case { section: SECTION, peer: peer.into(), x: LINE, rounds: u32::MAX, run: Box::new(run) }
+}
+
+pub fn line() -> [u8; LINE] {
+    let mut line = [b'x'; LINE];
+    line[LINE - 1] = b'\n';
+    line
 }
 
 /// The article's `recv_line`, without its limit.

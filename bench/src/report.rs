@@ -68,14 +68,14 @@ fn table(measured: &Measured, section: &str, metric: &str) -> String {
     let mut text = format!("{:<32}", format!("{section}, {metric}"));
     let xs = measured.distinct(section, metric, |row| row.x);
     for &x in &xs {
-        let _ = write!(text, "{:>10}", column(section, x));
+        let _ = write!(text, "{:>11}", column(section, x));
     }
     text.push('\n');
     for peer in measured.distinct(section, metric, |row| row.peer.as_str()) {
         let _ = write!(text, "  {peer:<30}");
         for &x in &xs {
             let value = measured.median(section, peer, x, metric);
-            let _ = write!(text, "{:>10}", value.map_or("-".into(), digits));
+            let _ = write!(text, "{:>11}", value.map_or("-".into(), digits));
         }
         text.push('\n');
     }
