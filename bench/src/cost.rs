@@ -259,16 +259,20 @@ fn frame_tokio(n: u64) -> io::Result<()> {
     })
 }
 
-/// Sends as many lines as `lines`; only what reads them differs.
-fn send_lines(fd: &UniqueFd, lines: u64) -> io::Result<()> {
-    send_all(fd, &lines::line().repeat(lines as usize))
+/// Only what reads the lines differs; they are made once, and sent by the stretch.
+fn lines() -> Vec<u8> {
+    lines::line().repeat(STRETCH as usize)
+}
+
+fn send_lines(fd: &UniqueFd, lines: &[u8], count: u64) -> io::Result<()> {
+    send_all(fd, &lines[..count as usize * lines::LINE])
 }
 
 fn line_ours(n: u64) -> io::Result<()> {
-    let (one, other) = pair()?;
+    let ((one, other), lines) = (pair()?, lines());
     let mut reader = LineReader::new(other, 4096);
     stretches(n, |now| {
-        send_lines(&one, now)?;
+        send_lines(&one, &lines, now)?;
         for _ in 0..now {
             black_box(reader.next_line()?);
         }
@@ -277,11 +281,11 @@ fn line_ours(n: u64) -> io::Result<()> {
 }
 
 fn line_std(n: u64) -> io::Result<()> {
-    let (one, other) = pair()?;
+    let ((one, other), lines) = (pair()?, lines());
     let mut reader = BufReader::with_capacity(1 << 16, TcpStream::from(OwnedFd::from(other)));
     let mut line = Vec::new();
     stretches(n, |now| {
-        send_lines(&one, now)?;
+        send_lines(&one, &lines, now)?;
         for _ in 0..now {
             line.clear();
             reader.read_until(b'\n', &mut line)?;
@@ -292,14 +296,14 @@ fn line_std(n: u64) -> io::Result<()> {
 }
 
 fn line_codec(n: u64) -> io::Result<()> {
-    let (one, other) = pair()?;
+    let ((one, other), lines) = (pair()?, lines());
     tokio_peer::block_on(async {
         let codec = LinesCodec::new_with_max_length(4096);
         let mut reader = FramedRead::with_capacity(tokio_peer::stream(other)?, codec, 1 << 16);
         let mut left = n;
         while left > 0 {
             let now = left.min(STRETCH);
-            send_lines(&one, now)?;
+            send_lines(&one, &lines, now)?;
             for _ in 0..now {
                 let line = reader.next().await.transpose().map_err(io::Error::other)?;
                 black_box(line);

@@ -13,12 +13,14 @@ use tcp_stream_io::stream::{or_clean_end, recv_exact, send_all};
 use tcp_stream_io::{UniqueFd, sys};
 use tokio_util::codec::{FramedRead, FramedWrite};
 
-use crate::measure::Case;
+use crate::measure::{Case, Sample};
 use crate::threads::{Clock, pair, two_roles};
 use crate::tokio_peer;
 
 pub const SECTION: &str = "frames";
 pub const METRIC: &str = "frames/s";
+/// Of the busier side.
+pub const CPU: &str = "ns of CPU a frame";
 pub const SIZES: [usize; 7] = [16, 64, 256, 1 << 10, 4 << 10, 64 << 10, 1 << 20];
 
 const RAW: &str = "raw limit";
@@ -64,7 +66,9 @@ fn case(
         if sent != received && peer != RAW {
             return Err(io::Error::other(format!("{sent} frames sent, {received} received")));
         }
-        Ok(took.sample(METRIC, received as f64 / took.wall.as_secs_f64()))
+        let rate = received as f64 / took.wall.as_secs_f64();
+        let cpu = took.cpu.as_nanos() as f64 / received as f64;
+        Ok(Sample { values: vec![(METRIC, rate), (CPU, cpu)], contended: took.contended })
     };
     Case { section: SECTION, peer: peer.into(), x: size, rounds: u32::MAX, run: Box::new(run) }
 }

@@ -13,12 +13,14 @@ use tcp_stream_io::{UniqueFd, sys};
 use tokio_util::codec::{FramedRead, LinesCodec};
 
 use crate::frames::raw_count;
-use crate::measure::Case;
+use crate::measure::{Case, Sample};
 use crate::threads::{Clock, pair, two_roles};
 use crate::tokio_peer;
 
 pub const SECTION: &str = "lines";
 pub const METRIC: &str = "MB/s";
+/// Of the busier side.
+pub const CPU: &str = "ns of CPU a line";
 /// A line's bytes, its newline included.
 pub const LINE: usize = 80;
 /// As many lines as fit into one segment of the loopback.
@@ -58,7 +60,9 @@ fn case(cores: [usize; 2], (peer, receive): (&str, Receive)) -> Case {
             return Err(io::Error::other(format!("{sent} lines sent, {received} received")));
         }
         let bytes = (received * LINE as u64) as f64;
-        Ok(took.sample(METRIC, bytes / took.wall.as_secs_f64() / 1e6))
+        let rate = bytes / took.wall.as_secs_f64() / 1e6;
+        let cpu = took.cpu.as_nanos() as f64 / received as f64;
+        Ok(Sample { values: vec![(METRIC, rate), (CPU, cpu)], contended: took.contended })
     };
     Case { section: SECTION, peer: peer.into(), x: LINE, rounds: u32::MAX, run: Box::new(run) }
 }

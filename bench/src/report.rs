@@ -32,12 +32,15 @@ pub fn text(
         text += &table(measured, section, metric);
     }
     if !verdicts.is_empty() {
-        let _ = writeln!(text, "{:<52}{:>12}{:>11}", "ratios", "demanded", "measured");
+        let _ = write!(text, "{:<52}{:>12}{:>11}", "ratios", "demanded", "measured");
+        let _ = writeln!(text, "{:>8}{:>11}", "", "by CPU");
     }
     for v in verdicts {
         let (sign, word) = (if v.at_least { ">=" } else { "<=" }, verdict(v));
         let demanded = format!("{sign} {}", v.demanded);
-        let _ = writeln!(text, "  {:<50}{demanded:>12}{:>11}  {word}", v.what, digits(v.measured));
+        let by_cpu = v.by_cpu.map_or(String::new(), digits);
+        let _ = write!(text, "  {:<50}{demanded:>12}{:>11}", v.what, digits(v.measured));
+        let _ = writeln!(text, "  {word:<6}{by_cpu:>11}");
     }
     if !verdicts.is_empty() {
         let reached = verdicts.iter().filter(|v| v.reached()).count();
@@ -92,7 +95,7 @@ pub fn column(section: &str, x: usize) -> String {
     }
 }
 
-fn bytes(n: usize) -> String {
+pub fn bytes(n: usize) -> String {
     match n {
         0..1024 => format!("{n} B"),
         1024..1_048_576 => format!("{} KiB", n >> 10),

@@ -2,7 +2,7 @@
 
 use crate::cost::{self, FRAME, PAIR};
 use crate::measure::Measured;
-use crate::{frames, lines, roundtrip, servers};
+use crate::{frames, lines, report, roundtrip, servers};
 
 /// One demand, and what came of it.
 pub struct Verdict {
@@ -11,6 +11,8 @@ pub struct Verdict {
     pub at_least: bool,
     pub demanded: f64,
     pub measured: f64,
+    /// The same ratio of the busier side's CPU times, where it means something.
+    pub by_cpu: Option<f64>,
 }
 
 impl Verdict {
@@ -22,32 +24,40 @@ impl Verdict {
 /// Judges what was measured; what was not is left out.
 pub fn judge(measured: &Measured) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
-    let mut add = |what: String, at_least: bool, demanded: f64, value: Option<f64>| {
+    let mut add_both = |what: String, at_least, demanded, value: Option<f64>, by_cpu| {
         if let Some(measured) = value {
-            verdicts.push(Verdict { what, at_least, demanded, measured });
+            verdicts.push(Verdict { what, at_least, demanded, measured, by_cpu });
         }
     };
 
-    let frame = |peer: &str, size| measured.median(frames::SECTION, peer, size, frames::METRIC);
-    let best = |section, x, metric, start: &str| {
+    let best_of = |section, x, metric, start: &str, better: fn(f64, f64) -> f64| {
         let peers = measured.distinct(section, metric, |row| row.peer.as_str());
-        let ours = peers.into_iter().filter(|peer| peer.starts_with(start));
-        ours.filter_map(|peer| measured.median(section, peer, x, metric)).reduce(f64::max)
+        let those = peers.into_iter().filter(|peer| peer.starts_with(start));
+        those.filter_map(|peer| measured.median(section, peer, x, metric)).reduce(better)
     };
+    let frame = |peer: &str, size| measured.median(frames::SECTION, peer, size, frames::METRIC);
+    let fastest = |size, start| best_of(frames::SECTION, size, frames::METRIC, start, f64::max);
+    let leanest = |size, start| best_of(frames::SECTION, size, frames::CPU, start, f64::min);
+    let cpu = |size| measured.median(frames::SECTION, "ours", size, frames::CPU);
     let over_article = [200.0, 95.0, 30.0, 9.0, 4.0, 3.0, 1.25];
-    for (size, demanded) in frames::SIZES.into_iter().zip(over_article) {
-        let ratio = over(frame("ours", size), frame("article", size));
-        add(format!("frames of {size} B over the article's"), true, demanded, ratio);
-    }
     let over_tokio = [9.0, 5.0, 2.0, 1.25, 1.5, 1.7, 1.3];
-    for (size, demanded) in frames::SIZES.into_iter().zip(over_tokio) {
-        let tokio = best(frames::SECTION, size, frames::METRIC, "tokio-util");
-        let ratio = over(frame("ours", size), tokio);
-        add(format!("frames of {size} B over the best of tokio-util"), true, demanded, ratio);
+    for (whose, demands) in [("article", over_article), ("tokio-util", over_tokio)] {
+        for (size, demanded) in frames::SIZES.into_iter().zip(demands) {
+            let ratio = over(frame("ours", size), fastest(size, whose));
+            let by_cpu = over(leanest(size, whose), cpu(size));
+            let what = format!("frames of {} over {whose}'s", report::bytes(size));
+            add_both(what, true, demanded, ratio, by_cpu);
+        }
     }
+    let mut add = |what, at_least, demanded, ratio| add_both(what, at_least, demanded, ratio, None);
     for (size, demanded) in [(64, 0.72), (1 << 10, 0.85), (64 << 10, 0.90)] {
         let ratio = over(frame("ours, spins", size), frame("raw limit", size));
-        add(format!("frames of {size} B, spinning: share of the limit"), true, demanded, ratio);
+        add(
+            format!("frames of {}, spinning: share of the limit", report::bytes(size)),
+            true,
+            demanded,
+            ratio,
+        );
     }
 
     let trip = |peer| measured.median(roundtrip::SECTION, peer, 1, roundtrip::METRIC);
@@ -58,12 +68,15 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
     let ratio = over(trip("gathered"), trip("floor, two receives"));
     add("the same, gathered, two receives".into(), false, 1.05, ratio);
 
-    let best_line = |start| best(lines::SECTION, lines::LINE, lines::METRIC, start);
-    let ratio = over(best_line("ours"), best_line("std 8 KiB"));
-    add("lines over read_until, 8 KiB".into(), true, 3.0, ratio);
-    let ratio = over(best_line("ours"), best_line("LinesCodec"));
-    add("lines over the best of LinesCodec".into(), true, 5.0, ratio);
+    for (whose, demanded) in [("std 8 KiB", 3.0), ("LinesCodec", 5.0)] {
+        let fastest = |whose| best_of(lines::SECTION, lines::LINE, lines::METRIC, whose, f64::max);
+        let leanest = |whose| best_of(lines::SECTION, lines::LINE, lines::CPU, whose, f64::min);
+        let ratio = over(fastest("ours"), fastest(whose));
+        let by_cpu = over(leanest(whose), leanest("ours"));
+        add_both(format!("lines over {whose}'s"), true, demanded, ratio, by_cpu);
+    }
 
+    let mut add = |what, at_least, demanded, ratio| add_both(what, at_least, demanded, ratio, None);
     let cost = |section, peer| measured.median(section, peer, 64, cost::METRIC);
     add("instructions: thin send + recv".into(), false, 50.0, cost(PAIR, "ours, sys"));
     add("instructions: a batched 64-byte frame".into(), false, 85.0, cost(FRAME, "ours"));

@@ -11,8 +11,6 @@ use nix::unistd::Pid;
 use tcp_stream_io::net::{accept, connect_to, listen_on};
 use tcp_stream_io::{UniqueFd, sys};
 
-use crate::measure::Sample;
-
 /// Two cores that this process may use. With one core only, both are the same.
 pub fn two_cores() -> io::Result<[usize; 2]> {
     let allowed = sched_getaffinity(Pid::from_raw(0))?;
@@ -80,27 +78,23 @@ pub fn two_roles<A: Send, B: Send>(
         (join(one), join(other))
     });
     let ((a, one), (b, other)) = (one?, other?);
-    let wall = one.wall.max(other.wall);
+    let (wall, cpu) = (one.wall.max(other.wall), one.cpu.max(other.cpu));
     let lost = if cores[0] == cores[1] {
         // One of the two is always ready to run, so the core is ours or somebody else's.
         wall.saturating_sub(one.cpu + other.cpu)
     } else {
         one.waited.max(other.waited)
     };
-    Ok((a, b, Took { wall, contended: lost > wall / 20 }))
+    Ok((a, b, Took { wall, cpu, contended: lost > wall / 20 }))
 }
 
 /// How long a sample took, and whether somebody else had a core for more than 5 % of that.
 pub struct Took {
     pub wall: Duration,
+    /// CPU time of the busier role: what would be left if each had a core for itself, and nothing
+    /// to wait for. It hardly changes on a busy machine.
+    pub cpu: Duration,
     pub contended: bool,
-}
-
-impl Took {
-    /// A sample of one value.
-    pub fn sample(&self, metric: &'static str, value: f64) -> Sample {
-        Sample { values: vec![(metric, value)], contended: self.contended }
-    }
 }
 
 struct Watched {
