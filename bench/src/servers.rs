@@ -248,7 +248,7 @@ impl Load {
         Ok(())
     }
 
-    /// Keeps every connection busy until then, or for one request each, and returns how many answers came.
+    /// Keeps every connection busy until then, or for one request each. How many answers came.
     fn run(&mut self, end: Instant) -> io::Result<usize> {
         for number in 0..self.clients.len() {
             self.ask(number)?;

@@ -39,28 +39,46 @@ pub struct Clock {
     stretch: u32,
     left: u32,
     end: Instant,
+    /// When the first stretch was done.
+    warm: Option<Instant>,
+    /// How many there were, and when the last of them was done.
     pub calls: u64,
+    last: Instant,
 }
 
 impl Clock {
     pub fn new(stretch: usize, time: Duration) -> Clock {
-        let stretch = stretch.max(1) as u32;
-        Clock { stretch, left: stretch, end: Instant::now() + time, calls: 0 }
+        let (stretch, now) = (stretch.max(1) as u32, Instant::now());
+        Clock { stretch, left: stretch, end: now + time, warm: None, calls: 0, last: now }
     }
 
     /// Whether to go on with one more.
     #[inline]
     pub fn more(&mut self) -> bool {
-        if self.left == 0 {
-            self.calls += u64::from(self.stretch);
-            self.left = self.stretch;
-            if Instant::now() >= self.end {
-                self.left = 0;
-                return false;
-            }
+        if self.left == 0 && !self.next_stretch() {
+            return false;
         }
         self.left -= 1;
         true
+    }
+
+    #[cold]
+    fn next_stretch(&mut self) -> bool {
+        self.calls += u64::from(self.stretch);
+        self.last = Instant::now();
+        if self.warm.is_some() && self.last >= self.end {
+            return false;
+        }
+        self.warm.get_or_insert(self.last);
+        self.left = self.stretch;
+        true
+    }
+
+    /// Seconds a call, the first stretch left out: a new connection begins in a mode of its own.
+    pub fn seconds_a_call(&self) -> f64 {
+        let warm = self.warm.unwrap_or(self.last);
+        let calls = self.calls - u64::from(self.stretch);
+        (self.last - warm).as_secs_f64() / calls as f64
     }
 }
 

@@ -2,6 +2,17 @@
 //!
 //! The bytes on the wire are those of [`length`](super::length). What changes is how many system
 //! calls and segments they take. A stream of small frames spends nearly all of its time there.
+//!
+//! What each step buys, for a stream of 64-byte frames (`make bench` says it for your machine):
+//!
+//! | step | it saves |
+//! | --- | --- |
+//! | a full buffer a `send`, not two calls a frame | 7,700 of 7,701 system calls |
+//! | many frames out of one `recv`, lent and not copied | an allocation and a copy a frame |
+//! | one range check a frame, all that is rare in a function of its own | 178 to 75 instructions |
+//!
+//! Those 75 user instructions are for both sides together. The article's loop takes 578, not
+//! counting what its system calls cost in the kernel, and tokio-util's codec 522.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::AsFd;
