@@ -1,6 +1,6 @@
 //! Rounds of samples: in each round everything is measured once, so that all of it sees the same
-//! weather. A sample is contended where somebody else had its core for more than 5 % of its time. It
-//! is thrown away and taken again, a few times at most.
+//! weather. A sample is contended where somebody else had its core for more than 5 % of the time.
+//! It is thrown away and taken again, a few times at most.
 
 use std::io::{self, ErrorKind, IsTerminal};
 use std::time::Duration;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use plotters::prelude::*;
 
+use crate::frames;
 use crate::measure::Measured;
 use crate::report::{column, digits};
 
@@ -60,6 +61,7 @@ fn lines(
     let (low, high) =
         (all.iter().copied().fold(1e12, f64::min), all.iter().fold(0.0, |a, &b| b.max(a)));
 
+    let base = if section == frames::SECTION { 4.0 } else { 10.0 }; // where the labels stand
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     root.fill(&WHITE).map_err(other)?;
     let mut chart = ChartBuilder::on(&root)
@@ -69,7 +71,7 @@ fn lines(
         .y_label_area_size(70)
         .right_y_label_area_size(200)
         .build_cartesian_2d(
-            (xs[0] as f64..xs[xs.len() - 1] as f64).log_scale(),
+            (xs[0] as f64..xs[xs.len() - 1] as f64).log_scale().base(base),
             (low / 1.5..high * 1.5).log_scale(),
         )
         .map_err(other)?;
