@@ -1,7 +1,7 @@
 # The front door: `make` lists the verbs.
 
 .DEFAULT_GOAL := help
-.PHONY: help run-examples run claims ladder conformance test check setup clean
+.PHONY: help run-examples run claims ladder conformance bench test check setup clean
 
 CARGO ?= cargo
 
@@ -30,6 +30,11 @@ ladder: ## the echo server rung by rung, under a short load: what each adds, and
 	@$(CARGO) build -q --release -p ladder --bins
 	@$(CARGO) run -q --release -p ladder --bin ladder -- $(ARGS)
 
+bench: ## speed and cost beside the usual crates, in minutes; make bench QUICK=1 in less than one
+	$(CARGO) build --profile bench -p bench
+	$(CARGO) build --release -p ladder
+	@$(CARGO) run -q --profile bench -p bench -- $(if $(QUICK),--quick) $(ARGS)
+
 test: check ## everything: format, lints, tests, documentation, every example
 	@mkdir -p target
 	@bash -o pipefail -c '$(CARGO) test --workspace 2>&1 | tee target/test.log'
@@ -45,8 +50,8 @@ check: ## format, lints and documentation only
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc -q --workspace --no-deps
 
-setup: ## install what some tests use (Debian, Ubuntu): strace, python3
-	@missing=; for tool in strace python3; do \
+setup: ## install what tests and bench use (Debian, Ubuntu): strace, python3, valgrind
+	@missing=; for tool in strace python3 valgrind; do \
 		command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -z "$$missing" ]; then echo "nothing to install"; exit 0; fi; \
 	echo "installing:$$missing"; \

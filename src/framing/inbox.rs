@@ -6,7 +6,11 @@ use std::time::Instant;
 
 use crate::{stream, sys};
 
-/// The buffer grows by this much when a `recv` has filled it: memory follows what has arrived.
+/// What the first `recv` may take: enough for a request.
+const FIRST: usize = 4 * 1024;
+
+/// When a `recv` has filled the buffer it doubles, or grows by this much: memory follows what has
+/// arrived, and never runs ahead of it by more.
 const STEP: usize = 64 * 1024;
 
 /// A descriptor, and what has arrived from it and was not yet lent out.
@@ -18,20 +22,33 @@ pub(super) struct Inbox<Fd> {
     buf: Vec<u8>,
     start: usize,
     end: usize,
+    /// The last `recv` has filled the buffer: more is waiting.
+    full: bool,
     failed: Option<(ErrorKind, String)>,
 }
 
 impl<Fd: AsFd> Inbox<Fd> {
     pub(super) fn new(fd: Fd) -> Inbox<Fd> {
-        Inbox { fd, deadline: None, spins: 0, buf: Vec::new(), start: 0, end: 0, failed: None }
+        Inbox {
+            fd,
+            deadline: None,
+            spins: 0,
+            buf: Vec::new(),
+            start: 0,
+            end: 0,
+            full: true,
+            failed: None,
+        }
     }
 
     /// What has arrived.
+    #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buf[self.start..self.end]
     }
 
     /// Lends the first `n` of these bytes, and forgets them.
+    #[inline]
     pub(super) fn take(&mut self, n: usize) -> &[u8] {
         let taken = self.start..self.start + n;
         self.start = taken.end;
@@ -46,14 +63,15 @@ impl<Fd: AsFd> Inbox<Fd> {
         self.buf.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
-        if self.end == self.buf.len() {
-            let larger = limit.min(self.end + STEP);
+        let larger = limit.min(self.buf.len() + self.buf.len().clamp(FIRST, STEP));
+        if self.full && larger > self.buf.len() {
             self.buf.reserve_exact(larger - self.end);
             self.buf.resize(larger, 0);
         }
         match self.recv() {
             Ok(n) => {
                 self.end += n;
+                self.full = self.end == self.buf.len();
                 Ok(n)
             }
             Err(e) if matches!(e.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => Err(e),
@@ -80,6 +98,7 @@ impl<Fd: AsFd> Inbox<Fd> {
 
     /// What went wrong earlier. A stream that failed stays failed: after a reset, say, the kernel's
     /// next word is a clean end, which would make half a stream look whole.
+    #[inline]
     pub(super) fn still_good(&self) -> io::Result<()> {
         match &self.failed {
             Some((kind, text)) => Err(io::Error::new(*kind, text.clone())),

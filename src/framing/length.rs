@@ -20,22 +20,31 @@ const STEP: usize = 64 * 1024;
 /// use tcp_stream_io::framing::length;
 /// assert_eq!(length::encode_header(5, length::DEFAULT_CAP).unwrap(), [0, 0, 0, 5]);
 /// ```
+#[inline]
 pub fn encode_header(len: usize, cap: usize) -> io::Result<[u8; 4]> {
     match u32::try_from(len) {
         Ok(announced) if len <= cap => Ok(announced.to_be_bytes()),
-        _ => Err(invalid_input(format!("a payload of {len} bytes is over the cap of {cap}"))),
+        _ => Err(over_the_cap(len, cap)),
     }
 }
 
+#[cold]
+fn over_the_cap(len: usize, cap: usize) -> io::Error {
+    invalid_input(format!("a payload of {len} bytes is over the cap of {cap}"))
+}
+
 /// How many bytes of payload follow. `InvalidData` if the header claims more than `cap`.
+#[inline]
 pub fn decode_header(header: [u8; 4], cap: usize) -> io::Result<usize> {
     match usize::try_from(u32::from_be_bytes(header)) {
         Ok(len) if len <= cap => Ok(len),
-        _ => {
-            let claim = u32::from_be_bytes(header);
-            Err(invalid_data(format!("a frame claims {claim} bytes, over the cap of {cap}")))
-        }
+        _ => Err(claims_too_much(u32::from_be_bytes(header), cap)),
     }
+}
+
+#[cold]
+fn claims_too_much(claim: u32, cap: usize) -> io::Error {
+    invalid_data(format!("a frame claims {claim} bytes, over the cap of {cap}"))
 }
 
 /// Sends one frame, header and payload in one `sendmsg`. A payload over `cap` is `InvalidInput`

@@ -1,0 +1,226 @@
+//! Frames one way: one thread sends for a while, the other one reads to the end.
+
+use std::hint::black_box;
+use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tcp_stream_io::framing::batch::{FrameReader, FrameWriter};
+use tcp_stream_io::framing::length::{DEFAULT_CAP, send_frame};
+use tcp_stream_io::stream::{or_clean_end, recv_exact, send_all};
+use tcp_stream_io::{UniqueFd, sys};
+use tokio_util::codec::{FramedRead, FramedWrite};
+
+use crate::measure::{Case, Sample};
+use crate::threads::{Clock, pair, two_roles};
+use crate::tokio_peer;
+
+pub const SECTION: &str = "frames";
+pub const METRIC: &str = "frames/s";
+/// Of the busier side.
+pub const CPU: &str = "ns of CPU a frame";
+pub const SIZES: [usize; 7] = [16, 64, 256, 1 << 10, 4 << 10, 64 << 10, 1 << 20];
+
+const RAW: &str = "raw limit";
+/// One segment of the loopback, filled to the byte.
+const SEGMENT: usize = 65_483;
+const BUFFER: usize = 64 * 1024;
+const LARGE_BUFFER: usize = 256 * 1024;
+
+type Send = fn(UniqueFd, &[u8], &mut Clock) -> io::Result<()>;
+type Receive = fn(UniqueFd, usize) -> io::Result<u64>;
+
+/// A way to send frames and a way to receive them, which returns how many came.
+pub const PEERS: [(&str, Send, Receive); 9] = [
+    ("article", article_send, article_recv),
+    ("gathered", gathered_send, article_recv),
+    ("ours", ours_send, ours_recv),
+    ("ours, spins", ours_send, ours_recv_spinning),
+    ("tokio-util 64 KiB", tokio_send::<BUFFER>, tokio_recv::<BUFFER>),
+    ("tokio-util 256 KiB", tokio_send::<LARGE_BUFFER>, tokio_recv::<LARGE_BUFFER>),
+    ("std 64 KiB", std_send::<BUFFER>, std_recv::<BUFFER>),
+    ("std 256 KiB", std_send::<LARGE_BUFFER>, std_recv::<LARGE_BUFFER>),
+    (RAW, raw_send, raw_recv),
+];
+
+pub fn cases(cores: [usize; 2]) -> Vec<Case> {
+    let each = |size| PEERS.into_iter().map(move |peer| case(cores, size, peer));
+    SIZES.into_iter().flat_map(each).collect()
+}
+
+fn case(
+    cores: [usize; 2],
+    size: usize,
+    (peer, send, receive): (&'static str, Send, Receive),
+) -> Case {
+    let run = move |time: Duration| {
+        let payload = vec![b'x'; size];
+        let (sender, receiver) = pair()?;
+        let sending = || {
+            let mut clock = Clock::new((1 << 18) / (size + 256), time);
+            send(sender, black_box(&payload), &mut clock).map(|()| clock.calls)
+        };
+        let (sent, received, took) = two_roles(cores, sending, || receive(receiver, size))?;
+        if sent != received && peer != RAW {
+            return Err(io::Error::other(format!("{sent} frames sent, {received} received")));
+        }
+        let rate = received as f64 / took.wall.as_secs_f64();
+        let cpu = took.cpu.as_nanos() as f64 / received as f64;
+        Ok(Sample { values: vec![(METRIC, rate), (CPU, cpu)], contended: took.contended })
+    };
+    Case { section: SECTION, peer: peer.into(), x: size, rounds: u32::MAX, run: Box::new(run) }
+}
+
+/// Two blocking sends a frame.
+pub fn article_send(fd: UniqueFd, payload: &[u8], clock: &mut Clock) -> io::Result<()> {
+    while clock.more() {
+        send_all(&fd, &(payload.len() as u32).to_be_bytes())?;
+        send_all(&fd, payload)?;
+    }
+    Ok(())
+}
+
+/// Two blocking receives a frame, and a fresh `Vec`.
+fn article_recv(fd: UniqueFd, _: usize) -> io::Result<u64> {
+    let mut frames = 0;
+    while let Some(payload) = article_recv_one(&fd)? {
+        black_box(payload);
+        frames += 1;
+    }
+    Ok(frames)
+}
+
+/// One frame as the article receives it.
+pub fn article_recv_one(fd: &UniqueFd) -> io::Result<Option<Vec<u8>>> {
+    let mut header = [0; 4];
+    if !or_clean_end(recv_exact(fd, &mut header))? {
+        return Ok(None);
+    }
+    let len = u32::from_be_bytes(header) as usize;
+    if len > DEFAULT_CAP {
+        return Err(ErrorKind::InvalidData.into());
+    }
+    let mut payload = vec![0; len];
+    recv_exact(fd, &mut payload)?;
+    Ok(Some(payload))
+}
+
+fn gathered_send(fd: UniqueFd, payload: &[u8], clock: &mut Clock) -> io::Result<()> {
+    while clock.more() {
+        send_frame(&fd, payload, DEFAULT_CAP)?;
+    }
+    Ok(())
+}
+
+fn ours_send(fd: UniqueFd, payload: &[u8], clock: &mut Clock) -> io::Result<()> {
+    let mut frames = FrameWriter::new(fd, DEFAULT_CAP);
+    while clock.more() {
+        frames.write_frame(payload)?;
+    }
+    frames.flush()
+}
+
+fn ours_recv(fd: UniqueFd, _: usize) -> io::Result<u64> {
+    count(FrameReader::new(fd, DEFAULT_CAP))
+}
+
+fn ours_recv_spinning(fd: UniqueFd, _: usize) -> io::Result<u64> {
+    let mut frames = FrameReader::new(fd, DEFAULT_CAP);
+    frames.set_spins(50);
+    count(frames)
+}
+
+fn count(mut frames: FrameReader<UniqueFd>) -> io::Result<u64> {
+    let mut count = 0;
+    while let Some(payload) = frames.next_frame()? {
+        black_box(payload);
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn tokio_send<const N: usize>(fd: UniqueFd, payload: &[u8], clock: &mut Clock) -> io::Result<()> {
+    let payload = tokio_util::bytes::Bytes::copy_from_slice(payload);
+    tokio_peer::block_on(async {
+        let mut frames = FramedWrite::new(tokio_peer::stream(fd)?, tokio_peer::codec());
+        frames.set_backpressure_boundary(N);
+        while clock.more() {
+            frames.feed(payload.clone()).await?;
+        }
+        SinkExt::<tokio_util::bytes::Bytes>::flush(&mut frames).await
+    })
+}
+
+fn tokio_recv<const N: usize>(fd: UniqueFd, _: usize) -> io::Result<u64> {
+    tokio_peer::block_on(async {
+        let stream = tokio_peer::stream(fd)?;
+        let mut frames = FramedRead::with_capacity(stream, tokio_peer::codec(), N);
+        let mut count = 0;
+        while let Some(payload) = frames.next().await.transpose()? {
+            black_box(payload);
+            count += 1;
+        }
+        Ok(count)
+    })
+}
+
+fn std_send<const N: usize>(fd: UniqueFd, payload: &[u8], clock: &mut Clock) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(N, TcpStream::from(OwnedFd::from(fd)));
+    while clock.more() {
+        out.write_all(&(payload.len() as u32).to_be_bytes())?;
+        out.write_all(payload)?;
+    }
+    out.flush()
+}
+
+fn std_recv<const N: usize>(fd: UniqueFd, size: usize) -> io::Result<u64> {
+    let mut stream = BufReader::with_capacity(N, TcpStream::from(OwnedFd::from(fd)));
+    let (mut header, mut payload, mut count) = ([0; 4], vec![0; size], 0);
+    loop {
+        match stream.read_exact(&mut header) {
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(count),
+            result => result?,
+        }
+        let len = u32::from_be_bytes(header) as usize;
+        let payload = payload.get_mut(..len).ok_or(ErrorKind::InvalidData)?;
+        stream.read_exact(payload)?;
+        black_box(payload);
+        count += 1;
+    }
+}
+
+/// No frames at all: whole segments, to see what the kernel can move.
+fn raw_send(fd: UniqueFd, payload: &[u8], clock: &mut Clock) -> io::Result<()> {
+    let segment = vec![b'x'; SEGMENT];
+    let frame = payload.len() + 4;
+    let mut carried = 0;
+    while clock.more() {
+        carried += frame;
+        while carried >= SEGMENT {
+            send_all(&fd, &segment)?;
+            carried -= SEGMENT;
+        }
+    }
+    Ok(())
+}
+
+/// Counts the frames for which the bytes would have been enough.
+fn raw_recv(fd: UniqueFd, size: usize) -> io::Result<u64> {
+    Ok(raw_count(&fd)? / (size as u64 + 4))
+}
+
+/// Bytes up to the end of the stream, never sleeping.
+pub fn raw_count(fd: &UniqueFd) -> io::Result<u64> {
+    let mut buf = vec![0; 4 * SEGMENT];
+    let mut bytes = 0;
+    loop {
+        match sys::recv(fd, &mut buf, libc::MSG_DONTWAIT) {
+            Ok(0) => return Ok(bytes),
+            Ok(n) => bytes += n as u64,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+            Err(e) => return Err(e),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Tables for a reader, and a row a sample for a program.
+
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::measure::Measured;
+use crate::targets::Verdict;
+
+/// One line a sample: comma-separated, a header first.
+pub fn write_rows(path: &Path, measured: &Measured) -> io::Result<()> {
+    let mut text = String::from("section,x,peer,metric,round,value,contended\n");
+    for r in &measured.rows {
+        let (peer, contended) = (r.peer.replace(',', ";"), u8::from(r.contended));
+        let (section, x, metric, round, value) = (r.section, r.x, r.metric, r.round, r.value);
+        let _ = writeln!(text, "{section},{x},{peer},{metric},{round},{value},{contended}");
+    }
+    fs::write(path, text).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))
+}
+
+/// Everything, as text.
+pub fn text(
+    measured: &Measured,
+    verdicts: &[Verdict],
+    notes: &[String],
+    out: &Path,
+    pictures: &[PathBuf],
+) -> String {
+    let mut text = String::new();
+    for (section, metric) in measured.tables() {
+        text += &table(measured, section, metric);
+    }
+    if !verdicts.is_empty() {
+        let _ = write!(text, "{:<52}{:>12}{:>11}", "ratios", "demanded", "measured");
+        let _ = writeln!(text, "{:>8}{:>11}", "", "by CPU");
+    }
+    for v in verdicts {
+        let (sign, word) = (if v.at_least { ">=" } else { "<=" }, verdict(v));
+        let demanded = format!("{sign} {}", v.demanded);
+        let by_cpu = v.by_cpu.map_or(String::new(), digits);
+        let _ = write!(text, "  {:<50}{demanded:>12}{:>11}", v.what, digits(v.measured));
+        let _ = writeln!(text, "  {word:<6}{by_cpu:>11}");
+    }
+    if !verdicts.is_empty() {
+        let reached = verdicts.iter().filter(|v| v.reached()).count();
+        let _ = writeln!(text, "  {reached} of {} reached\n", verdicts.len());
+    }
+    for note in notes {
+        let _ = writeln!(text, "skipped: {note}");
+    }
+    let Measured { retried, kept, .. } = measured;
+    let _ = writeln!(
+        text,
+        "contended samples (a core was somebody else's for over 5 % of the time): \
+         {retried} taken again, {kept} kept"
+    );
+    let _ = writeln!(text, "rows: {}", out.join("rows.csv").display());
+    for picture in pictures {
+        let _ = writeln!(text, "picture: {}", picture.display());
+    }
+    text
+}
+
+fn verdict(v: &Verdict) -> &'static str {
+    if v.reached() { "ok" } else { "short" }
+}
+
+/// Medians: a line a peer, a column for each x.
+fn table(measured: &Measured, section: &str, metric: &str) -> String {
+    let mut text = format!("{:<32}", format!("{section}, {metric}"));
+    let xs = measured.distinct(section, metric, |row| row.x);
+    for &x in &xs {
+        let _ = write!(text, "{:>11}", column(section, x));
+    }
+    text.push('\n');
+    for peer in measured.distinct(section, metric, |row| row.peer.as_str()) {
+        let _ = write!(text, "  {peer:<30}");
+        for &x in &xs {
+            let value = measured.median(section, peer, x, metric);
+            let _ = write!(text, "{:>11}", value.map_or("-".into(), digits));
+        }
+        text.push('\n');
+    }
+    text + "\n"
+}
+
+/// What x means in this section.
+pub fn column(section: &str, x: usize) -> String {
+    match section {
+        crate::roundtrip::SECTION if x == 1 => "one core".into(),
+        crate::roundtrip::SECTION => "two cores".into(),
+        crate::servers::SECTION => format!("{x} conn."),
+        _ => bytes(x),
+    }
+}
+
+pub fn bytes(n: usize) -> String {
+    match n {
+        0..1024 => format!("{n} B"),
+        1024..1_048_576 => format!("{} KiB", n >> 10),
+        _ => format!("{} MiB", n >> 20),
+    }
+}
+
+/// Three digits that count.
+pub fn digits(value: f64) -> String {
+    match value.abs() {
+        v if v >= 1e9 => format!("{:.2} G", value / 1e9),
+        v if v >= 1e6 => format!("{:.3} M", value / 1e6),
+        v if v >= 1e5 => format!("{:.0} k", value / 1e3),
+        v if v >= 1e4 => format!("{:.1} k", value / 1e3),
+        v if v >= 100.0 => format!("{value:.0}"),
+        v if v >= 10.0 => format!("{value:.1}"),
+        v if v >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
