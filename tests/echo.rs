@@ -16,6 +16,7 @@ use programs::{Ended, Program, Server, deadline, run, skipped};
 use stage::kernel;
 use tcp_stream_io::addr::{Hints, resolve};
 use tcp_stream_io::framing::length::{self, DEFAULT_CAP};
+use tcp_stream_io::net::connect_to_with_deadline;
 use tcp_stream_io::{UniqueFd, accept, connect_to, listen_on, send_all, stream, sys};
 
 const LOCAL: &str = "127.0.0.1";
@@ -36,7 +37,7 @@ fn client(port: u16, msg: &str) -> Ended {
 
 /// A connection of our own, to misbehave on.
 fn connect(server: &Server) -> UniqueFd {
-    connect_to(LOCAL, server.port).unwrap()
+    connect_to_with_deadline(LOCAL, server.port, deadline()).unwrap()
 }
 
 fn exchange(conn: &UniqueFd, msg: &[u8]) -> Vec<u8> {
@@ -431,12 +432,30 @@ fn status_field(pid: Pid, name: &str) -> String {
 }
 
 #[test]
+fn a_client_that_sent_too_much_and_reads_late_gets_its_whole_answer() {
+    let server = serve(&["server", LOCAL, "0"]);
+    let conn = connect(&server);
+    let header = length::encode_header(DEFAULT_CAP, DEFAULT_CAP).unwrap();
+    let frame_and_more = [&header[..], &vec![b'x'; DEFAULT_CAP], b"extra"].concat();
+    stream::send_all_with_deadline(&conn, &frame_and_more, deadline()).unwrap();
+    server.program.out.next(); // [accept]
+    assert_eq!(server.program.out.next(), "[done] echoed 1048576 bytes");
+    // More than our receive buffer takes: most of it still waits on the server's side, where a
+    // plain close would throw it away, for "extra" has not been read.
+    assert_eq!(drain(&conn).unwrap(), 1_048_580);
+    drop(conn);
+    assert_eq!(server.stop().err, [""; 0]);
+}
+
+#[test]
 fn a_storm_of_failing_clients_leaves_no_descriptor_behind() {
     let server = serve(&["server", LOCAL, "0"]);
     let before = server.program.open_fds();
     const STORM: usize = 400;
+    let until = deadline(); // for all of them: a queue that is too short costs seconds each time
     for i in 0..STORM {
-        let conn = connect(&server);
+        let conn = connect_to_with_deadline(LOCAL, server.port, until);
+        let conn = conn.unwrap_or_else(|e| panic!("client {i} of {STORM}: {e}"));
         let starts: [&[u8]; 4] = [b"", b"\0\0", b"\xff\xff\xff\xff", b"\0\0\0\x05hel"];
         send_all(&conn, starts[i % 4]).unwrap();
         if i % 8 < 4 {

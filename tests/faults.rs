@@ -11,10 +11,11 @@
 mod programs;
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, id};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, Once};
 use std::{env, fs, thread};
 
 use programs::{Program, Server, run, skipped};
@@ -179,11 +180,30 @@ fn the_echo_pair_does_not_print_the_same_under_another_error() {
 
 // ---- the examples ----
 
+/// Builds what is about to run: `cargo test --test faults` alone leaves old examples as they are.
+/// No deadlock: cargo gives up its lock on the target directory before it runs a test.
+fn build_examples() -> PathBuf {
+    static ONCE: Once = Once::new();
+    // This test is target/PROFILE/deps/faults-…, an example target/PROFILE/examples/NAME.
+    let built = env::current_exe().unwrap().parent().unwrap().with_file_name("examples");
+    ONCE.call_once(|| {
+        let profile_dir = built.parent().unwrap();
+        let profile = profile_dir.file_name().filter(|name| *name != "debug");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "-q", "--examples", "--profile"]);
+        cargo.arg(profile.unwrap_or(OsStr::new("dev"))); // whose directory is called debug
+        cargo.arg("--target-dir").arg(profile_dir.parent().unwrap());
+        let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "cargo build --examples: {said}");
+    });
+    built
+}
+
 /// Name, program and source of every example whose subject is not EINTR.
 fn examples() -> Vec<(String, PathBuf, String)> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    // This test is target/PROFILE/deps/faults-…, an example target/PROFILE/examples/NAME.
-    let built = env::current_exe().unwrap().parent().unwrap().with_file_name("examples");
+    let built = build_examples();
     let mut found = Vec::new();
     for entry in fs::read_dir(sources).unwrap() {
         let path = entry.unwrap().path();
@@ -198,7 +218,7 @@ fn examples() -> Vec<(String, PathBuf, String)> {
             continue;
         }
         let program = built.join(&name);
-        assert!(program.exists(), "{name} is not built: cargo build --examples");
+        assert!(program.exists(), "{name} is not where cargo should have built it: {program:?}");
         found.push((name, program, source));
     }
     found.sort();
@@ -214,8 +234,12 @@ fn print_of(program: &Path, fault: Fault, log: &Log) -> Vec<String> {
     lines
 }
 
-/// What a faulty run printed that the clean one did not, and the other way round.
+/// What a faulty run printed that the clean one did not, and the other way round. Or that the
+/// clean one failed, with which nothing can be compared.
 fn difference(what: &str, clean: &[String], printed: &[String]) -> Option<String> {
+    if clean.last().is_none_or(|code| code != "Some(0)") {
+        return Some(format!("{what}: fails without any fault:\n  {}", clean.join("\n  ")));
+    }
     let gone = clean.iter().filter(|line| !printed.contains(line));
     let new = printed.iter().filter(|line| !clean.contains(line));
     let lines = gone.map(|l| format!("\n- {l}")).chain(new.map(|l| format!("\n+ {l}")));

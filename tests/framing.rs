@@ -160,6 +160,28 @@ fn a_frame_that_stops_in_the_middle_times_out_with_its_count() {
     assert_eq!(e.to_string(), "got 2 of 5 bytes, then the deadline passed");
 }
 
+#[test]
+fn an_error_inside_a_frame_counts_from_the_start_of_its_payload() {
+    const SENT: usize = 70_000; // more than recv_frame reserves at once
+    let (header, sent) = (encode_header(DEFAULT_CAP, DEFAULT_CAP).unwrap(), pattern(SENT));
+    let start = [&header[..], &sent].concat();
+    let assert_counts = |e: io::Error, kind, why: &str| {
+        assert_eq!(e.kind(), kind);
+        assert_eq!(e.to_string(), format!("got 70000 of 1048576 bytes, then {why}"));
+        let partial = Partial::of(&e).unwrap();
+        assert_eq!((partial.done(), partial.wanted()), (SENT, DEFAULT_CAP), "{why}");
+    };
+    for (_, recv) in RECEIVERS {
+        let e = recv(&stream_of(&start), DEFAULT_CAP).unwrap_err();
+        assert_counts(e, ErrorKind::UnexpectedEof, "the peer ended its stream");
+    }
+    let (ours, peer) = pair();
+    send_all(&peer, &start).unwrap();
+    kernel::wait_until_unread(&ours, start.len()).unwrap();
+    let e = recv_frame_with_deadline(&ours, DEFAULT_CAP, Instant::now() + millis(50)).unwrap_err();
+    assert_counts(e, ErrorKind::TimedOut, "the deadline passed");
+}
+
 // ---- lines ----
 
 /// What a stream of these bytes must be read as: the whole lines, and the tail without an end.
@@ -286,8 +308,11 @@ fn a_line_over_the_cap_is_an_error_until_it_is_skipped() {
             assert_eq!(e.kind(), ErrorKind::InvalidData, "{name}");
             let text = "a line is longer than 4 bytes; skip_line() goes on behind it";
             assert_eq!(e.to_string(), text);
+            // Up to where the line ends, though what is behind it has arrived as well.
+            assert_eq!(lines.partial(), long.strip_suffix(b"\n").unwrap(), "{name}");
         }
         assert!(lines.skip_line().unwrap(), "{name}");
+        assert_eq!(lines.partial(), b"", "{name}");
         assert_eq!(lines.next_line().unwrap(), Some(next), "{name}");
         assert_eq!(lines.next_line().unwrap(), None, "{name}");
     }
