@@ -41,6 +41,14 @@ struct Figures {
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Some(none) = options.rungs.iter().find(|name| !RUNGS.iter().any(|r| begins(r, name))) {
+        let names: Vec<&str> = RUNGS.iter().map(|rung| rung.name).collect();
+        start::complain(format_args!(
+            "no rung begins with {none:?}: there are {}",
+            names.join(" ")
+        ));
+        return ExitCode::from(2);
+    }
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -50,15 +58,15 @@ fn main() -> ExitCode {
     }
 }
 
+fn begins(rung: &Rung, name: &str) -> bool {
+    rung.name.starts_with(name)
+}
+
 fn run(options: &Options) -> Result<(), String> {
     let wanted = |rung: &&Rung| {
-        options.rungs.is_empty() || options.rungs.iter().any(|name| rung.name.starts_with(name))
+        options.rungs.is_empty() || options.rungs.iter().any(|name| begins(rung, name))
     };
     let rungs: Vec<&Rung> = RUNGS.iter().filter(wanted).collect();
-    if rungs.is_empty() {
-        let names: Vec<&str> = RUNGS.iter().map(|rung| rung.name).collect();
-        return Err(format!("no rung begins like that; there are: {}", names.join(" ")));
-    }
     start::all_descriptors().map_err(|e| format!("setrlimit: {e}"))?;
 
     let bar = ProgressBar::with_draw_target(Some(rungs.len() as u64), draw_target());
