@@ -188,14 +188,17 @@ fn a_silent_client_holds_up_the_first_two_rungs_and_no_other() {
     });
 }
 
-/// Sends frames until there is no more room, and reads nothing.
+/// A server that has taken nothing for so long takes nothing more.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Sends frames and reads nothing, until there is no more room.
 fn stuff(run: &Run, most: usize) -> (TcpStream, usize) {
     let mut conn = run.plain();
     conn.set_nonblocking(true).unwrap();
-    let (bytes, mut sent, until) = (frame(60_000), 0, Instant::now() + Duration::from_millis(500));
-    while sent < most && Instant::now() < until {
+    let (bytes, mut sent, mut moved) = (frame(60_000), 0, Instant::now());
+    while sent < most && moved.elapsed() < PATIENCE {
         match conn.write(&bytes[sent % bytes.len()..]) {
-            Ok(n) => sent += n,
+            Ok(n) => (sent, moved) = (sent + n, Instant::now()),
             Err(e) if e.kind() == ErrorKind::WouldBlock => thread::yield_now(),
             Err(e) => panic!("{e}"),
         }
