@@ -104,7 +104,8 @@ pub fn connect(fd: impl AsFd, addr: Addr, deadline: Option<Instant>) -> io::Resu
         Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::EINPROGRESS)) => {
             stream::wait_ready(&fd, libc::POLLOUT, deadline)?;
             match sys::get_option(&fd, SOL_SOCKET, libc::SO_ERROR)? {
-                0 => sys::getpeername(&fd).map(|_| ())?, // no error, and yet not connected: it never began
+                // SO_ERROR 0 and yet not connected: then it never began.
+                0 => sys::getpeername(&fd).map(|_| ())?,
                 errno => return Err(io::Error::from_raw_os_error(errno)),
             }
         }
