@@ -236,7 +236,7 @@ mod platform {
 }
 
 /// The same for macOS: no SOCK_CLOEXEC, no accept4, and SO_NOSIGPIPE once instead of a flag.
-/// Nothing here has run.
+/// Written from the manual pages: neither run nor type-checked yet.
 #[cfg(target_vendor = "apple")]
 mod platform {
     use super::*;
