@@ -74,7 +74,7 @@ fn run(out: &Out) -> io::Result<()> {
     let mut by_law = [0, 0]; // of those that loss alone limits, and of those that a buffer does
     for (window, (one_in, send_buffer)) in windows.lines().zip(RUNS) {
         let law: f64 = one_in.sqrt();
-        let about = (law / 2.5..law * 2.5).contains(&window.parse().unwrap_or(0.0));
+        let about = (law / 2.0..law * 2.0).contains(&window.parse().unwrap_or(0.0));
         by_law[usize::from(send_buffer.is_some())] += usize::from(about);
         let (limit, not) = if send_buffer.is_some() { ("buffer", "not ") } else { ("loss", "") };
         let what = format!("segments under way, p = 1/{one_in}, limited by {limit}");
