@@ -126,11 +126,17 @@ fn what_may_work_later_is_told_from_what_will_not() {
 #[test]
 fn out_of_descriptors_shows_through_the_resolver() {
     if let Some(output) = own_process("out_of_descriptors_shows_through_the_resolver") {
+        if !asks_files_and_dns_only() {
+            skipped("the warm half", "a module of /etc/nsswitch.conf puts in an errno of its own");
+        }
         return assert_passed(&output);
     }
     // At first the resolver has not read its own files; the second time it has. The EAI code then
     // is not the same, but errno is.
     for when in ["cold", "warm"] {
+        if when == "warm" && !asks_files_and_dns_only() {
+            return;
+        }
         let result = out_of_descriptors(|| resolve(Some("nosuch.invalid"), 80, &Hints::default()));
         let (e, inside) = expect_error(result);
         assert_eq!(inside.errno.0, libc::EMFILE, "{when}: {e}");
@@ -138,4 +144,11 @@ fn out_of_descriptors_shows_through_the_resolver() {
         assert!(e.to_string().ends_with("(Too many open files)"), "{when}: {e}");
         let _ = resolve(Some("localhost"), 80, &Hints::default());
     }
+}
+
+/// Other modules, mdns4_minimal for one, say EBUSY where a descriptor was missing.
+fn asks_files_and_dns_only() -> bool {
+    let text = std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
+    let hosts = text.lines().find_map(|line| line.strip_prefix("hosts:")).unwrap_or("files dns");
+    hosts.split_whitespace().all(|module| ["files", "dns"].contains(&module))
 }

@@ -24,8 +24,11 @@ pub const CPU: &str = "ns of CPU a frame";
 pub const SIZES: [usize; 7] = [16, 64, 256, 1 << 10, 4 << 10, 64 << 10, 1 << 20];
 
 const RAW: &str = "raw limit";
-/// One segment of the loopback, filled to the byte.
-const SEGMENT: usize = 65_483;
+/// What one send carries: segments of the loopback, filled to the byte.
+const RAW_SEND: usize = 8 * 65_483;
+const RAW_RECEIVE: usize = 4 * 65_483;
+/// With a core to burn.
+pub const SPINS: u32 = 1000;
 const BUFFER: usize = 64 * 1024;
 const LARGE_BUFFER: usize = 256 * 1024;
 
@@ -33,11 +36,12 @@ type Send = fn(UniqueFd, &[u8], &mut Clock) -> io::Result<()>;
 type Receive = fn(UniqueFd, usize) -> io::Result<u64>;
 
 /// A way to send frames and a way to receive them, which returns how many came.
-pub const PEERS: [(&str, Send, Receive); 9] = [
+pub const PEERS: [(&str, Send, Receive); 10] = [
     ("article", article_send, article_recv),
     ("gathered", gathered_send, article_recv),
     ("ours", ours_send, ours_recv),
-    ("ours, spins", ours_send, ours_recv_spinning),
+    ("ours, never spins", ours_send, ours_recv_spinning::<0>),
+    ("ours, spins", ours_send, ours_recv_spinning::<SPINS>),
     ("tokio-util 64 KiB", tokio_send::<BUFFER>, tokio_recv::<BUFFER>),
     ("tokio-util 256 KiB", tokio_send::<LARGE_BUFFER>, tokio_recv::<LARGE_BUFFER>),
     ("std 64 KiB", std_send::<BUFFER>, std_recv::<BUFFER>),
@@ -126,9 +130,9 @@ fn ours_recv(fd: UniqueFd, _: usize) -> io::Result<u64> {
     count(FrameReader::new(fd, DEFAULT_CAP))
 }
 
-fn ours_recv_spinning(fd: UniqueFd, _: usize) -> io::Result<u64> {
+fn ours_recv_spinning<const N: u32>(fd: UniqueFd, _: usize) -> io::Result<u64> {
     let mut frames = FrameReader::new(fd, DEFAULT_CAP);
-    frames.set_spins(50);
+    frames.set_spins(N);
     count(frames)
 }
 
@@ -191,16 +195,16 @@ fn std_recv<const N: usize>(fd: UniqueFd, size: usize) -> io::Result<u64> {
     }
 }
 
-/// No frames at all: whole segments, to see what the kernel can move.
+/// No frames at all: what the kernel can move.
 fn raw_send(fd: UniqueFd, payload: &[u8], clock: &mut Clock) -> io::Result<()> {
-    let segment = vec![b'x'; SEGMENT];
+    let batch = vec![b'x'; RAW_SEND];
     let frame = payload.len() + 4;
     let mut carried = 0;
     while clock.more() {
         carried += frame;
-        while carried >= SEGMENT {
-            send_all(&fd, &segment)?;
-            carried -= SEGMENT;
+        while carried >= RAW_SEND {
+            send_all(&fd, &batch)?;
+            carried -= RAW_SEND;
         }
     }
     Ok(())
@@ -213,7 +217,7 @@ fn raw_recv(fd: UniqueFd, size: usize) -> io::Result<u64> {
 
 /// Bytes up to the end of the stream, never sleeping.
 pub fn raw_count(fd: &UniqueFd) -> io::Result<u64> {
-    let mut buf = vec![0; 4 * SEGMENT];
+    let mut buf = vec![0; RAW_RECEIVE];
     let mut bytes = 0;
     loop {
         match sys::recv(fd, &mut buf, libc::MSG_DONTWAIT) {

@@ -12,7 +12,7 @@ use tcp_stream_io::stream::send_all;
 use tcp_stream_io::{UniqueFd, sys};
 use tokio_util::codec::{FramedRead, LinesCodec};
 
-use crate::frames::raw_count;
+use crate::frames::{SPINS, raw_count};
 use crate::measure::{Case, Sample};
 use crate::threads::{Clock, pair, two_roles};
 use crate::tokio_peer;
@@ -29,13 +29,15 @@ const LINES: usize = 65_483 / LINE;
 type Receive = fn(UniqueFd) -> io::Result<u64>;
 
 /// Each returns how many lines came.
-const PEERS: [(&str, Receive); 7] = [
+const PEERS: [(&str, Receive); 9] = [
     ("a byte at a time", byte_at_a_time),
     ("std 8 KiB", read_until::<8192>),
     ("std 64 KiB", read_until::<65_536>),
     ("LinesCodec 8 KiB", lines_codec::<8192>),
     ("LinesCodec 64 KiB", lines_codec::<65_536>),
     ("ours", ours),
+    ("ours, never spins", ours_spinning::<0>),
+    ("ours, spins", ours_spinning::<SPINS>),
     ("raw limit", raw),
 ];
 
@@ -113,7 +115,16 @@ fn lines_codec<const N: usize>(fd: UniqueFd) -> io::Result<u64> {
 }
 
 fn ours(fd: UniqueFd) -> io::Result<u64> {
+    count(LineReader::new(fd, 4096))
+}
+
+fn ours_spinning<const N: u32>(fd: UniqueFd) -> io::Result<u64> {
     let mut stream = LineReader::new(fd, 4096);
+    stream.set_spins(N);
+    count(stream)
+}
+
+fn count(mut stream: LineReader<UniqueFd>) -> io::Result<u64> {
     let mut lines = 0;
     while let Some(line) = stream.next_line()? {
         black_box(line);

@@ -5,6 +5,7 @@
 
 mod cost;
 mod frames;
+mod hostile;
 mod lines;
 mod measure;
 mod picture;
@@ -65,6 +66,8 @@ enum Section {
     Echo,
     /// User instructions of a wrapper and of a frame
     Cost,
+    /// Memory for headers that claim a MiB which never comes
+    Hostile,
 }
 
 fn main() -> ExitCode {
@@ -111,6 +114,9 @@ fn run(options: &Options) -> io::Result<bool> {
     }
     if wanted(Section::Cost) {
         cases.extend(cost::cases(&here, &mut notes));
+    }
+    if wanted(Section::Hostile) {
+        cases.extend(hostile::cases()?);
     }
     let rounds = options.rounds.unwrap_or(if options.quick { 3 } else { 9 });
     let sample = Duration::from_millis(if options.quick { 25 } else { 100 });

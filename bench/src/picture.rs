@@ -27,11 +27,10 @@ const COLOURS: [RGBColor; 9] = [
 pub fn draw_all(dir: &Path, measured: &Measured) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for (section, metric) in measured.tables() {
-        let name: String = format!("{section}-{metric}.svg")
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
-            .collect();
-        let path = dir.join(name);
+        let name = format!("{section} {metric}");
+        let words =
+            name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        let path = dir.join(words.collect::<Vec<_>>().join("-") + ".svg");
         let xs = measured.distinct(section, metric, |row| row.x);
         let title = format!("{section}: {metric}");
         if xs.len() > 2 {

@@ -32,19 +32,21 @@ pub fn text(
         text += &table(measured, section, metric);
     }
     if !verdicts.is_empty() {
-        let _ = write!(text, "{:<52}{:>12}{:>11}", "ratios", "demanded", "measured");
-        let _ = writeln!(text, "{:>8}{:>11}", "", "by CPU");
+        let _ = write!(text, "{:<50}{:>9}{:>10}", "ratios", "demanded", "measured");
+        let _ = writeln!(text, "{:>10}{:>10}{:>10}", "spinning", "limit", "by CPU");
     }
     for v in verdicts {
-        let (sign, word) = (if v.at_least { ">=" } else { "<=" }, verdict(v));
-        let demanded = format!("{sign} {}", v.demanded);
-        let by_cpu = v.by_cpu.map_or(String::new(), digits);
-        let _ = write!(text, "  {:<50}{demanded:>12}{:>11}", v.what, digits(v.measured));
-        let _ = writeln!(text, "  {word:<6}{by_cpu:>11}");
+        let demanded = format!("{} {}", if v.at_least { ">=" } else { "<=" }, v.demanded);
+        let _ = write!(text, "  {:<48}{demanded:>9}{:>10}", v.what, digits(v.measured));
+        for beside in [v.spinning, v.limit, v.by_cpu] {
+            let _ = write!(text, "{:>10}", beside.map_or(String::new(), digits));
+        }
+        let _ = writeln!(text, "  {}", verdict(v));
     }
     if !verdicts.is_empty() {
         let reached = verdicts.iter().filter(|v| v.reached()).count();
-        let _ = writeln!(text, "  {reached} of {} reached\n", verdicts.len());
+        let _ = writeln!(text, "  {reached} of {} reached", verdicts.len());
+        let _ = writeln!(text, "  beyond: on this machine not even the limit reaches it\n");
     }
     for note in notes {
         let _ = writeln!(text, "skipped: {note}");
@@ -63,7 +65,11 @@ pub fn text(
 }
 
 fn verdict(v: &Verdict) -> &'static str {
-    if v.reached() { "ok" } else { "short" }
+    match v.reached() {
+        true => "ok",
+        false if v.beyond_the_limit() => "beyond",
+        false => "short",
+    }
 }
 
 /// Medians: a line a peer, a column for each x.

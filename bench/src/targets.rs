@@ -2,7 +2,7 @@
 
 use crate::cost::{self, FRAME, PAIR};
 use crate::measure::Measured;
-use crate::{frames, lines, report, roundtrip, servers};
+use crate::{frames, hostile, lines, report, roundtrip, servers};
 
 /// One demand, and what came of it.
 pub struct Verdict {
@@ -11,22 +11,36 @@ pub struct Verdict {
     pub at_least: bool,
     pub demanded: f64,
     pub measured: f64,
-    /// The same ratio of the busier side's CPU times, where it means something.
+    /// The same where our reader tries for a while before it sleeps.
+    pub spinning: Option<f64>,
+    /// The same for bytes without any meaning, as fast as the kernel moves them.
+    pub limit: Option<f64>,
+    /// The same ratio of the busier side's CPU times.
     pub by_cpu: Option<f64>,
 }
 
 impl Verdict {
     pub fn reached(&self) -> bool {
-        if self.at_least { self.measured >= self.demanded } else { self.measured <= self.demanded }
+        self.good(self.measured)
+    }
+
+    /// Not even the limit reaches it: on this machine nothing can.
+    pub fn beyond_the_limit(&self) -> bool {
+        self.limit.is_some_and(|limit| !self.good(limit))
+    }
+
+    fn good(&self, ratio: f64) -> bool {
+        if self.at_least { ratio >= self.demanded } else { ratio <= self.demanded }
     }
 }
 
 /// Judges what was measured; what was not is left out.
 pub fn judge(measured: &Measured) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
-    let mut add_both = |what: String, at_least, demanded, value: Option<f64>, by_cpu| {
-        if let Some(measured) = value {
-            verdicts.push(Verdict { what, at_least, demanded, measured, by_cpu });
+    let mut add = |what: String, at_least, demanded, ratio: Option<f64>, beside: Beside| {
+        let Beside { spinning, limit, by_cpu } = beside;
+        if let Some(measured) = ratio {
+            verdicts.push(Verdict { what, at_least, demanded, measured, spinning, limit, by_cpu });
         }
     };
 
@@ -43,43 +57,55 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
     let over_tokio = [9.0, 5.0, 2.0, 1.25, 1.5, 1.7, 1.3];
     for (whose, demands) in [("article", over_article), ("tokio-util", over_tokio)] {
         for (size, demanded) in frames::SIZES.into_iter().zip(demands) {
-            let ratio = over(frame("ours", size), fastest(size, whose));
-            let by_cpu = over(leanest(size, whose), cpu(size));
+            let ratio = |peer| over(frame(peer, size), fastest(size, whose));
+            let beside = Beside {
+                spinning: ratio("ours, spins"),
+                limit: ratio("raw limit"),
+                by_cpu: over(leanest(size, whose), cpu(size)),
+            };
             let what = format!("frames of {} over {whose}'s", report::bytes(size));
-            add_both(what, true, demanded, ratio, by_cpu);
+            add(what, true, demanded, ratio("ours"), beside);
         }
     }
-    let mut add = |what, at_least, demanded, ratio| add_both(what, at_least, demanded, ratio, None);
     for (size, demanded) in [(64, 0.72), (1 << 10, 0.85), (64 << 10, 0.90)] {
         let ratio = over(frame("ours, spins", size), frame("raw limit", size));
-        add(
-            format!("frames of {}, spinning: share of the limit", report::bytes(size)),
-            true,
-            demanded,
-            ratio,
-        );
+        let what = format!("frames of {}, spinning: share of the limit", report::bytes(size));
+        add(what, true, demanded, ratio, Beside::default());
     }
 
     let trip = |peer| measured.median(roundtrip::SECTION, peer, 1, roundtrip::METRIC);
-    let ratio = over(trip(roundtrip::ARTICLE), trip("ours"));
-    add("round trips on one core over the article's".into(), true, 6000.0, ratio);
-    let ratio = over(trip("ours"), trip("floor"));
-    add("time of a round trip over the floor's".into(), false, 1.05, ratio);
+    let ratio = |peer| over(trip(roundtrip::ARTICLE), trip(peer));
+    let beside = Beside { limit: ratio("floor"), ..Beside::default() };
+    add("round trips on one core over the article's".into(), true, 6000.0, ratio("ours"), beside);
+    let mut plain = |what: &str, demanded, ratio| {
+        add(what.into(), false, demanded, ratio, Beside::default());
+    };
+    plain("time of a round trip over the floor's", 1.05, over(trip("ours"), trip("floor")));
     let ratio = over(trip("gathered"), trip("floor, two receives"));
-    add("the same, gathered, two receives".into(), false, 1.05, ratio);
+    plain("the same, gathered, two receives", 1.05, ratio);
 
     for (whose, demanded) in [("std 8 KiB", 3.0), ("LinesCodec", 5.0)] {
         let fastest = |whose| best_of(lines::SECTION, lines::LINE, lines::METRIC, whose, f64::max);
         let leanest = |whose| best_of(lines::SECTION, lines::LINE, lines::CPU, whose, f64::min);
-        let ratio = over(fastest("ours"), fastest(whose));
-        let by_cpu = over(leanest(whose), leanest("ours"));
-        add_both(format!("lines over {whose}'s"), true, demanded, ratio, by_cpu);
+        let line = |peer| measured.median(lines::SECTION, peer, lines::LINE, lines::METRIC);
+        let ratio = |peer| over(line(peer), fastest(whose));
+        let beside = Beside {
+            spinning: ratio("ours, spins"),
+            limit: ratio("raw limit"),
+            by_cpu: over(
+                leanest(whose),
+                measured.median(lines::SECTION, "ours", lines::LINE, lines::CPU),
+            ),
+        };
+        add(format!("lines over {whose}'s"), true, demanded, ratio("ours"), beside);
     }
 
-    let mut add = |what, at_least, demanded, ratio| add_both(what, at_least, demanded, ratio, None);
+    let mut plain = |what: &str, demanded, ratio| {
+        add(what.into(), false, demanded, ratio, Beside::default());
+    };
     let cost = |section, peer| measured.median(section, peer, 64, cost::METRIC);
-    add("instructions: thin send + recv".into(), false, 50.0, cost(PAIR, "ours, sys"));
-    add("instructions: a batched 64-byte frame".into(), false, 85.0, cost(FRAME, "ours"));
+    plain("instructions: thin send + recv", 50.0, cost(PAIR, "ours, sys"));
+    plain("instructions: a batched 64-byte frame", 85.0, cost(FRAME, "ours"));
 
     let rung = |word: &str, metric| {
         let peers = measured.distinct(servers::SECTION, metric, |row| row.peer.as_str());
@@ -87,10 +113,24 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
         measured.median(servers::SECTION, peer, 1000, metric)
     };
     let ratio = over(rung("epoll", servers::CPU), rung("tokio", servers::CPU));
-    add("epoll at 1000 connections: CPU over tokio's".into(), false, 0.85, ratio);
-    let memory = rung("epoll", servers::MEMORY);
-    add("epoll: KiB an idle connection".into(), false, 0.1, memory);
+    plain("epoll at 1000 connections: CPU over tokio's", 0.85, ratio);
+    plain("epoll: KiB an idle connection", 0.1, rung("epoll", servers::MEMORY));
+
+    for size in hostile::SIZES {
+        let came = size as f64 / 1024.0;
+        let heap = measured.median(hostile::SECTION, "ours", size, hostile::METRIC);
+        let what = format!("hostile header and {}: KiB beyond", report::bytes(size));
+        plain(&what, 64.0, heap.map(|heap| heap - came));
+    }
     verdicts
+}
+
+/// What is shown beside a ratio.
+#[derive(Default)]
+struct Beside {
+    spinning: Option<f64>,
+    limit: Option<f64>,
+    by_cpu: Option<f64>,
 }
 
 fn over(value: Option<f64>, base: Option<f64>) -> Option<f64> {

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use super::failed::Failed;
 use super::inbox::Inbox;
 use super::invalid_input;
 use crate::stream;
@@ -56,6 +57,13 @@ impl<Fd: AsFd> LineReader<Fd> {
         self.inbox.deadline = deadline;
     }
 
+    /// Tries so many times without waiting before it sleeps. [`FrameReader`] has the reasons.
+    ///
+    /// [`FrameReader`]: super::batch::FrameReader::set_spins
+    pub fn set_spins(&mut self, spins: u32) {
+        self.inbox.spins = Some(spins);
+    }
+
     /// Lends the next line without its end. `None`: the stream ended after a whole line.
     ///
     /// `InvalidData`: the line is longer than `cap`; [`skip_line`](Self::skip_line) goes on behind
@@ -63,7 +71,7 @@ impl<Fd: AsFd> LineReader<Fd> {
     /// came. Either stays: the next call says the same.
     #[inline]
     pub fn next_line(&mut self) -> io::Result<Option<&[u8]>> {
-        self.inbox.still_good()?;
+        self.inbox.failed.check()?;
         loop {
             if let Some(at) = self.find_newline() {
                 let len = without_cr(&self.inbox.bytes()[..at]).len();
@@ -110,7 +118,7 @@ impl<Fd: AsFd> LineReader<Fd> {
             self.inbox.take(newline.map_or(self.inbox.bytes().len(), |at| at + 1));
             self.scanned = 0;
             if newline.is_some() {
-                self.inbox.recovered();
+                self.inbox.failed = Failed::default();
                 return Ok(true);
             }
             if self.inbox.fill(BUFFER)? == 0 {

@@ -12,6 +12,7 @@
 //! | [`tlv`] | (fields inside a message: type, length, value) | 3.4 |
 
 pub mod batch;
+mod failed;
 mod inbox;
 pub mod length;
 pub mod line;
