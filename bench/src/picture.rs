@@ -11,17 +11,27 @@ use crate::measure::Measured;
 use crate::report::{column, digits};
 
 const SIZE: (u32, u32) = (900, 520);
-const COLOURS: [RGBColor; 9] = [
+/// Where the chart ends and the names begin.
+const CHART: i32 = 690;
+/// One a peer, each told from the others on white.
+const COLOURS: [RGBColor; 14] = [
     RGBColor(120, 120, 120),
-    RGBColor(214, 96, 77),
-    RGBColor(33, 102, 172),
-    RGBColor(0, 140, 120),
-    RGBColor(230, 150, 0),
-    RGBColor(160, 110, 30),
-    RGBColor(130, 80, 170),
-    RGBColor(200, 120, 180),
+    RGBColor(214, 39, 40),
+    RGBColor(31, 90, 180),
+    RGBColor(0, 150, 136),
+    RGBColor(230, 126, 0),
+    RGBColor(120, 70, 160),
+    RGBColor(190, 130, 210),
+    RGBColor(120, 80, 30),
+    RGBColor(190, 150, 90),
     RGBColor(0, 0, 0),
+    RGBColor(44, 140, 44),
+    RGBColor(220, 80, 150),
+    RGBColor(60, 170, 220),
+    RGBColor(150, 150, 0),
 ];
+const OURS: RGBColor = RGBColor(33, 102, 172);
+const THEIRS: RGBColor = RGBColor(120, 120, 120);
 
 /// One picture a table. Returns their paths.
 pub fn draw_all(dir: &Path, measured: &Measured) -> io::Result<Vec<PathBuf>> {
@@ -63,12 +73,12 @@ fn lines(
     let base = if section == frames::SECTION { 4.0 } else { 10.0 }; // where the labels stand
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     root.fill(&WHITE).map_err(other)?;
-    let mut chart = ChartBuilder::on(&root)
+    let (left, names) = root.split_horizontally(CHART);
+    let mut chart = ChartBuilder::on(&left)
         .caption(title, ("sans-serif", 22))
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(70)
-        .right_y_label_area_size(200)
         .build_cartesian_2d(
             (xs[0] as f64..xs[xs.len() - 1] as f64).log_scale().base(base),
             (low / 1.5..high * 1.5).log_scale(),
@@ -81,20 +91,17 @@ fn lines(
         .light_line_style(TRANSPARENT)
         .draw()
         .map_err(other)?;
-    for (peer, colour) in peers.iter().zip(COLOURS.iter().cycle()) {
+    for (i, (peer, colour)) in peers.iter().zip(COLOURS.iter().cycle()).enumerate() {
         let width = if peer.starts_with("ours") { 3 } else { 1 };
-        chart
-            .draw_series(LineSeries::new(points(peer), colour.stroke_width(width)).point_size(3))
-            .map_err(other)?
-            .label(*peer)
-            .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3)));
+        let style = colour.stroke_width(width);
+        chart.draw_series(LineSeries::new(points(peer), style).point_size(3)).map_err(other)?;
+
+        let top = 60 + 22 * i as i32;
+        let line = PathElement::new([(0, top), (24, top)], colour.stroke_width(3));
+        names.draw(&line).map_err(other)?;
+        let font = ("sans-serif", 14).into_font();
+        names.draw(&Text::new(peer.to_string(), (32, top - 7), font)).map_err(other)?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::Coordinate(630, 0))
-        .background_style(WHITE.mix(0.9))
-        .draw()
-        .map_err(other)?;
     root.present().map_err(other)
 }
 
@@ -131,7 +138,7 @@ fn bars(
         let (top, left) = (50 + 26 * i as i32, 290);
         let cut = *value > longest;
         let right = left + (460.0 * value.min(longest) / longest) as i32;
-        let colour = COLOURS[if label.starts_with("ours") { 2 } else { 0 }];
+        let colour = if label.starts_with("ours") { OURS } else { THEIRS };
         let bar = Rectangle::new([(left, top), (right.max(left + 1), top + 18)], colour.filled());
         root.draw(&bar).map_err(other)?;
         root.draw(&Text::new(label.clone(), (20, top + 2), font(15))).map_err(other)?;
