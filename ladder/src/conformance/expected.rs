@@ -78,6 +78,12 @@ impl Expected {
         line.map(|line| line.why.as_str())
     }
 
+    /// The checks that the server must fail.
+    pub fn failures<'a>(&'a self, server: &'a str) -> impl Iterator<Item = &'a str> {
+        let its = self.lines.iter().filter(move |line| line.server == server);
+        its.map(|line| line.check.as_str())
+    }
+
     /// Why the server is not run, if it is not.
     pub fn not_run(&self, server: &str) -> Option<&str> {
         self.failure(server, NOT_RUN)
