@@ -1,0 +1,3 @@
+//! `lab`: the command.
+
+fn main() {}
