@@ -9,4 +9,5 @@
 //!   experiment                 the article's claims that need a wire
 //! ```
 
+pub mod output;
 pub mod record;
