@@ -11,12 +11,15 @@
 //!   words     how one event is said
 //! ```
 
+pub mod html;
 pub mod jsonl;
+pub mod layout;
+pub mod svg;
 pub mod text;
 pub mod words;
 
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -36,5 +39,7 @@ pub fn write_files(trace: &Trace, dir: &Path) -> Result<Vec<PathBuf>> {
         Ok::<(), anyhow::Error>(())
     };
     file("trace.jsonl", &|out| jsonl::write(trace, out))?;
+    file("trace.html", &|mut out| Ok(out.write_all(html::page(trace).as_bytes())?))?;
+    file("trace.svg", &|mut out| Ok(out.write_all(svg::draw(trace).as_bytes())?))?;
     Ok(written)
 }

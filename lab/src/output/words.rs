@@ -128,7 +128,25 @@ pub fn state(change: &StateChange) -> String {
     format!("{} → {}", change.before, change.now)
 }
 
-/// `python3 (4711) exits with 0` is `4711 exits with 0`.
+/// What a state means, in a sentence (RFC 9293, 3.3.2). Empty for a name that TCP does not have.
+pub fn meaning(state: &str) -> &'static str {
+    match state {
+        "LISTEN" => "It takes connections; accept hands them out.",
+        "SYN_SENT" => "It has asked for a connection and waits for the answer.",
+        "SYN_RECV" => "It has answered a SYN and waits for the acknowledgement.",
+        "ESTABLISHED" => "The connection is open: data goes both ways.",
+        "FIN_WAIT1" => "It has ended its own stream; the peer has not acknowledged that yet.",
+        "FIN_WAIT2" => "The peer knows the end of this stream. Its own may go on.",
+        "CLOSING" => "Both have ended their streams at the same time.",
+        "CLOSE_WAIT" => "The peer has ended its stream. This program has not closed yet.",
+        "LAST_ACK" => "Both streams have ended. Only the acknowledgement is missing.",
+        "TIME_WAIT" => "All is done. The kernel keeps the address for a minute, for latecomers.",
+        "CLOSED" => "There is no such socket any more.",
+        _ => "",
+    }
+}
+
+/// `4711 exits with 0`.
 pub fn process(process: &Process) -> String {
     format!("{} {}", process.pid, process.text)
 }
