@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use nix::errno::Errno;
 
 /// The command line.
 #[derive(Args)]
@@ -11,4 +12,9 @@ pub struct DoctorArgs {}
 /// Tries each thing that a trace needs. Exit code 0: a trace is possible; 3: it is not.
 pub fn run(_args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     anyhow::bail!("not here yet")
+}
+
+/// Why there are no namespaces for this user, and what would allow them.
+pub fn no_namespaces(error: Errno) -> String {
+    format!("namespaces are not possible here: {error}; try `lab doctor`")
 }

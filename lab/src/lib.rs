@@ -11,6 +11,7 @@
 //! ```
 
 pub mod capture;
+pub mod clock;
 pub mod doctor;
 pub mod experiment;
 pub mod link;
