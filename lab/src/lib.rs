@@ -18,6 +18,7 @@ pub mod link;
 pub mod record;
 pub mod shell;
 pub mod trace;
+pub mod tracer;
 pub mod world;
 
 /// This machine does not allow it: exit code 3. The text says what would make it possible.
