@@ -15,6 +15,7 @@ pub mod clock;
 pub mod doctor;
 pub mod experiment;
 pub mod link;
+pub mod output;
 pub mod record;
 pub mod shell;
 pub mod trace;

@@ -1,0 +1,190 @@
+//! How one event is said, for all forms alike.
+
+use std::borrow::Cow;
+
+use crate::record::{Call, Host, Nanos, Process, Segment, StateChange};
+
+/// "client", "server".
+pub fn host(host: Host) -> &'static str {
+    match host {
+        Host::Client => "client",
+        Host::Server => "server",
+    }
+}
+
+/// The whole call: `send(4, "hello", 5, 0) = 5`; `= ?` if it never returned.
+pub fn call(call: &Call) -> String {
+    let result = call.result.as_deref().unwrap_or("?");
+    format!("{}({}) = {result}{}", call.name, call.args, restarts(call))
+}
+
+/// The call in at most `width` characters: the arguments give way first, then the words of an
+/// error, then the end.
+pub fn call_within(call: &Call, width: usize) -> String {
+    let result = format!("{}{}", short_result(call), restarts(call));
+    let rest = call.name.chars().count() + 2 + 3 + result.chars().count();
+    let args = cut(&call.args, width.saturating_sub(rest));
+    cut(&format!("{}({args}) = {result}", call.name), width).into_owned()
+}
+
+/// The call without its result, in at most `width` characters: what is known when it begins.
+pub fn call_begins(call: &Call, width: usize) -> String {
+    // What a receiving call is given is a buffer: its content comes later.
+    let args =
+        if call.receives() { call.args.split(", ").next().unwrap_or("") } else { &call.args };
+    let args = if args.len() < call.args.len() { format!("{args}, …") } else { args.to_owned() };
+    let args = cut(&args, width.saturating_sub(call.name.chars().count() + 2)).into_owned();
+    format!("{}({args})", call.name)
+}
+
+/// What became of it, in at most `width` characters: `recvfrom = 5 "hello"`.
+pub fn call_returns(call: &Call, width: usize) -> String {
+    let mut text = format!("{} = {}{}", call.name, short_result(call), restarts(call));
+    if call.receives() && !call.data.is_empty() {
+        text = format!("{text} {}", quoted(&call.data));
+    }
+    cut(&text, width).into_owned()
+}
+
+impl Call {
+    /// Whether its buffer is filled by the kernel.
+    fn receives(&self) -> bool {
+        self.name.starts_with("recv") || self.name.starts_with("read")
+    }
+
+    /// Whether it failed; a call that would have blocked is none.
+    pub fn failed(&self) -> bool {
+        self.result.as_deref().is_some_and(|result| {
+            let soft = ["EAGAIN", "EINPROGRESS", "EWOULDBLOCK"];
+            result.starts_with("-1") && !soft.iter().any(|soft| result.contains(soft))
+        })
+    }
+}
+
+/// "5", "EPIPE", "?".
+fn short_result(call: &Call) -> &str {
+    let result = call.result.as_deref().unwrap_or("?");
+    match result.strip_prefix("-1 ") {
+        Some(error) => error.split(' ').next().unwrap_or(error),
+        None => result,
+    }
+}
+
+fn restarts(call: &Call) -> String {
+    match call.restarts {
+        0 => String::new(),
+        n => format!(" (restarted {n}×)"),
+    }
+}
+
+/// `PSH 1:6 (5 bytes) ack 1`. The ACK flag is said by its number.
+pub fn segment(segment: &Segment) -> String {
+    let mut text = flags(segment);
+    if segment.len > 0 {
+        let (first, last) = (segment.seq, segment.seq.wrapping_add(segment.len));
+        let bytes = if segment.len == 1 { "byte" } else { "bytes" };
+        push(&mut text, &format!("{first}:{last} ({} {bytes})", segment.len));
+    }
+    if let Some(ack) = segment.ack.filter(|_| !segment.flags.starts_with('S')) {
+        push(&mut text, &format!("ack {ack}"));
+    }
+    text
+}
+
+/// "SYN", "SYN-ACK", "FIN"; empty for a bare acknowledgement.
+fn flags(segment: &Segment) -> String {
+    let mut text = String::new();
+    for letter in segment.flags.chars() {
+        let name = match letter {
+            'S' if segment.flags.contains('.') => "SYN-ACK",
+            'S' => "SYN",
+            'F' => "FIN",
+            'R' => "RST",
+            'P' => "PSH",
+            'U' => "URG",
+            'E' => "ECE",
+            'W' => "CWR",
+            _ => continue,
+        };
+        push(&mut text, name);
+    }
+    text
+}
+
+/// "lost by the link", "duplicated", "sent again"; empty for a segment that simply went.
+pub fn fate(segment: &Segment) -> String {
+    let mut text = segment.fate.clone();
+    if segment.again {
+        let so_far = std::mem::replace(&mut text, "sent again".to_owned());
+        if !so_far.is_empty() {
+            text = format!("{text}; {so_far}");
+        }
+    }
+    text
+}
+
+/// `SYN_SENT → ESTABLISHED`.
+pub fn state(change: &StateChange) -> String {
+    format!("{} → {}", change.before, change.now)
+}
+
+/// What a state means, in a sentence (RFC 9293, 3.3.2). Empty for a name that TCP does not have.
+pub fn meaning(state: &str) -> &'static str {
+    match state {
+        "LISTEN" => "It takes connections; accept hands them out.",
+        "SYN_SENT" => "It has asked for a connection and waits for the answer.",
+        "SYN_RECV" => "It has answered a SYN and waits for the acknowledgement.",
+        "ESTABLISHED" => "The connection is open: data goes both ways.",
+        "FIN_WAIT1" => "It has ended its own stream; the peer has not acknowledged that yet.",
+        "FIN_WAIT2" => "The peer knows the end of this stream. Its own may go on.",
+        "CLOSING" => "Both have ended their streams at the same time.",
+        "CLOSE_WAIT" => "The peer has ended its stream. This program has not closed yet.",
+        "LAST_ACK" => "Both streams have ended. Only the acknowledgement is missing.",
+        "TIME_WAIT" => "All is done. The kernel keeps the address for a minute, for latecomers.",
+        "CLOSED" => "There is no such socket any more.",
+        _ => "",
+    }
+}
+
+/// `4711 exits with 0`.
+pub fn process(process: &Process) -> String {
+    format!("{} {}", process.pid, process.text)
+}
+
+/// Milliseconds since `start`, microseconds after the point: "0.000", "1203.250".
+pub fn since(start: Nanos, at: Nanos) -> String {
+    format!("{:.3}", at.saturating_sub(start) as f64 / 1e6)
+}
+
+/// A length of time in its own unit, three figures: "830 ns", "41.2 µs", "40.1 ms", "1.20 s".
+pub fn duration(nanos: Nanos) -> String {
+    let (value, unit) = match nanos {
+        0..1_000 => return format!("{nanos} ns"),
+        1_000..1_000_000 => (nanos as f64 / 1e3, "µs"),
+        1_000_000..1_000_000_000 => (nanos as f64 / 1e6, "ms"),
+        _ => (nanos as f64 / 1e9, "s"),
+    };
+    let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    format!("{value:.decimals$} {unit}")
+}
+
+/// The bytes as C and strace write them: `"hello\n\x00"`.
+pub fn quoted(bytes: &[u8]) -> String {
+    format!("\"{}\"", bytes.escape_ascii())
+}
+
+/// At most `width` characters; "…" stands for what went.
+pub fn cut(text: &str, width: usize) -> Cow<'_, str> {
+    if text.chars().count() <= width {
+        return Cow::Borrowed(text);
+    }
+    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    Cow::Owned(if width == 0 { kept } else { kept + "…" })
+}
+
+fn push(text: &mut String, word: &str) {
+    if !text.is_empty() {
+        text.push(' ');
+    }
+    text.push_str(word);
+}
