@@ -7,7 +7,29 @@
 //!   record                     what a trace is; every output reads it, and nothing else
 //!   output                     text, HTML, SVG, pcapng, JSON lines
 //!   experiment                 the article's claims that need a wire
+//!   doctor, shell              what this machine allows; a shell on each host
 //! ```
 
+pub mod capture;
+pub mod clock;
+pub mod doctor;
+pub mod experiment;
+pub mod link;
 pub mod output;
 pub mod record;
+pub mod shell;
+pub mod trace;
+pub mod tracer;
+pub mod world;
+
+/// This machine does not allow it: exit code 3. The text says what would make it possible.
+#[derive(Debug)]
+pub struct NotPossible(pub String);
+
+impl std::fmt::Display for NotPossible {
+    fn fmt(&self, out: &mut std::fmt::Formatter) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotPossible {}

@@ -1,5 +1,6 @@
 //! What the outputs make of a trace.
 
+#[path = "common/script.rs"]
 mod common;
 
 use std::fs;

@@ -1,0 +1,118 @@
+//! A program's start: fork, seize, move in, filter, exec.
+//!
+//! The child waits for one byte before it does anything, so that it is seized from its first
+//! step; the filter comes last, so that only the program itself is ever stopped.
+
+use std::ffi::CString;
+use std::io::{self, PipeReader, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::ptr;
+
+use anyhow::{Context, Result, anyhow};
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
+use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+
+use super::Program;
+use super::table::TABLE;
+
+/// A program that has been started, or is about to fail to.
+pub struct Started {
+    pub pid: i32,
+    /// Its standard output and error, for somebody to read.
+    pub output: [PipeReader; 2],
+    report: UnixStream,
+}
+
+impl Started {
+    /// Why the program never ran, once it has ended without having run.
+    pub fn error(mut self) -> anyhow::Error {
+        let mut bytes = [0; 4];
+        match self.report.read_exact(&mut bytes) {
+            Ok(()) => io::Error::from_raw_os_error(i32::from_ne_bytes(bytes)).into(),
+            Err(_) => anyhow!("it ended before it began"),
+        }
+    }
+}
+
+/// Stops on every traced call; lets all others pass.
+pub fn filter() -> Result<BpfProgram> {
+    let rules = TABLE.iter().map(|spec| (spec.number, Vec::new())).collect();
+    let arch = std::env::consts::ARCH.try_into()?;
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Trace(0), arch)?;
+    Ok(filter.try_into()?)
+}
+
+/// Starts `program` as a tracee of the calling thread.
+pub fn spawn(program: &Program, filter: &BpfProgram) -> Result<Started> {
+    let words: Vec<CString> = super::words(&program.command)
+        .into_iter()
+        .map(CString::new)
+        .collect::<Result<_, _>>()
+        .context("a command line cannot hold a zero byte")?;
+    let mut argv: Vec<_> = words.iter().map(|word| word.as_ptr()).collect();
+    argv.push(ptr::null());
+
+    let (mut ours, theirs) = UnixStream::pair()?;
+    let (out, out_end) = io::pipe()?;
+    let (err, err_end) = io::pipe()?;
+
+    // SAFETY:
+    // - the child calls async-signal-safe functions only, and ends in execvp or _exit
+    let pid = match unsafe { fork() }? {
+        ForkResult::Parent { child } => child.as_raw(),
+        ForkResult::Child => {
+            let Err(errno) = child(program, &theirs, &out_end, &err_end, filter, &argv);
+            let errno = errno.raw_os_error().unwrap_or(libc::EINVAL);
+            let _ = (&theirs).write_all(&errno.to_ne_bytes());
+            // SAFETY: _exit has no precondition.
+            unsafe { libc::_exit(127) }
+        }
+    };
+    ptrace::seize(
+        Pid::from_raw(pid),
+        Options::PTRACE_O_TRACESECCOMP
+            | Options::PTRACE_O_TRACESYSGOOD
+            | Options::PTRACE_O_TRACEEXEC
+            | Options::PTRACE_O_TRACECLONE
+            | Options::PTRACE_O_TRACEFORK
+            | Options::PTRACE_O_TRACEVFORK
+            | Options::PTRACE_O_EXITKILL,
+    )
+    .context("ptrace is not allowed here")?;
+    drop(theirs);
+    ours.write_all(&[1])?;
+    Ok(Started { pid, output: [out, err], report: ours })
+}
+
+/// What the child does; returns only if it cannot go on.
+fn child(
+    program: &Program,
+    mut parent: &UnixStream,
+    out: &impl AsFd,
+    err: &impl AsFd,
+    filter: &BpfProgram,
+    argv: &[*const libc::c_char],
+) -> io::Result<std::convert::Infallible> {
+    parent.read_exact(&mut [0])?;
+    (program.enter)()?;
+    dup2_stdout(out)?;
+    dup2_stderr(err)?;
+    if program.host == crate::record::Host::Server {
+        let null = nix::fcntl::open(
+            c"/dev/null",
+            nix::fcntl::OFlag::O_RDONLY,
+            nix::sys::stat::Mode::empty(),
+        )?;
+        dup2_stdin(&null)?;
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    // SAFETY: the default disposition is no handler of ours.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
+    apply_filter(filter).map_err(|_| io::Error::from_raw_os_error(libc::EPERM))?;
+    // SAFETY: `argv` ends in a null pointer, and each pointer before it is to a C string.
+    unsafe { libc::execvp(argv[0], argv.as_ptr()) };
+    Err(io::Error::last_os_error())
+}
