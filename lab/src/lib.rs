@@ -7,6 +7,7 @@
 //!   record                     what a trace is; every output reads it, and nothing else
 //!   output                     text, HTML, SVG, pcapng, JSON lines
 //!   experiment                 the article's claims that need a wire
+//!   show                       draws a recorded trace again
 //!   doctor, shell              what this machine allows; a shell on each host
 //! ```
 
@@ -18,6 +19,7 @@ pub mod link;
 pub mod output;
 pub mod record;
 pub mod shell;
+pub mod show;
 pub mod trace;
 pub mod tracer;
 pub mod world;

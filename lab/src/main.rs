@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lab::{NotPossible, doctor, experiment, shell, trace, world};
+use lab::{NotPossible, doctor, experiment, shell, show, trace, world};
 
 /// Any TCP client and server on one timeline, over a wire that you control.
 #[derive(Parser)]
@@ -31,6 +31,8 @@ enum Command {
     Shell(shell::ShellArgs),
     /// Measure what the article says about the wire.
     Experiment(experiment::ExperimentArgs),
+    /// Draw a recorded trace again.
+    Show(show::ShowArgs),
     /// Say what this machine allows, and what would allow the rest.
     Doctor(doctor::DoctorArgs),
 }
@@ -38,8 +40,9 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        // These two look at the machine as it is.
+        // These look at the machine as it is, or not at all.
         Command::Doctor(args) => doctor::run(&args),
+        Command::Show(args) => show::run(&args),
         Command::Shell(args) if args.join.is_some() => shell::run(&args),
         // The rest needs a world, and a thread here would stand in its way.
         command => world::become_able().and_then(|()| match command {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
             Command::Experiment(args) => experiment::run(&args),
             Command::Shell(args) => shell::run(&args),
             Command::Doctor(args) => doctor::run(&args),
+            Command::Show(args) => show::run(&args),
         }),
     };
     done.unwrap_or_else(|error| {

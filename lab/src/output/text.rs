@@ -34,6 +34,11 @@ pub struct Printer<W> {
     start: Option<Nanos>,
 }
 
+/// The width of standard output in columns: of a terminal its own, else 100.
+pub fn terminal_width() -> usize {
+    console::Term::stdout().size_checked().map_or(100, |(_, columns)| columns.into())
+}
+
 /// Who says what, in which colour.
 struct Line {
     side: Option<Host>,
@@ -87,7 +92,7 @@ impl<W: Write> Printer<W> {
     /// The widths of one side's column and of the wire's.
     fn columns(&self) -> (usize, usize) {
         let room = self.width - TIME - 6;
-        let side = (room * 3 / 8).min(60);
+        let side = (room / 3).min(60);
         (side, room - 2 * side)
     }
 

@@ -41,7 +41,7 @@ pub fn call_begins(call: &Call, width: usize) -> String {
 }
 
 /// The arguments in `room` characters, as far as shortening what is quoted can do that.
-fn fit(mut args: Vec<String>, room: usize) -> String {
+pub fn fit(mut args: Vec<String>, room: usize) -> String {
     while length(&args.join(", ")) > room {
         let over = length(&args.join(", ")) - room;
         let longest = args

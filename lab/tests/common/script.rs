@@ -55,7 +55,8 @@ impl Script {
             name: name.to_owned(),
             args: args.to_owned(),
             fd: args.split(',').next().and_then(|fd| fd.trim().parse().ok()),
-            conn: (at > 1000).then_some(ends[usize::from(host == Host::Server)]),
+            conn: (at > 1000 || name == "accept4")
+                .then_some(ends[usize::from(host == Host::Server)]),
             returned: (end > 0).then_some(START + end * 1000),
             result: (!result.is_empty()).then(|| result.to_owned()),
             data: data.to_vec(),
@@ -226,5 +227,24 @@ pub fn half_close() -> Script {
     s.process(267_400, Client, "exits with 0");
     s.process(277_400, Server, "exits with 0");
     s.trace.events.sort_by_key(|event| event.at);
+    s
+}
+
+/// Many segments and calls within microseconds, both ways.
+pub fn crowd(count: u64) -> Script {
+    let mut s = Script::new("crowd");
+    for n in 0..count {
+        let (at, seq) = (n * 3, (n * 10) as u32);
+        let host = if n % 3 == 0 { Host::Server } else { Host::Client };
+        s.segment((at, at + 40), host, ("P.", seq, 1), b"0123456789", "");
+        s.call(
+            at,
+            at + 2,
+            host,
+            ("sendto", "3, \"0123456789\", 10, 0, NULL, 0", "10"),
+            b"0123456789",
+        );
+        s.state(at + 1, host, n % 2 == 0, "FIN_WAIT1", "FIN_WAIT2");
+    }
     s
 }
