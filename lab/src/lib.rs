@@ -18,6 +18,7 @@ pub mod link;
 pub mod output;
 pub mod record;
 pub mod shell;
+pub mod states;
 pub mod trace;
 pub mod tracer;
 pub mod world;
