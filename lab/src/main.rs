@@ -23,6 +23,8 @@ Examples:
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 not possible on this machine.";
 
+// Parsed once: its size does not matter.
+#[allow(clippy::large_enum_variant)]
 #[derive(Subcommand)]
 enum Command {
     /// Run two programs on two hosts, and draw what they and TCP did.

@@ -65,7 +65,7 @@ impl World {
         // A child has a table of connections of its own, a small one: who asks for the state of a
         // connection has less to search. Where it cannot be had, the answer only takes longer.
         let _ = netns::sysctl("net.ipv4.tcp_child_ehash_entries", "64");
-        let mut node = |host, last| -> Result<Node> {
+        let node = |host, last| -> Result<Node> {
             netns::enter(&wire)?;
             let node = Node { host, address: Ipv4Addr::new(10, 0, 0, last), netns: netns::make()? };
             node.set_up(&wire, config)?;

@@ -22,11 +22,14 @@ pub fn become_able() -> Result<()> {
     move_into_user_namespace().map_err(|error| NotPossible(doctor::no_namespaces(error)).into())
 }
 
-/// Tries it, and goes back to where it was.
+/// Tries it. Goes back to where it was, unless that belongs to a user namespace outside.
 fn can_make_network_namespaces() -> bool {
-    fs::File::open("/proc/thread-self/ns/net").is_ok_and(|home| {
-        unshare(CloneFlags::CLONE_NEWNET).is_ok() && setns(home, CloneFlags::CLONE_NEWNET).is_ok()
-    })
+    let Ok(home) = fs::File::open("/proc/thread-self/ns/net") else { return false };
+    let can = unshare(CloneFlags::CLONE_NEWNET).is_ok();
+    if can {
+        let _ = setns(home, CloneFlags::CLONE_NEWNET);
+    }
+    can
 }
 
 /// Needs no right, but a system that allows it. There, this process has every right over the
