@@ -8,12 +8,14 @@
 //!   pcapng    for Wireshark: segments and system calls on one timeline
 //!   jsonl     a line of JSON an event; `lab show` draws it again
 //!   ladder    text without times, ports and numbers: the same on every run
-//!   words     how one event is said
+//!   words     how one event is said   (args: a call's arguments, made short)
 //! ```
 
+pub mod args;
 pub mod html;
 pub mod jsonl;
 pub mod layout;
+pub mod pcapng;
 pub mod svg;
 pub mod text;
 pub mod words;
@@ -41,5 +43,6 @@ pub fn write_files(trace: &Trace, dir: &Path) -> Result<Vec<PathBuf>> {
     file("trace.jsonl", &|out| jsonl::write(trace, out))?;
     file("trace.html", &|mut out| Ok(out.write_all(html::page(trace).as_bytes())?))?;
     file("trace.svg", &|mut out| Ok(out.write_all(svg::draw(trace).as_bytes())?))?;
+    file("trace.pcapng", &|out| pcapng::write(trace, out))?;
     Ok(written)
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::output::args;
 use crate::record::{Call, Host, Nanos, Process, Segment, StateChange};
 
 /// "client", "server".
@@ -18,38 +19,60 @@ pub fn call(call: &Call) -> String {
     format!("{}({}) = {result}{}", call.name, call.args, restarts(call))
 }
 
-/// The call in at most `width` characters: the arguments give way first, then the words of an
-/// error, then the end.
+/// The call in at most `width` characters: what repeats itself goes first, then the data gives
+/// way, then the end.
 pub fn call_within(call: &Call, width: usize) -> String {
     let result = format!("{}{}", short_result(call), restarts(call));
-    let rest = call.name.chars().count() + 2 + 3 + result.chars().count();
-    let args = cut(&call.args, width.saturating_sub(rest));
-    cut(&format!("{}({args}) = {result}", call.name), width).into_owned()
+    let room = width.saturating_sub(length(&call.name) + "() = ".len() + length(&result));
+    let text =
+        format!("{}({}) = {result}", call.name, fit(args::brief(&call.name, &call.args), room));
+    cut(&text, width).into_owned()
 }
 
 /// The call without its result, in at most `width` characters: what is known when it begins.
 pub fn call_begins(call: &Call, width: usize) -> String {
-    // What a receiving call is given is a buffer: its content comes later.
-    let args =
-        if call.receives() { call.args.split(", ").next().unwrap_or("") } else { &call.args };
-    let args = if args.len() < call.args.len() { format!("{args}, …") } else { args.to_owned() };
-    let args = cut(&args, width.saturating_sub(call.name.chars().count() + 2)).into_owned();
-    format!("{}({args})", call.name)
+    let mut args = args::brief(&call.name, &call.args);
+    if call.fills() && args.len() > 1 {
+        args.truncate(1);
+        args.push("…".to_owned());
+    }
+    let room = width.saturating_sub(length(&call.name) + "()".len());
+    cut(&format!("{}({})", call.name, fit(args, room)), width).into_owned()
+}
+
+/// The arguments in `room` characters, as far as shortening what is quoted can do that.
+fn fit(mut args: Vec<String>, room: usize) -> String {
+    while length(&args.join(", ")) > room {
+        let over = length(&args.join(", ")) - room;
+        let longest = args
+            .iter_mut()
+            .filter(|arg| arg.contains('"') && length(arg) > 7)
+            .max_by_key(|arg| length(arg));
+        let Some(longest) = longest else { break };
+        let close = if longest.starts_with('[') { "\"…]" } else { "\"…" };
+        let kept = length(longest).saturating_sub(over + length(close)).max(5 - close.len().min(4));
+        *longest = longest.chars().take(kept).collect::<String>() + close;
+    }
+    cut(&args.join(", "), room).into_owned()
+}
+
+fn length(text: &str) -> usize {
+    text.chars().count()
 }
 
 /// What became of it, in at most `width` characters: `recvfrom = 5 "hello"`.
 pub fn call_returns(call: &Call, width: usize) -> String {
     let mut text = format!("{} = {}{}", call.name, short_result(call), restarts(call));
-    if call.receives() && !call.data.is_empty() {
+    if call.fills() && !call.data.is_empty() {
         text = format!("{text} {}", quoted(&call.data));
     }
     cut(&text, width).into_owned()
 }
 
 impl Call {
-    /// Whether its buffer is filled by the kernel.
-    fn receives(&self) -> bool {
-        self.name.starts_with("recv") || self.name.starts_with("read")
+    /// Whether the kernel fills what it is given: that is seen when it returns.
+    pub fn fills(&self) -> bool {
+        ["recv", "read", "accept"].iter().any(|name| self.name.starts_with(name))
     }
 
     /// Whether it failed; a call that would have blocked is none.
