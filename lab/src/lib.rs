@@ -20,6 +20,7 @@ pub mod output;
 pub mod record;
 pub mod shell;
 pub mod show;
+pub mod states;
 pub mod trace;
 pub mod tracer;
 pub mod world;

@@ -6,6 +6,7 @@
 //! on files, pipes, UDP and Unix sockets pass unseen. So does io_uring, which makes no calls.
 //! A program with more rights than its caller (setuid) runs without them: PR_SET_NO_NEW_PRIVS.
 
+mod cost;
 mod decode;
 mod kernel;
 mod memory;
@@ -22,14 +23,15 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+pub use cost::{Cost, cost};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::ptrace;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use seccompiler::BpfProgram;
 
+use crate::clock::now;
 use crate::record::{Call, Event, Host, Nanos, Process, What};
 use decode::Text;
 use kernel::{Stop, Until};
@@ -47,15 +49,17 @@ const LINGER: Duration = Duration::from_secs(3);
 pub struct Program {
     /// Where.
     pub host: Host,
-    /// Its command line: words between blanks; if it holds any character that is special to the
-    /// shell, `sh -c` runs it.
+    /// Its command line, for the reader.
     pub command: String,
+    /// The same in words: what execvp(3) takes.
+    pub words: Vec<String>,
     /// Moves the calling process to its host. Called between fork and exec: it may make system
     /// calls, and nothing else.
     pub enter: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
 }
 
-/// The words of a command line, as [`Program::command`] says.
+/// The words of a command line: what stands between blanks. If it holds any character that means
+/// something to the shell, the shell runs it: `sh -c COMMAND`.
 pub fn words(command: &str) -> Vec<String> {
     if command.contains(|c: char| "|&;<>()$`\\\"'*?[]#~={}!\n".contains(c)) {
         return vec!["sh".to_owned(), "-c".to_owned(), command.to_owned()];
@@ -141,36 +145,10 @@ pub fn run(
     watch: &mut dyn Watch,
     events: Sender<Event>,
 ) -> Result<Outcome> {
-    let mut run = Run {
-        limits,
-        watch,
-        events,
-        filter: spawn::filter()?,
-        signals: SignalFd::with_flags(
-            &awaited_signals(),
-            SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
-        )?,
-        threads: HashMap::new(),
-        seen: HashSet::new(),
-        sockets: Sockets::default(),
-        programs: [Main::new(server), Main::new(client)],
-        begun: Instant::now(),
-        last: Instant::now(),
-        client_ended: None,
-        ending: None,
-        listening: false,
-        notes: Vec::new(),
-        cut_short: false,
-    };
+    let mut run = Run::new([server, client], limits, watch, events)?;
     let outcome = run.whole();
     run.kill_all(); // whatever an error has left
     outcome
-}
-
-/// Now, on the clock of the packets.
-pub fn now() -> Nanos {
-    let now = clock_gettime(ClockId::CLOCK_REALTIME).unwrap_or(nix::sys::time::TimeSpec::new(0, 0));
-    Duration::from(now).as_nanos() as Nanos
 }
 
 struct Run<'a> {
@@ -240,7 +218,34 @@ struct Open {
     interrupted_at: Nanos,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(
+        programs: [Program; 2],
+        limits: Limits,
+        watch: &'a mut dyn Watch,
+        events: Sender<Event>,
+    ) -> Result<Self> {
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        Ok(Run {
+            limits,
+            watch,
+            events,
+            filter: spawn::filter()?,
+            signals: SignalFd::with_flags(&awaited_signals(), flags)?,
+            threads: HashMap::new(),
+            seen: HashSet::new(),
+            sockets: Sockets::default(),
+            programs: programs.map(Main::new),
+            begun: Instant::now(),
+            last: Instant::now(),
+            client_ended: None,
+            ending: None,
+            listening: false,
+            notes: Vec::new(),
+            cut_short: false,
+        })
+    }
+
     fn whole(&mut self) -> Result<Outcome> {
         self.start(Host::Server)?;
         loop {
@@ -603,10 +608,11 @@ impl Run<'_> {
                 open.interrupted_at = now();
                 thread.interrupted.push(open);
             } else {
+                let at = now();
                 if open.spec.changes {
                     self.watch.changed(thread.host);
                 }
-                self.emit(&thread, open, Some((now(), value)));
+                self.emit(&thread, open, Some((at, value)));
             }
         }
         self.threads.insert(tid, thread);

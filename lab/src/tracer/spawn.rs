@@ -4,8 +4,8 @@
 //! step; the filter comes last, so that only the program itself is ever stopped.
 
 use std::ffi::CString;
-use std::io::{self, PipeReader, Read, Write};
-use std::os::fd::AsFd;
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::ptr;
 
@@ -17,6 +17,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
 use super::Program;
 use super::table::TABLE;
+use crate::record::Host;
 
 /// A program that has been started, or is about to fail to.
 pub struct Started {
@@ -35,6 +36,13 @@ impl Started {
             Err(_) => anyhow!("it ended before it began"),
         }
     }
+
+    /// The number that it was started for.
+    pub fn number(mut self) -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        self.report.read_exact(&mut bytes)?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
 }
 
 /// Stops on every traced call; lets all others pass.
@@ -47,30 +55,67 @@ pub fn filter() -> Result<BpfProgram> {
 
 /// Starts `program` as a tracee of the calling thread.
 pub fn spawn(program: &Program, filter: &BpfProgram) -> Result<Started> {
-    let words: Vec<CString> = super::words(&program.command)
-        .into_iter()
-        .map(CString::new)
+    let words: Vec<CString> = program
+        .words
+        .iter()
+        .map(|word| CString::new(word.as_str()))
         .collect::<Result<_, _>>()
         .context("a command line cannot hold a zero byte")?;
     let mut argv: Vec<_> = words.iter().map(|word| word.as_ptr()).collect();
     argv.push(ptr::null());
+    let no_input = File::open("/dev/null")?;
 
-    let (mut ours, theirs) = UnixStream::pair()?;
+    start(|output| {
+        (program.enter)()?;
+        if program.host == Host::Server {
+            dup2_stdin(&no_input)?;
+        }
+        dup2_stdout(&output[0])?;
+        dup2_stderr(&output[1])?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+        // SAFETY: the default disposition is no handler of ours.
+        unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
+        apply(filter)?;
+        // SAFETY: `argv` ends in a null pointer, and each pointer before it is to a C string.
+        unsafe { libc::execvp(argv[0], argv.as_ptr()) };
+        Err(io::Error::last_os_error())
+    })
+}
+
+/// Puts the filter on the calling process, for good.
+pub fn apply(filter: &BpfProgram) -> io::Result<()> {
+    apply_filter(filter).map_err(|_| io::Error::from_raw_os_error(libc::EPERM))
+}
+
+/// Starts a process that does what `body` says, as a tracee of the calling thread. What `body`
+/// returns, an error or eight bytes, is to be had from [`Started`] afterwards.
+///
+/// `body` runs between fork and exec: it may make system calls, and nothing else.
+pub fn start(body: impl FnOnce(&[PipeWriter; 2]) -> io::Result<u64>) -> Result<Started> {
+    let (mut ours, mut theirs) = UnixStream::pair()?;
     let (out, out_end) = io::pipe()?;
     let (err, err_end) = io::pipe()?;
 
     // SAFETY:
-    // - the child calls async-signal-safe functions only, and ends in execvp or _exit
+    // - the child makes async-signal-safe calls only, and ends in execvp or _exit
     let pid = match unsafe { fork() }? {
         ForkResult::Parent { child } => child.as_raw(),
         ForkResult::Child => {
-            let Err(errno) = child(program, &theirs, &out_end, &err_end, filter, &argv);
-            let errno = errno.raw_os_error().unwrap_or(libc::EINVAL);
-            let _ = (&theirs).write_all(&errno.to_ne_bytes());
+            drop(ours); // so that the end of the parent is seen
+            let begun = theirs.read_exact(&mut [0]);
+            let result = begun.and_then(|()| body(&[out_end, err_end]));
+            let _ = match &result {
+                Ok(number) => theirs.write_all(&number.to_ne_bytes()),
+                Err(error) => {
+                    let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+                    theirs.write_all(&errno.to_ne_bytes())
+                }
+            };
             // SAFETY: _exit has no precondition.
-            unsafe { libc::_exit(127) }
+            unsafe { libc::_exit(if result.is_ok() { 0 } else { 127 }) }
         }
     };
+    drop(theirs);
     ptrace::seize(
         Pid::from_raw(pid),
         Options::PTRACE_O_TRACESECCOMP
@@ -82,37 +127,6 @@ pub fn spawn(program: &Program, filter: &BpfProgram) -> Result<Started> {
             | Options::PTRACE_O_EXITKILL,
     )
     .context("ptrace is not allowed here")?;
-    drop(theirs);
     ours.write_all(&[1])?;
     Ok(Started { pid, output: [out, err], report: ours })
-}
-
-/// What the child does; returns only if it cannot go on.
-fn child(
-    program: &Program,
-    mut parent: &UnixStream,
-    out: &impl AsFd,
-    err: &impl AsFd,
-    filter: &BpfProgram,
-    argv: &[*const libc::c_char],
-) -> io::Result<std::convert::Infallible> {
-    parent.read_exact(&mut [0])?;
-    (program.enter)()?;
-    dup2_stdout(out)?;
-    dup2_stderr(err)?;
-    if program.host == crate::record::Host::Server {
-        let null = nix::fcntl::open(
-            c"/dev/null",
-            nix::fcntl::OFlag::O_RDONLY,
-            nix::sys::stat::Mode::empty(),
-        )?;
-        dup2_stdin(&null)?;
-    }
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-    // SAFETY: the default disposition is no handler of ours.
-    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
-    apply_filter(filter).map_err(|_| io::Error::from_raw_os_error(libc::EPERM))?;
-    // SAFETY: `argv` ends in a null pointer, and each pointer before it is to a C string.
-    unsafe { libc::execvp(argv[0], argv.as_ptr()) };
-    Err(io::Error::last_os_error())
 }
