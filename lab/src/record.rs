@@ -53,6 +53,18 @@ pub struct Event {
     pub what: What,
 }
 
+impl Event {
+    /// When all of it was known: a call returned, a segment arrived.
+    pub fn complete(&self) -> Nanos {
+        let end = match &self.what {
+            What::Call(call) => call.returned,
+            What::Segment(segment) => segment.arrived,
+            What::State(_) | What::Process(_) => None,
+        };
+        end.unwrap_or(self.at)
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]

@@ -45,9 +45,7 @@ pub fn run(args: &ShowArgs) -> Result<ExitCode> {
         }
         None => {
             let mut printer = text::Printer::new(anstream::stdout().lock(), text::terminal_width());
-            printer
-                .heading()
-                .and_then(|()| trace.events.iter().try_for_each(|event| printer.event(event)))
+            printer.trace(&trace)
         }
     };
     match done {

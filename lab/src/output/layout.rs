@@ -129,8 +129,8 @@ fn pause(nanos: Nanos) -> f64 {
     name + 6.0 * (1.0 + nanos as f64 / 1e3).log10()
 }
 
-/// Whether a call waited: something reached its host meanwhile, or a millisecond went by. Such a
-/// call says its result where it returned.
+/// Whether a call waited: a millisecond went by, or it waits for what the peer sends and something
+/// came meanwhile. Such a call says its result where it returned.
 pub fn waited(trace: &Trace, index: usize) -> bool {
     let Event { at, what: What::Call(call) } = &trace.events[index] else { return false };
     let Some(end) = call.returned else { return false };

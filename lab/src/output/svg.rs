@@ -485,7 +485,7 @@ impl<'a> Drawing<'a> {
                 escape(&words::cut(words, 31))
             )
         };
-        text += &label("segment", 0.0, &words::segment(segment));
+        text += &label("segment", 0.0, &words::segment_within(segment, 31));
         let fate = words::fate(segment);
         if !fate.is_empty() {
             text += &label("fate", 1.0, &fate);

@@ -6,19 +6,20 @@
 //!    0.461                                          │                          │ recvfrom …
 //! ```
 //!
-//! A line stands where its event began. Times are milliseconds since the first event.
+//! A line comes when its event is complete, and has the time of that: a call when it returned, a
+//! segment when it arrived. Times are milliseconds since the first event began.
 
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
 use crate::output::words;
-use crate::record::{Event, Host, Nanos, What};
+use crate::record::{Event, Host, Nanos, Trace, What};
 
 /// Below this width the two sides do not fit beside each other.
 const TWO_COLUMNS: usize = 80;
 /// The time, its unit left out, and two blanks.
-const TIME: usize = 11;
+const TIME: usize = 10;
 
 const CLIENT: Style = AnsiColor::Cyan.on_default();
 const SERVER: Style = AnsiColor::Magenta.on_default();
@@ -58,14 +59,14 @@ impl<W: Write> Printer<W> {
         if self.width < TWO_COLUMNS {
             return Ok(());
         }
-        let line = format!("{:>9}  {:side$} │ {:^wire$} │ server", "ms", "client", "wire");
+        let line = format!("{:>8}  {:side$} │ {:^wire$} │ server", "ms", "client", "wire");
         writeln!(self.out, "{FAINT}{line}{FAINT:#}")
     }
 
-    /// One event, one line.
+    /// One event, one line. The first one's begin is the time zero.
     pub fn event(&mut self, event: &Event) -> io::Result<()> {
         let start = *self.start.get_or_insert(event.at);
-        let time = format!("{:>9}", words::since(start, event.at));
+        let time = format!("{:>8}", words::since(start, event.complete()));
         let line = self.line(event);
         let Line { text, style, .. } = &line;
         let (side, wire) = self.columns();
@@ -84,6 +85,15 @@ impl<W: Write> Printer<W> {
         }
     }
 
+    /// A whole trace, in the order in which its events were complete.
+    pub fn trace(&mut self, trace: &Trace) -> io::Result<()> {
+        self.start = trace.events.first().map(|event| event.at);
+        let mut events: Vec<&Event> = trace.events.iter().collect();
+        events.sort_by_key(|event| event.complete());
+        self.heading()?;
+        events.into_iter().try_for_each(|event| self.event(event))
+    }
+
     /// The stream, when all is written.
     pub fn into_inner(self) -> W {
         self.out
@@ -92,7 +102,7 @@ impl<W: Write> Printer<W> {
     /// The widths of one side's column and of the wire's.
     fn columns(&self) -> (usize, usize) {
         let room = self.width - TIME - 6;
-        let side = (room / 3).min(60);
+        let side = (room * 35 / 100).min(60);
         (side, room - 2 * side)
     }
 
@@ -119,7 +129,7 @@ impl<W: Write> Printer<W> {
             What::Segment(segment) => {
                 let room = if narrow { room } else { wire };
                 let note = words::fate(segment);
-                let words = words::segment(segment);
+                let words = words::segment_within(segment, room - 4);
                 let style = if segment.arrived.is_none() { FAILED } else { colour(segment.from) };
                 let text = arrow(segment.from, &words, segment.arrived.is_none(), &note, room);
                 Line { side: None, text, style }

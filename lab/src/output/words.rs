@@ -40,8 +40,15 @@ pub fn call_begins(call: &Call, width: usize) -> String {
     cut(&format!("{}({})", call.name, fit(args, room)), width).into_owned()
 }
 
-/// The arguments in `room` characters, as far as shortening what is quoted can do that.
+/// The arguments in `room` characters: those behind the second give way first, then what is
+/// quoted, then the end.
 pub fn fit(mut args: Vec<String>, room: usize) -> String {
+    let mut dropped = false;
+    while args.len() > 2 + usize::from(dropped) && length(&args.join(", ")) > room {
+        args.truncate(args.len() - 1 - usize::from(dropped));
+        args.push("…".to_owned());
+        dropped = true;
+    }
     while length(&args.join(", ")) > room {
         let over = length(&args.join(", ")) - room;
         let longest = args
@@ -114,6 +121,18 @@ pub fn segment(segment: &Segment) -> String {
     text
 }
 
+/// The same in at most `width` characters: first the acknowledgement goes, then the word "bytes".
+pub fn segment_within(of: &Segment, width: usize) -> String {
+    let mut text = segment(of);
+    if length(&text) > width && of.len > 0 {
+        text = text.split(" ack ").next().unwrap_or_default().to_owned();
+    }
+    if length(&text) > width && of.len > 0 {
+        text = text.replace(" bytes)", ")").replace(" byte)", ")");
+    }
+    cut(&text, width).into_owned()
+}
+
 /// "SYN", "SYN-ACK", "FIN"; empty for a bare acknowledgement.
 fn flags(segment: &Segment) -> String {
     let mut text = String::new();
@@ -169,9 +188,17 @@ pub fn meaning(state: &str) -> &'static str {
     }
 }
 
-/// `4711 exits with 0`.
+/// `4711 exits with 0`, `4712 runs curl -s …`: a program goes by its name, without its directory.
 pub fn process(process: &Process) -> String {
-    format!("{} {}", process.pid, process.text)
+    let text = match process.text.strip_prefix("runs /") {
+        Some(command) => {
+            let (program, rest) = command.split_once(' ').unwrap_or((command, ""));
+            let name = program.rsplit('/').next().unwrap_or(program);
+            format!("runs {name} {rest}").trim_end().to_owned()
+        }
+        None => process.text.clone(),
+    };
+    format!("{} {text}", process.pid)
 }
 
 /// Milliseconds since `start`, microseconds after the point: "0.000", "1203.250".
