@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use crate::output::jsonl::hex;
 use crate::output::svg::{self, escape};
 use crate::output::words;
 use crate::record::{Call, Event, Host, Nanos, Process, Segment, StateChange, Trace, What};
@@ -160,7 +161,7 @@ impl Details {
             facts.push(("bytes", format!("the first {BYTES} of {}", bytes.len())));
         }
         let bytes = &bytes[..bytes.len().min(BYTES)];
-        let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex::text(bytes);
         Details { id, title, note, facts, hex }
     }
 }

@@ -64,7 +64,7 @@ function choose(place, follow) {
   for (const part of [picture, row]) {
     const box = part?.getBoundingClientRect();
     if (!box || !box.height) continue; // not in this view
-    const room = innerHeight - (innerWidth <= 1080 ? details.offsetHeight : 0);
+    const room = innerHeight - (innerWidth <= 1340 ? details.offsetHeight : 0);
     if (box.top < 40) scrollBy(0, box.top - 80);
     if (box.bottom > room - 20) scrollBy(0, box.bottom - room + 80);
     break;
