@@ -6,6 +6,9 @@
 //! - Segments are in packetdrill's notation, `P. 1:6(5)`, numbers relative. Only SYN segments show
 //!   options. What a data segment acknowledges depends on the moment and is left out; so are bare
 //!   acknowledgements, but for those that change a state: the handshake's third and that of a FIN.
+//! - Data segments in a row are one, with `...` behind it: how many they are is chance. So is a
+//!   segment that was sent again although it had arrived, and what came of that.
+//! - What repeats itself is there twice; `⋮` stands for the rest.
 //! - A call stands where its effect is: one that sends where it began, one that waits where it
 //!   returned. A `connect` that waits stands in both places. Reads in a row of one descriptor are
 //!   one line, for how many they are is chance. What found nothing to do (EAGAIN) is left out, and
@@ -18,14 +21,21 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::output::causes::{self, Step};
 use crate::output::{args, words};
-use crate::record::{Call, Event, Host, Segment, Trace, What};
+use crate::record::{Call, Event, Host, Nanos, Segment, Trace, What};
 
 /// The widths of a host's column and of the wire's: 100 in all.
 const SIDE: usize = 32;
 const WIRE: usize = 30;
+/// A ladder of more events than this teaches nothing.
+const MOST: usize = 5000;
+/// What repeats itself is looked for in blocks of up to so many lines.
+const LONGEST_BLOCK: usize = 12;
 
-/// The ladder, a line a step, with a heading.
+/// The ladder, a line a step, with a heading; of a long trace only a line that says so.
 pub fn draw(trace: &Trace) -> String {
+    if trace.events.len() > MOST {
+        return format!("{} events are too many for a ladder\n", trace.events.len());
+    }
     let steps = causes::steps(trace, |index| counts(trace, index));
     let names = Names::new(trace);
     let mut lines: Vec<Line> = Vec::new();
@@ -36,15 +46,24 @@ pub fn draw(trace: &Trace) -> String {
             _ => lines.push(line),
         }
     }
+    let lines = without_repetition(lines);
     let heading = format!("{:SIDE$} │ {:^WIRE$} │ server\n", "client", "");
     heading + &lines.iter().map(Line::text).collect::<String>()
 }
 
 /// Whether an event is part of the ladder.
 fn counts(trace: &Trace, index: usize) -> bool {
+    let event_at = trace.events[index].at;
     match &trace.events[index].what {
         What::Process(_) => false,
-        What::State(_) => true,
+        What::State(change) => {
+            let sent_again = |peer| sent_again_for_nothing(trace, change.local, peer, event_at);
+            change.now != "FIN_WAIT2" || !change.peer.is_some_and(sent_again)
+        }
+        What::Segment(segment) if segment.again => {
+            let mut earlier = same_bytes(&trace.events[..index], segment);
+            earlier.any(|before| before.arrived.is_none())
+        }
         What::Segment(segment) => {
             segment.len > 0 || segment.flags != "." || changes_a_state(trace, index, segment)
         }
@@ -59,6 +78,60 @@ fn counts(trace: &Trace, index: usize) -> bool {
             }
         }
     }
+}
+
+/// The segments among `events` that carry what `segment` carries.
+fn same_bytes<'a>(events: &'a [Event], segment: &'a Segment) -> impl Iterator<Item = &'a Segment> {
+    events.iter().filter_map(move |event| match &event.what {
+        What::Segment(other) => {
+            let same = (other.source, other.seq) == (segment.source, segment.seq)
+                && other.destination == segment.destination
+                && (other.len > 0 || other.flags.contains(['S', 'F']));
+            same.then_some(other)
+        }
+        _ => None,
+    })
+}
+
+/// Whether a FIN was sent again although it had arrived: the peer was slow to acknowledge it.
+/// Whether it does so before it sends its own FIN is then a matter of luck.
+fn sent_again_for_nothing(trace: &Trace, from: SocketAddr, to: SocketAddr, before: Nanos) -> bool {
+    trace.events.iter().take_while(|event| event.at < before).any(|event| match &event.what {
+        What::Segment(segment) => {
+            let is_that = (segment.source, segment.destination) == (from, to);
+            let again = segment.again && segment.flags.contains('F') && segment.len == 0;
+            let mut all = same_bytes(&trace.events, segment);
+            is_that && again && all.all(|one| one.arrived.is_some())
+        }
+        _ => false,
+    })
+}
+
+/// Lines without what repeats itself: of three blocks of the same shape and more, two are left.
+fn without_repetition(lines: Vec<Line>) -> Vec<Line> {
+    let shape = |line: &Line| line.text().replace(|c: char| c.is_ascii_digit() || c == '─', "");
+    let shapes: Vec<String> = lines.iter().map(shape).collect();
+    let mut kept = Vec::new();
+    let mut place = 0;
+    let mut lines: Vec<Option<Line>> = lines.into_iter().map(Some).collect();
+    while place < lines.len() {
+        let times = |length: usize| {
+            let block = &shapes[place..place + length];
+            shapes[place..].chunks_exact(length).take_while(|other| other == &block).count()
+        };
+        let longest = (lines.len() - place) / 3;
+        let block = (1..=longest.min(LONGEST_BLOCK)).find(|length| times(*length) >= 3);
+        let (length, skipped) = match block {
+            Some(length) => (2 * length, (times(length) - 2) * length),
+            None => (1, 0),
+        };
+        kept.extend(lines[place..place + length].iter_mut().filter_map(Option::take));
+        if let Some(last) = kept.last().filter(|_| skipped > 0) {
+            kept.push(Line { side: last.side, text: "⋮".to_owned(), more: More::None });
+        }
+        place += length + skipped;
+    }
+    kept
 }
 
 /// Whether a bare acknowledgement is the handshake's third, or the first of a FIN.
@@ -84,8 +157,9 @@ fn changes_a_state(trace: &Trace, index: usize, ack: &Segment) -> bool {
         }
         _ => None,
     });
+    let late = sent_again_for_nothing(trace, ack.destination, ack.source, trace.events[index].at);
     (opened && first(&|segment| !segment.flags.starts_with('S')))
-        || (end.is_some() && ack.ack == end && first(&|segment| segment.ack == end))
+        || (!late && end.is_some() && ack.ack == end && first(&|segment| segment.ack == end))
 }
 
 /// The order: effects at once, then the program that ran last, as long as it can.
@@ -130,8 +204,16 @@ struct Names {
 struct Line {
     side: Option<Host>,
     text: String,
+    more: More,
+}
+
+/// What lets the next line become part of this one.
+enum More {
+    None,
     /// Reads of one descriptor: the begin of the line, the data, and how many bytes.
-    reads: Option<(String, Vec<u8>, u64)>,
+    Reads(String, Vec<u8>, u64),
+    /// Data under way: from which byte on, up to which.
+    Data(Host, SocketAddr, u32, u32),
 }
 
 impl Names {
@@ -166,12 +248,12 @@ impl Names {
     fn line(&self, trace: &Trace, step: &Step) -> Line {
         match &trace.events[step.event].what {
             What::Call(call) => self.call(call, step.returns),
-            What::Segment(segment) => Line { side: None, text: arrow(segment), reads: None },
+            What::Segment(segment) => Line { side: None, text: arrow(segment), more: More::None },
             What::State(change) => {
-                Line { side: Some(change.host), text: change.now.clone(), reads: None }
+                Line { side: Some(change.host), text: change.now.clone(), more: More::None }
             }
             What::Process(process) => {
-                Line { side: Some(process.host), text: process.text.clone(), reads: None }
+                Line { side: Some(process.host), text: process.text.clone(), more: More::None }
             }
         }
     }
@@ -186,7 +268,7 @@ impl Names {
             None => result.to_owned(),
         };
         if returns {
-            return Line { side, text: format!("... {} = {result}", call.name), reads: None };
+            return Line { side, text: format!("... {} = {result}", call.name), more: More::None };
         }
         let mut args = args::brief(&call.name, &call.args);
         for arg in &mut args {
@@ -203,12 +285,11 @@ impl Names {
         if call.name.starts_with("recv") || call.name.starts_with("read") {
             let begin = format!("{}({}", call.name, args.first().map_or("", String::as_str));
             let text = format!("{begin}, ...) = {result}");
-            let reads = moved.ok().filter(|moved| *moved > 0);
-            return Line {
-                side,
-                text,
-                reads: reads.map(|moved| (begin, call.data.clone(), moved)),
+            let more = match moved {
+                Ok(moved) if moved > 0 => More::Reads(begin, call.data.clone(), moved),
+                _ => More::None,
             };
+            return Line { side, text, more };
         }
         // Data speaks for its own length.
         if call.name.starts_with("send") || call.name.starts_with("write") {
@@ -219,7 +300,7 @@ impl Names {
         let result = if blocks { " ...".to_owned() } else { format!(" = {result}") };
         let room = SIDE.saturating_sub(call.name.chars().count() + 2 + result.chars().count());
         let args = words::fit(args, room);
-        Line { side, text: format!("{}({args}){result}", call.name), reads: None }
+        Line { side, text: format!("{}({args}){result}", call.name), more: More::None }
     }
 
     fn fd(&self, call: &Call, fd: i32) -> i32 {
@@ -256,10 +337,14 @@ fn arrow(segment: &Segment) -> String {
     if segment.again {
         text += " again";
     }
-    let lost = segment.arrived.is_none();
-    let text = words::cut(&text, WIRE - 4);
+    drawn(segment.from, &text, segment.arrived.is_none())
+}
+
+/// The arrow behind or before the words.
+fn drawn(from: Host, text: &str, lost: bool) -> String {
+    let text = words::cut(text, WIRE - 4);
     let line = "─".repeat(WIRE - text.chars().count() - 2);
-    match (segment.from, lost) {
+    match (from, lost) {
         (Host::Client, false) => format!("{text} {line}►"),
         (Host::Client, true) => format!("{text} {line}✗"),
         (Host::Server, false) => format!("◄{line} {text}"),
@@ -268,33 +353,46 @@ fn arrow(segment: &Segment) -> String {
 }
 
 impl Line {
-    /// Whether the next line is more of the same read.
+    /// Whether the next line is more of the same.
     fn takes(&self, next: &Line) -> bool {
-        match (&self.reads, &next.reads) {
-            (Some(mine), Some(other)) => self.side == next.side && mine.0 == other.0,
+        match (&self.more, &next.more) {
+            (More::Reads(mine, ..), More::Reads(other, ..)) => {
+                self.side == next.side && mine == other
+            }
+            (More::Data(_, mine, _, end), More::Data(_, other, begin, _)) => {
+                mine == other && end == begin
+            }
             _ => false,
         }
     }
 
     fn append(&mut self, next: Line) {
-        if let (Some(mine), Some(other)) = (&mut self.reads, next.reads) {
-            // Data is kept only so far: behind a gap there is none.
-            if mine.1.len() as u64 == mine.2 {
-                mine.1.extend(other.1);
+        match (&mut self.more, next.more) {
+            (More::Reads(_, data, moved), More::Reads(_, other, further)) => {
+                // Data is kept only so far: behind a gap there is none.
+                if data.len() as u64 == *moved {
+                    data.extend(other);
+                }
+                *moved += further;
             }
-            mine.2 += other.2;
+            (More::Data(from, _, begin, end), More::Data(_, _, _, further)) => {
+                *end = further;
+                let text = format!(". {begin}:{end}({}) ...", end.wrapping_sub(*begin));
+                self.text = drawn(*from, &text, false);
+            }
+            _ => {}
         }
     }
 
     fn text(&self) -> String {
-        let text = match &self.reads {
-            Some((begin, data, moved)) => {
+        let text = match &self.more {
+            More::Reads(begin, data, moved) => {
                 let result = format!(") = {moved}");
                 let data = vec![words::quoted(data)];
                 let room = SIDE.saturating_sub(begin.chars().count() + 2 + result.len());
                 format!("{begin}, {}{result}", words::fit(data, room))
             }
-            None => self.text.clone(),
+            _ => self.text.clone(),
         };
         let text = words::cut(&text, if self.side.is_some() { SIDE } else { WIRE });
         let blank = "";

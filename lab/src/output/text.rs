@@ -121,8 +121,14 @@ impl<W: Write> Printer<W> {
                     1_000_000.. => format!(" ({})", words::duration(waited)),
                     _ => String::new(),
                 };
-                let text_room = room.saturating_sub(after.len() + if narrow { 8 } else { 0 });
-                let text = words::call_within(call, text_room) + &after;
+                let room = room.saturating_sub(if narrow { 8 } else { 0 });
+                let text = words::call_within(call, room);
+                // How long it took, if the arguments alone make way for that.
+                let least = words::least(call) + after.chars().count();
+                let text = match least <= room {
+                    true => words::call_within(call, room - after.chars().count()) + &after,
+                    false => text,
+                };
                 let style = if call.failed() { FAILED } else { colour(call.host) };
                 Line { side: Some(call.host), text: named(call.host, text), style }
             }

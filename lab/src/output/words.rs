@@ -29,6 +29,11 @@ pub fn call_within(call: &Call, width: usize) -> String {
     cut(&text, width).into_owned()
 }
 
+/// The characters that a call takes at least: its name, a descriptor, its result.
+pub fn least(call: &Call) -> usize {
+    length(&call.name) + "(99, …) = ".chars().count() + length(short_result(call))
+}
+
 /// The call without its result, in at most `width` characters: what is known when it begins.
 pub fn call_begins(call: &Call, width: usize) -> String {
     let mut args = args::brief(&call.name, &call.args);
@@ -53,12 +58,15 @@ pub fn fit(mut args: Vec<String>, room: usize) -> String {
         let over = length(&args.join(", ")) - room;
         let longest = args
             .iter_mut()
-            .filter(|arg| arg.contains('"') && length(arg) > 7)
+            .filter(|arg| arg.contains('"') && length(arg) > 1)
             .max_by_key(|arg| length(arg));
         let Some(longest) = longest else { break };
         let close = if longest.starts_with('[') { "\"…]" } else { "\"…" };
-        let kept = length(longest).saturating_sub(over + length(close)).max(5 - close.len().min(4));
-        *longest = longest.chars().take(kept).collect::<String>() + close;
+        match length(longest).saturating_sub(over + length(close)) {
+            // Less than three characters of it say nothing.
+            kept @ 4.. => *longest = longest.chars().take(kept).collect::<String>() + close,
+            _ => *longest = "…".to_owned(),
+        }
     }
     cut(&args.join(", "), room).into_owned()
 }
