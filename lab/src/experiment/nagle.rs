@@ -284,7 +284,7 @@ fn picture(points: &[Point]) -> Picture {
     };
     Picture {
         title: "A message in pieces, over a round trip of 10 ms".into(),
-        x: Axis::new("until the answer, ms (median)", Scale::linear(0.0, most * 1.45)),
+        x: Axis::new("until the answer, ms (median)", Scale::linear(0.0, most * 1.5)),
         y: Axis::named("", &names),
         series: vec![
             Series {
@@ -301,7 +301,7 @@ fn picture(points: &[Point]) -> Picture {
         ],
         labels: (points.iter().enumerate())
             .map(|(i, p)| Label {
-                at: (p.took + most * 0.02, row(i)),
+                at: (most * 1.05, row(i)),
                 text: format!("{:.1} ms, {} seg.", p.took, p.segments),
             })
             .collect(),

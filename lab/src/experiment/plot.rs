@@ -9,9 +9,10 @@ use plotters::prelude::*;
 use super::scale::Scale;
 
 const SIZE: (u32, u32) = (960, 560);
-const LEGEND: u32 = 230;
-const TEXT: (&str, i32) = ("sans-serif", 17);
-const SMALL: (&str, i32) = ("sans-serif", 15);
+const LEGEND: u32 = 250;
+const TITLE: (&str, i32) = ("sans-serif", 24);
+const TEXT: (&str, i32) = ("sans-serif", 20);
+const SMALL: (&str, i32) = ("sans-serif", 18);
 
 /// Told apart by people who see colours differently, too (Okabe and Ito).
 const COLOURS: [RGBColor; 7] = [
@@ -42,8 +43,6 @@ pub enum Mark {
     Ring,
     /// A cross: something lost.
     Cross,
-    /// A bar from the bottom of the picture.
-    Bar,
     /// A horizontal band from the first point to the second, and so on in pairs.
     Band,
 }
@@ -130,13 +129,13 @@ impl Picture {
 
     fn draw(&self, root: &DrawingArea<SVGBackend, Shift>) -> Result<(), Trouble> {
         root.fill(&WHITE)?;
-        let root = root.titled(&self.title, ("sans-serif", 21))?;
+        let root = root.margin(8, 0, 0, 0).titled(&self.title, TITLE)?;
         let (plot, legend) = root.split_horizontally(SIZE.0 - LEGEND);
         let longest = self.y.names.iter().map(|(_, name)| name.len()).max().unwrap_or(0) as u32;
         let mut chart = ChartBuilder::on(&plot)
             .margin(12)
-            .x_label_area_size(52)
-            .y_label_area_size(70.max(longest * 9))
+            .x_label_area_size(56)
+            .y_label_area_size(76.max(longest * 9 + 10))
             .build_cartesian_2d(self.x.scale.clone(), self.y.scale.clone())?;
         let (x_label, y_label) = (|v: &f64| self.x.label(*v), |v: &f64| self.y.label(*v));
         chart
@@ -152,7 +151,7 @@ impl Picture {
             .draw()?;
         let area = chart.plotting_area();
         for series in &self.series {
-            draw_series(area, series, &self.y.scale)?;
+            draw_series(area, series)?;
         }
         for label in &self.labels {
             let style = TextStyle::from(SMALL).pos(text_anchor());
@@ -173,7 +172,7 @@ fn text_anchor() -> plotters::style::text_anchor::Pos {
     Pos::new(HPos::Left, VPos::Center)
 }
 
-fn draw_series(area: &Area, series: &Series, y: &Scale) -> Result<(), Trouble> {
+fn draw_series(area: &Area, series: &Series) -> Result<(), Trouble> {
     let (style, points) = (colour(series.colour), &series.points);
     let stroke = style.stroke_width(2);
     match series.mark {
@@ -182,10 +181,6 @@ fn draw_series(area: &Area, series: &Series, y: &Scale) -> Result<(), Trouble> {
         Mark::Dot => for_each(points, |at| area.draw(&Circle::new(at, 4, style.filled())))?,
         Mark::Ring => for_each(points, |at| area.draw(&Circle::new(at, 6, stroke)))?,
         Mark::Cross => for_each(points, |at| area.draw(&Cross::new(at, 6, stroke)))?,
-        Mark::Bar => for_each(points, |(x, top)| {
-            let corners = [(x - 0.3, y.from()), (x + 0.3, top)];
-            area.draw(&Rectangle::new(corners, style.filled()))
-        })?,
         Mark::Band => {
             for pair in points.chunks_exact(2) {
                 let [(from, row), (to, _)] = [pair[0], pair[1]];
@@ -226,7 +221,7 @@ fn draw_key(legend: &DrawingArea<SVGBackend, Shift>, key: &Series, y: i32) -> Re
         Mark::Dot => legend.draw(&Circle::new(middle, 4, style.filled()))?,
         Mark::Ring => legend.draw(&Circle::new(middle, 6, stroke))?,
         Mark::Cross => legend.draw(&Cross::new(middle, 6, stroke))?,
-        Mark::Bar | Mark::Band => {
+        Mark::Band => {
             legend.draw(&Rectangle::new([(8, y - 6), (26, y + 6)], style.filled()))?;
         }
     }

@@ -34,11 +34,6 @@ impl Scale {
         Scale { range: 0.5..count as f64 + 0.5, kind: Kind::Places }
     }
 
-    /// Where it begins.
-    pub fn from(&self) -> f64 {
-        self.range.start
-    }
-
     /// How a number is written at the axis.
     pub fn label(&self, value: f64) -> String {
         let text = format!("{value:.4}");
