@@ -7,6 +7,7 @@
 //! carries 1448 bytes; only those of the client are lost, never an acknowledgement.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -17,7 +18,7 @@ use super::report::{self, Verdict};
 use super::scale::Scale;
 use super::table::Table;
 use super::{Run, in_parallel, joined, traffic, within};
-use crate::link::{LinkConfig, Queue};
+use crate::link::{LinkConfig, Loss, Queue};
 use crate::world::World;
 
 const MSS: f64 = 1448.0;
@@ -126,37 +127,42 @@ fn measure(
         delay: plan.rtt / 2,
         rate: Some(RATE),
         queue: Some(Queue::Packets(1000)),
-        loss_from_client: loss,
+        loss: Loss { from_client: loss, from_server: 0.0 },
         seed,
         ..LinkConfig::default()
     })?;
-    let (mut client, mut server) = traffic::pair(&world, traffic::plain, traffic::plain)?;
+    let (mut client, server) = traffic::pair(&world, traffic::plain, traffic::plain)?;
     traffic::congestion_control(&client, cc)?;
     std::thread::scope(|scope| {
         // The reader's end ends it: EPIPE or ECONNRESET.
         scope.spawn(move || while client.write_all(&[b'x'; 64 * 1024]).is_ok() {});
-        let mut buf = vec![0; 256 * 1024];
-        let begin = Instant::now();
-        let (mut bytes, mut from, mut told) = (0, None, Duration::ZERO);
-        loop {
-            let n = server.read(&mut buf)?;
-            anyhow::ensure!(n > 0, "the sender has closed");
-            let now = begin.elapsed();
-            if now - told >= Duration::from_secs(1) {
-                let what = format!("{cc} at {:.1} % loss", loss * 100.0);
-                progress.spent((now - told) / plan.at_once as u32, &what);
-                told = now;
-            }
-            let Some(from) = from else {
-                from = (now >= plan.skip).then_some(now);
-                continue;
-            };
-            bytes += n;
-            if now - from >= plan.time {
-                return Ok(bytes as f64 * 8.0 / (now - from).as_secs_f64());
-            }
-        }
+        let step = format!("{cc} at {}", percent(loss));
+        received(server, plan, |time| progress.spent(time / plan.at_once as u32, &step))
     })
+}
+
+/// Bits a second, without the first seconds. Says each second how much time went by.
+fn received(mut server: TcpStream, plan: &Plan, spent: impl Fn(Duration)) -> anyhow::Result<f64> {
+    let mut buf = vec![0; 256 * 1024];
+    let begin = Instant::now();
+    let (mut bytes, mut from, mut told) = (0, None, Duration::ZERO);
+    loop {
+        let n = server.read(&mut buf)?;
+        anyhow::ensure!(n > 0, "the sender has closed");
+        let now = begin.elapsed();
+        if now - told >= Duration::from_secs(1) {
+            spent(now - told);
+            told = now;
+        }
+        let Some(from) = from else {
+            from = (now >= plan.skip).then_some(now);
+            continue;
+        };
+        bytes += n;
+        if now - from >= plan.time {
+            return Ok(bytes as f64 * 8.0 / (now - from).as_secs_f64());
+        }
+    }
 }
 
 fn means(plan: &Plan, rates: &[f64]) -> Vec<Point> {
@@ -227,13 +233,14 @@ fn check(run: &mut Run, plan: &Plan, points: &[Point]) {
             bbr.iter().filter(|p| p.loss == 0.02).all(|p| p.bit_per_s > 3.0 * p.law),
         );
     }
+    let at_bbr = if bbr.is_empty() { "is not there" } else { "above three times of it at 2 %" };
     run.tally.claim(
         "P3",
         Verdict::holds_if(reno_follows && others_follow && !bbr.is_empty()).or_when(
             reno_follows,
             "the congestion control is Reno, and loss alone limits the window",
         ),
-        "reno near 1.22 MSS / (RTT sqrt p) at 1 % and 2 % loss; bbr above three times of it at 2 %",
+        format_args!("reno near 1.22 MSS / (RTT sqrt p) at 1 % and 2 % loss; bbr {at_bbr}"),
     );
 }
 
