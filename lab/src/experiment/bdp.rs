@@ -100,7 +100,12 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
         Table::new(["window_packets", "share_of_link", "goodput_bit_per_s", "theory_share"]);
     for (window, share) in &points {
         let goodput = share * RATE as f64 * MESSAGE as f64 / PACKET as f64;
-        table.row(&[window, &format!("{share:.5}"), &goodput.round(), &theory(*window as f64)]);
+        table.row(&[
+            window,
+            &format!("{share:.5}"),
+            &goodput.round(),
+            &format!("{:.5}", theory(*window as f64)),
+        ]);
     }
     run.table("", &table)?;
     run.picture("", &picture(&points))

@@ -208,12 +208,14 @@ fn check(run: &mut Run, plan: &Plan, points: &[Point]) {
             (slope + 0.5).abs() <= 0.1,
         );
     }
+    let off = |p: &Point| p.bit_per_s / p.law - 1.0;
+    let before = small.iter().map(|p| off(p)).fold(f64::INFINITY, f64::min);
     if !large.is_empty() {
         run.tally.check_that(
-            "reno beyond 2 %, where timeouts begin to count",
-            "more than 25 % below the law",
+            "reno beyond 2 %, where a timeout now and then does what the law does not know",
+            "more than 15 % below the law, further than at any smaller loss",
             text(&large),
-            large.iter().all(|p| p.bit_per_s < 0.75 * p.law),
+            large.iter().all(|p| off(p) < before.min(-0.15)),
         );
     }
     let mut others_follow = true;

@@ -9,8 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, listen, setsockopt,
-    socket, sockopt,
+    self, AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, setsockopt, sockopt,
 };
 use nix::sys::time::TimeVal;
 use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
@@ -41,8 +40,9 @@ pub fn plain(_: &OwnedFd) -> nix::Result<()> {
 
 /// A socket of a host.
 pub fn socket_on(node: &Node) -> nix::Result<OwnedFd> {
-    let fd =
-        node.run(|| socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None))?;
+    let fd = node.run(|| {
+        socket::socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+    })?;
     let limit = TimeVal::new(NO_LONGER.as_secs() as i64, 0);
     setsockopt(&fd, sockopt::ReceiveTimeout, &limit)?;
     setsockopt(&fd, sockopt::SendTimeout, &limit)?;
@@ -58,8 +58,8 @@ pub fn at(node: &Node, port: u16) -> SocketAddrV4 {
 pub fn listener(world: &World, setup: Setup) -> nix::Result<TcpListener> {
     let fd = socket_on(&world.server)?;
     setup(&fd)?;
-    bind(fd.as_raw_fd(), &SockaddrIn::from(at(&world.server, PORT)))?;
-    listen(&fd, Backlog::new(64)?)?;
+    socket::bind(fd.as_raw_fd(), &SockaddrIn::from(at(&world.server, PORT)))?;
+    socket::listen(&fd, Backlog::new(64)?)?;
     Ok(TcpListener::from(fd))
 }
 
@@ -67,23 +67,28 @@ pub fn listener(world: &World, setup: Setup) -> nix::Result<TcpListener> {
 pub fn connection(world: &World, setup: Setup) -> nix::Result<TcpStream> {
     let fd = socket_on(&world.client)?;
     setup(&fd)?;
-    connect(fd.as_raw_fd(), &SockaddrIn::from(at(&world.server, PORT)))?;
+    connect(fd, at(&world.server, PORT))
+}
+
+/// Connects a socket.
+pub fn connect(fd: OwnedFd, to: SocketAddrV4) -> nix::Result<TcpStream> {
+    socket::connect(fd.as_raw_fd(), &SockaddrIn::from(to))?;
     Ok(TcpStream::from(fd))
+}
+
+/// Accepts a connection, and sets the time limit, which accept(2) does not hand on.
+pub fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+    let (stream, _) = listener.accept()?;
+    stream.set_read_timeout(Some(NO_LONGER))?;
+    stream.set_write_timeout(Some(NO_LONGER))?;
+    Ok(stream)
 }
 
 /// A connection: the client's end, the server's end.
 pub fn pair(world: &World, server: Setup, client: Setup) -> io::Result<(TcpStream, TcpStream)> {
     let listener = listener(world, server)?;
     let near = connection(world, client)?;
-    let (far, _) = listener.accept()?;
-    limit(&far)?;
-    Ok((near, far))
-}
-
-/// Sets the time limit, which accept(2) does not hand on.
-pub fn limit(stream: &TcpStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(NO_LONGER))?;
-    stream.set_write_timeout(Some(NO_LONGER))
+    Ok((near, accept(&listener)?))
 }
 
 /// Chooses the congestion control, which may be another for each connection.
@@ -91,17 +96,18 @@ pub fn congestion_control(fd: &impl AsFd, name: &str) -> nix::Result<()> {
     setsockopt(fd, sockopt::TcpCongestion, &name.into())
 }
 
-/// Answers each `request` bytes with `answer` bytes, until the peer is done.
-pub fn answer(mut stream: TcpStream, request: usize, answer: usize) -> io::Result<()> {
+/// Answers each `request` bytes with `answer` bytes, until the peer is done. Gives how often.
+pub fn answer(mut stream: TcpStream, request: usize, answer: usize) -> io::Result<usize> {
     stream.set_nodelay(true)?;
     let (mut buf, answer) = (vec![0; request], vec![b'a'; answer]);
-    loop {
+    for answered in 0.. {
         match stream.read_exact(&mut buf) {
             Ok(()) => stream.write_all(&answer)?,
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(answered),
             Err(e) => return Err(e),
         }
     }
+    unreachable!("the peer is done before the numbers are")
 }
 
 /// The port of an address.
