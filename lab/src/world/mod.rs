@@ -8,7 +8,7 @@
 //! Descriptors alone hold the namespaces. When this process ends, however it ends, the kernel
 //! takes everything down.
 
-mod netns;
+pub(crate) mod netns;
 mod offload;
 mod route;
 mod user;
@@ -173,8 +173,13 @@ fn available_congestion_controls() -> String {
     }
 }
 
+/// Makes a pair of interfaces between this thread's namespace and another.
+pub(crate) fn add_veth(here: &str, there: &str, netns: &OwnedFd) -> io::Result<()> {
+    Route::new()?.add_veth(here, there, netns.as_fd(), 1500)
+}
+
 /// Runs `f` on a thread of that name, and gives what it gives. A panic goes on here.
-fn on_a_thread<T: Send>(name: &str, f: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn on_a_thread<T: Send>(name: &str, f: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name(name.into()).spawn_scoped(scope, f);
         match thread.expect("a thread can be had").join() {
