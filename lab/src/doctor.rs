@@ -104,7 +104,8 @@ pub fn run(_args: &DoctorArgs) -> anyhow::Result<ExitCode> {
 
 fn line(color: AnsiColor, verdict: &str, name: &str, text: &str) {
     let style = Style::new().fg_color(Some(color.into())).bold();
-    anstream::println!("{style}{verdict:4}{style:#}{name:20}{text}");
+    let text = format!("{name:20}{text}");
+    anstream::println!("{style}{verdict:4}{style:#}{}", text.trim_end());
 }
 
 /// A setting of the machine: `kernel.yama.ptrace_scope`. `None`: this kernel does not have it.

@@ -36,7 +36,7 @@ Examples:
   lab shell --rate 1mbit --queue 20kb --loss client:1%
   lab shell --join 4711                   # the server's shell, in a second terminal
 
-In each shell $SERVER and $CLIENT are the hosts' addresses. Try: python3 -m http.server, ping,
+In each shell $SERVER and $CLIENT are the hosts' addresses. Try: python3 -m http.server,
 ss -tni, tcpdump -ni eth0 (as root). When the first shell ends, the hosts and all that runs on
 them are gone.";
 
@@ -77,8 +77,10 @@ pub fn run(args: &ShellArgs) -> Result<ExitCode> {
     let host = args.on.map_or(Host::Client, Host::from);
     greet(&world, host, &args.link);
     world.node(host).enter().context("moving to the host")?;
-    child::open(host, &signals, None)?;
-    Ok(ExitCode::SUCCESS)
+    match child::open(host, &signals, None)? {
+        Ended::Shell => Ok(ExitCode::SUCCESS),
+        Ended::Signal | Ended::World => Ok(ExitCode::FAILURE),
+    }
 }
 
 /// A thread that stays on the host and bears its name: by it `--join` finds the host.

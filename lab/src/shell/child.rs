@@ -120,6 +120,8 @@ fn start(host: Host) -> Result<Child> {
 
 /// In the child, before it becomes the shell: it dies with its parent, and sees its own processes.
 fn settle(parent: &OwnedFd) -> io::Result<()> {
+    // What is held here is for the parent alone.
+    SigSet::empty().thread_set_mask()?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     // Has it ended before that?
     let mut fds = [PollFd::new(parent.as_fd(), PollFlags::POLLIN)];
