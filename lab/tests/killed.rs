@@ -1,14 +1,16 @@
-//! Killed at a random moment, `lab shell` leaves nothing behind: no process, no namespace.
+//! Killed at a random moment, the lab leaves nothing behind: no process, no namespace.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use lab::world;
+use lab::link::LinkConfig;
+use lab::world::{self, World};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -76,4 +78,74 @@ fn a_killed_shell_leaves_nothing_behind() {
         let left = left_behind(&format!("{MARK}={mark}"));
         assert_eq!(left, BTreeSet::new(), "{signal} in round {round}");
     }
+}
+
+const ROLE: &str = "LAB_TEST_ROLE";
+
+/// The kernel counts the network namespaces of a user namespace: where it allows as many as one
+/// world needs, the next world can be built once the last is gone, and no earlier.
+#[test]
+fn a_killed_world_with_an_open_connection_is_gone_soon() {
+    let name = "a_killed_world_with_an_open_connection_is_gone_soon";
+    let role = std::env::var(ROLE);
+    match role.as_deref() {
+        Ok("world") => return open_a_connection_and_wait(),
+        Ok("counter") => return count_the_worlds(name),
+        _ => {}
+    }
+    let counter = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--"])
+        .arg(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture"])
+        .env(ROLE, "counter")
+        .output();
+    match counter {
+        Ok(ran) if String::from_utf8_lossy(&ran.stdout).contains("running 1 test") => {
+            print!("{}", String::from_utf8_lossy(&ran.stdout));
+            eprint!("{}", String::from_utf8_lossy(&ran.stderr));
+            assert!(ran.status.success());
+        }
+        _ => println!("skipped: unshare --user --map-root-user: not allowed here"),
+    }
+}
+
+fn open_a_connection_and_wait() {
+    let world = World::new(&LinkConfig::default()).unwrap();
+    let listener = world.server.run(|| TcpListener::bind("0.0.0.0:0")).unwrap();
+    let address = (world.server.address, listener.local_addr().unwrap().port());
+    let mut client = world.client.run(|| TcpStream::connect(address)).unwrap();
+    let _server = listener.accept().unwrap();
+    println!("connected");
+    // More than the server takes in: it is full of unsent data when it is killed.
+    let _ = client.write_all(&vec![0; 100 << 20]);
+}
+
+fn count_the_worlds(name: &str) {
+    fs::write("/proc/sys/user/max_net_namespaces", "3").unwrap();
+    let start = || {
+        Command::new(std::env::current_exe().unwrap())
+            .args([name, "--exact", "--nocapture"])
+            .env(ROLE, "world")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    // Kills it once it is connected; `false`: it never was.
+    let connects = || {
+        let mut world = start();
+        let output = BufReader::new(world.stdout.take().unwrap());
+        let connected = output.lines().map_while(Result::ok).any(|line| line.contains("connected"));
+        world.kill().unwrap();
+        world.wait().unwrap();
+        connected
+    };
+    assert!(connects(), "there is room for one world");
+    assert!(!connects(), "and for one only, or this test cannot fail");
+    let begin = Instant::now();
+    while !connects() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "it is still there");
+        thread::sleep(Duration::from_millis(100));
+    }
+    println!("gone after {:.1} s", begin.elapsed().as_secs_f64());
 }
