@@ -18,7 +18,7 @@ use super::scale::Scale;
 use super::table::Table;
 use super::traffic::{Cork, QuickAck};
 use super::wire::{Seen, Wire, ms};
-use super::{Run, lower_quartile, median, traffic};
+use super::{Run, in_parallel, lower_quartile, median, traffic};
 use crate::link::LinkConfig;
 use crate::record::Host;
 use crate::world::World;
@@ -98,11 +98,11 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
     held_back(run)?;
     let rounds = run.either(8, 40);
     let progress = run.progress(WAYS.iter().map(|way| cost(way, rounds)).sum());
-    let mut points = Vec::new();
-    for way in &WAYS {
-        points.push(measure(way, rounds)?);
+    let points = in_parallel(&WAYS, 3, |way| {
+        let point = measure(way, rounds)?;
         progress.spent(cost(way, rounds), way.name);
-    }
+        Ok(point)
+    })?;
     drop(progress);
     let mut table = Table::new(["way", "lower_quartile_ms", "segments_a_message"]);
     for (way, Point { took, segments }) in WAYS.iter().zip(&points) {
@@ -151,7 +151,7 @@ fn plural(number: usize) -> &'static str {
 }
 
 fn cost(way: &Way, rounds: u32) -> Duration {
-    Duration::from_secs_f64(way.expect.0 / 1e3 * f64::from(rounds + WARM_UP))
+    Duration::from_secs_f64(way.expect.0 / 1e3 * f64::from(rounds + WARM_UP) / 3.0)
 }
 
 fn link() -> LinkConfig {
@@ -164,9 +164,9 @@ const WARM_UP: u32 = 5;
 
 fn measure(way: &Way, rounds: u32) -> anyhow::Result<Point> {
     let world = World::new(&link())?;
+    let wire = Wire::watch(&world)?;
     let (client, server) = traffic::pair(&world, traffic::plain, traffic::plain)?;
     client.set_nodelay(way.nodelay)?;
-    let wire = Wire::watch(&world)?;
     let message = [b'm'; MESSAGE];
     let mut pieces = vec![&message[..HEADER]];
     let parts = way.pieces - 1;
@@ -229,8 +229,8 @@ fn held_back(run: &mut Run) -> anyhow::Result<()> {
     let mut held = Vec::new();
     for (first, expected) in [(60, "held back"), (1448, "sent at once")] {
         let world = World::new(&link())?;
-        let (client, _server) = traffic::pair(&world, traffic::plain, traffic::plain)?;
         let wire = Wire::watch(&world)?;
+        let (client, _server) = traffic::pair(&world, traffic::plain, traffic::plain)?;
         one_by_one(&client, &[&vec![b'x'; first], &[b'y'; 60]])?;
         let end = 1 + first as u32 + 60;
         let seen = wire.until("the acknowledgement of both", |seen| {

@@ -15,7 +15,7 @@ use super::scale::Scale;
 use super::table::Table;
 use super::traffic::{self, Setup};
 use super::wire::{Seen, Wire};
-use super::{Run, within};
+use super::{Run, in_parallel, within};
 use crate::link::LinkConfig;
 use crate::record::Host;
 use crate::world::World;
@@ -78,12 +78,12 @@ fn small_window(listener: &OwnedFd) -> nix::Result<()> {
 }
 
 pub fn run(run: &mut Run) -> anyhow::Result<()> {
-    let mut outcomes = Vec::new();
-    let progress = run.progress(Duration::from_secs(CASES.len() as u64));
-    for case in &CASES {
-        outcomes.push(measure(case)?);
-        progress.spent(Duration::from_secs(1), case.name);
-    }
+    let progress = run.progress(Duration::from_secs(1));
+    let outcomes = in_parallel(&CASES, 3, |case| {
+        let outcome = measure(case)?;
+        progress.spent(Duration::from_secs(1) / CASES.len() as u32, case.name);
+        Ok(outcome)
+    })?;
     drop(progress);
     let [large, small, low_mtu, window, by_four, by_four_1000] = &outcomes[..] else {
         anyhow::bail!("as many outcomes as cases");
@@ -186,8 +186,8 @@ fn measure(case: &Case) -> anyhow::Result<Outcome> {
         cc: Some("reno".into()), // others may spread the first flight over the round trip
         ..LinkConfig::default()
     })?;
-    let (mut client, mut server) = traffic::pair(&world, case.server, traffic::plain)?;
     let wire = Wire::watch(&world)?;
+    let (mut client, mut server) = traffic::pair(&world, case.server, traffic::plain)?;
     let (size, times) = case.sends;
     let mut reads = Vec::new();
     std::thread::scope(|scope| -> anyhow::Result<()> {
