@@ -107,13 +107,22 @@ impl States {
         Ok(())
     }
 
-    /// Whether `host` has a connection that still can carry something.
+    /// Whether `host` had a connection that still could carry something, when last asked.
     pub fn connected(&self, host: Host) -> bool {
-        let states = match host {
+        let mut states = self.of(host).known.values();
+        states.any(|state| !matches!(*state, "LISTEN" | "TIME_WAIT" | "CLOSED"))
+    }
+
+    /// Whether `host` had a listener, when last asked.
+    pub fn listening(&self, host: Host) -> bool {
+        self.of(host).known.values().any(|state| *state == "LISTEN")
+    }
+
+    fn of(&self, host: Host) -> &HostStates {
+        match host {
             Host::Server => &self.server,
             Host::Client => &self.client,
-        };
-        states.known.values().any(|state| !matches!(*state, "LISTEN" | "TIME_WAIT" | "CLOSED"))
+        }
     }
 }
 

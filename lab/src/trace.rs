@@ -4,7 +4,7 @@ mod live;
 mod output;
 mod plain;
 
-use std::io::{self, PipeReader};
+use std::io::PipeReader;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -129,7 +129,10 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     };
     let outcome = match traced {
         true => tracer::run(server, client, limits, &mut sources, events),
-        false => plain::run(server, client, limits, &mut sources),
+        false => {
+            drop(events); // with the last sender of them, the list of events ends
+            plain::run(server, client, limits, &mut sources)
+        }
     };
     // From here on Ctrl-C just ends it all.
     tracer::awaited_signals().thread_unblock()?;
@@ -248,10 +251,15 @@ impl Sources {
         };
         let (delivered, deliveries) = mpsc::channel();
         let hook = states.clone();
-        world.link.on_delivery(move |_| {
-            // The sender's too: what made it send is not always a call that was seen.
-            ask(hook.as_ref(), Host::Client);
-            ask(hook.as_ref(), Host::Server);
+        world.link.on_delivery(move |packet| {
+            // The sender first: it was in its state before it sent. A call that has not returned
+            // yet (connect, close) may have brought it there.
+            let (from, to) = match packet.to {
+                Host::Server => (Host::Client, Host::Server),
+                Host::Client => (Host::Server, Host::Client),
+            };
+            ask(hook.as_ref(), from);
+            ask(hook.as_ref(), to);
             let _ = delivered.send(());
         });
         Ok(Self { states, capture, deliveries, readers: Vec::new() })
@@ -308,6 +316,13 @@ impl Watch for Sources {
         ask(self.states.as_ref(), host);
         self.states.as_ref().is_some_and(|states| {
             states.lock().unwrap_or_else(PoisonError::into_inner).connected(host)
+        })
+    }
+
+    fn listening(&mut self) -> bool {
+        ask(self.states.as_ref(), Host::Server);
+        self.states.as_ref().is_some_and(|states| {
+            states.lock().unwrap_or_else(PoisonError::into_inner).listening(Host::Server)
         })
     }
 

@@ -1,7 +1,7 @@
 //! What tracing costs, measured: the same call with a tracer and without.
 
 use std::fmt;
-use std::io::{self, PipeReader};
+use std::io::PipeReader;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::mpsc;
@@ -80,6 +80,9 @@ struct Nobody;
 impl Watch for Nobody {
     fn changed(&mut self, _: Host) {}
     fn connected(&mut self, _: Host) -> bool {
+        false
+    }
+    fn listening(&mut self) -> bool {
         false
     }
     fn output(&mut self, _: Host, _: [PipeReader; 2]) {}

@@ -4,6 +4,7 @@
 //! One thread starts both programs and waits for both, so calls of the two come in one order.
 //! Threads and children are followed. A descriptor is looked up at each call ([`sockets`]); calls
 //! on files, pipes, UDP and Unix sockets pass unseen. So does io_uring, which makes no calls.
+//! Both programs and the tracer share one processor, which is the fastest way to trace them.
 //! A program with more rights than its caller (setuid) runs without them: PR_SET_NO_NEW_PRIVS.
 
 mod cost;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 pub use cost::{Cost, cost};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::sys::ptrace;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -82,6 +84,8 @@ pub trait Watch {
     fn changed(&mut self, host: Host);
     /// Whether this host has a connection that is not over yet.
     fn connected(&mut self, host: Host) -> bool;
+    /// Whether the server listens. Only asked where the tracer cannot see it.
+    fn listening(&mut self) -> bool;
     /// A program's standard output and error, for a thread to read.
     fn output(&mut self, host: Host, pipes: [PipeReader; 2]);
 }
@@ -226,6 +230,7 @@ impl<'a> Run<'a> {
         events: Sender<Event>,
     ) -> Result<Self> {
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        stay_on_one_cpu()?;
         Ok(Run {
             limits,
             watch,
@@ -304,12 +309,10 @@ impl<'a> Run<'a> {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        while let Some(signal) = self.signals.read_signal()? {
-            if signal.ssi_signo != Signal::SIGCHLD as u32 {
-                let again = self.cut_short;
-                self.cut_short = true;
-                self.end_all(if again { None } else { Some("interrupted") });
-            }
+        let signal = self.signals.read_signal()?;
+        if signal.is_some_and(|signal| signal.ssi_signo != Signal::SIGCHLD as u32) {
+            let again = std::mem::replace(&mut self.cut_short, true);
+            self.end_all(if again { None } else { Some("interrupted") });
         }
         Ok(())
     }
@@ -553,9 +556,7 @@ impl<'a> Run<'a> {
             return Some(Until::Exit);
         }
         let (host, pid) = (thread.host, thread.pid);
-        let fd = self.subject(spec, pid, &raw)?;
-        let fd = (fd >= 0).then_some(fd);
-        let ends = fd.and_then(|fd| self.sockets.ends(pid, fd));
+        let (fd, ends) = self.subject(spec, pid, &raw)?;
         let text = Text::at_entry(spec, pid, raw);
         if spec.changes {
             self.watch.changed(host);
@@ -566,14 +567,20 @@ impl<'a> Run<'a> {
         Some(Until::Exit)
     }
 
-    /// The TCP socket that a call is about (-1: one that is not there yet); `None`: it is not.
-    fn subject(&mut self, spec: &Spec, pid: i32, raw: &[u64; 6]) -> Option<i32> {
-        let mut tcp = |fd: i32| self.sockets.is_tcp(pid, fd).then_some(fd);
+    /// The TCP socket that a call is about (none: it is not there yet), and what that is connected
+    /// to. `None`: the call is about no such thing.
+    fn subject(
+        &mut self,
+        spec: &Spec,
+        pid: i32,
+        raw: &[u64; 6],
+    ) -> Option<(Option<i32>, Option<Ends>)> {
+        let mut tcp = |fd: i32| self.sockets.tcp(pid, fd).map(|tcp| (Some(fd), tcp.ends));
         let first = raw[0] as i32;
         match spec.about {
             About::NewSocket => {
                 let stream = raw[1] as i32 & 0xf == libc::SOCK_STREAM;
-                (stream && matches!(first, libc::AF_INET | libc::AF_INET6)).then_some(-1)
+                (stream && matches!(first, libc::AF_INET | libc::AF_INET6)).then_some((None, None))
             }
             About::Sockets(which) => which.iter().find_map(|index| tcp(raw[*index] as i32)),
             About::Command => {
@@ -584,7 +591,7 @@ impl<'a> Run<'a> {
                 named.and_then(|_| tcp(first))
             }
             About::Poll | About::Select => Text::polled(spec, pid, raw).into_iter().find_map(tcp),
-            About::Epoll => self.sockets.watches_tcp(pid, first).then_some(first),
+            About::Epoll => self.sockets.watches_tcp(pid, first).then_some((Some(first), None)),
             About::Sigreturn | About::Restart => None,
         }
     }
@@ -637,7 +644,7 @@ impl<'a> Run<'a> {
             && open.ends.is_none()
             && open.spec.name != "close"
         {
-            open.ends = self.sockets.ends(thread.pid, fd);
+            open.ends = self.sockets.tcp(thread.pid, fd).and_then(|tcp| tcp.ends);
         }
         self.listening |=
             thread.host == Host::Server && open.spec.name == "listen" && value == Some(0);
@@ -657,6 +664,14 @@ impl<'a> Run<'a> {
         self.seen.insert(thread.pid);
         let _ = self.events.send(Event { at: open.at, what: What::Call(call) });
     }
+}
+
+/// Keeps this thread, and what it starts, on the processor on which it is now. A call passes from
+/// the program to the tracer and back twice; between two processors that takes three times as long.
+fn stay_on_one_cpu() -> Result<()> {
+    let mut one = CpuSet::new();
+    one.set(sched_getcpu()?)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &one)?)
 }
 
 impl Thread {

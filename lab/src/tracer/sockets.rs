@@ -8,10 +8,13 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{SockaddrLike, SockaddrStorage, getpeername, getsockname};
+use nix::sys::socket::{
+    AddressFamily, SockType, SockaddrLike, SockaddrStorage, getpeername, getsockname, getsockopt,
+    sockopt,
+};
 
 /// Both ends of a connection: local, peer.
 pub type Ends = (SocketAddr, SocketAddr);
@@ -20,24 +23,33 @@ pub type Ends = (SocketAddr, SocketAddr);
 #[derive(Default)]
 pub struct Sockets {
     pidfds: HashMap<i32, OwnedFd>,
-    known: HashMap<u64, Socket>,
+    /// By inode number; `None`: no TCP socket.
+    known: HashMap<u64, Option<Tcp>>,
 }
 
+/// A TCP socket.
 #[derive(Clone, Copy)]
-struct Socket {
-    tcp: bool,
-    ends: Option<Ends>,
+pub struct Tcp {
+    /// What it is connected to, or was.
+    pub ends: Option<Ends>,
 }
 
 impl Sockets {
-    /// Is this descriptor of this process a TCP socket?
-    pub fn is_tcp(&mut self, pid: i32, fd: i32) -> bool {
-        self.ask(pid, fd).is_some_and(|socket| socket.tcp)
-    }
-
-    /// What this TCP socket is connected to, or was.
-    pub fn ends(&mut self, pid: i32, fd: i32) -> Option<Ends> {
-        self.ask(pid, fd).and_then(|socket| socket.ends)
+    /// What this descriptor of this process is, if it is a TCP socket.
+    pub fn tcp(&mut self, pid: i32, fd: i32) -> Option<Tcp> {
+        let inode = inode(pid, fd)?;
+        match self.known.get(&inode) {
+            Some(None) => return None,
+            Some(Some(tcp)) if tcp.ends.is_some() => return Some(*tcp),
+            _ => {}
+        }
+        let tcp = match self.copy(pid, fd) {
+            Ok(copy) => is_tcp(&copy).then(|| Tcp { ends: ends(&copy) }),
+            // A socket that cannot be looked at is shown rather than passed over.
+            Err(_) => Some(Tcp { ends: None }),
+        };
+        self.known.insert(inode, tcp);
+        tcp
     }
 
     /// Does this epoll descriptor watch a TCP socket?
@@ -45,29 +57,12 @@ impl Sockets {
         let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{epoll}")).unwrap_or_default();
         let watched = info.lines().filter_map(|line| line.strip_prefix("tfd:"));
         let mut fds = watched.filter_map(|rest| rest.split_whitespace().next()?.parse().ok());
-        fds.any(|fd| self.is_tcp(pid, fd))
+        fds.any(|fd| self.tcp(pid, fd).is_some())
     }
 
     /// A process has ended: its number may come again.
     pub fn forget(&mut self, pid: i32) {
         self.pidfds.remove(&pid);
-    }
-
-    fn ask(&mut self, pid: i32, fd: i32) -> Option<Socket> {
-        let inode = inode(pid, fd)?;
-        let known = self.known.get(&inode).copied();
-        if let Some(socket) = known
-            && (!socket.tcp || socket.ends.is_some())
-        {
-            return Some(socket);
-        }
-        // A socket that cannot be looked at is shown rather than passed over.
-        let socket = match self.copy(pid, fd) {
-            Ok(copy) => Socket { tcp: is_tcp(&copy), ends: ends(&copy) },
-            Err(_) => known.unwrap_or(Socket { tcp: true, ends: None }),
-        };
-        self.known.insert(inode, socket);
-        Some(socket)
     }
 
     fn copy(&mut self, pid: i32, fd: i32) -> io::Result<OwnedFd> {
@@ -94,10 +89,8 @@ fn inode(pid: i32, fd: i32) -> Option<u64> {
 
 fn is_tcp(socket: &OwnedFd) -> bool {
     let Ok(local) = getsockname::<SockaddrStorage>(socket.as_raw_fd()) else { return false };
-    let inet =
-        matches!(local.family().map(|family| family as i32), Some(libc::AF_INET | libc::AF_INET6));
-    let stream = nix::sys::socket::getsockopt(&socket.as_fd(), nix::sys::socket::sockopt::SockType);
-    inet && stream == Ok(nix::sys::socket::SockType::Stream)
+    let inet = matches!(local.family(), Some(AddressFamily::Inet | AddressFamily::Inet6));
+    inet && getsockopt(socket, sockopt::SockType) == Ok(SockType::Stream)
 }
 
 fn ends(socket: &OwnedFd) -> Option<Ends> {

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! Descriptors alone hold the namespaces. When this process ends, however it ends, the kernel
-//! takes everything down.
+//! takes everything down: at once, or some 3 s later where a connection was still open.
 
-mod netns;
+pub(crate) mod netns;
 mod offload;
 mod route;
 mod user;
@@ -135,6 +135,9 @@ impl Node {
         route.add_address(eth0, self.address, 24)?;
         // What TCP has learned from one connection must not change the next.
         netns::sysctl("net.ipv4.tcp_no_metrics_save", "1")?;
+        // A connection that nobody answers any more keeps its namespace for as long as it is tried:
+        // 3 s, not the usual 100. Else a killed world would outlive us by that.
+        netns::sysctl("net.ipv4.tcp_orphan_retries", "3")?;
         if let Some(cc) = &config.cc {
             netns::sysctl("net.ipv4.tcp_congestion_control", cc).with_context(|| {
                 format!("--cc {cc}: not available; {}", available_congestion_controls())
@@ -173,8 +176,13 @@ fn available_congestion_controls() -> String {
     }
 }
 
+/// Makes a pair of interfaces between this thread's namespace and another.
+pub(crate) fn add_veth(here: &str, there: &str, netns: &OwnedFd) -> io::Result<()> {
+    Route::new()?.add_veth(here, there, netns.as_fd(), 1500)
+}
+
 /// Runs `f` on a thread of that name, and gives what it gives. A panic goes on here.
-fn on_a_thread<T: Send>(name: &str, f: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn on_a_thread<T: Send>(name: &str, f: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name(name.into()).spawn_scoped(scope, f);
         match thread.expect("a thread can be had").join() {
