@@ -1,6 +1,5 @@
 //! What the outputs make of a trace.
 
-mod common;
 #[path = "common/script.rs"]
 mod script;
 

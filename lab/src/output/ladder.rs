@@ -7,12 +7,15 @@
 //!   options. What a data segment acknowledges depends on the moment and is left out; so are bare
 //!   acknowledgements, but for those that change a state: the handshake's third and that of a FIN.
 //! - Data segments in a row are one, with `...` behind it: how many they are is chance. So is a
-//!   segment that was sent again although it had arrived, and what came of that.
+//!   segment that was sent again although it had arrived, and what came of that; and whether a
+//!   FIN travels with the last data.
 //! - What repeats itself is there twice; `⋮` stands for the rest.
 //! - A call stands where its effect is: one that sends where it began, one that waits where it
 //!   returned. A `connect` that waits stands in both places. Reads in a row of one descriptor are
 //!   one line, for how many they are is chance. What found nothing to do (EAGAIN) is left out, and
 //!   so is waiting for events, unless it timed out.
+//! - What is left to chance after all this, the example leaves to chance: how much fits into a
+//!   send buffer, which of two closes is first. Such a ladder differs from run to run.
 //! - Descriptors are numbered from 3 a process, in the order in which they appear. Addresses are
 //!   "server" and "client". `...` stands for arguments that teach nothing.
 
@@ -40,10 +43,11 @@ pub fn draw(trace: &Trace) -> String {
     let names = Names::new(trace);
     let mut lines: Vec<Line> = Vec::new();
     for place in order(trace, &steps) {
-        let line = names.line(trace, &steps[place]);
-        match lines.last_mut() {
-            Some(last) if last.takes(&line) => last.append(line),
-            _ => lines.push(line),
+        for line in names.lines(trace, &steps[place]) {
+            match lines.last_mut() {
+                Some(last) if last.takes(&line) => last.append(line),
+                _ => lines.push(line),
+            }
         }
     }
     let lines = without_repetition(lines);
@@ -245,10 +249,24 @@ impl Names {
         names
     }
 
+    /// One line, but for data that ends its stream: whether both share a segment is chance.
+    fn lines(&self, trace: &Trace, step: &Step) -> Vec<Line> {
+        match &trace.events[step.event].what {
+            What::Segment(segment) if segment.len > 0 && segment.flags.contains('F') => {
+                let mut data = segment.clone();
+                data.flags.retain(|flag| flag != 'F');
+                let end = segment.seq.wrapping_add(segment.len);
+                let fin = Segment { seq: end, len: 0, flags: "F.".into(), ..segment.clone() };
+                vec![segment_line(&data), segment_line(&fin)]
+            }
+            _ => vec![self.line(trace, step)],
+        }
+    }
+
     fn line(&self, trace: &Trace, step: &Step) -> Line {
         match &trace.events[step.event].what {
             What::Call(call) => self.call(call, step.returns),
-            What::Segment(segment) => Line { side: None, text: arrow(segment), more: More::None },
+            What::Segment(segment) => segment_line(segment),
             What::State(change) => {
                 Line { side: Some(change.host), text: change.now.clone(), more: More::None }
             }
@@ -321,6 +339,17 @@ impl Names {
 fn made(call: &Call) -> Option<i32> {
     let makes = matches!(call.name.as_str(), "socket" | "accept" | "accept4");
     call.result.as_deref().filter(|_| makes)?.parse().ok().filter(|fd| *fd >= 0)
+}
+
+fn segment_line(segment: &Segment) -> Line {
+    let flagged = segment.flags.contains(['S', 'F', 'R']);
+    let plain = segment.len > 0 && !segment.again && segment.arrived.is_some();
+    let end = segment.seq.wrapping_add(segment.len);
+    let more = match plain && !flagged {
+        true => More::Data(segment.from, segment.source, segment.seq, end),
+        false => More::None,
+    };
+    Line { side: None, text: arrow(segment), more }
 }
 
 /// `P. 1:6(5) ─────►`.
