@@ -258,12 +258,13 @@ impl Found<'_> {
             return call(if change.now == "CLOSED" { &["close"] } else { &["listen"] });
         };
         let (out, back) = ((change.local, peer), (peer, change.local));
-        let acknowledged = || {
+        // Bare acknowledgements come when they like: with data it is the program that answers.
+        let acknowledged = |with_data: bool| {
             let end = self.fin(out).map(|fin| match &self.event(fin).what {
                 What::Segment(fin) => fin.seq + fin.len + 1,
                 _ => 0,
             });
-            self.segment(back, |segment| segment.ack == end)
+            self.segment(back, |segment| segment.ack == end && (segment.len > 0 || !with_data))
         };
         let reset = || {
             let resets = |segment: &Segment| segment.flags.contains('R');
@@ -275,9 +276,9 @@ impl Found<'_> {
             ("SYN_SENT", "ESTABLISHED") => self.segment(back, |s| s.flags.starts_with("S.")),
             (_, "ESTABLISHED") => self.segment(back, |s| !s.flags.starts_with('S')),
             (_, "FIN_WAIT1" | "LAST_ACK") => self.fin(out),
-            (_, "FIN_WAIT2") => acknowledged(),
+            (_, "FIN_WAIT2") => acknowledged(true),
             (_, "CLOSE_WAIT" | "CLOSING" | "TIME_WAIT") => self.fin(back),
-            (_, "CLOSED") => reset().or_else(acknowledged),
+            (_, "CLOSED") => reset().or_else(|| acknowledged(false)),
             _ => None,
         };
         cause.or_else(|| self.last(place, |event| host(event) == Some(change.host)))

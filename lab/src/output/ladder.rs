@@ -5,7 +5,9 @@
 //!   server begins.
 //! - Segments are in packetdrill's notation, `P. 1:6(5)`, numbers relative. Only SYN segments show
 //!   options. What a data segment acknowledges depends on the moment and is left out; so are bare
-//!   acknowledgements, but for those that change a state: the handshake's third and that of a FIN.
+//!   acknowledgements, but for the handshake's third and the last of a connection. Whether the
+//!   first FIN is acknowledged alone or together with the second is chance: FIN_WAIT2 is there
+//!   where the peer still sends data in between.
 //! - Data segments in a row are one, with `...` behind it: how many they are is chance. So is a
 //!   segment that was sent again although it had arrived, and what came of that; and whether a
 //!   FIN travels with the last data.
@@ -17,14 +19,15 @@
 //! - What is left to chance after all this, the example leaves to chance: how much fits into a
 //!   send buffer, which of two closes is first. Such a ladder differs from run to run.
 //! - Descriptors are numbered from 3 a process, in the order in which they appear. Addresses are
-//!   "server" and "client". `...` stands for arguments that teach nothing.
+//!   "server" and "client". `...` stands for arguments that teach nothing, and for data that is no
+//!   ASCII: a port, a sequence number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::output::causes::{self, Step};
 use crate::output::{args, words};
-use crate::record::{Call, Event, Host, Nanos, Segment, Trace, What};
+use crate::record::{Call, Event, Host, Segment, Trace, What};
 
 /// The widths of a host's column and of the wire's: 100 in all.
 const SIDE: usize = 32;
@@ -57,13 +60,12 @@ pub fn draw(trace: &Trace) -> String {
 
 /// Whether an event is part of the ladder.
 fn counts(trace: &Trace, index: usize) -> bool {
-    let event_at = trace.events[index].at;
     match &trace.events[index].what {
         What::Process(_) => false,
-        What::State(change) => {
-            let sent_again = |peer| sent_again_for_nothing(trace, change.local, peer, event_at);
-            change.now != "FIN_WAIT2" || !change.peer.is_some_and(sent_again)
+        What::State(change) if change.now == "FIN_WAIT2" => {
+            change.peer.is_some_and(|peer| goes_on(trace, change.local, peer))
         }
+        What::State(_) => true,
         What::Segment(segment) if segment.again => {
             let mut earlier = same_bytes(&trace.events[..index], segment);
             earlier.any(|before| before.arrived.is_none())
@@ -77,6 +79,7 @@ fn counts(trace: &Trace, index: usize) -> bool {
             let quiet = ["getsockname", "getpeername", "fcntl", "ioctl", "epoll_ctl"];
             match call.name.as_str() {
                 name if quiet.contains(&name) => false,
+                "getsockopt" => call.args.contains("SO_ERROR"),
                 name if waits.contains(&name) => result.starts_with("0 "),
                 _ => !result.contains("EAGAIN"),
             }
@@ -97,15 +100,29 @@ fn same_bytes<'a>(events: &'a [Event], segment: &'a Segment) -> impl Iterator<It
     })
 }
 
-/// Whether a FIN was sent again although it had arrived: the peer was slow to acknowledge it.
-/// Whether it does so before it sends its own FIN is then a matter of luck.
-fn sent_again_for_nothing(trace: &Trace, from: SocketAddr, to: SocketAddr, before: Nanos) -> bool {
-    trace.events.iter().take_while(|event| event.at < before).any(|event| match &event.what {
+/// The FIN of a direction.
+fn fin(trace: &Trace, from: SocketAddr, to: SocketAddr) -> Option<&Segment> {
+    trace.events.iter().find_map(|event| match &event.what {
         What::Segment(segment) => {
-            let is_that = (segment.source, segment.destination) == (from, to);
-            let again = segment.again && segment.flags.contains('F') && segment.len == 0;
-            let mut all = same_bytes(&trace.events, segment);
-            is_that && again && all.all(|one| one.arrived.is_some())
+            let fits = (segment.source, segment.destination) == (from, to);
+            (fits && segment.flags.contains('F')).then_some(segment)
+        }
+        _ => None,
+    })
+}
+
+/// The number that acknowledges a FIN.
+fn end(fin: &Segment) -> u32 {
+    fin.seq.wrapping_add(fin.len).wrapping_add(1)
+}
+
+/// Whether the peer still sends data when it knows of the FIN from `local`.
+fn goes_on(trace: &Trace, local: SocketAddr, peer: SocketAddr) -> bool {
+    let Some(end) = fin(trace, local, peer).map(end) else { return false };
+    trace.events.iter().any(|event| match &event.what {
+        What::Segment(segment) => {
+            let fits = (segment.source, segment.destination) == (peer, local);
+            fits && segment.len > 0 && segment.ack == Some(end)
         }
         _ => false,
     })
@@ -138,32 +155,34 @@ fn without_repetition(lines: Vec<Line>) -> Vec<Line> {
     kept
 }
 
-/// Whether a bare acknowledgement is the handshake's third, or the first of a FIN.
+/// Whether a bare acknowledgement is the handshake's third, or the one that ends the connection.
 fn changes_a_state(trace: &Trace, index: usize, ack: &Segment) -> bool {
+    let (from, to) = (ack.source, ack.destination);
     let first = |fits: &dyn Fn(&Segment) -> bool| {
-        trace.events.iter().position(|event| match &event.what {
+        !trace.events[..index].iter().any(|event| match &event.what {
             What::Segment(segment) => {
-                (segment.source, segment.destination) == (ack.source, ack.destination)
-                    && fits(segment)
+                (segment.source, segment.destination) == (from, to) && fits(segment)
             }
             _ => false,
-        }) == Some(index)
+        })
     };
-    let opened = trace.events[..index].iter().any(|event| match &event.what {
-        What::Segment(segment) => segment.flags == "S" && segment.source == ack.source,
-        _ => false,
-    });
-    let end = trace.events.iter().find_map(|event| match &event.what {
-        What::Segment(segment)
-            if segment.flags.contains('F') && segment.source == ack.destination =>
-        {
-            Some(segment.seq + segment.len + 1)
-        }
-        _ => None,
-    });
-    let late = sent_again_for_nothing(trace, ack.destination, ack.source, trace.events[index].at);
-    (opened && first(&|segment| !segment.flags.starts_with('S')))
-        || (!late && end.is_some() && ack.ack == end && first(&|segment| segment.ack == end))
+    let opens = || {
+        trace.events[..index].iter().any(|event| match &event.what {
+            What::Segment(segment) => {
+                segment.flags == "S" && (segment.source, segment.destination) == (from, to)
+            }
+            _ => false,
+        })
+    };
+    if first(&|segment| !segment.flags.starts_with('S')) {
+        return opens();
+    }
+    // The second FIN acknowledges the first. Its own acknowledgement is the last segment.
+    let (Some(theirs), Some(ours)) = (fin(trace, to, from), fin(trace, from, to)) else {
+        return false;
+    };
+    let last = Some(end(theirs));
+    theirs.ack == Some(end(ours)) && ack.ack == last && first(&|segment| segment.ack == last)
 }
 
 /// The order: effects at once, then the program that ran last, as long as it can.
@@ -311,7 +330,7 @@ impl Names {
         }
         // Data speaks for its own length.
         if call.name.starts_with("send") || call.name.starts_with("write") {
-            args.truncate(2);
+            args.truncate(if call.data.is_ascii() { 2 } else { 1 });
             args.push("...".to_owned());
         }
         let blocks = call.name == "connect" && result == "0";
@@ -417,7 +436,10 @@ impl Line {
         let text = match &self.more {
             More::Reads(begin, data, moved) => {
                 let result = format!(") = {moved}");
-                let data = vec![words::quoted(data)];
+                let data = match data.is_ascii() {
+                    true => vec![words::quoted(data)],
+                    false => vec!["...".to_owned()],
+                };
                 let room = SIDE.saturating_sub(begin.chars().count() + 2 + result.len());
                 format!("{begin}, {}{result}", words::fit(data, room))
             }
