@@ -182,9 +182,10 @@ fn two_runs_have_one_ladder() {
         "FIN_WAIT1",
         "P. 1:10(9) again",
         "CLOSE_WAIT",
-        "FIN_WAIT2",
         "accept4",
         "recvfrom(4, ...) = 0",
+        "P. 1:3(2)",
+        "FIN_WAIT2",
         "LAST_ACK",
         "CLOSED",
     ];

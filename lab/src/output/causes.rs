@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 
 use crate::record::{Call, Event, Host, Segment, StateChange, Trace, What};
 
-/// One step of the ladder: an event, or one half of a `connect` that waited.
+/// One step of the ladder: an event, or one half of it.
 #[derive(Clone, Debug)]
 pub struct Step {
     /// Its place in the trace.
     pub event: usize,
-    /// The return of a call whose begin is a step of its own.
-    pub returns: bool,
+    /// Its second half: the return of a `connect` that waited; the FIN behind the data of a
+    /// segment.
+    pub second: bool,
     /// The steps that must come before it, by their places in the list.
     pub after: Vec<usize>,
 }
@@ -46,6 +47,9 @@ pub fn steps(trace: &Trace, counts: impl Fn(usize) -> bool) -> Vec<Step> {
             }
         } else {
             found.add(index, false);
+            if matches!(&event.what, What::Segment(segment) if ends_with_data(segment)) {
+                found.add(index, true);
+            }
         }
     }
     for place in 0..found.steps.len() {
@@ -56,6 +60,11 @@ pub fn steps(trace: &Trace, counts: impl Fn(usize) -> bool) -> Vec<Step> {
         found.steps[place].after = after;
     }
     found.steps
+}
+
+/// Whether a segment carries data and a FIN. Whether they travel together is chance.
+pub fn ends_with_data(segment: &Segment) -> bool {
+    segment.len > 0 && segment.flags.contains('F')
 }
 
 /// How many bytes of a direction the calls so far have moved: the step, and the total after it.
@@ -107,8 +116,8 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    fn add(&mut self, event: usize, returns: bool) {
-        self.steps.push(Step { event, returns, after: Vec::new() });
+    fn add(&mut self, event: usize, second: bool) {
+        self.steps.push(Step { event, second, after: Vec::new() });
     }
 
     fn event(&self, place: usize) -> &Event {
@@ -123,7 +132,7 @@ impl Found<'_> {
     /// The last call that had begun before `place` and `fits`.
     fn last_call(&self, place: usize, fits: impl Fn(&Call) -> bool) -> Option<usize> {
         (0..place).rev().find(|earlier| match &self.event(*earlier).what {
-            What::Call(call) => !self.steps[*earlier].returns && fits(call),
+            What::Call(call) => !self.steps[*earlier].second && fits(call),
             _ => false,
         })
     }
@@ -141,7 +150,12 @@ impl Found<'_> {
     }
 
     fn fin(&self, way: Way) -> Option<usize> {
-        self.segment(way, |segment| segment.flags.contains('F'))
+        let first = self.segment(way, |segment| segment.flags.contains('F'))?;
+        let split = self
+            .steps
+            .get(first + 1)
+            .is_some_and(|next| next.second && next.event == self.steps[first].event);
+        Some(if split { first + 1 } else { first })
     }
 
     /// What was lost at first and came later, below byte `end`: without it nothing behind it counts.
@@ -193,7 +207,7 @@ impl Found<'_> {
             one.name.starts_with("accept") && one.host == call.host && one.conn == Some(mine)
         }));
         let result = call.result.as_deref().unwrap_or_default();
-        if call.name == "connect" && self.steps[place].returns {
+        if call.name == "connect" && self.steps[place].second {
             after.extend(self.segment(other, |segment| segment.flags.starts_with("S.")));
         }
         if direction(call) == Direction::In && result == "0" {
@@ -218,20 +232,21 @@ impl Found<'_> {
             What::Segment(other) => (other.source, other.destination) == way,
             _ => false,
         }));
+        let second = self.steps[place].second;
         let from = |call: &Call| call.host == segment.from && call.conn.is_none_or(|c| c == way);
         if segment.flags == "S" {
             after.extend(self.last_call(place, |call| call.name == "connect" && from(call)));
         } else if segment.flags.starts_with('S') {
             after.extend(self.segment(back, |segment| segment.flags == "S"));
         }
-        if segment.len > 0 {
+        if segment.len > 0 && !second {
             let end = u64::from(segment.seq) + u64::from(segment.len) - 1;
             after.extend(sent.mover(way, end));
         }
         let ends = |call: &Call| {
             matches!(call.name.as_str(), "shutdown" | "close") && call.conn.is_some() && from(call)
         };
-        if segment.flags.contains('F') {
+        if segment.flags.contains('F') && (second || segment.len == 0) {
             after.extend(self.last_call(place, ends));
         } else if segment.flags.contains('R') {
             let arrived = self.last(place, |event| match &event.what {

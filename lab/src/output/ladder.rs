@@ -46,11 +46,10 @@ pub fn draw(trace: &Trace) -> String {
     let names = Names::new(trace);
     let mut lines: Vec<Line> = Vec::new();
     for place in order(trace, &steps) {
-        for line in names.lines(trace, &steps[place]) {
-            match lines.last_mut() {
-                Some(last) if last.takes(&line) => last.append(line),
-                _ => lines.push(line),
-            }
+        let line = names.line(trace, &steps[place]);
+        match lines.last_mut() {
+            Some(last) if last.takes(&line) => last.append(line),
+            _ => lines.push(line),
         }
     }
     let lines = without_repetition(lines);
@@ -268,23 +267,20 @@ impl Names {
         names
     }
 
-    /// One line, but for data that ends its stream: whether both share a segment is chance.
-    fn lines(&self, trace: &Trace, step: &Step) -> Vec<Line> {
-        match &trace.events[step.event].what {
-            What::Segment(segment) if segment.len > 0 && segment.flags.contains('F') => {
-                let mut data = segment.clone();
-                data.flags.retain(|flag| flag != 'F');
-                let end = segment.seq.wrapping_add(segment.len);
-                let fin = Segment { seq: end, len: 0, flags: "F.".into(), ..segment.clone() };
-                vec![segment_line(&data), segment_line(&fin)]
-            }
-            _ => vec![self.line(trace, step)],
-        }
-    }
-
     fn line(&self, trace: &Trace, step: &Step) -> Line {
         match &trace.events[step.event].what {
-            What::Call(call) => self.call(call, step.returns),
+            What::Call(call) => self.call(call, step.second),
+            What::Segment(segment) if causes::ends_with_data(segment) => {
+                let mut half = segment.clone();
+                if step.second {
+                    half.flags = "F.".to_owned();
+                    half.seq = segment.seq.wrapping_add(segment.len);
+                    half.len = 0;
+                } else {
+                    half.flags.retain(|flag| flag != 'F');
+                }
+                segment_line(&half)
+            }
             What::Segment(segment) => segment_line(segment),
             What::State(change) => {
                 Line { side: Some(change.host), text: change.now.clone(), more: More::None }
@@ -311,6 +307,8 @@ impl Names {
         for arg in &mut args {
             if let Ok(address) = arg.parse::<SocketAddr>() {
                 *arg = self.host(address).to_owned();
+            } else if arg.starts_with("0x") {
+                *arg = "...".to_owned();
             }
         }
         if let (Some(fd), Some(first)) = (call.fd, args.first_mut())
