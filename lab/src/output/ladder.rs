@@ -307,7 +307,7 @@ impl Names {
         for arg in &mut args {
             if let Ok(address) = arg.parse::<SocketAddr>() {
                 *arg = self.host(address).to_owned();
-            } else if arg.starts_with("0x") {
+            } else if arg == "…" {
                 *arg = "...".to_owned();
             }
         }

@@ -85,6 +85,11 @@ impl Side {
         Side { line: 0.0, out, strips, bars, strip_lanes, bar_lanes }
     }
 
+    /// Whether it has more than one connection: then the client's port tells them apart.
+    fn many(&self) -> bool {
+        self.strips.keys().filter(|(_, peer)| peer.is_some()).count() > 1
+    }
+
     /// From the line to the labels.
     fn lanes(&self) -> f64 {
         6.0 + STRIP * self.strip_lanes as f64 + BAR * self.bar_lanes as f64 + 5.0
@@ -420,7 +425,7 @@ impl<'a> Drawing<'a> {
     fn state(&self, change: &StateChange, y: f64) -> String {
         let side = self.side(change.host);
         let mut name = change.now.clone();
-        if side.strips.keys().filter(|(_, peer)| peer.is_some()).count() > 1
+        if side.many()
             && let Some(peer) = change.peer
         {
             let port = if change.host == Host::Server { peer.port() } else { change.local.port() };
@@ -485,7 +490,15 @@ impl<'a> Drawing<'a> {
                 escape(&words::cut(words, 31))
             )
         };
-        text += &label("segment", 0.0, &words::segment_within(segment, 31));
+        let mut words = words::segment_within(segment, 31);
+        if self.client.many() {
+            let port = match segment.from {
+                Host::Client => segment.source.port(),
+                Host::Server => segment.destination.port(),
+            };
+            words = format!("{} :{port}", words::segment_within(segment, 24));
+        }
+        text += &label("segment", 0.0, &words);
         let fate = words::fate(segment);
         if !fate.is_empty() {
             text += &label("fate", 1.0, &fate);
