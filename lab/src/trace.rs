@@ -95,7 +95,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         link: args.link.to_string(),
         ..About::default()
     };
-    let traced = match (args.no_calls, tracer::cost()) {
+    let traced = match (args.no_calls, world.client.run(tracer::cost)) {
         (true, _) => {
             about.missing.push("system calls: left out (--no-calls)".to_owned());
             about.cost = "nothing: no call was traced".to_owned();
