@@ -95,7 +95,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         link: args.link.to_string(),
         ..About::default()
     };
-    let traced = match (args.no_calls, tracer::cost()) {
+    let traced = match (args.no_calls, world.client.run(tracer::cost)) {
         (true, _) => {
             about.missing.push("system calls: left out (--no-calls)".to_owned());
             about.cost = "nothing: no call was traced".to_owned();
@@ -251,15 +251,12 @@ impl Sources {
         };
         let (delivered, deliveries) = mpsc::channel();
         let hook = states.clone();
+        // The sender was in its state before it sent: a call that has not returned yet (connect,
+        // close) may have brought it there.
+        let taken = states.clone();
+        world.link.on_taken(move |from| ask(taken.as_ref(), from));
         world.link.on_delivery(move |packet| {
-            // The sender first: it was in its state before it sent. A call that has not returned
-            // yet (connect, close) may have brought it there.
-            let (from, to) = match packet.to {
-                Host::Server => (Host::Client, Host::Server),
-                Host::Client => (Host::Server, Host::Client),
-            };
-            ask(hook.as_ref(), from);
-            ask(hook.as_ref(), to);
+            ask(hook.as_ref(), packet.to);
             let _ = delivered.send(());
         });
         Ok(Self { states, capture, deliveries, readers: Vec::new() })
@@ -287,6 +284,7 @@ impl Sources {
     fn stop(self, world: &World) -> Result<()> {
         ask(self.states.as_ref(), Host::Client);
         ask(self.states.as_ref(), Host::Server);
+        world.link.on_taken(|_| {});
         world.link.on_delivery(|_| {});
         if let Some((capture, forward)) = self.capture {
             capture.finish();

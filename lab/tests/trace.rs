@@ -85,7 +85,9 @@ fn problems(trace: &Trace) -> Vec<String> {
     check(in_order(&[connect.0, syn.0, arrived(&syn), returned(&accept)]), "connect to accept");
     let times = [arrived(&syn), syn_ack.0, arrived(&syn_ack), returned(&connect)];
     check(in_order(&times), "the handshake");
-    check(in_order(&[connect.0, state(trace, client, "SYN_SENT")]), "SYN_SENT");
+    // A sender's state is asked for while its segment is under way.
+    let times = [connect.0, state(trace, client, "SYN_SENT"), arrived(&syn)];
+    check(in_order(&times), "SYN_SENT");
     check(in_order(&[arrived(&syn), state(trace, server, "SYN_RECV")]), "SYN_RECV");
     check(in_order(&[arrived(&syn_ack), state(trace, client, "ESTABLISHED")]), "ESTABLISHED");
 
@@ -105,7 +107,7 @@ fn problems(trace: &Trace) -> Vec<String> {
         let (now, after) =
             if from == client { ("CLOSE_WAIT", "FIN_WAIT1") } else { ("TIME_WAIT", "LAST_ACK") };
         check(in_order(&[arrived(&fin), state(trace, to, now)]), now);
-        check(in_order(&[ends.0, state(trace, from, after)]), after);
+        check(in_order(&[ends.0, state(trace, from, after), arrived(&fin)]), after);
 
         // Every byte: the send that it was in, the segment, the recv that gave it out.
         let sent = bytes(calls(trace, from, &["sendto", "write"]));

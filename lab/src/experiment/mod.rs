@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 
+// What all of them need.
 mod plot;
 mod progress;
 mod report;
@@ -16,6 +17,7 @@ mod table;
 mod traffic;
 mod wire;
 
+// The experiments.
 mod bdp;
 mod close;
 mod handshake;
@@ -24,6 +26,7 @@ mod mathis;
 mod nagle;
 mod partial;
 
+use crate::NotPossible;
 use plot::Picture;
 use progress::Progress;
 use report::Tally;
@@ -117,9 +120,21 @@ pub fn run(args: &ExperimentArgs) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("cannot make the directory {}", args.out.display()))?;
     let (mut sum, mut ok) = (Tally::default(), true);
     for experiment in chosen {
-        let tally = run_one(experiment, args)?;
-        ok &= tally.ok();
-        sum.add(tally);
+        match run_one(experiment, args) {
+            Ok(tally) => {
+                ok &= tally.ok();
+                sum.add(tally);
+            }
+            Err(error) if error.is::<NotPossible>() => return Err(error),
+            Err(error) => {
+                // The others may still be done.
+                report::trouble(format_args!(
+                    "{} did not come to its end: {error:#}",
+                    experiment.name
+                ));
+                ok = false;
+            }
+        }
     }
     if let Some(file) = &args.report {
         std::fs::write(file, sum.machine_readable())
@@ -133,7 +148,7 @@ fn run_one(experiment: &Experiment, args: &ExperimentArgs) -> anyhow::Result<Tal
     report::title(name, sentence);
     let begin = Instant::now();
     let mut context = Run { name, quick: args.quick, out: &args.out, tally: Tally::default() };
-    run(&mut context).with_context(|| format!("{name} did not come to its end"))?;
+    run(&mut context)?;
     context.tally.finish();
     report::note(format_args!("{:.1} s", begin.elapsed().as_secs_f64()));
     Ok(context.tally)

@@ -133,6 +133,11 @@ pub fn note(text: impl Display) {
     line(format_args!("  {DIM}{text}{DIM:#}"));
 }
 
+/// Something that went wrong with the experiment itself.
+pub fn trouble(text: impl Display) {
+    line(format_args!("  {BAD}FAILED{BAD:#}  {text}"));
+}
+
 /// One line to standard output. A reader who has gone away is no reason to panic.
 pub fn line(text: fmt::Arguments) {
     let _ = writeln!(anstream::stdout(), "{text}");

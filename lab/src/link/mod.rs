@@ -84,12 +84,14 @@ pub(crate) fn key(packet: &[u8]) -> u64 {
 }
 
 type Hook = Box<dyn FnMut(Delivered) + Send>;
+type TakenHook = Box<dyn FnMut(Host) + Send>;
 
 /// What the relay's thread and its owner share.
 #[derive(Default)]
 struct Shared {
     stats: Mutex<Stats>,
     hook: Mutex<Option<Hook>>,
+    taken_hook: Mutex<Option<TakenHook>>,
     /// `None`: nobody wants to know.
     fates: Mutex<Option<Vec<Fate>>>,
     /// Why the relay has ended, if it has.
@@ -140,6 +142,12 @@ impl Link {
     /// long in it delays the packets behind.
     pub fn on_delivery(&self, hook: impl FnMut(Delivered) + Send + 'static) {
         *lock(&self.shared.hook) = Some(Box::new(hook));
+    }
+
+    /// From now on, calls `hook` after packets were taken in, on the relay's thread: the host that
+    /// sent them, and nobody has got them yet. What takes long in it delays them.
+    pub fn on_taken(&self, hook: impl FnMut(Host) + Send + 'static) {
+        *lock(&self.shared.taken_hook) = Some(Box::new(hook));
     }
 
     /// Notes fates from now on, until `false` is given.

@@ -140,6 +140,11 @@ impl Side {
             }
         }
         self.socket.release(taken);
+        if taken > 0
+            && let Some(hook) = lock(&shared.taken_hook).as_mut()
+        {
+            hook(self.from);
+        }
         if taken == BATCH {
             // Only who falls behind can have missed one.
             self.shaper.carried.missed += self.socket.missed();

@@ -19,6 +19,8 @@ pub enum Stop {
     Exec,
     /// Has made a process or a thread.
     Child,
+    /// About to end; its descriptors are still open.
+    Leaving,
     /// Stopped by SIGSTOP and its kind, until SIGCONT.
     Group,
     /// Stopped for our sake: a new thread, which waits to be let go.
@@ -55,6 +57,7 @@ fn stop(status: i32) -> Stop {
     match status >> 16 {
         libc::PTRACE_EVENT_SECCOMP => Stop::Entry,
         libc::PTRACE_EVENT_EXEC => Stop::Exec,
+        libc::PTRACE_EVENT_EXIT => Stop::Leaving,
         libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK => {
             Stop::Child
         }

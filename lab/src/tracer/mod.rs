@@ -430,6 +430,15 @@ impl<'a> Run<'a> {
                 }
                 kernel::resume(tid, Until::NextEntry, 0);
             }
+            Stop::Leaving => {
+                // It may close its sockets by ending: the last look before that.
+                if let Some(thread) = self.threads.get(&tid)
+                    && self.seen.contains(&thread.pid)
+                {
+                    self.watch.changed(thread.host);
+                }
+                kernel::resume(tid, Until::NextEntry, 0);
+            }
             Stop::Begin => kernel::resume(tid, Until::NextEntry, 0),
             Stop::Group => kernel::resume(tid, Until::Continued, 0),
             Stop::Signal(signal) => {
