@@ -1,7 +1,8 @@
 //! The link is what it was told to be: delay, rate, losses, duplicates, order.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -70,15 +71,23 @@ fn goodput(world: &World, bytes: usize) -> f64 {
     got as f64 * 8.0 / begin.elapsed().as_secs_f64()
 }
 
+/// What is measured in time may be disturbed by whatever else the machine does; not three times.
+fn in_three_tries(holds: impl Fn() -> bool) {
+    assert!((0..3).any(|_| holds()), "it held in none of three tries");
+}
+
 #[test]
 fn a_round_trip_takes_twice_the_delay() {
     in_a_world("a_round_trip_takes_twice_the_delay", || {
         for (rtt, rounds, most) in [(1, 101, 1.25), (10, 31, 1.05), (50, 7, 1.05), (100, 3, 1.05)] {
             let delay = Duration::from_millis(rtt) / 2;
             let config = LinkConfig { delay, ..LinkConfig::default() };
-            let median = median_round_trip(&config, rounds).as_secs_f64() * 1e3;
-            println!("rtt {rtt} ms: median {median:.3} ms");
-            assert!(median >= rtt as f64 && median < rtt as f64 * most, "{rtt} ms: {median} ms");
+            in_three_tries(|| {
+                let median = median_round_trip(&config, rounds).as_secs_f64() * 1e3;
+                println!("rtt {rtt} ms: median {median:.3} ms");
+                assert!(median >= rtt as f64, "faster than the link: {median} ms");
+                median < rtt as f64 * most
+            });
         }
     });
 }
@@ -93,10 +102,12 @@ fn a_rate_is_met() {
                 queue: Some(Queue::Packets(10_000)),
                 ..LinkConfig::default()
             };
-            let world = World::new(&config).unwrap();
-            let share = goodput(&world, bytes) / (rate as f64 * 1448.0 / 1500.0);
-            println!("{rate} bit/s: {share:.4} of what the headers leave");
-            assert!((share - 1.0).abs() < 0.01, "{rate}: {share}");
+            in_three_tries(|| {
+                let world = World::new(&config).unwrap();
+                let share = goodput(&world, bytes) / (rate as f64 * 1448.0 / 1500.0);
+                println!("{rate} bit/s: {share:.4} of what the headers leave");
+                (share - 1.0).abs() < 0.01
+            });
         }
     });
 }
@@ -122,9 +133,12 @@ fn ten_segments(config: &LinkConfig) -> Vec<Segment> {
     for n in 0..10 {
         client.write_all(&[n; 1000]).unwrap();
     }
-    drop(client);
+    client.shutdown(Shutdown::Write).unwrap();
     let mut got = Vec::new();
     server.read_to_end(&mut got).unwrap();
+    drop(server);
+    // Now all has arrived but the last acknowledgement.
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
     let sent: Vec<_> = (0..10).flat_map(|n| [n; 1000]).collect();
     assert_eq!(got, sent);
     let segments = capture.finish().into_iter().map(|event| match event.what {
@@ -159,7 +173,7 @@ fn a_capture_has_the_handshake_and_its_order() {
         assert!(syn.options.starts_with("mss 1460,sackOK,TS val "), "{}", syn.options);
         assert!(ack.window > 60_000, "scaled: {}", ack.window);
         assert_ne!(syn.initial, syn_ack.initial);
-        for segment in &segments {
+        for segment in &segments[..segments.len() - 1] {
             assert!(segment.arrived.is_some() && segment.fate.is_empty(), "{segment:?}");
             assert!(!segment.again, "{segment:?}");
         }
@@ -177,7 +191,7 @@ fn a_dropped_segment_comes_again() {
             assert_eq!(lost.fate, "lost by the link (rule: drop 3x2)");
         }
         assert!(!lost.again && lost_again.again && came.again && came.arrived.is_some());
-        let count = segments.iter().filter(|one| one.arrived.is_none()).count();
+        let count = segments.iter().filter(|one| one.fate.starts_with("lost")).count();
         assert_eq!(count, 2, "no other was lost");
     });
 }
@@ -201,8 +215,11 @@ fn a_segment_is_overtaken() {
         let fourth = carrying(&segments, 3001)[0];
         assert_eq!(fourth.fate, "overtaken (rule: reorder 4x3)");
         let from_client = segments.iter().filter(|one| one.from == Host::Client);
-        let overtook =
-            from_client.filter(|one| one.id > fourth.id && one.arrived < fourth.arrived).count();
+        let overtook = from_client
+            .filter(|one| {
+                one.id > fourth.id && one.arrived.is_some() && one.arrived < fourth.arrived
+            })
+            .count();
         assert_eq!(overtook, 3);
     });
 }
@@ -236,5 +253,47 @@ fn a_full_queue_drops_what_comes_on_top() {
         let stats = world.link.stats().from_client;
         println!("{share:.3} of the rate, {stats:?}");
         assert!(stats.overflowed > 0 && stats.lost == 0 && share < 1448.0 / 1500.0);
+    });
+}
+
+#[test]
+fn packets_are_as_large_as_the_mtu_allows() {
+    in_a_world("packets_are_as_large_as_the_mtu_allows", || {
+        for mtu in [576, 9000, 65535] {
+            let config = LinkConfig { mtu: Some(mtu), ..LinkConfig::default() };
+            let world = World::new(&config).unwrap();
+            let capture = Capture::start(&world).unwrap();
+            goodput(&world, 1 << 20);
+            let segments = capture.finish().into_iter().filter_map(|event| match event.what {
+                What::Segment(segment) => Some(segment),
+                _ => None,
+            });
+            let sizes: Vec<_> = segments.map(|segment| segment.packet.len()).collect();
+            assert_eq!(sizes.iter().max(), Some(&(mtu as usize)));
+        }
+    });
+}
+
+#[test]
+fn when_the_hook_hears_of_a_packet_tcp_has_seen_it() {
+    in_a_world("when_the_hook_hears_of_a_packet_tcp_has_seen_it", || {
+        let world = World::new(&LinkConfig::default()).unwrap();
+        let (mut client, server) = connected(&world);
+        server.set_nonblocking(true).unwrap();
+        let (told, looked) = mpsc::channel();
+        let mut last = None;
+        world.link.on_delivery(move |packet| {
+            // Behind an IP header of 20 bytes. On a loaded machine a segment may come twice.
+            let seq = &packet.packet[24..28];
+            let new = last.as_deref() != Some(seq);
+            if packet.to == Host::Server && packet.packet.len() > 52 && new {
+                last = Some(seq.to_vec());
+                let _ = told.send((&server).read(&mut [0; 10]).map_err(|error| error.kind()));
+            }
+        });
+        for _ in 0..500 {
+            client.write_all(b"x").unwrap();
+            assert_eq!(looked.recv_timeout(Duration::from_secs(5)), Ok(Ok(1)));
+        }
     });
 }

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use lab::world;
 
@@ -10,7 +11,11 @@ const ALONE: &str = "LAB_TEST_ALONE";
 /// Runs a test that needs a world. An ordinary user's process can only move into a user namespace
 /// while it has one thread, which a test never has: there unshare(1) runs the test once more, in a
 /// process of its own. `name` is the test's path, as `cargo test` shows it.
+///
+/// One test at a time: they measure.
 pub fn in_a_world(name: &str, test: impl FnOnce()) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let Err(why) = world::become_able() else { return test() };
     if env::var_os(ALONE).is_some() {
         println!("skipped: {why:#}");
