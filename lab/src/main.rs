@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Shell(args) if args.join.is_some() => shell::run(&args),
+        Command::Experiment(args) if !args.needs_a_world() => experiment::run(&args),
         // The rest needs a world, and a thread here would stand in its way.
         command => world::become_able().and_then(|()| match command {
             Command::Trace(args) => trace::run(&args),

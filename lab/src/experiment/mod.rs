@@ -39,7 +39,7 @@ struct Experiment {
     run: fn(&mut Run) -> anyhow::Result<()>,
 }
 
-const ALL: [Experiment; 7] = [
+static ALL: [Experiment; 7] = [
     Experiment {
         name: "handshake",
         sentence: "A connection costs a round trip before the first byte.",
@@ -94,6 +94,17 @@ pub struct ExperimentArgs {
     report: Option<PathBuf>,
 }
 
+impl ExperimentArgs {
+    /// Whether there is something to run; not only a list to print, or a name to reject.
+    pub fn needs_a_world(&self) -> bool {
+        self.name.as_deref().is_some_and(|name| !chosen(name).is_empty())
+    }
+}
+
+fn chosen(name: &str) -> Vec<&'static Experiment> {
+    ALL.iter().filter(|e| name == "all" || e.name == name).collect()
+}
+
 const EXAMPLES: &str = "\
 Examples:
   lab experiment                     which there are
@@ -110,9 +121,9 @@ pub fn run(args: &ExperimentArgs) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     };
-    let chosen: Vec<&Experiment> = ALL.iter().filter(|e| name == "all" || e.name == name).collect();
+    let chosen = chosen(name);
     if chosen.is_empty() {
-        let names = ALL.map(|e| e.name).join(", ");
+        let names = ALL.each_ref().map(|e| e.name).join(", ");
         anstream::eprintln!("lab: no experiment {name:?}; there are {names}, and all");
         return Ok(ExitCode::from(2));
     }

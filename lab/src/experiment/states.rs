@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -61,7 +62,7 @@ fn read(local: u16, remote: u16) -> anyhow::Result<&'static str> {
     Ok("CLOSED")
 }
 
-/// Watches both ends of a connection while `work` is done, and until `enough` of what was seen.
+/// Watches both ends of a connection while `work` is done, which begins when both were seen once.
 pub fn watch<T: Send>(
     world: &World,
     server_port: u16,
@@ -69,13 +70,16 @@ pub fn watch<T: Send>(
     work: impl FnOnce() -> anyhow::Result<T>,
 ) -> anyhow::Result<(T, Vec<Change>)> {
     let (done, begin) = (AtomicBool::new(false), Instant::now());
-    let look = |host: Host| {
+    let (sender, ready) = mpsc::channel();
+    let look = |host: Host, ready: mpsc::Sender<()>| {
         let (node, local, remote) = match host {
             Host::Server => (&world.server, server_port, client_port),
             Host::Client => (&world.client, client_port, server_port),
         };
         node.run(|| -> anyhow::Result<Vec<Change>> {
-            let mut changes: Vec<Change> = Vec::new();
+            let mut changes = vec![Change { at: begin.elapsed(), host, now: read(local, remote)? }];
+            let _ = ready.send(());
+            drop(ready);
             loop {
                 let last = done.load(Ordering::Acquire);
                 let now = read(local, remote)?;
@@ -90,7 +94,14 @@ pub fn watch<T: Send>(
         })
     };
     std::thread::scope(|scope| {
-        let watchers = [Host::Client, Host::Server].map(|host| scope.spawn(move || look(host)));
+        let (look, watchers) = (&look, [Host::Client, Host::Server]);
+        let watchers = watchers.map(|host| {
+            let sender = sender.clone();
+            scope.spawn(move || look(host, sender))
+        });
+        drop(sender);
+        // Both have seen how it begins; or one of them has failed, and says so below.
+        let _ = ready.iter().take(2).count();
         let result = work();
         done.store(true, Ordering::Release);
         let mut changes = Vec::new();
