@@ -141,8 +141,8 @@ fn fast(run: &mut Run, _: &Case, seen: &[Seen]) -> anyhow::Result<()> {
     );
     let after = ms(lost.at, first.at);
     run.tally.check_that(
-        "the retransmission leaves",
-        format_args!("a round trip ({RTT} ms) after the loss or later, before the least timeout ({RTO_MIN} ms)"),
+        "when it leaves, after the loss",
+        format_args!("a round trip ({RTT} ms) or later, before the least timeout ({RTO_MIN} ms)"),
         format_args!("after {after:.1} ms"),
         (RTT..RTO_MIN).contains(&after),
     );
@@ -151,8 +151,8 @@ fn fast(run: &mut Run, _: &Case, seen: &[Seen]) -> anyhow::Result<()> {
 }
 
 /// Nothing comes after the last segments, so no duplicate ACK tells of their loss. RFC 8985, 7.2:
-/// two round trips after the last ACK the very last one is sent again, as a probe. Its SACK tells of
-/// the other.
+/// two round trips after the last ACK the very last one is sent again, as a probe. Its SACK tells
+/// of the other.
 fn tail(run: &mut Run, case: &Case, seen: &[Seen]) -> anyhow::Result<()> {
     let (lost, again) = lost(seen)?;
     let other = again[0];

@@ -1,9 +1,9 @@
-//! Article 9.2: throughput over a link that loses at random. Claim P3. man: tcp(7) (TCP_CONGESTION).
+//! Article 9.2: throughput over a link that loses at random. Claim P3. man: tcp(7).
 //! M. Mathis and others, The Macroscopic Behavior of the TCP Congestion Avoidance Algorithm, 1997.
 //!
 //! The law: 1.22 MSS / (RTT sqrt p). The 1.22 is sqrt(3/2), for Reno whose window goes down by half
-//! at each loss and up by one segment a round trip. It knows neither timeouts nor another congestion
-//! control. Measured is what the server's application reads, without the first seconds. A segment
+//! at each loss and up by one segment a round trip. It knows neither timeouts nor another
+//! congestion control. Measured is what the server's application reads, without the first seconds. A segment
 //! carries 1448 bytes; only those of the client are lost, never an acknowledgement.
 
 use std::io::{Read, Write};

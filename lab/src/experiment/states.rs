@@ -1,4 +1,4 @@
-//! The TCP states of a connection on both hosts, by looking again and again: proc(5), /proc/net/tcp.
+//! The TCP states of a connection on both hosts, looking again and again: proc(5), /proc/net/tcp.
 //!
 //! What lasts at least as long as a segment is under way is seen; the experiments' links are slow
 //! enough for that.
