@@ -2,8 +2,8 @@
 //!
 //! The link carries 10 Mbit/s, a round trip is 100 ms, a packet 1000 bytes: 948 of a message, 52 of
 //! headers (IP 20, TCP 20, timestamps 12). The client keeps W messages unanswered: it sends one
-//! more for each answer of 4 bytes. W = 1 is stop-and-wait. What is measured is the share of the link's
-//! rate that the client's packets take, once slow start is over.
+//! more for each answer of 4 bytes. W = 1 is stop-and-wait. What is measured is the
+//! share of the link's rate that the client's packets take, once slow start is over.
 //!
 //! A packet needs 0.8 ms to get onto the link and 100 ms to be answered, so W packets a 100.8 ms
 //! take W / 126 of the link: 125 cover the round trip, and one is being sent.

@@ -3,8 +3,8 @@
 //!
 //! The law: 1.22 MSS / (RTT sqrt p). The 1.22 is sqrt(3/2), for Reno whose window goes down by half
 //! at each loss and up by one segment a round trip. It knows neither timeouts nor another
-//! congestion control. Measured is what the server's application reads, without the first seconds. A segment
-//! carries 1448 bytes; only those of the client are lost, never an acknowledgement.
+//! congestion control. Measured is what the server's application reads, without the first seconds.
+//! A segment carries 1448 bytes; only those of the client are lost, never an acknowledgement.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
