@@ -2,7 +2,7 @@
 //! filter (seccomp(2)) that stops them at these calls alone.
 //!
 //! One thread starts both programs and waits for both, so calls of the two come in one order.
-//! Threads and children are followed. A descriptor is looked up at each call ([`sockets`]); calls
+//! Threads and children are followed. A descriptor is looked up at each call (`sockets`); calls
 //! on files, pipes, UDP and Unix sockets pass unseen. So does io_uring, which makes no calls.
 //! Both programs and the tracer share one processor, which is the fastest way to trace them.
 //! A program with more rights than its caller (setuid) runs without them: PR_SET_NO_NEW_PRIVS.
