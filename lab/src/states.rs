@@ -23,7 +23,7 @@ use crate::record::{Event, Host, StateChange, What};
 use crate::world::World;
 
 /// By their numbers in the kernel: net/tcp_states.h.
-const NAMES: [&str; 13] = [
+pub(crate) const NAMES: [&str; 13] = [
     "CLOSED",
     "ESTABLISHED",
     "SYN_SENT",

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use crate::record::Host;
+use crate::states::NAMES;
 use crate::world::{Node, World};
 
 /// From when on a socket was in a state.
@@ -23,22 +24,6 @@ pub struct Change {
     /// "CLOSED" for a socket that is gone.
     pub now: &'static str,
 }
-
-/// As the kernel numbers them from 1 (include/net/tcp_states.h).
-const NAMES: [&str; 12] = [
-    "ESTABLISHED",
-    "SYN_SENT",
-    "SYN_RECV",
-    "FIN_WAIT1",
-    "FIN_WAIT2",
-    "TIME_WAIT",
-    "CLOSE",
-    "CLOSE_WAIT",
-    "LAST_ACK",
-    "LISTEN",
-    "CLOSING",
-    "NEW_SYN_RECV",
-];
 
 /// The states of the connections whose local and remote port are these, on a host.
 pub fn state(node: &Node, local: u16, remote: u16) -> anyhow::Result<&'static str> {
@@ -55,7 +40,7 @@ fn read(local: u16, remote: u16) -> anyhow::Result<&'static str> {
             && (port(here), port(there)) == (Some(local), Some(remote))
         {
             let number = usize::from_str_radix(state, 16).unwrap_or(0);
-            let name = number.checked_sub(1).and_then(|i| NAMES.get(i));
+            let name = NAMES.get(number);
             return name.copied().with_context(|| format!("state {state}, which has no name"));
         }
     }
