@@ -5,6 +5,7 @@ use std::{env, fs, process};
 
 #[test]
 fn every_experiment_in_its_quick_setting() {
+    build_echo();
     let out = env::temp_dir().join(format!("lab-experiments-{}", process::id()));
     let report = out.join("report");
     let run = Command::new(env!("CARGO_BIN_EXE_lab"))
@@ -25,12 +26,25 @@ fn every_experiment_in_its_quick_setting() {
     let pictures = pictures.count();
     fs::remove_dir_all(&out).expect("what it wrote is ours");
     assert!(run.status.success(), "{said}");
-    assert_eq!(pictures, 9, "one each, loss has three: {said}");
+    assert_eq!(pictures, 10, "one each, loss has three: {said}");
     assert!(!said.contains('\x1b'), "colours, though not on a terminal: {said}");
     // Each claim that the experiments are for has one answer.
     let claims = facts.lines().filter_map(|line| line.strip_prefix("claim\t")?.get(..2));
-    let wanted = "H1 H2 H3 P1 P2 P3 N1 N2 N3 N4 B2 K2 X2 C1 C2";
+    let mut wanted = "H1 H2 H3 P1 P2 P3 N1 N2 N3 N4 B2 K2 X2 C1 C2 E3 O1 O3".to_owned();
+    if let Some(line) = said.lines().find(|line| line.contains("left out: O3")) {
+        println!("skipped: {}", line.trim());
+        wanted.truncate(wanted.len() - " O3".len());
+    }
     assert_eq!(claims.collect::<Vec<_>>().join(" "), wanted, "{facts}");
+}
+
+/// The article's program, which one of them watches, and which is no part of this crate.
+fn build_echo() {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--package", "tcp-stream-io", "--bin", "echo"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status();
+    assert!(built.expect("cargo runs").success());
 }
 
 #[test]

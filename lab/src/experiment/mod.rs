@@ -20,6 +20,7 @@ mod wire;
 // The experiments.
 mod bdp;
 mod close;
+mod echo;
 mod handshake;
 mod loss;
 mod mathis;
@@ -39,7 +40,7 @@ struct Experiment {
     run: fn(&mut Run) -> anyhow::Result<()>,
 }
 
-static ALL: [Experiment; 7] = [
+static ALL: [Experiment; 8] = [
     Experiment {
         name: "handshake",
         sentence: "A connection costs a round trip before the first byte.",
@@ -69,6 +70,11 @@ static ALL: [Experiment; 7] = [
         name: "close",
         sentence: "Who closes first waits; who does not close stays in CLOSE_WAIT.",
         run: close::run,
+    },
+    Experiment {
+        name: "echo",
+        sentence: "The article's echo program: its frames, segments and calls.",
+        run: echo::run,
     },
     Experiment {
         name: "loss",
