@@ -114,10 +114,11 @@ impl<Fd: AsFd> LineReader<Fd> {
     }
 
     /// After a line that was too long: throws it away up to its end, so that `next_line` goes on
-    /// with the one behind it. `false`: the stream ended first. Any other error that `next_line`
-    /// said stays.
+    /// with the one behind it. `false`: the stream ended first. A system error
+    /// stays.
     pub fn skip_line(&mut self) -> io::Result<bool> {
         match self.inbox.failed.check() {
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(false),
             Err(e) if e.kind() != ErrorKind::InvalidData => return Err(e),
             _ => {}
         }
