@@ -9,9 +9,8 @@
 -- The frames are looked for on port 9000. Another port, or several ("9000,9100-9110"):
 --   Preferences > Protocols > TSFRAME,  or  -o tsframe.ports:9100,  or  -d tcp.port==9100,tsframe
 --
--- A segment shows twice, where it left and where it arrived. One end alone:
---   frame.interface_id == 0 || frame.interface_id == 2       (the client's wire and calls)
--- Calls alone: tscall.    What failed: tscall.result contains "-1".
+-- A segment stands where it left; its arrival is a record: tscall.kind == "arrival".
+-- Segments and frames alone: tcp.    What failed: tscall.result contains "-1".
 
 -- Frames --------------------------------------------------------------------------------------
 
@@ -31,8 +30,8 @@ frame.prefs.ports = Pref.range("Ports", "9000", "TCP ports that carry such frame
 
 local function frame_length(tvb, _, offset)
   local payload = tvb(offset, HEADER):uint()
-  -- A length that cannot be: take the header alone, and say so.
-  if payload > LONGEST then return HEADER end
+  -- A length that cannot be: nobody knows where the next frame begins.
+  if payload > LONGEST then return tvb:len() - offset end
   return HEADER + payload
 end
 
@@ -54,7 +53,13 @@ local function one_frame(tvb, pinfo, tree)
   return tvb:len()
 end
 
+-- "GET ", "HTTP": as a length, any four printable characters are more than 500 MB.
+local function is_text(tvb)
+  return tvb:len() >= HEADER and string.find(tvb:raw(0, HEADER), "^[%g ]+$") ~= nil
+end
+
 function frame.dissector(tvb, pinfo, tree)
+  if is_text(tvb) then return 0 end -- another protocol's; Wireshark asks further
   -- Frames may be split over segments, and several may share one: this calls back once for each.
   dissect_tcp_pdus(tvb, tree, HEADER, frame_length, one_frame, true)
   return tvb:len()
@@ -101,7 +106,9 @@ function call.dissector(tvb, pinfo, tree)
     end
     at = stop + 1
   end
-  local names = { call = "CALL", ["return"] = "RETURN", state = "STATE", process = "PROCESS" }
+  local names = {
+    call = "CALL", ["return"] = "RETURN", arrival = "ARRIVAL", state = "STATE", process = "PROCESS",
+  }
   pinfo.cols.protocol = names[found.kind] or "TSCALL"
   pinfo.cols.info = found.text or ""
   branch:set_text((found.kind or "record") .. ": " .. (found.text or ""))

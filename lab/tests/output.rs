@@ -237,6 +237,16 @@ fn tshark_takes_the_capture() {
     assert!(lines.contains("1767225600.021630000"), "nanoseconds: {lines}");
 }
 
+/// What Wireshark calls a retransmission is one.
+#[test]
+fn tshark_sees_each_segment_once() {
+    let again = ["-Y", "tcp.analysis.retransmission", "-T", "fields", "-e", "frame.number"];
+    let Some(lines) = tshark(&again) else { return };
+    let segments = script::half_close().trace.events;
+    let again = segments.iter().filter(|event| matches!(&event.what, What::Segment(s) if s.again));
+    assert_eq!(lines.lines().count(), again.count(), "{lines}");
+}
+
 #[test]
 fn the_dissector_names_frames_and_calls() {
     let load = format!("lua_script:{LUA}");

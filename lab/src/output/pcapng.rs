@@ -1,11 +1,10 @@
 //! For Wireshark: both ends of the wire and both programs' calls on one timeline, in nanoseconds.
 //!
-//! Four interfaces: "client eth0" and "server eth0" see each segment when it leaves and when it
-//! arrives; "client system calls" and "server system calls" carry records of text, which
-//! `dissector/tcp-stream-io.lua` takes apart. A record is lines of `name: value`, in UTF-8. A call
-//! makes two: one when it begins, one when it returns.
-//!
-//! Each segment is there twice, once an end. To look at one end alone: `frame.interface_id == 0`.
+//! Four interfaces: "client eth0" and "server eth0" have each segment when it leaves; "client system
+//! calls" and "server system calls" carry records of text, which `dissector/tcp-stream-io.lua`
+//! takes apart. A record is lines of `name: value`, in UTF-8. A call makes two: one when it begins,
+//! one when it returns. A segment's arrival is a record, too: as a packet it would be there twice,
+//! and Wireshark would take the second one for a retransmission.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -73,18 +72,26 @@ fn packets(event: &Event) -> Vec<Packet<'_>> {
     match &event.what {
         What::Segment(segment) => {
             let (from, to) = match segment.from {
-                Host::Client => (0, 1),
-                Host::Server => (1, 0),
+                Host::Client => (0, Host::Server),
+                Host::Server => (1, Host::Client),
             };
-            let packet = |at, interface, comment| Packet {
+            let leaves = Packet {
                 at,
-                interface,
+                interface: from,
                 data: Cow::Borrowed(&segment.packet[..]),
-                comment,
+                comment: words::fate(segment),
             };
-            let mut both = vec![packet(at, from, words::fate(segment))];
-            both.extend(segment.arrived.map(|arrived| packet(arrived, to, String::new())));
-            both
+            let arrives = segment.arrived.map(|arrived| {
+                let fields = [
+                    ("kind", "arrival".to_owned()),
+                    ("text", words::segment(segment)),
+                    ("took", words::duration(arrived.saturating_sub(at))),
+                    ("local", segment.destination.to_string()),
+                    ("peer", segment.source.to_string()),
+                ];
+                record(arrived, to, &fields)
+            });
+            [leaves].into_iter().chain(arrives).collect()
         }
         What::Call(call) => {
             let common = [
