@@ -61,9 +61,8 @@ fn four_way(run: &mut Run) -> anyhow::Result<()> {
             seen.iter().any(|s| s.segment.from == Host::Client && s.segment.ack == acked)
         })
     })?;
-    let order =
-        joined(seen.iter().map(|s| format!("{} {}", name(s.segment.from), s.segment.flags)));
-    let expected = "client F., server ., server F., client .";
+    let order = joined(seen.iter().map(|s| s.in_words()));
+    let expected = "client FIN+ACK, server ACK, server FIN+ACK, client ACK";
     run.tally.check("a close on the wire", expected, &order);
     let active = states::names(&changes, Host::Client);
     let passive = states::names(&changes, Host::Server);
@@ -165,8 +164,8 @@ fn listen_again(world: &World, setup: Setup) -> Result<(), Errno> {
 /// A close with data that nobody has read: a reset, not a FIN.
 fn unread_data(run: &mut Run) -> anyhow::Result<()> {
     for (what, read, expected) in [
-        ("with all data read", true, "F., then 0 bytes"),
-        ("with data unread", false, "R., then ECONNRESET"),
+        ("with all data read", true, "server FIN+ACK, then 0 bytes"),
+        ("with data unread", false, "server RST+ACK, then ECONNRESET"),
     ] {
         let world = World::new(&link())?;
         let (mut client, mut server) = traffic::pair(&world, traffic::plain, traffic::plain)?;
@@ -182,7 +181,7 @@ fn unread_data(run: &mut Run) -> anyhow::Result<()> {
         let then = ended(&mut client)?;
         let port_done = |s: &Seen| s.segment.from == Host::Server && (s.has('F') || s.has('R'));
         let seen = wire.until("the server's last segment", |seen| seen.iter().any(port_done))?;
-        let last = seen.iter().find(|s| port_done(s)).map_or("", |s| &s.segment.flags);
+        let last = seen.iter().find(|s| port_done(s)).map_or(String::new(), Seen::in_words);
         run.tally.check(
             format_args!("close {what}"),
             expected,

@@ -104,14 +104,15 @@ fn frames(run: &mut Run, seen: &[Seen]) {
         run.tally.check(format_args!("what {name} sends"), expected, in_words(bytes));
     }
     let ends: Vec<&Seen> = seen.iter().filter(|s| s.has('F') || s.has('R')).collect();
-    let order =
-        joined(ends.iter().map(|s| format!("{} {}", words::host(s.segment.from), s.segment.flags)));
-    run.tally.check("the ends of the streams", "server F., client F.", &order);
+    let order = joined(ends.iter().map(|s| s.in_words()));
+    run.tally.check("the ends of the streams", "server FIN+ACK, client FIN+ACK", &order);
     let one_each = [&asked, &answered].map(|bytes| split(bytes).is_some_and(|f| f.len() == 1));
     run.tally.claim(
         "E3",
         Verdict::holds_if(
-            one_each == [true, true] && asked == answered && order == "server F., client F.",
+            one_each == [true, true]
+                && asked == answered
+                && order == "server FIN+ACK, client FIN+ACK",
         ),
         format_args!("client: {}; server: {}; then {order}", in_words(&asked), in_words(&answered)),
     );
@@ -152,9 +153,9 @@ fn in_words(stream: &[u8]) -> String {
 
 /// O1: what a capture shows.
 fn capture(run: &mut Run, seen: &[Seen]) {
-    let name = |s: &Seen| format!("{} {}", words::host(s.segment.from), s.segment.flags);
+    let name = |s: &Seen| s.in_words();
     let handshake = joined(seen.iter().take(3).map(name));
-    run.tally.check("the first segments", "client S, server S., client .", &handshake);
+    run.tally.check("the first segments", "client SYN, server SYN+ACK, client ACK", &handshake);
 
     let data = seen.iter().find(|s| s.is_data_of(Host::Client));
     let data = data.map_or(&[][..], |s| payload(&s.segment.packet, s.segment.len));
@@ -180,8 +181,8 @@ fn capture(run: &mut Run, seen: &[Seen]) {
     // Where the client closes before its kernel has acknowledged the server's FIN, one segment does
     // both; where it closes before that FIN has come, the FINs cross.
     let closed = (fins, acks) == (2, 2);
-    let four_way = order == "server F., client ., client F., server .";
-    let rest = handshake == "client S, server S., client ." && text == expected;
+    let four_way = order == "server FIN+ACK, client ACK, client FIN+ACK, server ACK";
+    let rest = handshake == "client SYN, server SYN+ACK, client ACK" && text == expected;
     run.tally.claim(
         "O1",
         Verdict::holds_if(rest && four_way)

@@ -16,7 +16,6 @@ use super::table::Table;
 use super::wire::{Seen, Wire, ms};
 use super::{Run, joined, lower_quartile, traffic, within};
 use crate::link::LinkConfig;
-use crate::record::Host;
 use crate::world::World;
 
 const REQUEST: usize = 64;
@@ -54,9 +53,8 @@ fn segments(run: &mut Run) -> anyhow::Result<()> {
         .iter()
         .filter(|s| s.segment.source.port() == port || s.segment.destination.port() == port)
         .collect();
-    let order =
-        joined(of_first.iter().map(|s| format!("{} {}", name(s.segment.from), s.segment.flags)));
-    run.tally.check("a connection on the wire", "client S, server S., client .", &order);
+    let order = joined(of_first.iter().map(|s| s.in_words()));
+    run.tally.check("a connection on the wire", "client SYN, server SYN+ACK, client ACK", &order);
     let took = ms(of_first[0].at, of_first[of_first.len() - 1].at);
     run.tally.check_that(
         "from the SYN to the client's ACK",
@@ -71,7 +69,7 @@ fn segments(run: &mut Run) -> anyhow::Result<()> {
         "4 different",
         format_args!("{} different", numbers.len()),
     );
-    let three = order == "client S, server S., client .";
+    let three = order == "client SYN, server SYN+ACK, client ACK";
     run.tally.claim("H1", Verdict::holds_if(three), format_args!("on the wire {order}"));
     run.tally.claim(
         "H2",
@@ -79,13 +77,6 @@ fn segments(run: &mut Run) -> anyhow::Result<()> {
         format_args!("2 connections, {} different numbers in 4 SYNs", numbers.len()),
     );
     Ok(())
-}
-
-fn name(host: Host) -> &'static str {
-    match host {
-        Host::Client => "client",
-        Host::Server => "server",
-    }
 }
 
 fn link(rtt: f64) -> LinkConfig {

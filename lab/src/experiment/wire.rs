@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use crate::capture::Capture;
+use crate::output::words;
 use crate::record::{Event, Host, Nanos, Segment, What};
 use crate::world::World;
 
@@ -27,6 +28,19 @@ impl Seen {
     /// Where its last byte's successor is in the stream.
     pub fn end(&self) -> u32 {
         self.segment.seq.wrapping_add(self.segment.len)
+    }
+
+    /// "client SYN+ACK".
+    pub fn in_words(&self) -> String {
+        let named = self.segment.flags.chars().map(|letter| match letter {
+            'S' => "SYN",
+            'F' => "FIN",
+            'R' => "RST",
+            'P' => "PSH",
+            '.' => "ACK",
+            _ => "other",
+        });
+        format!("{} {}", words::host(self.segment.from), named.collect::<Vec<_>>().join("+"))
     }
 
     /// Whether it carries a letter of packetdrill's: S, F, R, P.
