@@ -41,6 +41,11 @@ fn cause(
             return (because(name), remedy);
         }
     }
+    // Read from inside a user namespace, the settings of the one outside are not seen.
+    if error == Errno::ENOSPC {
+        let remedy = "sudo sysctl user.max_user_namespaces=10000 user.max_net_namespaces=10000";
+        return ("as many as are allowed are in use".into(), remedy);
+    }
     if in_container {
         let remedy = "the container with --cap-add SYS_ADMIN --cap-add NET_ADMIN \
                       --security-opt seccomp=unconfined --security-opt apparmor=unconfined";
@@ -74,6 +79,7 @@ mod tests {
         assert_eq!(remedy(apparmor, "0", Errno::EPERM), "sudo, as root");
         let most = "user.max_user_namespaces";
         assert!(remedy(most, "0", Errno::ENOSPC).ends_with("max_user_namespaces=10000"));
+        assert!(remedy(most, "1", Errno::ENOSPC).contains("max_net_namespaces=10000"));
         let clone = "kernel.unprivileged_userns_clone";
         assert!(remedy(clone, "0", Errno::EPERM).ends_with("userns_clone=1"));
         assert!(cause(Errno::EPERM, |_| None, true).1.contains("--cap-add SYS_ADMIN"));

@@ -10,8 +10,9 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
+use super::household::Household;
 use crate::record::Host;
-use crate::tracer::{Ending, Limits, Outcome, Program, Watch, awaited_signals};
+use crate::tracer::{Ending, LINGER, Limits, Outcome, Program, Watch, awaited_signals};
 
 /// How often to look: nobody tells when a server begins to listen.
 const TICK: Duration = Duration::from_millis(5);
@@ -19,8 +20,7 @@ const TICK: Duration = Duration::from_millis(5);
 /// How long a program that was told to end (SIGTERM) may take, before it is killed.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// As `tracer::run`, for programs that nobody looks into. Both are killed with this process; what
-/// they have started themselves is not.
+/// As `tracer::run`, for programs that nobody looks into.
 pub fn run(
     server: Program,
     client: Program,
@@ -32,7 +32,8 @@ pub fn run(
     let interrupted = Interrupted::new()?;
     let mut notes = Vec::new();
 
-    let mut server = Running::start(server, watch)?;
+    let household = Household::new()?;
+    let mut server = Running::start(server, &household, watch)?;
     while !watch.listening() && !over(begun) && !interrupted.look() {
         if let Some(ending) = server.ending()? {
             bail!("the server {ending} before it listened");
@@ -45,7 +46,7 @@ pub fn run(
         return Ok(Outcome { server: ending, client: None, notes, cut_short: true });
     }
 
-    let mut client = Running::start(client, watch)?;
+    let mut client = Running::start(client, &household, watch)?;
     let mut cut_short = false;
     while client.ending()?.is_none() && !cut_short {
         cut_short = over(begun) || interrupted.look();
@@ -56,11 +57,13 @@ pub fn run(
     }
     let client = client.end()?;
 
-    let mut busy = Instant::now();
-    while server.ending()?.is_none() && busy.elapsed() < limits.quiet && !over(begun) {
-        if watch.connected(Host::Server) {
+    let ended = Instant::now();
+    let mut busy = ended;
+    while server.ending()?.is_none() && !cut_short && busy.elapsed() < limits.quiet {
+        if watch.connected(Host::Server) && ended.elapsed() < LINGER {
             busy = Instant::now();
         }
+        cut_short = over(begun) || interrupted.look();
         thread::sleep(TICK);
     }
     if server.ending()?.is_none() && !cut_short {
@@ -77,7 +80,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(program: Program, watch: &mut dyn Watch) -> Result<Self> {
+    fn start(program: Program, home: &Household, watch: &mut dyn Watch) -> Result<Self> {
         let (out, out_end) = std::io::pipe()?;
         let (err, err_end) = std::io::pipe()?;
         let mut command = Command::new(&program.words[0]);
@@ -91,11 +94,11 @@ impl Running {
         unsafe {
             command.pre_exec(move || {
                 enter()?;
-                nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
                 Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
             });
         }
-        let child = command.spawn().with_context(|| format!("cannot run `{}`", program.command))?;
+        let child = home.start(&mut command);
+        let child = child.with_context(|| format!("cannot run `{}`", program.command))?;
         watch.output(program.host, [out, err]);
         Ok(Self { command: program.command, child, ending: None })
     }

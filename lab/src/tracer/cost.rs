@@ -8,6 +8,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::{Limits, Program, Run, Thread, Watch, spawn};
@@ -47,6 +49,9 @@ pub fn cost() -> Result<Cost> {
         let mut nobody = Nobody;
         let programs = [Host::Server, Host::Client].map(nothing);
         let mut run = Run::new(programs, limits, &mut nobody, events)?;
+        // What is to end the trace waits for the trace.
+        let only = SigSet::from(Signal::SIGCHLD);
+        run.signals = SignalFd::with_flags(&only, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         let filter = spawn::filter()?;
         let started = spawn::start(|_| {
             spawn::apply(&filter)?;

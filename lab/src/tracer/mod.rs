@@ -45,7 +45,7 @@ use table::{About, Arg, Spec};
 const GRACE: Duration = Duration::from_secs(1);
 
 /// How long the server's connections may stay open after the client has ended.
-const LINGER: Duration = Duration::from_secs(3);
+pub const LINGER: Duration = Duration::from_secs(3);
 
 /// A program to run.
 pub struct Program {

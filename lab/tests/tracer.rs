@@ -1,0 +1,215 @@
+//! `lab trace` on programs that are hard to trace, and on machines that do not allow it.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use lab::output::jsonl;
+use lab::record::{Call, Host, Trace, What};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+const LAB: &str = env!("CARGO_BIN_EXE_lab");
+
+/// An example of this crate, as cargo builds it for its tests.
+fn helper(name: &str) -> String {
+    Path::new(LAB).with_file_name("examples").join(name).display().to_string()
+}
+
+/// A directory of the test's own.
+fn dir(name: &str) -> PathBuf {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("tracer").join(name);
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(&dir).expect("a directory can be made");
+    dir
+}
+
+/// Adds a server, and the client that waits for a line from `fifo` if there is one.
+fn trace_command(command: &mut Command, server: &str, fifo: Option<&Path>, out: &Path) {
+    let client = format!("{} client {{server}}:{{port}}", helper("half_close"));
+    let fifo = fifo.map(|fifo| fifo.display().to_string());
+    let client = match &fifo {
+        Some(fifo) => format!("read go < {fifo}; exec {client}"),
+        None => client,
+    };
+    let server = format!("{} {server}", helper("servers"));
+    let server = fifo.map_or(server.clone(), |fifo| format!("{server} {fifo}"));
+    command.arg("trace").args(["--server", &server, "--client", &client]);
+    command.args(["--time-limit", "10", "--out"]).arg(out);
+}
+
+fn read(dir: &Path) -> Trace {
+    let file = File::open(dir.join("trace.jsonl")).expect("a trace is written");
+    jsonl::read(BufReader::new(file)).expect("a trace reads back")
+}
+
+/// `None`: this machine does not allow it, which it says.
+fn lab(name: &str, server: &str, fifo: bool) -> Option<(Output, Trace)> {
+    let dir = dir(name);
+    let path = dir.join("fifo");
+    if fifo {
+        mkfifo(&path, Mode::S_IRWXU).expect("a fifo can be made");
+    }
+    let mut command = Command::new(LAB);
+    trace_command(&mut command, server, fifo.then_some(&*path), &dir);
+    let output = command.output().expect("lab runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(3) {
+        println!("skipped: {}", said.lines().last().unwrap_or_default());
+        return None;
+    }
+    let trace = read(&dir);
+    if let Some(missing) = trace.about.missing.first() {
+        println!("skipped: {missing}");
+        return None;
+    }
+    Some((output, trace))
+}
+
+fn well(run: Option<(Output, Trace)>) -> Option<Trace> {
+    let (output, trace) = run?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("client| 13 bytes\n"), "{said}");
+    Some(trace)
+}
+
+fn calls<'a>(trace: &'a Trace, name: &'a str) -> impl Iterator<Item = &'a Call> {
+    trace.events.iter().filter_map(move |event| match &event.what {
+        What::Call(call) if call.host == Host::Server && call.name == name => Some(call),
+        _ => None,
+    })
+}
+
+/// What was told of the server's processes.
+fn told(trace: &Trace) -> Vec<&str> {
+    let told = trace.events.iter().filter_map(|event| match &event.what {
+        What::Process(process) if process.host == Host::Server => Some(process.text.as_str()),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_signal_fails_the_call_where_the_handler_does_not_restart_it() {
+    let Some(trace) = well(lab("eintr", "eintr {server}:{port}", true)) else { return };
+    let accepts: Vec<&Call> = calls(&trace, "accept4").collect();
+    let results: Vec<_> = accepts.iter().map(|call| call.result.as_deref().unwrap_or("")).collect();
+    assert_eq!(results.len(), 2, "{results:?}");
+    assert!(results[0].starts_with("-1 EINTR"), "{results:?}");
+    assert!(results[1].parse::<i32>().is_ok(), "{results:?}");
+    assert!(accepts.iter().all(|call| call.restarts == 0));
+    assert!(told(&trace).contains(&"gets SIGUSR1"), "{:?}", told(&trace));
+}
+
+#[test]
+fn a_signal_interrupts_the_call_unseen_where_the_handler_restarts_it() {
+    let Some(trace) = well(lab("restart", "restart {server}:{port}", true)) else { return };
+    let accepts: Vec<&Call> = calls(&trace, "accept4").collect();
+    assert_eq!(accepts.len(), 1, "{accepts:?}");
+    assert_eq!(accepts[0].restarts, 1);
+    assert!(accepts[0].result.as_deref().is_some_and(|result| result.parse::<i32>().is_ok()));
+    assert!(told(&trace).contains(&"gets SIGUSR1"), "{:?}", told(&trace));
+}
+
+#[test]
+fn threads_are_followed() {
+    let Some(trace) = well(lab("threaded", "threaded {server}:{port}", false)) else { return };
+    let accept = calls(&trace, "accept4").next().expect("an accept");
+    let read = calls(&trace, "recvfrom").next().expect("a read");
+    assert_eq!((accept.pid, accept.tid), (accept.pid, accept.pid));
+    assert_eq!(read.pid, accept.pid);
+    assert_ne!(read.tid, accept.tid, "another thread reads");
+    assert_eq!(read.fd, accept.result.as_deref().and_then(|result| result.parse().ok()));
+}
+
+#[test]
+fn a_child_is_followed_through_exec_with_what_it_inherits() {
+    let Some(trace) = well(lab("forking", "forking {server}:{port}", false)) else { return };
+    let parent = calls(&trace, "accept4").next().expect("an accept").pid;
+    let of_the_child: Vec<&Call> = trace
+        .events
+        .iter()
+        .filter_map(|event| match &event.what {
+            What::Call(call) if call.host == Host::Server && call.pid != parent => Some(call),
+            _ => None,
+        })
+        .collect();
+    let runs = told(&trace).iter().position(|text| *text == "runs servers");
+    assert!(runs.is_some(), "{:?}", told(&trace));
+    let reads = of_the_child.iter().filter(|call| call.name == "recvfrom");
+    let bytes: usize = reads.filter_map(|call| call.result.as_deref()?.parse::<usize>().ok()).sum();
+    assert_eq!(bytes, 13, "{of_the_child:?}");
+    // All but 0 was closed by exec (O_CLOEXEC): the copy that it reads from comes after that.
+    let conns: BTreeSet<_> = of_the_child.iter().filter_map(|call| call.conn).collect();
+    assert_eq!(conns.len(), 1, "{conns:?}");
+    assert!(of_the_child.iter().all(|call| call.name != "accept4"), "{of_the_child:?}");
+}
+
+#[test]
+fn a_killed_program_is_told_of() {
+    let Some((output, trace)) = lab("killed", "killed {server}:{port}", false) else { return };
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("server was killed by SIGKILL"), "{said}");
+    assert_eq!(told(&trace).last(), Some(&"is killed by SIGKILL"));
+    // The kernel closes what it had open: by a FIN, or by a reset if it had not read all.
+    let ends = trace.events.iter().any(|event| {
+        matches!(&event.what, What::Segment(segment)
+            if segment.from == Host::Server && segment.flags.contains(['F', 'R']))
+    });
+    assert!(ends);
+}
+
+#[test]
+fn where_ptrace_is_refused_segments_and_states_are_left() {
+    let dir = dir("no-ptrace");
+    let mut command = Command::new(helper("no_ptrace"));
+    command.arg(LAB);
+    trace_command(&mut command, "threaded {server}:{port}", None, &dir);
+    let output = command.output().expect("the helper runs");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(3) {
+        println!("skipped: {}", said.lines().last().unwrap_or_default());
+        return;
+    }
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("missing: system calls: ptrace is not allowed here"), "{said}");
+    let trace = read(&dir);
+    let has = |wanted: fn(&What) -> bool| trace.events.iter().any(|event| wanted(&event.what));
+    assert!(has(|what| matches!(what, What::Segment(_))));
+    assert!(has(|what| matches!(what, What::State(state) if state.now == "TIME_WAIT")));
+    assert!(!has(|what| matches!(what, What::Call(_))));
+}
+
+/// In a user namespace of its own a process may forbid itself more of them.
+#[test]
+fn without_namespaces_it_says_what_would_allow_them() {
+    for (setting, lose_rights) in [("max_net_namespaces", ""), ("max_user_namespaces", SETPRIV)] {
+        let script =
+            format!("echo 0 > /proc/sys/user/{setting} && echo ready && exec {lose_rights} \"$@\"");
+        let output = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--", "sh", "-c", &script, "sh", LAB])
+            .args(["trace", "--server", "true", "--client", "true"])
+            .output();
+        let ready = output.as_ref().is_ok_and(|output| output.stdout == b"ready\n");
+        let Some(output) = output.ok().filter(|_| ready) else {
+            println!("skipped: unshare --user --map-root-user: not allowed here");
+            continue;
+        };
+        let said = String::from_utf8_lossy(&output.stderr);
+        if output.status.code() == Some(127) {
+            println!("skipped: {said}");
+            continue;
+        }
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        let remedy = said.split_once("; try: sudo sysctl ").map_or("", |(_, remedy)| remedy);
+        assert!(remedy.contains(&format!("user.{setting}=10000")), "{said}");
+    }
+}
+
+/// Root, but without any of its rights.
+const SETPRIV: &str = "setpriv --bounding-set=-all --inh-caps=-all";
