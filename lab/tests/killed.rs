@@ -5,7 +5,8 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// So many by default; LAB_ROUNDS asks for more.
-const ROUNDS: u32 = 5;
+const ROUNDS: u32 = 6;
 const MARK: &str = "LAB_TEST_KILLED";
 
 /// The processes whose environment bears the mark, and their network namespaces.
@@ -47,8 +48,8 @@ fn left_behind(mark: &str) -> BTreeSet<i32> {
     }
 }
 
-#[test]
-fn a_killed_shell_leaves_nothing_behind() {
+/// Kills what `start` starts at a random moment of its first `span`, again and again.
+fn kill_in_rounds(span: Duration, start: impl Fn(u32, &mut Command) -> Child) {
     if Command::new(env!("CARGO_BIN_EXE_lab")).arg("doctor").status().unwrap().code() != Some(0) {
         println!("skipped: {:#}", world::become_able().unwrap_err());
         return;
@@ -57,27 +58,49 @@ fn a_killed_shell_leaves_nothing_behind() {
     for round in 0..rounds {
         let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
         let mark = format!("{}-{round}-{nanos}", std::process::id());
-        let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"))
-            .args(["shell", "--delay", "1ms"])
-            .env(MARK, &mark)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        // One that ignores what it can, in the background, of a session of its own.
-        let line = "(trap '' HUP INT TERM; setsid sleep 1000) & wait\n";
-        lab.stdin.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
-        // From before there is a world to when all runs: some 60 ms.
-        thread::sleep(Duration::from_micros((nanos % 120_000) as u64));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
+        let mut lab = start(round, command.env(MARK, &mark));
+        thread::sleep(Duration::from_nanos((nanos % span.as_nanos()) as u64));
         let signal = [Signal::SIGKILL, Signal::SIGINT, Signal::SIGTERM][round as usize % 3];
         let (pids, namespaces) = marked(&format!("{MARK}={mark}"));
+        let begin = Instant::now();
         kill(Pid::from_raw(lab.id() as i32), signal).unwrap();
         let status = lab.wait().unwrap();
         println!("{signal}: {} processes, {} namespaces, {status}", pids.len(), namespaces.len());
         assert!(status.signal().is_some() || status.code() == Some(1), "{status}");
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(10), "{signal} in round {round}: ended after {took:?}");
         let left = left_behind(&format!("{MARK}={mark}"));
         assert_eq!(left, BTreeSet::new(), "{signal} in round {round}");
     }
+}
+
+/// A process that ignores what it can, in the background, of a session of its own.
+const STUBBORN: &str = "(trap '' HUP INT TERM; setsid sleep 1000) & wait";
+
+#[test]
+fn a_killed_shell_leaves_nothing_behind() {
+    // From before there is a world to when all runs: some 60 ms.
+    kill_in_rounds(Duration::from_millis(120), |_, command| {
+        let command = command.args(["shell", "--delay", "1ms"]);
+        let mut lab = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        lab.stdin.as_mut().unwrap().write_all(format!("{STUBBORN}\n").as_bytes()).unwrap();
+        lab
+    });
+}
+
+#[test]
+fn a_killed_trace_leaves_nothing_behind() {
+    let lab = Path::new(env!("CARGO_BIN_EXE_lab"));
+    let half_close = lab.with_file_name("examples").join("half_close");
+    let server = format!("{STUBBORN} & exec {} server {{server}}:{{port}}", half_close.display());
+    kill_in_rounds(Duration::from_millis(250), |round, command| {
+        command.args(["trace", "--server", &server, "--client", STUBBORN]);
+        command.arg("--out").arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("killed"));
+        // With a tracer and without, each with every signal.
+        command.args((round % 2 == 1).then_some("--no-calls"));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    });
 }
 
 const ROLE: &str = "LAB_TEST_ROLE";
