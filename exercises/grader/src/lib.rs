@@ -1,0 +1,36 @@
+//! Grades an exercise with the real kernel.
+//!
+//! `grade` runs the same program a second time. In that child the answer is called, on sockets
+//! that the parent hands over; the parent is the peer. So an answer may panic, hang, exit, leak or
+//! be killed by a signal, and the parent can say which.
+//!
+//! | module | its job |
+//! | --- | --- |
+//! | [`grading`] | the cases of an exercise one by one, and what is printed |
+//! | [`child`] | the process that the answer runs in, seen from the parent |
+//! | [`inside`] | the same process from the inside: calls the answer, and looks at what it left |
+//! | [`kernel`] | what a process is doing: `/proc` |
+//! | [`peer`] | the other end of a connection |
+//! | [`refusal`] | what a learner reads when a case fails |
+//! | [`alloc`] | counts memory |
+//!
+//! Each other module is an exercise: its cases and nothing else.
+
+pub mod alloc;
+pub mod child;
+pub mod grading;
+pub mod inside;
+pub mod kernel;
+pub mod peer;
+pub mod refusal;
+mod wire;
+
+pub mod recv_exact;
+pub mod send_all;
+
+pub use inside::yours;
+
+use grading::About;
+
+/// Every exercise, in the order of the set.
+pub const ALL: &[&About] = &[&send_all::ABOUT, &recv_exact::ABOUT];
