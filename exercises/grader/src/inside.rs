@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
 use std::process;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -141,7 +142,7 @@ pub fn open_fds() -> BTreeMap<RawFd, String> {
     numbers
         .into_iter()
         .filter_map(|fd| {
-            let what = fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
+            let what = identity(fd)?;
             Some((fd, what.to_string_lossy().into_owned()))
         })
         .collect()
@@ -206,6 +207,16 @@ pub fn unread(fd: RawFd) -> usize {
     if rc == 0 { count as usize } else { 0 }
 }
 
+/// Whether a descriptor is close-on-exec, and whether it is non-blocking.
+pub fn fd_flags(fd: RawFd) -> (bool, bool) {
+    // SAFETY:
+    // - these take numbers and return numbers, whatever is open there.
+    let (fd_flags, status) =
+        unsafe { (libc::fcntl(fd, libc::F_GETFD), libc::fcntl(fd, libc::F_GETFL)) };
+    let set = |flags: i32, bit: i32| flags >= 0 && flags & bit != 0;
+    (set(fd_flags, libc::FD_CLOEXEC), set(status, libc::O_NONBLOCK))
+}
+
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn count_signal(_: libc::c_int) {
@@ -259,19 +270,22 @@ where
         let message = message.unwrap_or_default();
         *PANIC.lock().unwrap() = Some((message, place.unwrap_or_default()));
     }));
-    let mut lent: Vec<RawFd> = Vec::new();
+    let mut lent: Vec<(RawFd, Option<PathBuf>)> = Vec::new();
     while let Some((question, bytes, fds)) = wire::receive::<Question<A>>(&control)? {
         if !fds.is_empty() || matches!(question, Question::Close) {
-            for fd in lent.drain(..) {
-                drain(fd);
-                // SAFETY:
-                // - the number was lent by the parent and belongs to this list.
-                unsafe { libc::close(fd) };
+            for (fd, what) in lent.drain(..) {
+                // The answer may have closed it, and the number may stand for another one now.
+                if identity(fd) == what {
+                    drain(fd);
+                    // SAFETY:
+                    // - the descriptor is the one that was lent, and nobody uses it any more.
+                    unsafe { libc::close(fd) };
+                }
             }
-            lent = fds;
+            lent = fds.into_iter().map(|fd| (fd, identity(fd))).collect();
         }
         let Question::Ask(ask) = question else { continue };
-        let given = Given { fds: lent.clone(), bytes };
+        let given = Given { fds: lent.iter().map(|(fd, _)| *fd).collect(), bytes };
         match panic::catch_unwind(AssertUnwindSafe(|| call(ask, given))) {
             Ok((said, bytes)) => wire::send(&control, &Event::Said(said), &bytes, &[])?,
             Err(payload) => {
@@ -281,6 +295,11 @@ where
         }
     }
     Ok(())
+}
+
+/// What is open under a number: `socket:[4711]`.
+fn identity(fd: RawFd) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{fd}")).ok()
 }
 
 /// Unread bytes would turn the close into a reset, which destroys what is still on its way out.

@@ -12,11 +12,12 @@
 //! | [`kernel`] | what a process is doing: `/proc` |
 //! | [`peer`] | the other end of a connection |
 //! | [`refusal`] | what a learner reads when a case fails |
-//! | [`alloc`] | counts memory |
+//! | [`alloc`], [`calls`] | count memory, and calls that leave no trace |
 //!
 //! Each other module is an exercise: its cases and nothing else.
 
 pub mod alloc;
+pub mod calls;
 pub mod child;
 pub mod grading;
 pub mod inside;
@@ -25,12 +26,25 @@ pub mod peer;
 pub mod refusal;
 mod wire;
 
+pub mod connect_to;
+pub mod errno;
+pub mod listen_on;
 pub mod recv_exact;
+pub mod resolve;
 pub mod send_all;
+pub mod unique_fd;
 
 pub use inside::yours;
 
 use grading::About;
 
 /// Every exercise, in the order of the set.
-pub const ALL: &[&About] = &[&send_all::ABOUT, &recv_exact::ABOUT];
+pub const ALL: &[&About] = &[
+    &unique_fd::ABOUT,
+    &errno::ABOUT,
+    &resolve::ABOUT,
+    &connect_to::ABOUT,
+    &listen_on::ABOUT,
+    &send_all::ABOUT,
+    &recv_exact::ABOUT,
+];

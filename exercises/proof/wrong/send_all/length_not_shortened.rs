@@ -7,9 +7,8 @@ use std::process::ExitCode;
 fn send_all(fd: RawFd, buf: &[u8]) -> io::Result<()> {
     let mut sent = 0;
     while sent < buf.len() {
-        let n = unsafe {
-            libc::send(fd, buf.as_ptr().add(sent).cast(), buf.len(), libc::MSG_NOSIGNAL)
-        };
+        let n =
+            unsafe { libc::send(fd, buf.as_ptr().add(sent).cast(), buf.len(), libc::MSG_NOSIGNAL) };
         if n < 0 {
             if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {
                 continue;
