@@ -26,6 +26,7 @@ pub mod peer;
 pub mod refusal;
 mod wire;
 
+pub mod clean_end;
 pub mod connect_to;
 pub mod errno;
 pub mod listen_on;
@@ -47,4 +48,5 @@ pub const ALL: &[&About] = &[
     &listen_on::ABOUT,
     &send_all::ABOUT,
     &recv_exact::ABOUT,
+    &clean_end::ABOUT,
 ];
