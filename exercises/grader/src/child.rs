@@ -209,7 +209,7 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
         let what = if look.blocked() {
             format!("your {name} is blocked in {}{space}{progress}", look.place())
         } else {
-            format!("your {name} runs in circles and never sleeps or returns{space}{progress}")
+            format!("your {name} runs in circles and does not return{space}{progress}")
         };
         let colon = if peer.is_empty() { "" } else { ": " };
         let full = format!("{what}{colon}{peer}");

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::child;
 use crate::grading::{self, About};
-use crate::inside::{After, observe};
+use crate::inside::{self, After, observe};
 use crate::peer::{arrived, pair};
 use crate::refusal::Refusal;
 
@@ -37,6 +37,7 @@ struct Ask {
 struct Said {
     result: Result<usize, String>,
     logged: usize,
+    unread_at_log: usize,
     after: After,
 }
 
@@ -45,10 +46,14 @@ type Case = grading::Case<Ask, Said>;
 
 static LOGGED: AtomicUsize = AtomicUsize::new(0);
 static SPOIL: AtomicUsize = AtomicUsize::new(0);
+static FD: AtomicI32 = AtomicI32::new(-1);
+/// What was unread when the logger was called.
+static UNREAD: AtomicUsize = AtomicUsize::new(0);
 
 /// As loggers do: it makes calls of its own, and leaves errno as they leave it.
 fn log(_: &str) {
     LOGGED.fetch_add(1, Relaxed);
+    UNREAD.store(inside::unread(FD.load(Relaxed)), Relaxed);
     Errno::from_raw(SPOIL.load(Relaxed) as i32).set();
 }
 
@@ -61,9 +66,11 @@ pub fn grade(answer: Answer) -> ExitCode {
         let fd = ask.fd.or(given.fds.last().copied()).unwrap_or(-1);
         SPOIL.store(ask.spoil as usize, Relaxed);
         LOGGED.store(0, Relaxed);
+        FD.store(fd, Relaxed);
         let mut buf = [0xa5; 32];
         let (result, after) = observe(&given.fds, || answer(fd, &mut buf, log));
-        (Said { result, logged: LOGGED.load(Relaxed), after }, buf.to_vec())
+        let (logged, unread_at_log) = (LOGGED.load(Relaxed), UNREAD.load(Relaxed));
+        (Said { result, logged, unread_at_log, after }, buf.to_vec())
     })
 }
 
@@ -86,6 +93,10 @@ fn checked(
     let expected = expected.map_err(String::from);
     if said.result == expected {
         return match said.logged {
+            1 if said.unread_at_log > 0 => {
+                Err(Refusal::new("recv comes first, takes the bytes, and then comes the log")
+                    .but("nothing unread", format!("{} bytes unread", said.unread_at_log)))
+            }
             1 => Ok(bytes),
             0 if expected.is_ok() => Err(Refusal::new("it did not log the call that succeeded")),
             0 => Err(Refusal::new("it did not log the call that failed")),

@@ -93,6 +93,8 @@ pub struct After {
     pub changed: Vec<String>,
     /// Bytes that wait to be read, for each of the given descriptors.
     pub unread: Vec<usize>,
+    /// Bytes that were handed to the kernel and held back by it, for each of them.
+    pub unsent: Vec<usize>,
     /// Settings of the process that are not as they were.
     pub process: Vec<String>,
     /// The most memory the call held at once, in bytes.
@@ -125,6 +127,7 @@ pub fn observe<T>(fds: &[RawFd], call: impl FnOnce() -> T) -> (T, After) {
         closed: open.keys().filter(|fd| !same(fd)).copied().collect(),
         changed: settings_now.into_iter().filter(|s| !settings.contains(s)).collect(),
         unread: fds.iter().map(|&fd| unread(fd)).collect(),
+        unsent: fds.iter().map(|&fd| count(fd, SIOCOUTQNSD)).collect(),
         process: process_settings().into_iter().filter(|s| !process.contains(s)).collect(),
         peak,
         kept,
@@ -200,10 +203,17 @@ fn process_settings() -> Vec<String> {
 
 /// Bytes that wait to be read: FIONREAD, tcp(7).
 pub fn unread(fd: RawFd) -> usize {
+    count(fd, libc::FIONREAD)
+}
+
+/// Not sent yet, not even once: linux/sockios.h.
+const SIOCOUTQNSD: libc::Ioctl = 0x894b;
+
+fn count(fd: RawFd, request: libc::Ioctl) -> usize {
     let mut count: libc::c_int = 0;
     // SAFETY:
-    // - FIONREAD writes one int, and `count` is one.
-    let rc = unsafe { libc::ioctl(fd, libc::FIONREAD, &mut count) };
+    // - both requests write one int, and `count` is one.
+    let rc = unsafe { libc::ioctl(fd, request, &mut count) };
     if rc == 0 { count as usize } else { 0 }
 }
 

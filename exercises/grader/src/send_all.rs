@@ -81,9 +81,27 @@ fn begin(child: &mut Child, bytes: &[u8], (peer, conn): (Peer, OwnedFd)) -> Resu
 /// Takes the answer and checks all that never may happen, whatever it returned.
 fn taken(child: &mut Child, bystander: &Peer) -> Result<Result<(), Failure>, Refusal> {
     let (said, _) = child.said()?;
+    checked(child, said, bystander, false)
+}
+
+/// As `taken`. `small`: there was nothing in the way of the bytes, so they have to have left.
+fn checked(
+    child: &mut Child,
+    said: Said,
+    bystander: &Peer,
+    small: bool,
+) -> Result<Result<(), Failure>, Refusal> {
     child.left_as_it_was(&said.after)?;
     if bystander.read_waiting()? != Heard::Nothing {
         return Err(Refusal::new("it wrote to another descriptor than the one it was given"));
+    }
+    let unsent = said.after.unsent.last().copied().unwrap_or(0);
+    if said.result.is_ok() && (1..=4096).contains(&unsent) && small {
+        return Err(Refusal::new(
+            "the kernel was told that more would follow, and waits: MSG_MORE",
+        )
+        .peer("has room for it")
+        .but("nothing held back", format!("{unsent} bytes held back")));
     }
     if said.after.unread.last() != Some(&QUESTION.len()) {
         return Err(Refusal::new("sending must not read what the peer has sent"));
@@ -132,10 +150,21 @@ fn sizes(child: &mut Child) -> Result<(), Refusal> {
         let Stage { peer, bystander } = begin(child, &message, pair()?)?;
         child.scene(&format!("with a message of {len} bytes"), "the peer reads all it gets", "");
         let reader = peer.read_all();
-        let result = taken(child, &bystander)?;
+        let (said, _) = child.said()?;
+        let mut result = checked(child, said, &bystander, len <= 4096)?;
+        let mut sent = message;
+        if result.is_ok() {
+            child.ask(Ask { fd: None }, b"one more", vec![])?;
+            result = taken(child, &bystander)?;
+            sent.extend(b"one more");
+            if result.is_err() {
+                return Err(Refusal::new("after one send_all the connection takes no other")
+                    .but("Ok", show(&result)));
+            }
+        }
         child.close_fds()?;
         let got = reader.join().expect("the reader does not panic");
-        delivered(&result, &message, &got, "read until the end of the stream")?;
+        delivered(&result, &sent, &got, "read until the end of the stream")?;
     }
     Ok(())
 }
@@ -190,7 +219,7 @@ fn signals(child: &mut Child) -> Result<(), Refusal> {
     child.scene("with a full send buffer", "the peer does not read, and a signal has come", "");
     // The first signal ends a send that has taken a part; the next ones find the buffer full, and
     // end one that has taken nothing.
-    for _ in 0..3 {
+    for _ in 0..12 {
         if child.until_blocked()? {
             child.interrupt();
         }
@@ -200,7 +229,7 @@ fn signals(child: &mut Child) -> Result<(), Refusal> {
     let result = taken(child, &bystander)?;
     child.close_fds()?;
     let got = reader.join().expect("the reader does not panic");
-    delivered(&result, &message, &got, "read nothing until three signals had come, then all")
+    delivered(&result, &message, &got, "read nothing until twelve signals had come, then all")
 }
 
 /// What a peer that is not there any more makes of it.
