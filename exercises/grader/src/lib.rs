@@ -11,12 +11,14 @@
 //! | [`inside`] | the same process from the inside: calls the answer, and looks at what it left |
 //! | [`kernel`] | what a process is doing: `/proc` |
 //! | [`peer`] | the other end of a connection |
+//! | [`beside`] | a second connection, which no answer has to touch |
 //! | [`refusal`] | what a learner reads when a case fails |
 //! | [`alloc`], [`calls`] | count memory, and calls that leave no trace |
 //!
 //! Each other module is an exercise: its cases and nothing else.
 
 pub mod alloc;
+pub mod beside;
 pub mod calls;
 pub mod child;
 pub mod grading;
@@ -29,6 +31,7 @@ mod wire;
 pub mod clean_end;
 pub mod connect_to;
 pub mod errno;
+pub mod length_prefix;
 pub mod listen_on;
 pub mod recv_exact;
 pub mod resolve;
@@ -48,5 +51,6 @@ pub const ALL: &[&About] = &[
     &listen_on::ABOUT,
     &send_all::ABOUT,
     &recv_exact::ABOUT,
+    &length_prefix::ABOUT,
     &clean_end::ABOUT,
 ];
