@@ -31,6 +31,7 @@ mod wire;
 pub mod clean_end;
 pub mod connect_to;
 pub mod errno;
+pub mod half_close;
 pub mod length_prefix;
 pub mod listen_on;
 pub mod recv_exact;
@@ -52,5 +53,6 @@ pub const ALL: &[&About] = &[
     &send_all::ABOUT,
     &recv_exact::ABOUT,
     &length_prefix::ABOUT,
+    &half_close::ABOUT,
     &clean_end::ABOUT,
 ];
