@@ -31,6 +31,7 @@ mod wire;
 pub mod clean_end;
 pub mod connect_to;
 pub mod errno;
+pub mod gathered;
 pub mod half_close;
 pub mod length_prefix;
 pub mod listen_on;
@@ -55,4 +56,5 @@ pub const ALL: &[&About] = &[
     &length_prefix::ABOUT,
     &half_close::ABOUT,
     &clean_end::ABOUT,
+    &gathered::ABOUT,
 ];
