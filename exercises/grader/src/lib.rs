@@ -34,6 +34,7 @@ pub mod errno;
 pub mod gathered;
 pub mod half_close;
 pub mod length_prefix;
+pub mod lines;
 pub mod listen_on;
 pub mod recv_exact;
 pub mod resolve;
@@ -54,6 +55,7 @@ pub const ALL: &[&About] = &[
     &send_all::ABOUT,
     &recv_exact::ABOUT,
     &length_prefix::ABOUT,
+    &lines::ABOUT,
     &half_close::ABOUT,
     &clean_end::ABOUT,
     &gathered::ABOUT,
