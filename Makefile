@@ -1,8 +1,8 @@
 # The front door: `make` lists the verbs.
 
 .DEFAULT_GOAL := help
-.PHONY: help run-examples run claims ladder conformance bench exercises exercise grade
-.PHONY: test check setup clean
+.PHONY: help run-examples run trace lab claims ladder conformance bench
+.PHONY: exercises exercise grade test check setup clean
 
 CARGO ?= cargo
 
@@ -19,8 +19,19 @@ run: ## run one example and see all it prints: make run EX=s05_half_close
 	@test -f "examples/$(EX).rs" || { echo "no example examples/$(EX).rs; make run lists them"; exit 2; }
 	@$(CARGO) run -q --example $(EX) -- $(ARGS)
 
+trace: ## an example's system calls, segments and TCP states on one timeline: make trace EX=…
+	@test -n "$(EX)" || { echo "which one? make trace EX=s05_half_close; make run lists them"; exit 2; }
+	@$(CARGO) build -q -p lab
+	@$(CARGO) build -q --examples
+	@$(CARGO) run -q -p lab -- trace $(EX) $(ARGS)
+
+lab: ## the experiments that need a wire, with pictures, in minutes; ARGS=--quick in one
+	@$(CARGO) build -q --release -p lab
+	@$(CARGO) run -q --release -p lab -- experiment all $(ARGS)
+
 claims: ## what the kernel says to each claim of the article; writes docs/claims.md
 	@$(CARGO) build --examples
+	@$(CARGO) build -p lab
 	@$(CARGO) run -q -p stage --bin claims
 
 conformance: ## check every echo server; or yours: make conformance CMD="./mine {port}"

@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
 use std::time::Instant;
 
+use stage::kernel;
 use support::{PATIENCE, millis, pair, soon, stream_of};
 use tcp_stream_io::framing::batch::{FrameReader, FrameWriter};
 use tcp_stream_io::framing::length::{DEFAULT_CAP, recv_frame, send_frame};
@@ -166,4 +169,79 @@ fn a_writer_that_failed_stays_failed() {
     frames.set_deadline(None);
     assert_eq!(frames.write_frame(b"").unwrap_err().kind(), ErrorKind::TimedOut);
     assert_eq!(frames.flush().unwrap_err().kind(), ErrorKind::TimedOut);
+}
+
+#[test]
+fn a_reset_inside_a_frame_stays_an_error() {
+    let (peer, conn) = pair();
+    send_all(&peer, b"\0\0\0\x01x\0\0\0\x04ab").unwrap();
+    kernel::wait_until_unread(&conn, 11).unwrap();
+    kernel::reset_on_close(&peer).unwrap();
+    drop(peer);
+    kernel::wait_until_peer_ended(&conn).unwrap();
+    let mut frames = FrameReader::new(&conn, 16);
+    assert_eq!(frames.next_frame().unwrap(), Some(&b"x"[..]));
+    for _ in 0..3 {
+        // The kernel tells it once, and then says end of stream.
+        assert_eq!(frames.next_frame().unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+}
+
+#[test]
+fn a_stream_of_small_frames_needs_no_more_memory_than_one_receive() {
+    let (sender, receiver) = pair();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut frames = FrameWriter::new(&sender, 64);
+            for _ in 0..200_000 {
+                frames.write_frame(&[7; 60]).unwrap();
+            }
+            frames.flush().unwrap();
+        });
+        let mut frames = FrameReader::new(&receiver, 64);
+        let ((), peak) = stage::memory::peak_of(|| while frames.next_frame().unwrap().is_some() {});
+        assert!(peak <= 4 * 65_483, "{peak} allocated");
+    });
+}
+
+/// Counts how often its descriptor is asked for: once a system call.
+struct Counted<'a>(&'a UniqueFd, &'a Cell<u32>);
+
+impl AsFd for Counted<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.1.set(self.1.get() + 1);
+        self.0.as_fd()
+    }
+}
+
+#[test]
+fn a_flowing_stream_is_tried_again_before_a_sleep_and_a_request_is_not() {
+    let (sender, receiver) = pair();
+    let calls = Cell::new(0);
+    let mut frames = FrameReader::new(Counted(&receiver, &calls), DEFAULT_CAP);
+    let mut calls_before_a_time_out = |frame: usize| {
+        send_frame(&sender, &vec![7; frame], DEFAULT_CAP).unwrap();
+        kernel::wait_until_unread(&receiver, 4 + frame).unwrap();
+        frames.set_deadline(Some(soon()));
+        assert_eq!(frames.next_frame().unwrap().map(<[u8]>::len), Some(frame));
+        calls.set(0);
+        frames.set_deadline(Some(Instant::now() + millis(1)));
+        assert_eq!(frames.next_frame().unwrap_err().kind(), ErrorKind::TimedOut);
+        calls.get()
+    };
+    calls_before_a_time_out(200_000); // the buffer grows in steps
+    let flowing = calls_before_a_time_out(50_000);
+    let request = calls_before_a_time_out(100);
+    assert!(request < 10 && flowing >= request + 50, "{request}, {flowing}");
+}
+
+#[test]
+fn spinning_ends_at_the_deadline() {
+    let (_sender, receiver) = pair();
+    let calls = Cell::new(0);
+    let mut frames = FrameReader::new(Counted(&receiver, &calls), DEFAULT_CAP);
+    frames.set_spins(u32::MAX);
+    frames.set_deadline(Some(Instant::now() + millis(10)));
+    assert_eq!(frames.next_frame().unwrap_err().kind(), ErrorKind::TimedOut);
+    assert!(calls.get() > 64, "{} tries", calls.get());
 }

@@ -378,6 +378,20 @@ fn a_reset_in_the_middle_of_a_line_stays_an_error() {
         assert_eq!(lines.next_line().unwrap_err().kind(), ErrorKind::ConnectionReset);
     }
     assert_eq!(lines.partial(), b"tw");
+    assert_eq!(lines.skip_line().unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn a_line_reader_without_a_cap_takes_any_line() {
+    let mut long = vec![b'x'; 200_000];
+    long.push(b'\n');
+    let (sender, conn) = pair();
+    std::thread::scope(|scope| {
+        scope.spawn(move || send_all(sender, &long).unwrap());
+        let mut lines = LineReader::new(&conn, usize::MAX);
+        assert_eq!(lines.next_line().unwrap().map(<[u8]>::len), Some(200_000));
+        assert_eq!(lines.next_line().unwrap(), None);
+    });
 }
 
 #[test]

@@ -29,7 +29,7 @@ use measure::{Case, Plan};
 #[derive(Parser)]
 #[command(name = "bench", version)]
 struct Options {
-    /// Fewer and shorter samples: under a minute in all
+    /// Fewer and shorter samples: about a minute in all
     #[arg(long)]
     quick: bool,
 
@@ -62,7 +62,7 @@ enum Section {
     Roundtrip,
     /// Lines of 80 bytes
     Lines,
-    /// Echo servers at 1 to 5000 connections
+    /// Echo servers at 1 to 5000 connections (quick: 1 and 1000)
     Echo,
     /// User instructions of a wrapper and of a frame
     Cost,

@@ -42,8 +42,9 @@ pub fn draw_all(dir: &Path, measured: &Measured) -> io::Result<Vec<PathBuf>> {
             name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
         let path = dir.join(words.collect::<Vec<_>>().join("-") + ".svg");
         let xs = measured.distinct(section, metric, |row| row.x);
-        let title = format!("{section}: {metric}");
-        if xs.len() > 2 {
+        let over = if metric == frames::METRIC { ", times the article's" } else { "" };
+        let title = format!("{section}: {metric}{over}");
+        if xs.len() > 2 && xs[0] > 0 {
             lines(&path, &title, measured, section, metric, &xs)?;
         } else {
             bars(&path, &title, measured, section, metric)?;
@@ -63,7 +64,13 @@ fn lines(
 ) -> io::Result<()> {
     let peers = measured.distinct(section, metric, |row| row.peer.as_str());
     let points = |peer| {
-        let at = |&x: &usize| Some((x as f64, measured.median(section, peer, x, metric)?));
+        let at = |&x: &usize| {
+            let value = measured.median(section, peer, x, metric)?;
+            // The sizes differ by more than the peers do.
+            let relative = metric == frames::METRIC;
+            let one = if relative { measured.median(section, "article", x, metric)? } else { 1.0 };
+            Some((x as f64, value / one))
+        };
         xs.iter().filter_map(at).filter(|&(_, y)| y > 0.0).collect::<Vec<_>>()
     };
     let all: Vec<f64> = peers.iter().flat_map(|peer| points(peer)).map(|(_, y)| y).collect();
@@ -87,7 +94,7 @@ fn lines(
     chart
         .configure_mesh()
         .x_label_formatter(&|x| column(section, *x as usize))
-        .y_label_formatter(&|y| digits(*y))
+        .y_label_formatter(&|y| y.to_string())
         .light_line_style(TRANSPARENT)
         .draw()
         .map_err(other)?;

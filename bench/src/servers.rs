@@ -283,7 +283,10 @@ impl Load {
                 let client = &mut self.clients[number];
                 let n = (&client.stream).read(&mut [0; FRAME + 1])?;
                 if n == 0 {
-                    return Err(io::Error::new(ErrorKind::UnexpectedEof, "it closed a connection"));
+                    return Err(io::Error::new(
+                        ErrorKind::UnexpectedEof,
+                        "it closed a connection: not frames in plain bytes, or one a connection",
+                    ));
                 }
                 let missing = client.missing.checked_sub(n);
                 client.missing = missing.ok_or_else(|| io::Error::other("answers too much"))?;

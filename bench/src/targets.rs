@@ -13,8 +13,8 @@ pub struct Verdict {
     pub measured: f64,
     /// The same where our reader tries for a while before it sleeps.
     pub spinning: Option<f64>,
-    /// The same for bytes without any meaning, as fast as the kernel moves them.
-    pub limit: Option<f64>,
+    /// The same for bytes without any meaning, or for the shortest round trip there is.
+    pub raw: Option<f64>,
     /// The same ratio of the busier side's CPU times.
     pub by_cpu: Option<f64>,
 }
@@ -24,9 +24,10 @@ impl Verdict {
         self.good(self.measured)
     }
 
-    /// Not even the limit reaches it: on this machine nothing can.
-    pub fn beyond_the_limit(&self) -> bool {
-        self.limit.is_some_and(|limit| !self.good(limit))
+    /// Nothing that was measured reaches it, not even bytes without any meaning.
+    pub fn beyond(&self) -> bool {
+        let beside = [self.spinning, self.raw].into_iter().flatten();
+        self.raw.is_some() && !self.reached() && !beside.into_iter().any(|ratio| self.good(ratio))
     }
 
     fn good(&self, ratio: f64) -> bool {
@@ -38,9 +39,9 @@ impl Verdict {
 pub fn judge(measured: &Measured) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     let mut add = |what: String, at_least, demanded, ratio: Option<f64>, beside: Beside| {
-        let Beside { spinning, limit, by_cpu } = beside;
+        let Beside { spinning, raw, by_cpu } = beside;
         if let Some(measured) = ratio {
-            verdicts.push(Verdict { what, at_least, demanded, measured, spinning, limit, by_cpu });
+            verdicts.push(Verdict { what, at_least, demanded, measured, spinning, raw, by_cpu });
         }
     };
 
@@ -60,7 +61,7 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
             let ratio = |peer| over(frame(peer, size), fastest(size, whose));
             let beside = Beside {
                 spinning: ratio("ours, spins"),
-                limit: ratio("raw limit"),
+                raw: ratio(frames::RAW),
                 by_cpu: over(leanest(size, whose), cpu(size)),
             };
             let what = format!("frames of {} over {whose}'s", report::bytes(size));
@@ -68,21 +69,21 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
         }
     }
     for (size, demanded) in [(64, 0.72), (1 << 10, 0.85), (64 << 10, 0.90)] {
-        let ratio = over(frame("ours, spins", size), frame("raw limit", size));
-        let what = format!("frames of {}, spinning: share of the limit", report::bytes(size));
+        let ratio = over(frame("ours, spins", size), frame(frames::RAW, size));
+        let what = format!("frames of {}, spinning: share of raw bytes", report::bytes(size));
         add(what, true, demanded, ratio, Beside::default());
     }
 
     let trip = |peer| measured.median(roundtrip::SECTION, peer, 1, roundtrip::METRIC);
     let ratio = |peer| over(trip(roundtrip::ARTICLE), trip(peer));
-    let beside = Beside { limit: ratio("floor"), ..Beside::default() };
+    let beside = Beside { raw: ratio("floor"), ..Beside::default() };
     add("round trips on one core over the article's".into(), true, 6000.0, ratio("ours"), beside);
     let mut plain = |what: &str, demanded, ratio| {
         add(what.into(), false, demanded, ratio, Beside::default());
     };
     plain("time of a round trip over the floor's", 1.05, over(trip("ours"), trip("floor")));
     let ratio = over(trip("gathered"), trip("floor, two receives"));
-    plain("the same, gathered, two receives", 1.05, ratio);
+    plain("the same with two receives a message", 1.05, ratio);
 
     for (whose, demanded) in [("std 8 KiB", 3.0), ("LinesCodec", 5.0)] {
         let fastest = |whose| best_of(lines::SECTION, lines::LINE, lines::METRIC, whose, f64::max);
@@ -91,7 +92,7 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
         let ratio = |peer| over(line(peer), fastest(whose));
         let beside = Beside {
             spinning: ratio("ours, spins"),
-            limit: ratio("raw limit"),
+            raw: ratio(frames::RAW),
             by_cpu: over(
                 leanest(whose),
                 measured.median(lines::SECTION, "ours", lines::LINE, lines::CPU),
@@ -119,7 +120,7 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
     for size in hostile::SIZES {
         let came = size as f64 / 1024.0;
         let heap = measured.median(hostile::SECTION, "ours", size, hostile::METRIC);
-        let what = format!("hostile header and {}: KiB beyond", report::bytes(size));
+        let what = format!("hostile header and {}: KiB over what came", report::bytes(size));
         plain(&what, 64.0, heap.map(|heap| heap - came));
     }
     verdicts
@@ -129,7 +130,7 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
 #[derive(Default)]
 struct Beside {
     spinning: Option<f64>,
-    limit: Option<f64>,
+    raw: Option<f64>,
     by_cpu: Option<f64>,
 }
 

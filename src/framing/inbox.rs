@@ -33,7 +33,7 @@ pub(super) struct Inbox<Fd> {
     buf: Vec<u8>,
     start: usize,
     end: usize,
-    /// The last `recv` has filled the buffer: more is waiting.
+    /// The last `recv` has filled the buffer, so more is waiting and the next one may take more.
     full: bool,
     pub(super) failed: Failed,
 }
@@ -67,7 +67,8 @@ impl<Fd: AsFd> Inbox<Fd> {
         &self.buf[taken]
     }
 
-    /// One `recv`, into a buffer of at most `limit` bytes. 0 at the end of the stream.
+    /// One `recv` behind what is here. The buffer grows to `limit` bytes, and not further. 0 at the
+    /// end of the stream.
     ///
     /// An error stays, but for `TimedOut` and `WouldBlock`, which lose nothing.
     pub(super) fn fill(&mut self, limit: usize) -> io::Result<usize> {
@@ -77,7 +78,7 @@ impl<Fd: AsFd> Inbox<Fd> {
         self.start = 0;
         let larger = limit.min(self.buf.len() + self.buf.len().clamp(FIRST, STEP));
         if self.full && larger > self.buf.len() {
-            self.buf.reserve_exact(larger - self.end);
+            self.buf.reserve_exact(larger - self.buf.len());
             self.buf.resize(larger, 0);
         }
         match self.recv() {
@@ -97,8 +98,13 @@ impl<Fd: AsFd> Inbox<Fd> {
 
     fn recv(&mut self) -> io::Result<usize> {
         let free = &mut self.buf[self.end..];
+        debug_assert!(!free.is_empty(), "a recv of 0 bytes would look like the end");
         let spins = self.spins.unwrap_or(if self.flowing { FLOWING_SPINS } else { 0 });
-        for _ in 0..spins {
+        for spin in 0..spins {
+            let now_and_then = spin % 64 == 63; // the clock, too, costs something
+            if now_and_then && self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break; // `recv_some` tries once more, and says TimedOut
+            }
             match sys::recv(&self.fd, free, libc::MSG_DONTWAIT) {
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 result => return result,

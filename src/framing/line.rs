@@ -12,6 +12,9 @@ use crate::stream;
 /// Room for many lines a `recv`.
 const BUFFER: usize = 64 * 1024;
 
+/// The bytes of `\r\n`, which the cap does not count.
+const END: usize = 2;
+
 /// Sends one line and its `\n`, in one `sendmsg`. A line with a `\n` inside is `InvalidInput`:
 /// the other side would read two.
 pub fn send_line(fd: impl AsFd, line: &[u8]) -> io::Result<()> {
@@ -95,7 +98,7 @@ impl<Fd: AsFd> LineReader<Fd> {
             return Err(self.too_long());
         }
         let len = have.len();
-        let more = self.inbox.fill(BUFFER.max(self.cap + 2))? > 0;
+        let more = self.inbox.fill(BUFFER.max(self.cap.saturating_add(END)))? > 0;
         if !more && len > 0 {
             let text = format!("the stream ended inside a line, after {len} bytes");
             return Err(self.inbox.fail(ErrorKind::UnexpectedEof, text));
@@ -111,8 +114,14 @@ impl<Fd: AsFd> LineReader<Fd> {
     }
 
     /// After a line that was too long: throws it away up to its end, so that `next_line` goes on
-    /// with the one behind it. `false`: the stream ended first.
+    /// with the one behind it. `false`: the stream ended first. A system error
+    /// stays.
     pub fn skip_line(&mut self) -> io::Result<bool> {
+        match self.inbox.failed.check() {
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(false),
+            Err(e) if e.kind() != ErrorKind::InvalidData => return Err(e),
+            _ => {}
+        }
         loop {
             let newline = self.find_newline();
             self.inbox.take(newline.map_or(self.inbox.bytes().len(), |at| at + 1));

@@ -70,8 +70,14 @@ pub fn run(name: &str) -> io::Result<Outcome> {
         io::Error::new(e.kind(), format!("{name}: {e}; `make run-examples` builds it"))
     })?;
     let time = start.elapsed();
-    let text = fs::read_to_string(&report).unwrap_or_default(); // none if it died
-    let _ = fs::remove_file(&report);
+    let (checks, answers) = read_report(&report, name)?;
+    Ok(Outcome { output, checks, answers, time })
+}
+
+/// What a program has written to the file after `--report`: how many checks, and its answers.
+fn read_report(report: &Path, name: &str) -> io::Result<(usize, Vec<Answer>)> {
+    let text = fs::read_to_string(report).unwrap_or_default(); // none if it died
+    let _ = fs::remove_file(report);
     let (mut checks, mut answers) = (0, Vec::new());
     for line in text.lines() {
         match line.split('\t').collect::<Vec<_>>()[..] {
@@ -84,5 +90,34 @@ pub fn run(name: &str) -> io::Result<Outcome> {
             _ => return Err(io::Error::other(format!("{name} reports {line:?}"))),
         }
     }
+    Ok((checks, answers))
+}
+
+/// The lab's experiments, by name: what it lists.
+pub fn experiments() -> io::Result<Vec<String>> {
+    let output = Command::new(lab()?).arg("experiment").output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+}
+
+/// Runs one of the lab's experiments, in its quick setting. Its exit code 3: not on this machine.
+pub fn experiment(name: &str) -> io::Result<Outcome> {
+    let lab = lab()?;
+    let report = lab.with_file_name(format!("{name}.{}.report", process::id()));
+    let start = Instant::now();
+    let mut command = Command::new(&lab);
+    command.args(["experiment", name, "--quick", "--out"]).arg(lab.with_file_name("lab-quick"));
+    let output = command.arg("--report").arg(&report).output()?;
+    let time = start.elapsed();
+    let (checks, answers) = read_report(&report, name)?;
     Ok(Outcome { output, checks, answers, time })
+}
+
+/// The lab's program lies beside this one.
+fn lab() -> io::Result<PathBuf> {
+    let lab = env::current_exe()?.with_file_name("lab");
+    match fs::exists(&lab)? {
+        true => Ok(lab),
+        false => Err(io::Error::other("the lab has not been built: `make claims` does")),
+    }
 }

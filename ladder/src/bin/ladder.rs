@@ -104,6 +104,8 @@ fn run(options: &Options) -> Result<(), String> {
         "r06 to r09 also use src/conn.rs ({} lines) and src/epoll.rs ({}).",
         shared[0], shared[1]
     ));
+    start::say("us/request: the server's processor time. KiB/client: without the kernel's.");
+    start::say("clients: fewer than asked for where a rung cannot serve more at once.");
     start::say("survives: the checks of `make conformance`, which says why one fails.");
     Ok(())
 }

@@ -21,6 +21,8 @@ pub(super) fn say(text: impl Display) {
 /// The table of one server. Returns whether all is as expected.
 pub fn print(plan: &Plan, findings: &Findings, expected: &Expected, time: Duration) -> bool {
     let (mut ok, mut failed, mut expected_failures, mut not_applicable) = (0, 0, 0, 0);
+    let mut names = Vec::new();
+    let mut left_out: Vec<(&String, Vec<&str>)> = Vec::new(); // a reason, and its checks
     let protocol = if findings.one_frame { "one frame a connection" } else { "many frames" };
     say(format_args!("{}, {protocol}", plan.name));
     for row in &findings.rows {
@@ -35,8 +37,10 @@ pub fn print(plan: &Plan, findings: &Findings, expected: &Expected, time: Durati
             }
             Verdict::NotApplicable => {
                 not_applicable += 1;
-                say(format_args!("  {DIM}-{DIM:#}       {id:<14}  {sentence}"));
-                say(format_args!("          {DIM}not applicable{DIM:#}  {observed}"));
+                match left_out.iter_mut().find(|(why, _)| *why == observed) {
+                    Some((_, checks)) => checks.push(id),
+                    None => left_out.push((observed, vec![id])),
+                }
                 continue;
             }
             Verdict::FailsAsExpected(why) => {
@@ -45,10 +49,12 @@ pub fn print(plan: &Plan, findings: &Findings, expected: &Expected, time: Durati
             }
             Verdict::Failed => {
                 failed += 1;
+                names.push(id);
                 (BAD, "FAILED", None)
             }
             Verdict::FailureDidNotCome(why) => {
                 failed += 1;
+                names.push(id);
                 (BAD, "PASSED", Some(format!("should have failed: {why}")))
             }
         };
@@ -58,6 +64,10 @@ pub fn print(plan: &Plan, findings: &Findings, expected: &Expected, time: Durati
         if let Some(why) = why {
             say(format_args!("          {DIM}{why}{DIM:#}"));
         }
+    }
+    for (why, checks) in left_out {
+        say(format_args!("  {DIM}-{DIM:#}       {}", checks.join(", ")));
+        say(format_args!("          {DIM}not applicable{DIM:#}  {why}"));
     }
     let style = if failed == 0 { GOOD } else { BAD };
     let lesson = if expected_failures == 0 {
@@ -71,6 +81,9 @@ pub fn print(plan: &Plan, findings: &Findings, expected: &Expected, time: Durati
         findings.rows.len(),
         time.as_secs_f64()
     ));
+    if failed > 0 {
+        say(format_args!("{BAD}unexpected{BAD:#}: {}", names.join(", ")));
+    }
     failed == 0
 }
 

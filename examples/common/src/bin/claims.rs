@@ -1,7 +1,7 @@
 //! The ledger: what the kernel says to each claim of the article.
 //!
-//! Runs every example that answers a claim, prints the table, and writes it as a page. With
-//! `--check` it writes nothing and fails where the page differs from the run.
+//! Runs every example and every experiment of the lab that answers a claim, prints the tables, and
+//! writes them as a page. With `--check` it writes nothing and fails where the page differs.
 
 use std::error::Error;
 use std::fmt::{Display, Write as _};
@@ -22,8 +22,8 @@ const BOLD: Style = Style::new().bold();
 const USAGE: &str = "\
 usage: claims [--check]
 
-Runs every example, prints what the kernel says to each claim of the article, and writes it to
-docs/claims.md. With --check it compares with the page instead of writing it.
+Runs every example and every experiment, prints what the kernel says to each claim of the article,
+and writes it to docs/claims.md. With --check it compares with the page instead of writing it.
 
 Exit code 0 if every claim has its one answer (and the page is that of this run), else 1;
 2 for the command line.";
@@ -31,11 +31,17 @@ Exit code 0 if every claim has its one answer (and the page is that of this run)
 /// The verdict where a machine lacks what it takes.
 const NOT_OBSERVED: &str = "not observed here";
 
-/// A claim's one answer, and the example that gave it.
+/// A claim's one answer, and the example or experiment that gave it.
 struct Row {
     claim: Claim,
     answer: Answer,
-    example: String,
+    source: String,
+}
+
+/// The answers of the examples, one a claim; and those of the lab, which looks at the wire.
+struct Ledger {
+    examples: Vec<Row>,
+    wire: Vec<Row>,
 }
 
 fn main() -> ExitCode {
@@ -52,7 +58,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match ledger().and_then(|rows| publish(&rows, check)) {
+    match ledger().and_then(|ledger| publish(&ledger, check)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("claims: {e}");
@@ -61,8 +67,12 @@ fn main() -> ExitCode {
     }
 }
 
+fn ledger() -> Result<Ledger, Box<dyn Error>> {
+    Ok(Ledger { examples: from_examples()?, wire: from_the_wire()? })
+}
+
 /// Runs the examples. Every claim has one answer and every answer a claim, or it is an error.
-fn ledger() -> Result<Vec<Row>, Box<dyn Error>> {
+fn from_examples() -> Result<Vec<Row>, Box<dyn Error>> {
     let mut answers = Vec::new();
     let examples = runner::all()?;
     let progress = io::stderr().is_terminal();
@@ -87,7 +97,7 @@ fn ledger() -> Result<Vec<Row>, Box<dyn Error>> {
         answers = rest;
         let mut mine = mine.into_iter();
         match (mine.next(), mine.next()) {
-            (Some((example, answer)), None) => rows.push(Row { claim, answer, example }),
+            (Some((example, answer)), None) => rows.push(Row { claim, answer, source: example }),
             (None, _) => return Err(format!("claim {} has no answer", claim.id).into()),
             (Some((first, _)), Some((second, _))) => {
                 return Err(format!("{first} and {second} both answer {}", claim.id).into());
@@ -100,41 +110,110 @@ fn ledger() -> Result<Vec<Row>, Box<dyn Error>> {
     }
 }
 
-fn publish(rows: &[Row], check: bool) -> Result<(), Box<dyn Error>> {
-    for Row { claim, answer, example } in rows {
-        let style = style(&answer.verdict);
-        let Claim { id, section, statement, .. } = claim;
-        say(format_args!("{BOLD}{id:<3}{BOLD:#} {section:<7} {statement}"));
-        say(format_args!("            {style}{}{style:#}: {}", answer.verdict, answer.observed));
-        say(format_args!("            make run EX={example}{}", lab_mark(claim)));
+/// Runs the lab's experiments. Every claim that needs the wire has an answer, or it is an error.
+fn from_the_wire() -> Result<Vec<Row>, Box<dyn Error>> {
+    let mut answers = Vec::new();
+    for name in runner::experiments()? {
+        let mut outcome = runner::experiment(&name)?;
+        if outcome.output.status.code() == Some(FAILED) {
+            // It measures times, and something else may have run just then.
+            say(format_args!("again: {name} failed"));
+            outcome = runner::experiment(&name)?;
+        }
+        let printed = String::from_utf8_lossy(&outcome.output.stdout);
+        match outcome.output.status.code() {
+            Some(0) => answers.extend(outcome.answers.into_iter().map(|a| (name.clone(), a))),
+            Some(NOT_POSSIBLE) => {
+                let why = String::from_utf8_lossy(&outcome.output.stderr).trim().to_owned();
+                return Ok(claims::all().filter_map(|claim| not_observed(claim, &why)).collect());
+            }
+            _ => return Err(format!("lab experiment {name} failed\n{printed}").into()),
+        }
     }
-    let page = page(rows);
+    let mut rows = Vec::new();
+    for claim in claims::all() {
+        let mine: Vec<_> = answers.iter().filter(|(_, answer)| answer.id == claim.id).collect();
+        match mine[..] {
+            [] if claim.needs_wire => {
+                return Err(format!("no experiment answers claim {}", claim.id).into());
+            }
+            [] => {}
+            [(source, answer)] => {
+                rows.push(Row { claim, answer: answer.clone(), source: source.clone() });
+            }
+            [(first, _), (second, _), ..] => {
+                return Err(format!("{first} and {second} both answer {}", claim.id).into());
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// The lab's exit codes.
+const FAILED: i32 = 1;
+const NOT_POSSIBLE: i32 = 3;
+
+fn not_observed(claim: Claim, why: &str) -> Option<Row> {
+    let answer = Answer {
+        id: claim.id.to_owned(),
+        verdict: NOT_OBSERVED.to_owned(),
+        observed: why.to_owned(),
+    };
+    claim.needs_wire.then(|| Row { claim, answer, source: "doctor".to_owned() })
+}
+
+fn publish(ledger: &Ledger, check: bool) -> Result<(), Box<dyn Error>> {
+    for (rows, how) in [(&ledger.examples, "make run EX="), (&ledger.wire, "lab experiment ")] {
+        for Row { claim: Claim { id, section, statement, .. }, answer, source } in rows {
+            let style = style(&answer.verdict);
+            say(format_args!("{BOLD}{id:<3}{BOLD:#} {section:<7} {statement}"));
+            say(format_args!(
+                "            {style}{}{style:#}: {}",
+                answer.verdict, answer.observed
+            ));
+            say(format_args!("            {how}{source}"));
+        }
+    }
+    let page = page(ledger);
     let path = page_path();
-    let summary = summary(rows);
+    let summary = summary(&ledger.examples);
     if !check {
         fs::write(&path, page)?;
         say(format_args!("{summary} Written to docs/claims.md."));
         return Ok(());
     }
-    let written = fs::read_to_string(&path)?;
-    let mut unseen = rows.iter().filter(|row| row.answer.verdict == NOT_OBSERVED).peekable();
-    let some_unseen = unseen.peek().is_some();
-    for Row { claim, answer, .. } in unseen {
-        say(format_args!("skipped: claim {}: {}", claim.id, answer.observed));
-    }
-    if page.lines().count() != written.lines().count() {
-        return Err("docs/claims.md has another length; `make claims` writes it anew".into());
-    }
-    for (now, then) in page.lines().zip(written.lines()) {
-        // What this machine cannot show, it cannot contradict.
-        let excused = now.contains(NOT_OBSERVED) || (some_unseen && now.ends_with("do not."));
-        if now != then && !excused {
-            let hint = "`make claims` writes it anew";
-            let lines = format!("  page: {then}\n  run:  {now}");
-            return Err(format!("docs/claims.md differs; {hint}\n{lines}").into());
+    compare(ledger, &page, &fs::read_to_string(&path)?)?;
+    say(format_args!("{summary} docs/claims.md says the same."));
+    Ok(())
+}
+
+/// Fails where the written page differs from this run's.
+fn compare(ledger: &Ledger, page: &str, written: &str) -> Result<(), Box<dyn Error>> {
+    let unseen = |rows: &[Row]| rows.iter().any(|row| row.answer.verdict == NOT_OBSERVED);
+    let mut excused_ids = Vec::new();
+    for Row { claim, answer, .. } in ledger.examples.iter().chain(&ledger.wire) {
+        if answer.verdict == NOT_OBSERVED {
+            say(format_args!("skipped: claim {}: {}", claim.id, answer.observed));
+            excused_ids.push(format!("| {} |", claim.id));
         }
     }
-    say(format_args!("{summary} docs/claims.md says the same."));
+    if page.lines().count() != written.lines().count() && !unseen(&ledger.wire) {
+        return Err("docs/claims.md has another length; `make claims` writes it anew".into());
+    }
+    // What this machine cannot show, it cannot contradict.
+    let counted = |line: &str| line.ends_with("do not.") && unseen(&ledger.examples);
+    let excused = |line: &str| {
+        counted(line)
+            || line.contains(NOT_OBSERVED)
+            || excused_ids.iter().any(|id| line.starts_with(id))
+    };
+    let written: Vec<&str> = written.lines().collect();
+    for line in page.lines().filter(|line| !excused(line)) {
+        if !written.contains(&line) {
+            let hint = "`make claims` writes it anew";
+            return Err(format!("docs/claims.md differs; {hint}\n  not there: {line}").into());
+        }
+    }
     Ok(())
 }
 
@@ -146,10 +225,6 @@ fn style(verdict: &str) -> Style {
     }
 }
 
-fn lab_mark(claim: &Claim) -> &'static str {
-    if claim.needs_wire { "  (as the socket sees it; the wire is the lab's part)" } else { "" }
-}
-
 fn summary(rows: &[Row]) -> String {
     let count = |what: fn(&str) -> bool| rows.iter().filter(|r| what(&r.answer.verdict)).count();
     let holds = count(|v| v == "holds");
@@ -158,26 +233,34 @@ fn summary(rows: &[Row]) -> String {
     format!("{} claims: {holds} hold, {when} under a condition, {not} do not.", rows.len())
 }
 
-fn page(rows: &[Row]) -> String {
+fn page(ledger: &Ledger) -> String {
     let mut page = String::from(
         "# What the kernel says to the article's claims\n\n\
-         `make claims` runs the examples and writes this page. `make test` fails if a run differs \
-         from it.\nA verdict with a star is as the socket sees it: the segments themselves are \
-         the lab's part.\n\n",
+         `make claims` runs the examples and the lab's experiments, and writes this page. `make \
+         test` fails\nif a run differs from it.\n\n\
+         ## As a socket sees it\n\n\
+         A verdict with a star is about the wire too, and stands once more in the second table.\n\n",
     );
-    let _ = writeln!(page, "{}\n", summary(rows));
-    page += "| id | § | the claim | verdict | what was observed | `make run EX=` |\n";
-    page += "| --- | --- | --- | --- | --- | --- |\n";
-    for Row { claim: Claim { id, section, statement, needs_wire }, answer, example } in rows {
-        let star = if *needs_wire { "\\*" } else { "" };
+    let _ = writeln!(page, "{}\n", summary(&ledger.examples));
+    table(&mut page, &ledger.examples, "make run EX=");
+    page += "\n## On the wire\n\n\
+             Two hosts, a link, and what was captured at both ends: `make lab` runs all of it.\n\n";
+    table(&mut page, &ledger.wire, "lab experiment");
+    page
+}
+
+fn table(page: &mut String, rows: &[Row], how: &str) {
+    let _ = writeln!(page, "| id | § | the claim | verdict | what was observed | `{how}` |");
+    *page += "| --- | --- | --- | --- | --- | --- |\n";
+    for Row { claim: Claim { id, section, statement, needs_wire }, answer, source } in rows {
+        let star = if *needs_wire && how.starts_with("make") { "\\*" } else { "" };
         let verdict = &answer.verdict;
         let observed = answer.observed.replace('|', "\\|");
         let _ = writeln!(
             page,
-            "| {id} | {section} | {statement} | {verdict}{star} | {observed} | `{example}` |"
+            "| {id} | {section} | {statement} | {verdict}{star} | {observed} | `{source}` |"
         );
     }
-    page
 }
 
 fn page_path() -> PathBuf {

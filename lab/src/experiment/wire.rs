@@ -1,0 +1,97 @@
+//! What an experiment sees of the segments: both taps, until it has seen enough.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use crate::capture::Capture;
+use crate::record::{Event, Host, Nanos, Segment, What};
+use crate::world::World;
+
+/// A segment and when it left.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// When it left its host.
+    pub at: Nanos,
+    /// What it was.
+    pub segment: Segment,
+}
+
+impl Seen {
+    /// Whether it carries bytes of the client's stream.
+    pub fn is_data_of(&self, host: Host) -> bool {
+        self.segment.from == host && self.segment.len > 0
+    }
+
+    /// Where its last byte's successor is in the stream.
+    pub fn end(&self) -> u32 {
+        self.segment.seq.wrapping_add(self.segment.len)
+    }
+
+    /// Whether it carries a letter of packetdrill's: S, F, R, P.
+    pub fn has(&self, flag: char) -> bool {
+        self.segment.flags.contains(flag)
+    }
+}
+
+/// The wire, watched.
+pub struct Wire {
+    capture: Capture,
+    live: Receiver<Event>,
+    seen: Vec<Seen>,
+}
+
+/// What has not come by then does not come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Wire {
+    /// Begins to watch.
+    pub fn watch(world: &World) -> anyhow::Result<Wire> {
+        let mut capture = Capture::start(world)?;
+        let live = capture.live().context("the capture's channel was taken before")?;
+        Ok(Wire { capture, live, seen: Vec::new() })
+    }
+
+    /// Waits until what was seen so far is enough, and gives it by the time of departure.
+    /// A segment is seen when it has arrived, or is known to be lost.
+    pub fn until(
+        mut self,
+        what: &str,
+        enough: impl Fn(&[Seen]) -> bool,
+    ) -> anyhow::Result<Vec<Seen>> {
+        let deadline = Instant::now() + PATIENCE;
+        while !enough(&self.seen) {
+            match self.live.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(event) => self.take(event),
+                Err(RecvTimeoutError::Timeout) => bail!(
+                    "{what}: not seen within {} s; {} segments were",
+                    PATIENCE.as_secs(),
+                    self.seen.len()
+                ),
+                Err(RecvTimeoutError::Disconnected) => bail!("the capture ended before {what}"),
+            }
+        }
+        let rest = self.capture.finish();
+        let more: Vec<Event> = self.live.try_iter().chain(rest).collect();
+        for event in more {
+            if let What::Segment(segment) = event.what {
+                self.seen.push(Seen { at: event.at, segment });
+            }
+        }
+        self.seen.sort_by_key(|seen| seen.at);
+        Ok(self.seen)
+    }
+
+    fn take(&mut self, event: Event) {
+        if let What::Segment(segment) = event.what {
+            self.seen.push(Seen { at: event.at, segment });
+            self.seen.sort_by_key(|seen| seen.at);
+        }
+    }
+}
+
+/// From one time to another, in milliseconds.
+pub fn ms(from: Nanos, to: Nanos) -> f64 {
+    (to as f64 - from as f64) / 1e6
+}

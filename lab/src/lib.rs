@@ -1,0 +1,38 @@
+//! Two hosts, a wire between them that can be made slow, long and lossy, and one timeline of what
+//! both programs asked of the kernel, what went over the wire, and what TCP made of it.
+//!
+//! ```text
+//!   world ──► link             two network namespaces, and what carries packets between them
+//!   tracer, capture, states    the three sources; each sends `record::Event`s
+//!   record                     what a trace is; every output reads it, and nothing else
+//!   output                     text, HTML, SVG, pcapng, JSON lines
+//!   experiment                 the article's claims that need a wire
+//!   show                       draws a recorded trace again
+//!   doctor, shell              what this machine allows; a shell on each host
+//! ```
+
+pub mod capture;
+pub mod clock;
+pub mod doctor;
+pub mod experiment;
+pub mod link;
+pub mod output;
+pub mod record;
+pub mod shell;
+pub mod show;
+pub mod states;
+pub mod trace;
+pub mod tracer;
+pub mod world;
+
+/// This machine does not allow it: exit code 3. The text says what would make it possible.
+#[derive(Debug)]
+pub struct NotPossible(pub String);
+
+impl std::fmt::Display for NotPossible {
+    fn fmt(&self, out: &mut std::fmt::Formatter) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotPossible {}

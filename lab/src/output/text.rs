@@ -1,0 +1,175 @@
+//! The live form: one event a line, client to the left, server to the right, the wire between.
+//!
+//! ```text
+//!    0.412  sendto(4, "hello", 5, MSG_NOSIGNAL) = 5 │                          │
+//!    0.437                                          │ PSH 1:6 (5 bytes) ─────► │
+//!    0.461                                          │                          │ recvfrom …
+//! ```
+//!
+//! A line comes when its event is complete, and has the time of that: a call when it returned, a
+//! segment when it arrived. Times are milliseconds since the first event began.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::output::words;
+use crate::record::{Event, Host, Nanos, Trace, What};
+
+/// Below this width the two sides do not fit beside each other.
+const TWO_COLUMNS: usize = 80;
+/// The time, its unit left out, and two blanks.
+const TIME: usize = 10;
+
+const CLIENT: Style = AnsiColor::Cyan.on_default();
+const SERVER: Style = AnsiColor::Magenta.on_default();
+const STATE: Style = AnsiColor::Green.on_default().bold();
+const FAILED: Style = AnsiColor::Red.on_default();
+const FAINT: Style = Style::new().dimmed();
+
+/// Writes events, one by one, as they come. Give it an `anstream` stream: that one takes the
+/// colours out where they are not wanted.
+pub struct Printer<W> {
+    out: W,
+    width: usize,
+    start: Option<Nanos>,
+}
+
+/// The width of standard output in columns: of a terminal its own, else 100.
+pub fn terminal_width() -> usize {
+    console::Term::stdout().size_checked().map_or(100, |(_, columns)| columns.into())
+}
+
+/// Who says what, in which colour.
+struct Line {
+    side: Option<Host>,
+    text: String,
+    style: Style,
+}
+
+impl<W: Write> Printer<W> {
+    /// `width` is that of the terminal in columns; 100 where there is none.
+    pub fn new(out: W, width: usize) -> Self {
+        Printer { out, width: width.clamp(40, 200), start: None }
+    }
+
+    /// The names of the columns.
+    pub fn heading(&mut self) -> io::Result<()> {
+        let (side, wire) = self.columns();
+        if self.width < TWO_COLUMNS {
+            return Ok(());
+        }
+        let line = format!("{:>8}  {:side$} │ {:^wire$} │ server", "ms", "client", "wire");
+        writeln!(self.out, "{FAINT}{line}{FAINT:#}")
+    }
+
+    /// One event, one line. The first one's begin is the time zero.
+    pub fn event(&mut self, event: &Event) -> io::Result<()> {
+        let start = *self.start.get_or_insert(event.at);
+        let time = format!("{:>8}", words::since(start, event.complete()));
+        let line = self.line(event);
+        let Line { text, style, .. } = &line;
+        let (side, wire) = self.columns();
+        let blank = "";
+        write!(self.out, "{FAINT}{time}{FAINT:#}  ")?;
+        match line.side {
+            _ if self.width < TWO_COLUMNS => writeln!(self.out, "{style}{text}{style:#}"),
+            Some(Host::Client) => {
+                let pad = side.saturating_sub(text.chars().count());
+                writeln!(self.out, "{style}{text}{style:#}{blank:pad$} │ {blank:wire$} │")
+            }
+            Some(Host::Server) => {
+                writeln!(self.out, "{blank:side$} │ {blank:wire$} │ {style}{text}{style:#}")
+            }
+            None => writeln!(self.out, "{blank:side$} │ {style}{text}{style:#} │"),
+        }
+    }
+
+    /// A whole trace, in the order in which its events were complete.
+    pub fn trace(&mut self, trace: &Trace) -> io::Result<()> {
+        self.start = trace.events.first().map(|event| event.at);
+        let mut events: Vec<&Event> = trace.events.iter().collect();
+        events.sort_by_key(|event| event.complete());
+        self.heading()?;
+        events.into_iter().try_for_each(|event| self.event(event))
+    }
+
+    /// The stream, when all is written.
+    pub fn into_inner(self) -> W {
+        self.out
+    }
+
+    /// The widths of one side's column and of the wire's.
+    fn columns(&self) -> (usize, usize) {
+        let room = self.width - TIME - 6;
+        let side = (room * 35 / 100).min(60);
+        (side, room - 2 * side)
+    }
+
+    fn line(&self, event: &Event) -> Line {
+        let (side, wire) = self.columns();
+        let narrow = self.width < TWO_COLUMNS;
+        let room = if narrow { self.width - TIME } else { side };
+        let named = |host: Host, text: String| {
+            let text = if narrow { format!("{}  {text}", words::host(host)) } else { text };
+            words::cut(&text, room).into_owned()
+        };
+        match &event.what {
+            What::Call(call) => {
+                let waited = call.returned.map_or(0, |end| end.saturating_sub(event.at));
+                let after = match waited {
+                    1_000_000.. => format!(" ({})", words::duration(waited)),
+                    _ => String::new(),
+                };
+                let room = room.saturating_sub(if narrow { 8 } else { 0 });
+                let text = words::call_within(call, room);
+                // How long it took, if the arguments alone make way for that.
+                let least = words::least(call) + after.chars().count();
+                let text = match least <= room {
+                    true => words::call_within(call, room - after.chars().count()) + &after,
+                    false => text,
+                };
+                let style = if call.failed() { FAILED } else { colour(call.host) };
+                Line { side: Some(call.host), text: named(call.host, text), style }
+            }
+            What::Segment(segment) => {
+                let room = if narrow { room } else { wire };
+                let note = words::fate(segment);
+                let words = words::segment_within(segment, room - 4);
+                let style = if segment.arrived.is_none() { FAILED } else { colour(segment.from) };
+                let text = arrow(segment.from, &words, segment.arrived.is_none(), &note, room);
+                Line { side: None, text, style }
+            }
+            What::State(change) => {
+                let text = words::state(change);
+                Line { side: Some(change.host), text: named(change.host, text), style: STATE }
+            }
+            What::Process(process) => {
+                let text = words::process(process);
+                Line { side: Some(process.host), text: named(process.host, text), style: FAINT }
+            }
+        }
+    }
+}
+
+/// The host's own colour.
+fn colour(host: Host) -> Style {
+    match host {
+        Host::Client => CLIENT,
+        Host::Server => SERVER,
+    }
+}
+
+/// `SYN ─────►` or `◄───── SYN-ACK`, exactly `width` characters; a lost one ends in `✗`.
+fn arrow(from: Host, words: &str, lost: bool, note: &str, width: usize) -> String {
+    let both = format!("{words}, {note}");
+    let words = if note.is_empty() || both.chars().count() + 4 > width { words } else { &both };
+    let words = words::cut(words, width.saturating_sub(4));
+    let line = "─".repeat(width.saturating_sub(words.chars().count() + 2));
+    match (from, lost) {
+        (Host::Client, false) => format!("{words} {line}►"),
+        (Host::Client, true) => format!("{words} {line}✗"),
+        (Host::Server, false) => format!("◄{line} {words}"),
+        (Host::Server, true) => format!("✗{line} {words}"),
+    }
+}

@@ -1,0 +1,174 @@
+//! What a trace is: events in the order in which they happened. Every output reads this alone.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// Nanoseconds of CLOCK_REALTIME, as the kernel stamps packets with it.
+pub type Nanos = u64;
+
+/// One of the two hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Host {
+    /// The one that ran `--server`.
+    Server,
+    /// The one that ran `--client`.
+    Client,
+}
+
+/// A whole trace.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Trace {
+    /// What was run, over what.
+    pub about: About,
+    /// By the time at which they began.
+    pub events: Vec<Event>,
+}
+
+/// What was run, over what, and at what price.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct About {
+    /// A short name: that of the example, or the client's program.
+    pub title: String,
+    /// The server's command line.
+    pub server: String,
+    /// The client's command line.
+    pub client: String,
+    /// The link in words: "delay 50 ms, loss 1 %"; "as fast as it goes".
+    pub link: String,
+    /// What tracing cost in this run: "38 µs a traced call".
+    pub cost: String,
+    /// What this trace lacks, and why: "system calls: ptrace is not allowed here".
+    pub missing: Vec<String>,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// When it began.
+    pub at: Nanos,
+    /// What it was.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+impl Event {
+    /// When all of it was known: a call returned, a segment arrived.
+    pub fn complete(&self) -> Nanos {
+        let end = match &self.what {
+            What::Call(call) => call.returned,
+            What::Segment(segment) => segment.arrived,
+            What::State(_) | What::Process(_) => None,
+        };
+        end.unwrap_or(self.at)
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum What {
+    /// A system call.
+    Call(Call),
+    /// A segment, on its way from one host to the other.
+    Segment(Segment),
+    /// A socket has changed its TCP state.
+    State(StateChange),
+    /// A process has begun, ended, or received a signal.
+    Process(Process),
+}
+
+/// A system call. It began at the event's `at`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Call {
+    /// Where.
+    pub host: Host,
+    /// The process.
+    pub pid: i32,
+    /// The thread: the same as `pid` for the first one.
+    pub tid: i32,
+    /// "sendto", as the kernel names it.
+    pub name: String,
+    /// "4, \"hello\", 5, MSG_NOSIGNAL": as strace(1) would write them.
+    pub args: String,
+    /// The descriptor that it is about.
+    pub fd: Option<i32>,
+    /// Which connection that is, once it has both ends: local, peer.
+    pub conn: Option<(SocketAddr, SocketAddr)>,
+    /// When it returned; `None`: it never did.
+    pub returned: Option<Nanos>,
+    /// What it returned, as strace(1) would write it: "5", "-1 EPIPE (Broken pipe)".
+    pub result: Option<String>,
+    /// The bytes that it moved, as many as are kept (64 at most).
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "crate::output::jsonl::hex")]
+    pub data: Vec<u8>,
+    /// How often a signal interrupted it and the kernel began it anew (SA_RESTART).
+    #[serde(default)]
+    pub restarts: u32,
+}
+
+/// A TCP segment. It left at the event's `at`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Segment {
+    /// A number of its own, from 1.
+    pub id: u64,
+    /// The host that it left.
+    pub from: Host,
+    /// When the other host got it; `None`: it never did.
+    pub arrived: Option<Nanos>,
+    /// What the link did with it: "lost by the link (rule: drop 3)", "queue full", "duplicated".
+    /// Empty: nothing but carry it.
+    #[serde(default)]
+    pub fate: String,
+    /// The sender's address.
+    pub source: SocketAddr,
+    /// The receiver's address.
+    pub destination: SocketAddr,
+    /// Packetdrill's letters in its order: "S", "S.", ".", "P.", "F.", "R", "R.".
+    pub flags: String,
+    /// The sequence number of its first byte, counted from the sender's initial one.
+    pub seq: u32,
+    /// The next byte that the sender expects, counted from the peer's initial number.
+    pub ack: Option<u32>,
+    /// The sender's initial sequence number, as far as it is known.
+    pub initial: Option<u32>,
+    /// The window, scaled: bytes.
+    pub window: u64,
+    /// The bytes of the stream that it carries.
+    pub len: u32,
+    /// Its options, packetdrill's way: "mss 1460,sackOK,TS val 1 ecr 0,nop,wscale 7".
+    pub options: String,
+    /// Carries again what an earlier segment has carried.
+    #[serde(default)]
+    pub again: bool,
+    /// The packet from its IP header on.
+    #[serde(with = "crate::output::jsonl::hex")]
+    pub packet: Vec<u8>,
+}
+
+/// A socket has changed its TCP state; `at` is when that was seen, right after its cause.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StateChange {
+    /// Where.
+    pub host: Host,
+    /// The socket's own address.
+    pub local: SocketAddr,
+    /// Its peer; `None` for a listener.
+    pub peer: Option<SocketAddr>,
+    /// The state before: "CLOSED" for a socket that was not there.
+    pub before: String,
+    /// The state now: "SYN_SENT", "TIME_WAIT", as tcp(7) and RFC 9293 name them.
+    pub now: String,
+}
+
+/// A process has begun, ended, or received a signal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Process {
+    /// Where.
+    pub host: Host,
+    /// Which.
+    pub pid: i32,
+    /// "runs python3", "exits with 0", "is killed by SIGPIPE", "gets SIGUSR1".
+    pub text: String,
+}

@@ -1,0 +1,56 @@
+//! `lab show`: draws a recorded trace again.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::output::{self, jsonl, ladder, text};
+
+/// The command line.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  lab show target/lab/s05_half_close/trace.jsonl
+  lab show trace.jsonl --out pictures       # trace.html, .svg, .pcapng
+  lab show trace.jsonl --ladder             # without times and numbers: the same on every run")]
+pub struct ShowArgs {
+    /// A trace.jsonl
+    file: PathBuf,
+    /// Write the files into this directory instead of printing
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print the ladder of the docs
+    #[arg(long, conflicts_with = "out")]
+    ladder: bool,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &ShowArgs) -> Result<ExitCode> {
+    let name = args.file.display();
+    let file = File::open(&args.file).with_context(|| format!("cannot open {name}"))?;
+    let trace = jsonl::read(BufReader::new(file)).with_context(|| format!("in {name}"))?;
+    let done = match &args.out {
+        Some(dir) => {
+            for path in output::write_files(&trace, dir)? {
+                println!("{}", path.display());
+            }
+            Ok(())
+        }
+        None if args.ladder => {
+            io::Write::write_all(&mut io::stdout(), ladder::draw(&trace).as_bytes())
+        }
+        None => {
+            let mut printer = text::Printer::new(anstream::stdout().lock(), text::terminal_width());
+            printer.trace(&trace)
+        }
+    };
+    match done {
+        // Whoever read the output has seen enough: `lab show … | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        other => other.map(|()| ExitCode::SUCCESS).context("cannot write the output"),
+    }
+}

@@ -1,0 +1,199 @@
+//! Which state each connection is in: sock_diag(7), asked after everything that can change one.
+//!
+//! Timers aside, a TCP state changes in a system call or when a packet arrives. The tracer asks at
+//! the first, the link at the second, so nothing is polled, and no state is missed that lasts
+//! until the next packet.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::mpsc::Sender;
+
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
+use netlink_sys::Socket;
+use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+
+use crate::clock;
+use crate::record::{Event, Host, StateChange, What};
+use crate::world::World;
+
+/// By their numbers in the kernel: net/tcp_states.h.
+pub(crate) const NAMES: [&str; 13] = [
+    "CLOSED",
+    "ESTABLISHED",
+    "SYN_SENT",
+    "SYN_RECV",
+    "FIN_WAIT1",
+    "FIN_WAIT2",
+    "TIME_WAIT",
+    "CLOSED",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "LISTEN",
+    "CLOSING",
+    "SYN_RECV",
+];
+
+/// All of them but BOUND_INACTIVE, which is no state of TCP's.
+const ALL: u32 = 0x1ffe;
+
+/// A connection's two ends; a listener has no peer.
+type Key = (SocketAddr, Option<SocketAddr>);
+
+/// Both hosts' connections, as they were when last asked for.
+pub struct States {
+    server: HostStates,
+    client: HostStates,
+    events: Sender<Event>,
+}
+
+struct HostStates {
+    socket: Socket,
+    known: HashMap<Key, &'static str>,
+    buffer: Vec<u8>,
+}
+
+impl States {
+    /// Opens a socket on each host; changes go to `events`.
+    ///
+    /// # Errors
+    /// EPROTONOSUPPORT, ENOENT: this kernel has no sock_diag.
+    pub fn open(world: &World, events: Sender<Event>) -> io::Result<States> {
+        let open = |host| world.node(host).run(HostStates::open);
+        let mut states =
+            States { server: open(Host::Server)?, client: open(Host::Client)?, events };
+        states.server.list()?;
+        states.client.list()?;
+        Ok(states)
+    }
+
+    /// Looks at the connections of `host` now, and tells what has changed since the last look.
+    ///
+    /// # Errors
+    /// What the kernel says; none is known once it has answered the first time.
+    pub fn ask(&mut self, host: Host) -> io::Result<()> {
+        let states = match host {
+            Host::Server => &mut self.server,
+            Host::Client => &mut self.client,
+        };
+        let now = states.list()?;
+        let at = clock::now();
+        let mut changes = Vec::new();
+        let mut tell = |(local, peer), before: &str, now: &str| {
+            let (before, now) = (before.to_owned(), now.to_owned());
+            changes.push(StateChange { host, local, peer, before, now });
+        };
+        for (&(local, peer), &before) in &states.known {
+            if !now.contains_key(&(local, peer)) {
+                tell((local, peer), before, "CLOSED");
+            }
+        }
+        for (&(local, peer), &state) in &now {
+            let before = states.known.get(&(local, peer)).copied().unwrap_or("CLOSED");
+            if before != state {
+                tell((local, peer), before, state);
+            }
+        }
+        states.known = now;
+        changes.sort_by_key(|change| (change.local, change.peer));
+        for change in changes {
+            let _ = self.events.send(Event { at, what: What::State(change) });
+        }
+        Ok(())
+    }
+
+    /// Whether `host` had a connection that still could carry something, when last asked.
+    pub fn connected(&self, host: Host) -> bool {
+        let mut states = self.of(host).known.values();
+        states.any(|state| !matches!(*state, "LISTEN" | "TIME_WAIT" | "CLOSED"))
+    }
+
+    /// Whether `host` had a listener, when last asked.
+    pub fn listening(&self, host: Host) -> bool {
+        self.of(host).known.values().any(|state| *state == "LISTEN")
+    }
+
+    fn of(&self, host: Host) -> &HostStates {
+        match host {
+            Host::Server => &self.server,
+            Host::Client => &self.client,
+        }
+    }
+}
+
+impl HostStates {
+    fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+        socket.bind_auto()?;
+        socket.connect(&netlink_sys::SocketAddr::new(0, 0))?;
+        Ok(Self { socket, known: HashMap::new(), buffer: vec![0; 32 * 1024] })
+    }
+
+    /// Every TCP socket of the host but those that were never bound.
+    fn list(&mut self) -> io::Result<HashMap<Key, &'static str>> {
+        let mut all = HashMap::new();
+        for family in [AF_INET, AF_INET6] {
+            self.request(family)?;
+            while self.answer(&mut all)? {}
+        }
+        Ok(all)
+    }
+
+    fn request(&mut self, family: u8) -> io::Result<()> {
+        let socket_id = match family {
+            AF_INET => SocketId::new_v4(),
+            _ => SocketId::new_v6(),
+        };
+        let request = InetRequest {
+            family,
+            protocol: IPPROTO_TCP,
+            extensions: ExtensionFlags::empty(),
+            states: StateFlags::from_bits_retain(ALL),
+            socket_id,
+        };
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        self.socket.send(&bytes, 0).map(drop)
+    }
+
+    /// One datagram of the answer; `false`: the last one.
+    fn answer(&mut self, all: &mut HashMap<Key, &'static str>) -> io::Result<bool> {
+        let len = self.socket.recv(&mut &mut self.buffer[..], 0)?;
+        let mut rest = &self.buffer[..len];
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+            match message.payload {
+                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+                    let id = &response.header.socket_id;
+                    let local = address(id.source_address, id.source_port);
+                    let peer = address(id.destination_address, id.destination_port);
+                    let peer = (peer.port() != 0).then_some(peer);
+                    let state = NAMES.get(usize::from(response.header.state)).unwrap_or(&"?");
+                    all.insert((local, peer), state);
+                }
+                NetlinkPayload::Done(_) => return Ok(false),
+                NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+                _ => {}
+            }
+            // Each message begins at a multiple of four.
+            let step = (message.header.length as usize).next_multiple_of(4).min(rest.len());
+            rest = &rest[step.max(1)..];
+        }
+        Ok(true)
+    }
+}
+
+/// An address as the segments have it: an IPv4 one stays so on an IPv6 socket, too.
+fn address(ip: std::net::IpAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(ip.to_canonical(), port)
+}

@@ -1,0 +1,330 @@
+//! `lab trace`: two programs, a link between them, everything that happens on one timeline.
+
+mod live;
+mod output;
+mod plain;
+
+use std::io::PipeReader;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::capture::Capture;
+use crate::link::LinkConfig;
+use crate::output as files;
+use crate::record::{About, Event, Host, Trace};
+use crate::states::States;
+use crate::tracer::{self, Limits, Outcome, Program, Watch};
+use crate::world::World;
+
+const PORT: u16 = 9000;
+
+/// When the programs have ended, TCP may have to send its last segments again: so long at most.
+const SETTLE: Duration = Duration::from_secs(4);
+
+/// The command line.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct TraceArgs {
+    /// An example of this project, as `cargo build --examples` has built it: s05_half_close
+    #[arg(required_unless_present_all = ["server", "client"], conflicts_with_all = ["server", "client"])]
+    example: Option<String>,
+
+    /// The server's command line; {server} is its address, {port} its port. A shell runs it if it
+    /// has any character that means something to the shell
+    #[arg(long, value_name = "CMD", requires = "client")]
+    server: Option<String>,
+
+    /// The client's command line: likewise. It starts when the server listens
+    #[arg(long, value_name = "CMD", requires = "server")]
+    client: Option<String>,
+
+    /// The port that {port} stands for
+    #[arg(long, default_value_t = PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+
+    /// Where to write the trace [default: target/lab/NAME]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// End both programs after so long
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    time_limit: u32,
+
+    /// Leave the system calls out: the programs run as fast as they would alone
+    #[arg(long)]
+    no_calls: bool,
+
+    #[command(flatten)]
+    link: LinkConfig,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lab trace s05_half_close
+  lab trace s05_half_close --delay 20ms --drop 1
+  lab trace --server 'python3 -m http.server {port}' --client 'curl -s http://{server}:{port}/'
+  lab trace --server 'socat TCP-LISTEN:{port} EXEC:cat' \\
+            --client 'echo hello | socat -t 5 - TCP:{server}:{port}'
+
+Calls on TCP sockets are shown, those of threads and children included. io_uring makes no calls,
+and shows as segments and states alone. A setuid program runs without its rights.";
+
+/// Runs the subcommand. Exit code 0: both programs ended well, or when told to.
+///
+/// # Errors
+/// [`crate::NotPossible`] without namespaces; a program that cannot be run.
+pub fn run(args: &TraceArgs) -> Result<ExitCode> {
+    // Before the first thread: they all have to leave these signals to the tracer.
+    tracer::awaited_signals().thread_block()?;
+    let world = World::new(&args.link)?;
+    let (server, client) = args.commands(world.server.address)?;
+    let title = args.title();
+    let mut about = About {
+        title: title.clone(),
+        server: server.0.clone(),
+        client: client.0.clone(),
+        link: args.link.to_string(),
+        ..About::default()
+    };
+    let traced = match (args.no_calls, world.client.run(tracer::cost)) {
+        (true, _) => {
+            about.missing.push("system calls: left out (--no-calls)".to_owned());
+            about.cost = "nothing: no call was traced".to_owned();
+            false
+        }
+        (false, Ok(cost)) => {
+            about.cost = cost.to_string();
+            true
+        }
+        (false, Err(error)) => {
+            about.missing.push(format!("system calls: {error:#}; `lab doctor` says more"));
+            about.cost = "nothing: no call was traced".to_owned();
+            false
+        }
+    };
+
+    let (events, live) = live::start(&about)?;
+    let program = |host, (command, words): (String, Vec<String>)| -> Result<Program> {
+        let netns = world.node(host).netns().try_clone_to_owned()?;
+        let enter =
+            Box::new(move || Ok(nix::sched::setns(&netns, nix::sched::CloneFlags::CLONE_NEWNET)?));
+        Ok(Program { host, command, words, enter })
+    };
+    let mut sources = Sources::start(&world, events.clone(), &mut about)?;
+    let server = program(Host::Server, server)?;
+    let client = program(Host::Client, client)?;
+    let round_trip = 2 * args.link.delay;
+    let limits = Limits {
+        total: Duration::from_secs(args.time_limit.into()),
+        quiet: round_trip + Duration::from_millis(200),
+    };
+    let outcome = match traced {
+        true => tracer::run(server, client, limits, &mut sources, events),
+        false => {
+            drop(events); // with the last sender of them, the list of events ends
+            plain::run(server, client, limits, &mut sources)
+        }
+    };
+    // From here on Ctrl-C just ends it all.
+    tracer::awaited_signals().thread_unblock()?;
+    sources.settle(round_trip + Duration::from_millis(50));
+    sources.stop(&world)?;
+    let events = live.join().unwrap_or_default();
+    let outcome = outcome?;
+
+    let trace = Trace { about, events };
+    let dir = args.out.clone().unwrap_or_else(|| Path::new("target/lab").join(&title));
+    files::write_files(&trace, &dir)?;
+    report(&trace, &outcome, &dir);
+    let good = outcome.server.is_good() && outcome.client.is_some_and(tracer::Ending::is_good);
+    Ok(ExitCode::from(u8::from(!good || outcome.cut_short)))
+}
+
+/// The last lines: what has to be known about this trace, and where it is.
+fn report(trace: &Trace, outcome: &Outcome, dir: &Path) {
+    for note in &outcome.notes {
+        anstream::println!("note: {note}");
+    }
+    for missing in &trace.about.missing {
+        anstream::println!("missing: {missing}");
+    }
+    let client = outcome.client.map_or("never started".to_owned(), |client| client.to_string());
+    anstream::println!("server {}, client {client}", outcome.server);
+    anstream::println!("tracing cost {}", trace.about.cost);
+    anstream::println!("written to {}: open trace.html", dir.display());
+}
+
+type Command = (String, Vec<String>);
+
+impl TraceArgs {
+    /// The server's and the client's command lines, and their words.
+    fn commands(&self, address: Ipv4Addr) -> Result<(Command, Command)> {
+        if let (Some(server), Some(client)) = (&self.server, &self.client) {
+            let command = |text: &str| {
+                let text = text.replace("{server}", &address.to_string());
+                let text = text.replace("{port}", &self.port.to_string());
+                let words = tracer::words(&text);
+                (text, words)
+            };
+            return Ok((command(server), command(client)));
+        }
+        let name = self.example.as_deref().unwrap_or_default();
+        let path = example(name)?;
+        let command = |role: &str| {
+            let addr = format!("{address}:{}", self.port);
+            let words = [&*path.to_string_lossy(), "--role", role, "--addr", &addr];
+            let text = format!("{name} --role {role} --addr {addr}");
+            (text, words.map(str::to_owned).to_vec())
+        };
+        Ok((command("server"), command("client")))
+    }
+
+    /// What the trace is called.
+    fn title(&self) -> String {
+        if let Some(example) = &self.example {
+            return example.clone();
+        }
+        let client = self.client.as_deref().unwrap_or_default();
+        let first = client.split_whitespace().next().unwrap_or("trace");
+        let file = Path::new(first).file_name().unwrap_or_default().to_string_lossy();
+        let kept: String =
+            file.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect();
+        if kept.is_empty() { "trace".to_owned() } else { kept }
+    }
+}
+
+/// Where cargo has put an example: beside this program.
+fn example(name: &str) -> Result<PathBuf> {
+    if name.contains('/') {
+        bail!("{name}: an example's name, not a path; a program of yours: --server and --client");
+    }
+    let program = std::env::current_exe()?;
+    let target = program.parent().unwrap_or(Path::new("target/debug"));
+    let dirs = [target.join("examples"), PathBuf::from("target/debug/examples")];
+    let path = dirs.iter().map(|dir| dir.join(name)).find(|path| path.is_file());
+    let path = path.with_context(|| {
+        format!("no example {name} in {}: `cargo build --examples` builds them", dirs[0].display())
+    })?;
+    Ok(path.canonicalize()?)
+}
+
+/// What watches beside the tracer.
+struct Sources {
+    states: Option<Arc<Mutex<States>>>,
+    capture: Option<(Capture, JoinHandle<()>)>,
+    /// A word for each packet delivered.
+    deliveries: Receiver<()>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Sources {
+    /// Starts all there can be; what cannot is said in `about`.
+    fn start(world: &World, events: Sender<Event>, about: &mut About) -> Result<Self> {
+        let states = match States::open(world, events.clone()) {
+            Ok(states) => Some(Arc::new(Mutex::new(states))),
+            Err(error) => {
+                about.missing.push(format!("TCP states: no sock_diag in this kernel: {error}"));
+                None
+            }
+        };
+        let capture = match Capture::start(world) {
+            Ok(mut capture) => {
+                let live = capture.live();
+                let forward = thread::spawn(move || {
+                    live.into_iter().flatten().for_each(|event| drop(events.send(event)));
+                });
+                Some((capture, forward))
+            }
+            Err(error) => {
+                about.missing.push(format!("segments: {error:#}"));
+                None
+            }
+        };
+        let (delivered, deliveries) = mpsc::channel();
+        let hook = states.clone();
+        // The sender was in its state before it sent: a call that has not returned yet (connect,
+        // close) may have brought it there.
+        let taken = states.clone();
+        world.link.on_taken(move |from| ask(taken.as_ref(), from));
+        world.link.on_delivery(move |packet| {
+            ask(hook.as_ref(), packet.to);
+            let _ = delivered.send(());
+        });
+        Ok(Self { states, capture, deliveries, readers: Vec::new() })
+    }
+
+    /// Waits until TCP has said its last word: nothing under way, no connection half closed.
+    fn settle(&self, quiet: Duration) {
+        let until = Instant::now() + SETTLE;
+        while Instant::now() < until {
+            match self.deliveries.recv_timeout(quiet) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Timeout) if self.is_connected() => {}
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        let Some(states) = &self.states else { return false };
+        let states = states.lock().unwrap_or_else(PoisonError::into_inner);
+        states.connected(Host::Server) || states.connected(Host::Client)
+    }
+
+    /// Ends the sources: with them goes the last sender of events.
+    fn stop(self, world: &World) -> Result<()> {
+        ask(self.states.as_ref(), Host::Client);
+        ask(self.states.as_ref(), Host::Server);
+        world.link.on_taken(|_| {});
+        world.link.on_delivery(|_| {});
+        if let Some((capture, forward)) = self.capture {
+            capture.finish();
+            let _ = forward.join();
+        }
+        self.readers.into_iter().for_each(|reader| drop(reader.join()));
+        match world.link.failed() {
+            Some(why) => bail!("the link has failed: {why}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Asks, where there is somebody to ask; an answer that does not come is seen by the next one.
+fn ask(states: Option<&Arc<Mutex<States>>>, host: Host) {
+    if let Some(states) = states {
+        let _ = states.lock().unwrap_or_else(PoisonError::into_inner).ask(host);
+    }
+}
+
+impl Watch for Sources {
+    fn changed(&mut self, host: Host) {
+        ask(self.states.as_ref(), host);
+    }
+
+    fn connected(&mut self, host: Host) -> bool {
+        ask(self.states.as_ref(), host);
+        self.states.as_ref().is_some_and(|states| {
+            states.lock().unwrap_or_else(PoisonError::into_inner).connected(host)
+        })
+    }
+
+    fn listening(&mut self) -> bool {
+        ask(self.states.as_ref(), Host::Server);
+        self.states.as_ref().is_some_and(|states| {
+            states.lock().unwrap_or_else(PoisonError::into_inner).listening(Host::Server)
+        })
+    }
+
+    fn output(&mut self, host: Host, pipes: [PipeReader; 2]) {
+        self.readers.extend(pipes.map(|pipe| thread::spawn(move || output::pass_on(host, pipe))));
+    }
+}

@@ -1,0 +1,84 @@
+//! The trace as text while it happens.
+//!
+//! The sources report on threads of their own, so events are held back for a moment and then come
+//! in order: a segment when it has arrived, a call when it has returned.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::clock;
+use crate::output::text::Printer;
+use crate::record::{About, Event, Nanos, What};
+
+/// Longer than a source takes from an event to its report.
+const HELD: Duration = Duration::from_millis(20);
+
+/// Prints what is sent. The thread ends with the last sender, and gives all events by the time at
+/// which they began.
+pub fn start(about: &About) -> Result<(Sender<Event>, JoinHandle<Vec<Event>>)> {
+    anstream::println!("server: {}\nclient: {}\nlink: {}", about.server, about.client, about.link);
+    let (events, received) = mpsc::channel();
+    let width = terminal_width();
+    let thread = thread::Builder::new().name("live".into()).spawn(move || {
+        let mut printer = Printer::new(anstream::AutoStream::auto(io::stdout()), width);
+        let _ = printer.heading();
+        let mut all = collect(&received, |event| drop(printer.event(event)));
+        all.sort_by_key(|event| event.at);
+        all
+    })?;
+    Ok((events, thread))
+}
+
+fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Vec<Event> {
+    let mut all: Vec<Event> = Vec::new();
+    let mut held = BinaryHeap::new();
+    loop {
+        let wait = match held.is_empty() {
+            true => Duration::from_secs(60),
+            false => HELD / 4,
+        };
+        let ended = match received.recv_timeout(wait) {
+            Ok(event) => {
+                held.push(Reverse((complete(&event), all.len())));
+                all.push(event);
+                false
+            }
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => true,
+        };
+        let due = clock::now().saturating_sub(HELD.as_nanos() as Nanos);
+        while let Some(&Reverse((at, index))) = held.peek()
+            && (ended || at <= due)
+        {
+            held.pop();
+            print(&all[index]);
+        }
+        if ended {
+            return all;
+        }
+    }
+}
+
+/// When all was known of it.
+fn complete(event: &Event) -> Nanos {
+    match &event.what {
+        What::Call(call) => call.returned.unwrap_or(event.at),
+        What::Segment(segment) => segment.arrived.unwrap_or(event.at),
+        What::State(_) | What::Process(_) => event.at,
+    }
+}
+
+/// In columns; 100 where standard output is no terminal.
+fn terminal_width() -> usize {
+    nix::ioctl_read_bad!(window_size, libc::TIOCGWINSZ, libc::winsize);
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ writes one winsize, and `size` is one.
+    let known = unsafe { window_size(libc::STDOUT_FILENO, &raw mut size) }.is_ok();
+    if known && size.ws_col > 0 { size.ws_col.into() } else { 100 }
+}

@@ -1,0 +1,233 @@
+//! `lab trace` on real programs: all states, and no effect before its cause.
+
+use std::env;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use lab::output::jsonl;
+use lab::record::{Call, Event, Host, Nanos, Segment, Trace, What};
+
+const SERVER: [&str; 5] = ["SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSED"];
+const CLIENT: [&str; 5] = ["SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT"];
+
+/// Runs `lab trace`; `None`: this machine does not allow it, which it says.
+fn lab(name: &str, args: &[&str]) -> Option<(Output, Option<Trace>)> {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    let output = Command::new(env!("CARGO_BIN_EXE_lab"))
+        .arg("trace")
+        .args(args)
+        .arg("--out")
+        .arg(&dir)
+        .output()
+        .expect("lab runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(3) {
+        println!("skipped: {said}");
+        return None;
+    }
+    let trace = File::open(dir.join("trace.jsonl")).ok();
+    let trace = trace.map(|file| jsonl::read(BufReader::new(file)).expect("a trace reads back"));
+    if let Some(missing) = trace.as_ref().and_then(|trace| trace.about.missing.first())
+        && !args.contains(&"--no-calls")
+    {
+        println!("skipped: {missing}");
+        return None;
+    }
+    Some((output, trace))
+}
+
+/// The pair of this crate, on a link of that delay.
+fn half_close(name: &str, more: &[&str]) -> Option<Trace> {
+    let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("half_close");
+    let command = |role: &str| format!("{} {role} {{server}}:{{port}}", pair.display());
+    let (server, client) = (command("server"), command("client"));
+    let mut args = vec!["--server", &server, "--client", &client];
+    args.extend(more);
+    let (output, trace) = lab(name, &args)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("client| 13 bytes\n"), "what the client prints is lost: {said}");
+    Some(trace.expect("a trace is written"))
+}
+
+#[test]
+fn every_state_is_seen_and_no_effect_comes_before_its_cause() {
+    let runs = env::var("LAB_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(1);
+    for run in 1..=runs {
+        for delay in ["0ms", "200us", "5ms"] {
+            let Some(trace) = half_close("half-close", &["--delay", delay]) else { return };
+            let problems = problems(&trace);
+            assert!(problems.is_empty(), "run {run}, delay {delay}: {problems:#?}");
+        }
+    }
+}
+
+fn problems(trace: &Trace) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut check = |holds: bool, what: &str| {
+        if !holds {
+            problems.push(what.to_owned());
+        }
+    };
+    check(states(trace, Host::Client, false) == CLIENT, "the client's states");
+    check(states(trace, Host::Server, false) == SERVER, "the server's states");
+    check(states(trace, Host::Server, true) == ["LISTEN", "CLOSED"], "the listener's states");
+
+    let (client, server) = (Host::Client, Host::Server);
+    let (connect, accept) = (call(trace, client, "connect"), call(trace, server, "accept"));
+    let (syn, syn_ack) = (segment(trace, client, "S"), segment(trace, server, "S."));
+    let in_order = |times: &[Nanos]| times.is_sorted();
+    let returned = |event: &(Nanos, &Call)| event.1.returned.expect("it returned");
+    let arrived = |event: &(Nanos, &Segment)| event.1.arrived.expect("it arrived");
+    check(in_order(&[connect.0, syn.0, arrived(&syn), returned(&accept)]), "connect to accept");
+    let times = [arrived(&syn), syn_ack.0, arrived(&syn_ack), returned(&connect)];
+    check(in_order(&times), "the handshake");
+    // A sender's state is asked for while its segment is under way.
+    let times = [connect.0, state(trace, client, "SYN_SENT"), arrived(&syn)];
+    check(in_order(&times), "SYN_SENT");
+    check(in_order(&[arrived(&syn), state(trace, server, "SYN_RECV")]), "SYN_RECV");
+    check(in_order(&[arrived(&syn_ack), state(trace, client, "ESTABLISHED")]), "ESTABLISHED");
+
+    for (from, to) in [(client, server), (server, client)] {
+        let fin = trace.events.iter().find_map(|event| match &event.what {
+            What::Segment(seg) if seg.from == from && seg.flags.contains('F') => {
+                Some((event.at, seg))
+            }
+            _ => None,
+        });
+        let fin = fin.expect("a FIN");
+        let ends = call(trace, from, if from == client { "shutdown" } else { "close" });
+        let end = calls(trace, to, &["recvfrom", "read"])
+            .find(|(_, call)| call.result.as_deref() == Some("0"))
+            .expect("a read that returns 0");
+        check(in_order(&[ends.0, fin.0, arrived(&fin), returned(&end)]), "the FIN");
+        let (now, after) =
+            if from == client { ("CLOSE_WAIT", "FIN_WAIT1") } else { ("TIME_WAIT", "LAST_ACK") };
+        check(in_order(&[arrived(&fin), state(trace, to, now)]), now);
+        check(in_order(&[ends.0, state(trace, from, after), arrived(&fin)]), after);
+
+        // Every byte: the send that it was in, the segment, the recv that gave it out.
+        let sent = bytes(calls(trace, from, &["sendto", "write"]));
+        let received = bytes(calls(trace, to, &["recvfrom", "read"]));
+        check(sent.len() == received.len() && !sent.is_empty(), "as many bytes out as in");
+        let mut carried = 0;
+        for event in &trace.events {
+            if let What::Segment(seg) = &event.what
+                && seg.from == from
+                && !seg.again
+            {
+                for byte in seg.seq..seg.seq + seg.len {
+                    let byte = byte as usize - 1; // the SYN has number 0
+                    let times =
+                        [sent[byte].0, event.at, arrived(&(event.at, seg)), received[byte].1];
+                    check(in_order(&times), &format!("byte {byte} of the {from:?}: {times:?}"));
+                    carried += 1;
+                }
+            }
+        }
+        check(carried == sent.len(), "every byte is in one segment");
+    }
+    problems
+}
+
+/// The states that were reached, in order.
+fn states(trace: &Trace, host: Host, listener: bool) -> Vec<&str> {
+    let changes = trace.events.iter().filter_map(|event| match &event.what {
+        What::State(change) if change.host == host => Some(change),
+        _ => None,
+    });
+    changes
+        .filter(|change| change.peer.is_none() == listener)
+        .map(|change| change.now.as_str())
+        .collect()
+}
+
+/// When a connection of `host` was seen in this state.
+fn state(trace: &Trace, host: Host, name: &str) -> Nanos {
+    let seen = trace.events.iter().find(|event| {
+        matches!(&event.what, What::State(change) if change.host == host && change.now == name)
+    });
+    seen.map_or(0, |event| event.at)
+}
+
+fn calls<'a>(
+    trace: &'a Trace,
+    host: Host,
+    names: &'a [&str],
+) -> impl Iterator<Item = (Nanos, &'a Call)> {
+    trace.events.iter().filter_map(move |event| match &event.what {
+        What::Call(call) if call.host == host && names.contains(&call.name.as_str()) => {
+            Some((event.at, call))
+        }
+        _ => None,
+    })
+}
+
+fn call<'a>(trace: &'a Trace, host: Host, name: &str) -> (Nanos, &'a Call) {
+    let found = trace.events.iter().find_map(|event| match &event.what {
+        What::Call(call) if call.host == host && call.name.starts_with(name) => {
+            Some((event.at, call))
+        }
+        _ => None,
+    });
+    found.unwrap_or_else(|| panic!("no {name} of the {host:?}"))
+}
+
+fn segment<'a>(trace: &'a Trace, from: Host, flags: &str) -> (Nanos, &'a Segment) {
+    let found = trace.events.iter().find_map(|event| match &event.what {
+        What::Segment(seg) if seg.from == from && seg.flags == flags => Some((event.at, seg)),
+        _ => None,
+    });
+    found.unwrap_or_else(|| panic!("no {flags} from the {from:?}"))
+}
+
+/// For each byte of a stream: when the call that moved it began, and when it returned.
+fn bytes<'a>(calls: impl Iterator<Item = (Nanos, &'a Call)>) -> Vec<(Nanos, Nanos)> {
+    let moved = calls.filter_map(|(at, call)| {
+        let count: usize = call.result.as_deref()?.parse().ok()?;
+        Some(std::iter::repeat_n((at, call.returned?), count))
+    });
+    moved.flatten().collect()
+}
+
+#[test]
+fn without_a_tracer_segments_and_states_are_left() {
+    let Some(trace) = half_close("no-calls", &["--no-calls", "--delay", "2ms"]) else { return };
+    assert!(!trace.about.missing.is_empty());
+    let is_call = |event: &&Event| matches!(event.what, What::Call(_));
+    assert_eq!(trace.events.iter().filter(is_call).count(), 0);
+    assert_eq!(states(&trace, Host::Client, false).last(), Some(&"TIME_WAIT"));
+    assert!(trace.events.iter().any(|event| matches!(event.what, What::Segment(_))));
+}
+
+#[test]
+fn what_goes_wrong_is_said_in_one_line() {
+    for (args, code, words) in [
+        (&["--server", "true", "--client", "true"][..], 1, "lab: the server exited with 0 before"),
+        (&["--server", "./none", "--client", "true"][..], 1, "lab: cannot run `./none`: No such"),
+        (&["no_such_example"][..], 1, "lab: no example no_such_example"),
+        (&["--server", "true"][..], 2, "error: "),
+        (&["--server", "true", "--client", "true", "--drop", "x"][..], 2, "error: "),
+    ] {
+        let Some((output, _)) = lab("wrong", args) else { return };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.starts_with(words), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn a_time_limit_says_where_each_hangs() {
+    let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("half_close");
+    let server = format!("{} server {{server}}:{{port}}", pair.display());
+    let args = ["--server", &server, "--client", "sleep 9", "--time-limit", "1"];
+    let Some((output, _)) = lab("hangs", &args) else { return };
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for words in ["time limit of 1 s: server: blocked in accept4 on fd ", "client: in no call"] {
+        assert!(said.contains(words), "{said}");
+    }
+}
