@@ -29,6 +29,7 @@ pub mod refusal;
 mod wire;
 
 pub mod clean_end;
+pub mod connect_deadline;
 pub mod connect_to;
 pub mod errno;
 pub mod gathered;
@@ -59,4 +60,5 @@ pub const ALL: &[&About] = &[
     &half_close::ABOUT,
     &clean_end::ABOUT,
     &gathered::ABOUT,
+    &connect_deadline::ABOUT,
 ];
