@@ -31,6 +31,7 @@ mod wire;
 pub mod clean_end;
 pub mod connect_deadline;
 pub mod connect_to;
+pub mod deadline;
 pub mod errno;
 pub mod gathered;
 pub mod half_close;
@@ -55,6 +56,7 @@ pub const ALL: &[&About] = &[
     &listen_on::ABOUT,
     &send_all::ABOUT,
     &recv_exact::ABOUT,
+    &deadline::ABOUT,
     &length_prefix::ABOUT,
     &lines::ABOUT,
     &half_close::ABOUT,

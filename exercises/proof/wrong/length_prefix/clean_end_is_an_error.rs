@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::os::fd::RawFd;
 use std::process::ExitCode;
+
 fn send_frame(fd: RawFd, payload: &[u8], cap: usize) -> io::Result<()> {
     let len = u32::try_from(payload.len()).map_err(|_| ErrorKind::InvalidInput)?;
     if payload.len() > cap {
@@ -11,6 +12,7 @@ fn send_frame(fd: RawFd, payload: &[u8], cap: usize) -> io::Result<()> {
     send_all(fd, &len.to_be_bytes())?;
     send_all(fd, payload)
 }
+
 fn recv_frame(fd: RawFd, cap: usize) -> io::Result<Option<Vec<u8>>> {
     let mut header = [0; 4];
     match recv_up_to(fd, &mut header)? {
@@ -42,6 +44,7 @@ fn send_all(fd: RawFd, mut rest: &[u8]) -> io::Result<()> {
     }
     Ok(())
 }
+
 fn recv_up_to(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
     let mut got = 0;
     while got < buf.len() {

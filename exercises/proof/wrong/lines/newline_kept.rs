@@ -14,6 +14,7 @@ impl LineReader {
     fn new(fd: RawFd, cap: usize) -> LineReader {
         LineReader { fd, cap, have: Vec::new() }
     }
+
     fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             let newline = self.have.iter().position(|&byte| byte == b'\n');
@@ -34,6 +35,7 @@ impl LineReader {
             }
         }
     }
+
     fn receive(&mut self) -> io::Result<usize> {
         let mut chunk = [0; 4096];
         loop {
