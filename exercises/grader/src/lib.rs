@@ -41,6 +41,7 @@ pub mod listen_on;
 pub mod recv_exact;
 pub mod resolve;
 pub mod send_all;
+pub mod tlv;
 pub mod unique_fd;
 
 pub use inside::yours;
@@ -59,6 +60,7 @@ pub const ALL: &[&About] = &[
     &deadline::ABOUT,
     &length_prefix::ABOUT,
     &lines::ABOUT,
+    &tlv::ABOUT,
     &half_close::ABOUT,
     &clean_end::ABOUT,
     &gathered::ABOUT,
