@@ -38,6 +38,7 @@ pub mod half_close;
 pub mod length_prefix;
 pub mod lines;
 pub mod listen_on;
+pub mod poll_two;
 pub mod recv_exact;
 pub mod resolve;
 pub mod send_all;
@@ -65,4 +66,5 @@ pub const ALL: &[&About] = &[
     &clean_end::ABOUT,
     &gathered::ABOUT,
     &connect_deadline::ABOUT,
+    &poll_two::ABOUT,
 ];
