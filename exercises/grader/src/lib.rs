@@ -34,6 +34,7 @@ pub mod connect_to;
 pub mod deadline;
 pub mod errno;
 pub mod gathered;
+pub mod graceful_end;
 pub mod half_close;
 pub mod length_prefix;
 pub mod lines;
@@ -67,4 +68,5 @@ pub const ALL: &[&About] = &[
     &gathered::ABOUT,
     &connect_deadline::ABOUT,
     &poll_two::ABOUT,
+    &graceful_end::ABOUT,
 ];
