@@ -1,7 +1,8 @@
 # The front door: `make` lists the verbs.
 
 .DEFAULT_GOAL := help
-.PHONY: help run-examples run trace lab claims ladder conformance bench test check setup clean
+.PHONY: help run-examples run trace lab claims ladder conformance bench
+.PHONY: exercises exercise grade test check setup clean
 
 CARGO ?= cargo
 
@@ -46,9 +47,26 @@ bench: ## speed and cost beside the usual crates, in minutes; make bench QUICK=1
 	$(CARGO) build --release -p ladder
 	@$(CARGO) run -q --profile bench -p bench -- $(if $(QUICK),--quick) $(ARGS)
 
+RUSTLINGS := 6.5.0
+
+exercises: target/tools/bin/rustlings ## the classroom: exercises that the real kernel grades, in rustlings
+	@cd exercises && ../target/tools/bin/rustlings $(ARGS)
+
+target/tools/bin/rustlings:
+	@echo "installing rustlings $(RUSTLINGS) into target/tools (once, for a minute)"
+	@$(CARGO) install -q rustlings --version $(RUSTLINGS) --locked --root target/tools
+
+exercise: ## grade one exercise without rustlings: make exercise EX=send_all
+	@test -n "$(EX)" || { echo "which one? make exercise EX=NAME, with NAME one of:"; \
+		ls exercises/exercises/*/*.rs | sed 's|.*/\(.*\)\.rs|  \1|'; exit 2; }
+	@$(CARGO) run -q -p exercises --bin $(EX)
+
+grade: ## grade all exercises: a table, and target/grade.json for an autograder
+	@$(CARGO) run -q -p grader --bin grade
+
 test: check ## everything: format, lints, tests, documentation, every example
 	@mkdir -p target
-	@bash -o pipefail -c '$(CARGO) test --workspace 2>&1 | tee target/test.log'
+	@bash -o pipefail -c '$(CARGO) test --workspace --exclude exercises 2>&1 | tee target/test.log'
 	$(MAKE) --no-print-directory run-examples
 	$(CARGO) run -q -p stage --bin claims -- --check >target/claims.log || { tail -4 target/claims.log; exit 1; }
 	@tail -1 target/claims.log

@@ -1,0 +1,21 @@
+//! Fill a buffer to the last byte, in as many `recv` calls as it takes.
+//!
+//! `recv` gives what has arrived by now, however little. If the stream ends before the buffer is
+//! full, the error's kind is `UnexpectedEof`; every other error but EINTR goes to the caller as it
+//! is. An empty `buf` is Ok without a call.
+//!
+//! Article 2.1. man: recv(2). Given: `fd`, a connected TCP socket, lent: its owner closes it.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::process::ExitCode;
+
+/// Receives exactly `buf.len()` bytes.
+fn recv_exact(fd: RawFd, buf: &mut [u8]) -> io::Result<()> {
+    // TODO: call `libc::recv` until the buffer is full.
+    grader::yours((fd, buf))
+}
+
+fn main() -> ExitCode {
+    grader::recv_exact::grade(recv_exact)
+}

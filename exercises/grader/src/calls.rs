@@ -1,0 +1,173 @@
+//! Counts calls of a few libc functions that leave no trace in the kernel.
+//!
+//! They stand here under libc's names, so the linker takes them for libc's, for the answer and for
+//! the standard library alike. Each does what libc's does, and counts.
+
+use std::ffi::{c_char, c_int};
+use std::mem;
+use std::net::{SocketAddrV4, SocketAddrV6};
+use std::ptr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use nix::sys::socket::{SockaddrLike, SockaddrStorage};
+use serde::{Deserialize, Serialize};
+
+/// What has been counted since [`start`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Calls {
+    /// Calls of `close`.
+    pub closes: usize,
+    /// Those of them that failed: nothing was open under that number.
+    pub closed_nothing: usize,
+    /// Lists that `getaddrinfo` has made.
+    pub lists: usize,
+    /// What the last of them holds, in its order.
+    pub addresses: Vec<String>,
+    /// Lists that `freeaddrinfo` was given, each by its head and once.
+    pub freed: usize,
+    /// Calls of `freeaddrinfo` with a list that had been freed.
+    pub freed_twice: usize,
+    /// Calls of `freeaddrinfo` with something else: the middle of a list, or null.
+    pub freed_no_list: usize,
+}
+
+static CLOSES: AtomicUsize = AtomicUsize::new(0);
+static CLOSED_NOTHING: AtomicUsize = AtomicUsize::new(0);
+static LISTS: Mutex<Lists> = Mutex::new(Lists::new());
+
+struct Lists {
+    /// Head, and whether it has been freed.
+    all: Vec<(usize, bool)>,
+    addresses: Vec<String>,
+    twice: usize,
+    no_list: usize,
+}
+
+impl Lists {
+    const fn new() -> Lists {
+        Lists { all: Vec::new(), addresses: Vec::new(), twice: 0, no_list: 0 }
+    }
+}
+
+/// Counts from here on.
+pub fn start() {
+    CLOSES.store(0, Relaxed);
+    CLOSED_NOTHING.store(0, Relaxed);
+    *LISTS.lock().unwrap() = Lists::new();
+}
+
+/// What has been counted.
+pub fn counted() -> Calls {
+    let lists = LISTS.lock().unwrap();
+    Calls {
+        closes: CLOSES.load(Relaxed),
+        closed_nothing: CLOSED_NOTHING.load(Relaxed),
+        lists: lists.all.len(),
+        addresses: lists.addresses.clone(),
+        freed: lists.all.iter().filter(|(_, freed)| *freed).count(),
+        freed_twice: lists.twice,
+        freed_no_list: lists.no_list,
+    }
+}
+
+// SAFETY:
+// - the signature is libc's, and it does what libc's does.
+#[unsafe(no_mangle)]
+extern "C" fn close(fd: c_int) -> c_int {
+    CLOSES.fetch_add(1, Relaxed);
+    // SAFETY:
+    // - close takes a number; whose it is, the caller knows.
+    let rc = unsafe { libc::syscall(libc::SYS_close, fd) } as c_int;
+    if rc != 0 {
+        CLOSED_NOTHING.fetch_add(1, Relaxed);
+    }
+    rc
+}
+
+/// The addresses of a list, as text.
+///
+/// # Safety
+/// `node` is null, or a node of a list that has not been freed.
+unsafe fn addresses(mut node: *const libc::addrinfo) -> Vec<String> {
+    let mut all = Vec::new();
+    while !node.is_null() {
+        // SAFETY:
+        // - the caller's contract; a node holds an address of `ai_addrlen` bytes.
+        let address = unsafe {
+            let here = &*node;
+            node = here.ai_next;
+            SockaddrStorage::from_raw(here.ai_addr, Some(here.ai_addrlen))
+        };
+        all.push(address.map_or_else(|| "?".into(), |address| text(&address)));
+    }
+    all
+}
+
+/// As the standard library writes it.
+fn text(address: &SockaddrStorage) -> String {
+    match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+        (Some(v4), _) => SocketAddrV4::from(*v4).to_string(),
+        (_, Some(v6)) => SocketAddrV6::from(*v6).to_string(),
+        _ => address.to_string(),
+    }
+}
+
+type GetAddrInfo = unsafe extern "C" fn(
+    *const c_char,
+    *const c_char,
+    *const libc::addrinfo,
+    *mut *mut libc::addrinfo,
+) -> c_int;
+
+// SAFETY:
+// - the signature is libc's, and it does what libc's does.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getaddrinfo(
+    host: *const c_char,
+    service: *const c_char,
+    hints: *const libc::addrinfo,
+    list: *mut *mut libc::addrinfo,
+) -> c_int {
+    // SAFETY:
+    // - the next `getaddrinfo` after this one is libc's, and has this type;
+    // - the caller keeps its contract.
+    let rc = unsafe {
+        let at = libc::dlsym(libc::RTLD_NEXT, c"getaddrinfo".as_ptr());
+        let real: Option<GetAddrInfo> = mem::transmute(at);
+        real.expect("libc has getaddrinfo")(host, service, hints, list)
+    };
+    if rc == 0 {
+        // SAFETY:
+        // - it succeeded, so `*list` is a list.
+        let (head, addresses) = unsafe { (*list, addresses(*list)) };
+        let mut lists = LISTS.lock().unwrap();
+        lists.all.push((head as usize, false));
+        lists.addresses = addresses;
+    }
+    rc
+}
+
+// SAFETY:
+// - the signature is libc's. A list is not given back to libc but made unusable: who reads it
+//   afterwards finds no address in it, every time.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn freeaddrinfo(head: *mut libc::addrinfo) {
+    let mut lists = LISTS.lock().unwrap();
+    match lists.all.iter_mut().find(|(at, _)| *at == head as usize) {
+        Some((_, freed @ false)) => *freed = true,
+        Some(_) => return lists.twice += 1,
+        None => return lists.no_list += 1,
+    }
+    let mut node = head;
+    while !node.is_null() {
+        // SAFETY:
+        // - a node of a list that libc made, and that is still allocated; it owns its address.
+        unsafe {
+            let next = (*node).ai_next;
+            ptr::write_bytes((*node).ai_addr.cast::<u8>(), 0xdd, (*node).ai_addrlen as usize);
+            (*node).ai_next = ptr::null_mut();
+            node = next;
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Exercise `errno`: read errno at once, and name it. Article 1.3, 10.2.
+
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use serde::{Deserialize, Serialize};
+
+use crate::child;
+use crate::grading::{self, About};
+use crate::inside::{self, After, observe};
+use crate::peer::{arrived, pair};
+use crate::refusal::Refusal;
+
+/// Where it stands.
+pub const ABOUT: About = About {
+    name: "recv_logged",
+    dir: "02_errno",
+    section: "1.3",
+    man: "errno(3), recv(2)",
+    example: "s01_short_read",
+};
+
+/// Receive from the given descriptor, or from this number.
+#[derive(Serialize, Deserialize)]
+struct Ask {
+    fd: Option<RawFd>,
+    /// What errno is set to by the logger.
+    spoil: i32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Said {
+    result: Result<usize, String>,
+    logged: usize,
+    unread_at_log: usize,
+    after: After,
+}
+
+type Child = child::Child<Ask, Said>;
+type Case = grading::Case<Ask, Said>;
+
+static LOGGED: AtomicUsize = AtomicUsize::new(0);
+static SPOIL: AtomicUsize = AtomicUsize::new(0);
+static FD: AtomicI32 = AtomicI32::new(-1);
+/// What was unread when the logger was called.
+static UNREAD: AtomicUsize = AtomicUsize::new(0);
+
+/// As loggers do: it makes calls of its own, and leaves errno as they leave it.
+fn log(_: &str) {
+    LOGGED.fetch_add(1, Relaxed);
+    UNREAD.store(inside::unread(FD.load(Relaxed)), Relaxed);
+    Errno::from_raw(SPOIL.load(Relaxed) as i32).set();
+}
+
+/// What the answer is: one `recv`, a line for the log, and a count or a name.
+pub type Answer = fn(RawFd, &mut [u8], fn(&str)) -> Result<usize, String>;
+
+/// Grades the answer.
+pub fn grade(answer: Answer) -> ExitCode {
+    grading::grade(&ABOUT, CASES, |ask: Ask, given| {
+        let fd = ask.fd.or(given.fds.last().copied()).unwrap_or(-1);
+        SPOIL.store(ask.spoil as usize, Relaxed);
+        LOGGED.store(0, Relaxed);
+        FD.store(fd, Relaxed);
+        let mut buf = [0xa5; 32];
+        let (result, after) = observe(&given.fds, || answer(fd, &mut buf, log));
+        let (logged, unread_at_log) = (LOGGED.load(Relaxed), UNREAD.load(Relaxed));
+        (Said { result, logged, unread_at_log, after }, buf.to_vec())
+    })
+}
+
+const CASES: &[Case] = &[
+    Case { name: "bytes are there: their count", run: bytes },
+    Case { name: "the stream has ended: 0, and no error", run: end },
+    Case { name: "EAGAIN, ENOTCONN, EBADF, ECONNRESET by their names", run: names },
+    Case { name: "a signal: EINTR, and no second call", run: signal },
+    Case { name: "an error without a name here: errno and its number", run: unknown },
+];
+
+fn checked(
+    child: &mut Child,
+    expected: Result<usize, &str>,
+    spoil: &str,
+    peer: &str,
+) -> Result<Vec<u8>, Refusal> {
+    let (said, bytes) = child.said()?;
+    child.left_as_it_was(&said.after)?;
+    let expected = expected.map_err(String::from);
+    if said.result == expected {
+        return match said.logged {
+            1 if said.unread_at_log > 0 => {
+                Err(Refusal::new("recv comes first, takes the bytes, and then comes the log")
+                    .but("nothing unread", format!("{} bytes unread", said.unread_at_log)))
+            }
+            1 => Ok(bytes),
+            0 if expected.is_ok() => Err(Refusal::new("it did not log the call that succeeded")),
+            0 => Err(Refusal::new("it did not log the call that failed")),
+            n => Err(Refusal::new(format!("one call was made, and it logged {n} lines"))),
+        };
+    }
+    let mistake = match (&expected, &said.result) {
+        (Err(_), Err(name)) if name == spoil => {
+            "errno was read after log had made calls of its own: read it right behind recv"
+        }
+        (Ok(0), Err(_)) => "0 is the end of the stream and no error: errno has nothing to say",
+        (Ok(_), Err(_)) => "recv had succeeded: errno counts only where a call has returned -1",
+        (Err(_), Ok(n)) if *n > 32 => "-1 became a huge count: compare before the cast to usize",
+        (Err(_), Ok(0)) => "recv had failed, and it returned 0: that means the end of the stream",
+        (Err(e), _) if e == "EINTR" => "it called recv again after EINTR: one call was asked for",
+        (Err(_), Err(name)) if name.contains(' ') && !name.starts_with("errno ") => {
+            "a text for people instead of the name: compare errno with libc's constants"
+        }
+        (Err(_), Err(_)) => "that is not the name of the error: compare with libc's constants",
+        _ => "that is not what recv returned",
+    };
+    let show = |result: &Result<usize, String>| format!("{result:?}");
+    Err(Refusal::new(mistake).peer(peer).but(show(&expected), show(&said.result)))
+}
+
+/// The name of an errno that is not the one to be reported, and its number.
+const SPOILERS: [(&str, i32); 2] = [("EBADF", libc::EBADF), ("ENOTCONN", libc::ENOTCONN)];
+
+fn with_each_spoiler(
+    child: &mut Child,
+    mut fds: impl FnMut() -> Result<Vec<OwnedFd>, Refusal>,
+    fd: Option<RawFd>,
+    expected: Result<usize, &str>,
+    peer: &str,
+) -> Result<(), Refusal> {
+    for (name, spoil) in SPOILERS.iter().filter(|(name, _)| expected != Err(*name)) {
+        child.ask(Ask { fd, spoil: *spoil }, &[], fds()?)?;
+        checked(child, expected, name, peer)?;
+    }
+    Ok(())
+}
+
+fn bytes(child: &mut Child) -> Result<(), Refusal> {
+    let (peer, conn) = pair()?;
+    peer.send(b"hello");
+    arrived(&conn, 5)?;
+    child.ask(Ask { fd: None, spoil: libc::EBADF }, &[], vec![conn])?;
+    let bytes = checked(child, Ok(5), "EBADF", "sent 5 bytes")?;
+    if &bytes[..6] != b"hello\xa5" {
+        return Err(Refusal::new("the bytes have to be in buf").bytes(b"hello\xa5", &bytes[..6]));
+    }
+    Ok(())
+}
+
+fn end(child: &mut Child) -> Result<(), Refusal> {
+    let ended = || {
+        let (peer, conn) = pair()?;
+        drop(peer);
+        Ok(vec![conn])
+    };
+    with_each_spoiler(child, ended, None, Ok(0), "ended its stream")
+}
+
+fn names(child: &mut Child) -> Result<(), Refusal> {
+    let mut peers = Vec::new();
+    let waiting = || {
+        let (peer, conn) = pair()?;
+        fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
+        peers.push(peer);
+        Ok(vec![conn])
+    };
+    let peer = "sends nothing, and the socket is non-blocking";
+    with_each_spoiler(child, waiting, None, Err("EAGAIN"), peer)?;
+    let alone = || {
+        let kind = SockType::Stream;
+        let alone = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None);
+        Ok(vec![alone.map_err(io::Error::from)?])
+    };
+    with_each_spoiler(child, alone, None, Err("ENOTCONN"), "there is none: not connected")?;
+    let none = || Ok(Vec::new());
+    with_each_spoiler(child, none, Some(150), Err("EBADF"), "there is none: fd 150 is not open")?;
+    let reset = || {
+        let (peer, conn) = pair()?;
+        peer.reset()?;
+        Ok(vec![conn])
+    };
+    with_each_spoiler(child, reset, None, Err("ECONNRESET"), "has reset the connection")
+}
+
+fn signal(child: &mut Child) -> Result<(), Refusal> {
+    let (peer, conn) = pair()?;
+    child.scene(
+        "after a signal",
+        "the peer sends nothing",
+        "it called recv again after EINTR: one call was asked for",
+    );
+    child.ask(Ask { fd: None, spoil: libc::EBADF }, &[], vec![conn])?;
+    if child.until_blocked()? {
+        child.interrupt();
+    }
+    checked(child, Err("EINTR"), "EBADF", "sends nothing; SIGUSR1 came while recv was waiting")?;
+    drop(peer);
+    Ok(())
+}
+
+fn unknown(child: &mut Child) -> Result<(), Refusal> {
+    let file = || Ok(vec![OwnedFd::from(std::fs::File::open("/dev/null")?)]);
+    let expected = format!("errno {}", libc::ENOTSOCK);
+    with_each_spoiler(child, file, None, Err(&expected), "there is none: it is no socket")
+}

@@ -1,0 +1,323 @@
+//! Exercise `graceful_end`: stop accepting, finish what is open, return. Article 5 and 7.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use serde::{Deserialize, Serialize};
+
+use crate::child;
+use crate::grading::{self, About};
+use crate::inside::{After, CONTROL, Failure, observe, portable, show};
+use crate::kernel;
+use crate::peer::{Peer, pair, pattern};
+use crate::refusal::Refusal;
+
+/// Where it stands.
+pub const ABOUT: About = About {
+    name: "graceful_end",
+    dir: "20_graceful_end",
+    section: "5 and 7",
+    man: "poll(2), accept(2)",
+    example: "s07_4_echo_survives",
+};
+
+/// Serve: the given descriptors are the listener and stop.
+#[derive(Serialize, Deserialize)]
+struct Ask;
+
+#[derive(Serialize, Deserialize)]
+struct Said {
+    result: Result<usize, Failure>,
+    /// The listener has been closed.
+    closed: bool,
+    after: After,
+}
+
+type Child = child::Child<Ask, Said>;
+type Case = grading::Case<Ask, Said>;
+
+/// Grades the answer.
+pub fn grade(answer: fn(OwnedFd, RawFd) -> io::Result<usize>) -> ExitCode {
+    grading::grade(&ABOUT, CASES, |_: Ask, given| {
+        let [listener, stop] = [given.fds[0], given.fds[1]];
+        let (result, mut after) = observe(&given.fds, || {
+            // SAFETY:
+            // - the descriptor came for this call; who lent it closes it only if it is still there.
+            answer(unsafe { OwnedFd::from_raw_fd(listener) }, stop)
+        });
+        let open = after.closed.len();
+        after.closed.retain(|&fd| fd != listener);
+        let closed = after.closed.len() < open;
+        (Said { result: portable(result), closed, after }, Vec::new())
+    })
+}
+
+const CASES: &[Case] = &[
+    Case { name: "three clients, one after the other; then it is asked to stop", run: idle },
+    Case { name: "it is asked to stop while a client is connected", run: busy },
+    Case { name: "it is asked to stop before it begins", run: at_once },
+    Case { name: "signals come while it waits", run: signals },
+    Case { name: "clients reset their connections", run: resets },
+    Case { name: "another client waits in the queue when it is asked to stop", run: queue },
+];
+
+/// How long anything may take that needs no more than a few system calls.
+const SOON: Duration = Duration::from_millis(1200);
+
+struct Stage {
+    at: SocketAddr,
+    stop: Peer,
+}
+
+fn begin(child: &mut Child, stopped: bool) -> Result<Stage, Refusal> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let at = listener.local_addr()?;
+    let (stop, theirs) = pair()?;
+    if stopped {
+        stop.send(b"stop");
+        crate::peer::arrived(&theirs, 4)?;
+    }
+    child.ask(Ask, &[], vec![listener.into(), theirs])?;
+    Ok(Stage { at, stop })
+}
+
+/// Sleeps in a call; where it has returned instead, that was too early.
+fn waits(child: &mut Child, what: &str, mistake: &str) -> Result<(), Refusal> {
+    child.scene("with nothing to do", what, mistake);
+    if child.until_blocked()? {
+        return Ok(());
+    }
+    let (said, _) = child.said()?;
+    let why = match &said.result {
+        Err(e) if e.kind == "Interrupted" => {
+            "EINTR was returned as an error: nothing is broken, call again"
+        }
+        Err(e) if e.kind == "ConnectionReset" || e.kind == "BrokenPipe" => RESET,
+        _ => "it returned although nobody had asked it to stop",
+    };
+    Err(Refusal::new(why).peer(what).but("a server that waits", seen(&said)))
+}
+
+fn seen(said: &Said) -> String {
+    match &said.result {
+        Ok(count) => format!("Ok({count})"),
+        Err(_) => show(&said.result),
+    }
+}
+
+fn connect(at: SocketAddr) -> io::Result<TcpStream> {
+    let client = TcpStream::connect_timeout(&at, SOON)?;
+    client.set_read_timeout(Some(SOON))?;
+    client.set_write_timeout(Some(SOON))?;
+    client.set_nodelay(true)?;
+    Ok(client)
+}
+
+/// Where the answer stands, for a message.
+fn stands(child: &mut Child) -> Result<String, Refusal> {
+    let look = kernel::look(child.pid())?;
+    if look.state == 'R' {
+        return Ok("it runs".into());
+    }
+    if look.blocked() && look.call.is_some_and(|(_, fd)| fd != CONTROL) {
+        return Ok(format!("it is blocked in {}", look.place()));
+    }
+    let (said, _) = child.said()?;
+    Ok(format!("it has returned {}", seen(&said)))
+}
+
+/// The client sends, and has to get the same back.
+fn echoes(
+    child: &mut Child,
+    mut client: &TcpStream,
+    bytes: &[u8],
+    did: &str,
+    mistake: &str,
+) -> Result<(), Refusal> {
+    let mut got = vec![0; bytes.len()];
+    let result = thread::scope(|scope| {
+        scope.spawn(move || {
+            let _ = (&*client).write_all(bytes);
+        });
+        client.read_exact(&mut got)
+    });
+    if result.is_ok() && got == bytes {
+        return Ok(());
+    }
+    let what = match result {
+        Ok(()) => "other bytes".to_string(),
+        Err(e) if e.kind() == ErrorKind::WouldBlock => "nothing".into(),
+        Err(e) => format!("{:?}", e.kind()),
+    };
+    let what = format!("{what}; {}", stands(child)?);
+    Err(Refusal::new(mistake).peer(did).but("the same bytes back", what))
+}
+
+/// The client ends its stream, and has to see the connection closed.
+fn leaves(child: &mut Child, mut client: TcpStream) -> Result<(), Refusal> {
+    client.shutdown(Shutdown::Write)?;
+    if matches!(client.read(&mut [0; 16]), Ok(0)) {
+        return Ok(());
+    }
+    let what = stands(child)?;
+    Err(Refusal::new("a client that has ended its stream is not let go: close its connection")
+        .peer("ended its stream")
+        .but("the end of the connection", what))
+}
+
+/// It has to return this count.
+fn done(child: &mut Child, count: usize, did: &str, mistake: &str) -> Result<(), Refusal> {
+    child.scene("after the request to stop", did, mistake);
+    let (said, _) = child.said()?;
+    child.left_as_it_was(&said.after)?;
+    if !said.closed {
+        return Err(Refusal::new("the listener is still open after the return: it was yours")
+            .peer(did)
+            .but("closed", "open"));
+    }
+    let why = match &said.result {
+        Ok(found) if *found == count => return Ok(()),
+        Ok(_) => "it returned another count than there were clients",
+        Err(e) if e.kind == "Interrupted" => {
+            "EINTR was returned as an error: nothing is broken, call again"
+        }
+        Err(_) => {
+            "what happens to one client is no error of the server, nor is the request to stop"
+        }
+    };
+    Err(Refusal::new(why).peer(did).but(format!("Ok({count})"), seen(&said)))
+}
+
+const SERVES: &str = "a client is not served: what it sends has to come back, all of it";
+const DEAF: &str = "it waits for a client and does not see the request to stop: poll for both";
+const SPINS: &str = "stop stays readable: once it has been seen, poll must not ask for it again";
+const CUT: &str = "the client that was connected is cut off: finish what is open, then return";
+const RESET: &str = "a client that reset its connection has ended the server for all others";
+const AWAKE: &str = "it does not sleep where there is nothing to do";
+
+fn idle(child: &mut Child) -> Result<(), Refusal> {
+    let Stage { at, stop } = begin(child, false)?;
+    waits(child, "nobody has connected", AWAKE)?;
+    let large = pattern(300_000);
+    for message in [&b"hello"[..], &large, b"\0"] {
+        let client = connect(at)?;
+        echoes(child, &client, message, "connected and sent", SERVES)?;
+        leaves(child, client)?;
+    }
+    waits(child, "all clients have left", AWAKE)?;
+    stop.send(b"stop");
+    done(child, 3, "nobody is connected, and stop is readable", DEAF)?;
+    refused(at)
+}
+
+/// Nobody can connect any more.
+fn refused(at: SocketAddr) -> Result<(), Refusal> {
+    let give_up = Instant::now() + Duration::from_millis(500);
+    loop {
+        // It may not have seen the request yet: then the next attempt tells.
+        match TcpStream::connect_timeout(&at, SOON) {
+            Err(e) if e.kind() == ErrorKind::ConnectionRefused => return Ok(()),
+            _ if Instant::now() < give_up => thread::yield_now(),
+            _ => {
+                return Err(Refusal::new(
+                    "after the request to stop clients still get in: close the listener at once",
+                )
+                .peer("connected after stop was readable")
+                .but("ECONNREFUSED", "a connection"));
+            }
+        }
+    }
+}
+
+fn busy(child: &mut Child) -> Result<(), Refusal> {
+    for by_end in [false, true] {
+        let Stage { at, stop } = begin(child, false)?;
+        let client = connect(at)?;
+        echoes(child, &client, b"before", "connected and sent", SERVES)?;
+        waits(child, "a client is connected, and silent", AWAKE)?;
+        if by_end {
+            stop.end(); // a stream that has ended is readable, too
+        } else {
+            stop.send(b"stop");
+        }
+        refused(at)?;
+        let did = "is connected, and stop is readable";
+        child.scene("with a client", "stop is readable, the client is silent", SPINS);
+        child.until_blocked()?;
+        echoes(child, &client, b"after", did, CUT)?;
+        echoes(child, &client, &pattern(200_000), did, CUT)?;
+        child.scene("with a client", "stop is readable, the client is silent", SPINS);
+        child.until_blocked()?;
+        leaves(child, client)?;
+        done(child, 1, "the last client has left", "the last client has left, and it still waits")?;
+    }
+    Ok(())
+}
+
+fn at_once(child: &mut Child) -> Result<(), Refusal> {
+    let Stage { at, stop } = begin(child, true)?;
+    done(child, 0, "stop is readable from the start", DEAF)?;
+    drop(stop);
+    refused(at)
+}
+
+fn signals(child: &mut Child) -> Result<(), Refusal> {
+    let Stage { at, stop } = begin(child, false)?;
+    waits(child, "nobody has connected", AWAKE)?;
+    child.interrupt();
+    waits(child, "a signal came while it waited for a client", AWAKE)?;
+    let client = connect(at)?;
+    echoes(child, &client, b"hello", "connected and sent", SERVES)?;
+    waits(child, "a client is connected, and silent", AWAKE)?;
+    child.interrupt();
+    let did = "a signal came while it waited for the client to send";
+    waits(child, did, AWAKE)?;
+    echoes(child, &client, b"again", did, "a signal cost a client its connection")?;
+    stop.send(b"stop");
+    leaves(child, client)?;
+    done(child, 1, "the last client has left", "the last client has left, and it still waits")
+}
+
+fn resets(child: &mut Child) -> Result<(), Refusal> {
+    let Stage { at, stop } = begin(child, false)?;
+    waits(child, "nobody has connected", AWAKE)?;
+    for sends in [true, false] {
+        let mut client = connect(at)?;
+        if sends {
+            client.write_all(b"and gone")?;
+        }
+        waits(child, "a client is connected", AWAKE)?;
+        setsockopt(&client.as_fd(), sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })
+            .map_err(io::Error::from)?;
+    }
+    let client = connect(at)?;
+    let did = "connected after two that reset their connections";
+    echoes(child, &client, b"hello", did, RESET)?;
+    leaves(child, client)?;
+    stop.send(b"stop");
+    done(child, 3, "stop is readable", DEAF)
+}
+
+fn queue(child: &mut Child) -> Result<(), Refusal> {
+    let Stage { at, stop } = begin(child, false)?;
+    let client = connect(at)?;
+    echoes(child, &client, b"first", "connected and sent", SERVES)?;
+    let mut queued = connect(at)?;
+    queued.write_all(b"second")?;
+    waits(child, "a client is connected, another one waits in the queue", AWAKE)?;
+    stop.send(b"stop");
+    refused(at)?;
+    echoes(child, &client, b"more", "is connected, and stop is readable", CUT)?;
+    leaves(child, client)?;
+    let did = "stop was readable before the client in the queue was accepted";
+    done(child, 1, did, "after the request to stop it still serves the queue")?;
+    if matches!(queued.read(&mut [0; 16]), Ok(1..)) {
+        return Err(Refusal::new("after the request to stop it still serves the queue"));
+    }
+    Ok(())
+}

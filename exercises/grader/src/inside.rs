@@ -1,0 +1,330 @@
+//! The child process from the inside: calls the answer, and looks at what it left behind.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::process;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{alloc, wire};
+
+/// The child's end of the conversation with the grader. Far from the numbers an answer meets.
+pub const CONTROL: RawFd = 200;
+
+/// What came with a question.
+pub struct Given {
+    /// Descriptors, open and lent: the grader closes them. They stay until others come.
+    pub fds: Vec<RawFd>,
+    /// Bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// The question of the parent.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Question<A> {
+    /// Call the answer.
+    Ask(A),
+    /// Close the descriptors that were given.
+    Close,
+}
+
+/// What the child tells the parent.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Event<S> {
+    Said(S),
+    NotStarted,
+    Panicked { message: String, place: String },
+}
+
+/// Stands where the answer goes. It takes what the function was given, so that nothing is unused.
+pub fn yours<T>(_given: T) -> ! {
+    panic::panic_any(NotStarted)
+}
+
+struct NotStarted;
+
+/// An error as it travels to the parent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// [`io::ErrorKind`] by its name.
+    pub kind: String,
+    /// errno, where there is one.
+    pub errno: Option<i32>,
+    /// The error's own text.
+    pub text: String,
+}
+
+/// A result in a form that can travel.
+pub fn portable<T>(result: io::Result<T>) -> Result<T, Failure> {
+    result.map_err(|e| Failure {
+        kind: format!("{:?}", e.kind()),
+        errno: e.raw_os_error(),
+        text: e.to_string(),
+    })
+}
+
+/// As the learner would print it: `Ok`, `Err(UnexpectedEof: …)`.
+pub fn show<T>(result: &Result<T, Failure>) -> String {
+    match result {
+        Ok(_) => "Ok".into(),
+        Err(e) => format!("Err({}: {})", e.kind, e.text),
+    }
+}
+
+/// How a call left the process.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct After {
+    /// Descriptors that are open now and were not before, with what they are.
+    pub opened: Vec<String>,
+    /// Descriptors that were open before and are not now, or are something else now.
+    pub closed: Vec<RawFd>,
+    /// Settings of the given descriptors that are not as they were.
+    pub changed: Vec<String>,
+    /// Bytes that wait to be read, for each of the given descriptors.
+    pub unread: Vec<usize>,
+    /// Bytes that were handed to the kernel and held back by it, for each of them.
+    pub unsent: Vec<usize>,
+    /// Settings of the process that are not as they were.
+    pub process: Vec<String>,
+    /// The most memory the call held at once, in bytes.
+    pub peak: usize,
+    /// Memory that the call still holds, in bytes.
+    pub kept: usize,
+    /// How many signals came during the call.
+    pub signals: usize,
+}
+
+/// Calls the answer and looks at the process before and after.
+///
+/// errno is EINTR when the call begins: an answer must look at errno after a failure only.
+pub fn observe<T>(fds: &[RawFd], call: impl FnOnce() -> T) -> (T, After) {
+    let (open, settings, process) = (open_fds(), all_settings(fds), process_settings());
+    let signals = SIGNALS.load(Relaxed);
+    let before = alloc::now();
+    Errno::EINTR.set();
+    let (result, peak) = alloc::peak_of(call);
+    let kept = alloc::now().saturating_sub(before);
+    let signals = SIGNALS.load(Relaxed) - signals;
+    let (open_now, settings_now) = (open_fds(), all_settings(fds));
+    let same = |fd: &RawFd| open_now.get(fd) == open.get(fd);
+    let after = After {
+        opened: open_now
+            .iter()
+            .filter(|(fd, _)| !open.contains_key(fd))
+            .map(|(fd, what)| format!("fd {fd} ({what})"))
+            .collect(),
+        closed: open.keys().filter(|fd| !same(fd)).copied().collect(),
+        changed: settings_now.into_iter().filter(|s| !settings.contains(s)).collect(),
+        unread: fds.iter().map(|&fd| unread(fd)).collect(),
+        unsent: fds.iter().map(|&fd| count(fd, SIOCOUTQNSD)).collect(),
+        process: process_settings().into_iter().filter(|s| !process.contains(s)).collect(),
+        peak,
+        kept,
+        signals,
+    };
+    (result, after)
+}
+
+/// Every open descriptor of this process, and what the kernel calls it (`socket:[4711]`).
+pub fn open_fds() -> BTreeMap<RawFd, String> {
+    let Ok(entries) = fs::read_dir("/proc/self/fd") else { return BTreeMap::new() };
+    let numbers: Vec<RawFd> =
+        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    // The directory itself was open while it was read, and is not any more.
+    numbers
+        .into_iter()
+        .filter_map(|fd| {
+            let what = identity(fd)?;
+            Some((fd, what.to_string_lossy().into_owned()))
+        })
+        .collect()
+}
+
+fn all_settings(fds: &[RawFd]) -> Vec<String> {
+    fds.iter().flat_map(|&fd| settings(fd)).collect()
+}
+
+/// The settings of a descriptor that an answer might change on its way.
+fn settings(fd: RawFd) -> Vec<String> {
+    // SAFETY:
+    // - the descriptor is not closed by anybody during this function.
+    let Ok(flags) = fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_GETFL) else {
+        return Vec::new();
+    };
+    let mut all = vec![format!("the status flags of fd {fd} (O_NONBLOCK among them): {flags:#o}")];
+    let options = [
+        (libc::SOL_SOCKET, libc::SO_RCVTIMEO, "SO_RCVTIMEO"),
+        (libc::SOL_SOCKET, libc::SO_SNDTIMEO, "SO_SNDTIMEO"),
+        (libc::SOL_SOCKET, libc::SO_RCVLOWAT, "SO_RCVLOWAT"),
+        (libc::SOL_SOCKET, libc::SO_LINGER, "SO_LINGER"),
+        (libc::IPPROTO_TCP, libc::TCP_NODELAY, "TCP_NODELAY"),
+        (libc::IPPROTO_TCP, libc::TCP_CORK, "TCP_CORK"),
+    ];
+    for (level, option, name) in options {
+        let mut value = [0_u8; 16];
+        let mut len = value.len() as libc::socklen_t;
+        // SAFETY:
+        // - `value` is writable for `len` bytes.
+        let rc =
+            unsafe { libc::getsockopt(fd, level, option, value.as_mut_ptr().cast(), &mut len) };
+        if rc == 0 {
+            all.push(format!("{name} of fd {fd}: {:?}", &value[..len as usize]));
+        }
+    }
+    all
+}
+
+/// What the process does about signals, and how many threads it has.
+fn process_settings() -> Vec<String> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let of_interest = [
+        ("SigBlk:", "the set of blocked signals"),
+        ("SigIgn:", "the set of ignored signals (SIGPIPE among them)"),
+        ("SigCgt:", "the set of signals with a handler"),
+        ("Threads:", "the number of threads"),
+    ];
+    let line = |(label, text): (&str, &str)| {
+        let value = status.lines().find_map(|line| line.strip_prefix(label))?;
+        Some(format!("{text}: {}", value.trim()))
+    };
+    of_interest.into_iter().filter_map(line).collect()
+}
+
+/// Bytes that wait to be read: FIONREAD, tcp(7).
+pub fn unread(fd: RawFd) -> usize {
+    count(fd, libc::FIONREAD)
+}
+
+/// Not sent yet, not even once: linux/sockios.h.
+const SIOCOUTQNSD: libc::Ioctl = 0x894b;
+
+fn count(fd: RawFd, request: libc::Ioctl) -> usize {
+    let mut count: libc::c_int = 0;
+    // SAFETY:
+    // - both requests write one int, and `count` is one.
+    let rc = unsafe { libc::ioctl(fd, request, &mut count) };
+    if rc == 0 { count as usize } else { 0 }
+}
+
+/// Whether a descriptor is close-on-exec, and whether it is non-blocking.
+pub fn fd_flags(fd: RawFd) -> (bool, bool) {
+    // SAFETY:
+    // - these take numbers and return numbers, whatever is open there.
+    let (fd_flags, status) =
+        unsafe { (libc::fcntl(fd, libc::F_GETFD), libc::fcntl(fd, libc::F_GETFL)) };
+    let set = |flags: i32, bit: i32| flags >= 0 && flags & bit != 0;
+    (set(fd_flags, libc::FD_CLOEXEC), set(status, libc::O_NONBLOCK))
+}
+
+static SIGNALS: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn count_signal(_: libc::c_int) {
+    SIGNALS.fetch_add(1, Relaxed);
+}
+
+/// As a C program begins: SIGPIPE kills. SIGUSR1 has a handler, and interrupts what it meets.
+fn set_signals() -> nix::Result<()> {
+    let handler = SigHandler::Handler(count_signal);
+    let interrupting = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY:
+    // - the handler only adds to an atomic; SigDfl installs none.
+    unsafe {
+        nix::sys::signal::sigaction(Signal::SIGUSR1, &interrupting)?;
+        nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl)?;
+    }
+    nix::sys::signal::sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&SigSet::all()), None)
+}
+
+/// Moves the control socket out of the way; fd 0 becomes what every program has there.
+fn take_control() -> io::Result<UnixStream> {
+    // SAFETY:
+    // - the parent has put the control socket at fd 0, where nobody else has used it yet;
+    // - the new descriptor is ours alone.
+    let control = unsafe {
+        let at = BorrowedFd::borrow_raw(0);
+        OwnedFd::from_raw_fd(fcntl(at, FcntlArg::F_DUPFD_CLOEXEC(CONTROL))?)
+    };
+    nix::unistd::dup2_stdin(fs::File::open("/dev/null")?)?;
+    // SAFETY:
+    // - prctl with PR_SET_PDEATHSIG takes a number: this process ends with its parent.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    Ok(control.into())
+}
+
+static PANIC: Mutex<Option<(String, String)>> = Mutex::new(None);
+
+/// Answers the parent's questions until it has no more.
+pub(crate) fn serve<A, S>(mut call: impl FnMut(A, Given) -> (S, Vec<u8>)) -> io::Result<()>
+where
+    A: DeserializeOwned,
+    S: Serialize,
+{
+    let control = take_control()?;
+    set_signals()?;
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|l| format!("{}:{}", l.file(), l.line()));
+        let payload = info.payload();
+        let message = payload.downcast_ref::<&str>().map(|text| text.to_string());
+        let message = message.or_else(|| payload.downcast_ref::<String>().cloned());
+        let message = message.unwrap_or_default();
+        *PANIC.lock().unwrap() = Some((message, place.unwrap_or_default()));
+    }));
+    let mut lent: Vec<(RawFd, Option<PathBuf>)> = Vec::new();
+    while let Some((question, bytes, fds)) = wire::receive::<Question<A>>(&control)? {
+        if !fds.is_empty() || matches!(question, Question::Close) {
+            for (fd, what) in lent.drain(..) {
+                // The answer may have closed it, and the number may stand for another one now.
+                if identity(fd) == what {
+                    drain(fd);
+                    // SAFETY:
+                    // - the descriptor is the one that was lent, and nobody uses it any more.
+                    unsafe { libc::close(fd) };
+                }
+            }
+            lent = fds.into_iter().map(|fd| (fd, identity(fd))).collect();
+        }
+        let Question::Ask(ask) = question else { continue };
+        let given = Given { fds: lent.iter().map(|(fd, _)| *fd).collect(), bytes };
+        match panic::catch_unwind(AssertUnwindSafe(|| call(ask, given))) {
+            Ok((said, bytes)) => wire::send(&control, &Event::Said(said), &bytes, &[])?,
+            Err(payload) => {
+                wire::send(&control, &why::<S>(payload), &[], &[])?;
+                process::exit(0);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is open under a number: `socket:[4711]`.
+fn identity(fd: RawFd) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{fd}")).ok()
+}
+
+/// Unread bytes would turn the close into a reset, which destroys what is still on its way out.
+fn drain(fd: RawFd) {
+    let mut unread = [0; 4096];
+    let (at, len) = (unread.as_mut_ptr().cast(), unread.len());
+    // SAFETY:
+    // - `unread` is writable for its whole length.
+    while unsafe { libc::recv(fd, at, len, libc::MSG_DONTWAIT) } > 0 {}
+}
+
+fn why<S>(payload: Box<dyn Any + Send>) -> Event<S> {
+    if payload.is::<NotStarted>() {
+        return Event::NotStarted;
+    }
+    let (message, place) = PANIC.lock().unwrap().take().unwrap_or_default();
+    Event::Panicked { message, place }
+}

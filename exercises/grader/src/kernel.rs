@@ -1,0 +1,111 @@
+//! What a process is doing, as the kernel tells it in `/proc`. man: proc(5).
+
+use std::{fs, io};
+
+/// One look at a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// `R` runs, `S` sleeps, `Z` has ended.
+    pub state: char,
+    /// The system call it is in and the call's first argument, which mostly is a descriptor.
+    pub call: Option<(i64, i32)>,
+    /// How often it went to sleep by itself: every sleep is one more.
+    pub sleeps: u64,
+    /// Processor time used, in clock ticks of 10 ms.
+    pub ticks: u64,
+}
+
+/// Looks at the main thread of `pid`.
+pub fn look(pid: i32) -> io::Result<Look> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let status = fs::read_to_string(format!("/proc/{pid}/task/{pid}/status"))?;
+    // The name, in parentheses, may hold anything; the state comes after it.
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    let number = |at: usize| fields.get(at).and_then(|f| f.parse().ok()).unwrap_or(0);
+    let sleeps = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))
+        .and_then(|n| n.trim().parse().ok())
+        .unwrap_or(0);
+    Ok(Look {
+        state: fields.first().and_then(|f| f.chars().next()).unwrap_or('?'),
+        call: fs::read_to_string(format!("/proc/{pid}/syscall")).ok().and_then(|c| call(&c)),
+        sleeps,
+        ticks: number(11) + number(12),
+    })
+}
+
+/// `45 0x4 0x7ffc… …` in a call, `running` outside of one.
+fn call(line: &str) -> Option<(i64, i32)> {
+    let mut fields = line.split_whitespace();
+    let number = fields.next()?.parse().ok()?;
+    let first = fields.next()?.strip_prefix("0x")?;
+    Some((number, u64::from_str_radix(first, 16).ok()? as i32))
+}
+
+/// A system call by name, and whether its first argument is a descriptor.
+pub fn name(number: i64) -> (&'static str, bool) {
+    match number {
+        libc::SYS_recvfrom => ("recv", true),
+        libc::SYS_recvmsg => ("recvmsg", true),
+        libc::SYS_sendto => ("send", true),
+        libc::SYS_sendmsg => ("sendmsg", true),
+        libc::SYS_read => ("read", true),
+        libc::SYS_readv => ("readv", true),
+        libc::SYS_write => ("write", true),
+        libc::SYS_writev => ("writev", true),
+        libc::SYS_accept | libc::SYS_accept4 => ("accept", true),
+        libc::SYS_connect => ("connect", true),
+        libc::SYS_close => ("close", true),
+        libc::SYS_ppoll => ("poll", false),
+        libc::SYS_pselect6 => ("select", false),
+        libc::SYS_epoll_pwait => ("epoll_wait", true),
+        libc::SYS_nanosleep | libc::SYS_clock_nanosleep => ("a sleep", false),
+        libc::SYS_futex => ("a wait for another thread", false),
+        _ => older_name(number),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn older_name(number: i64) -> (&'static str, bool) {
+    match number {
+        libc::SYS_poll => ("poll", false),
+        libc::SYS_select => ("select", false),
+        libc::SYS_epoll_wait => ("epoll_wait", true),
+        libc::SYS_pause => ("pause", false),
+        _ => ("a system call", false),
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn older_name(_: i64) -> (&'static str, bool) {
+    ("a system call", false)
+}
+
+impl Look {
+    /// Asleep in a system call of its own.
+    pub fn blocked(&self) -> bool {
+        matches!(self.state, 'S' | 'D')
+    }
+
+    /// A call that only the peer can end. The others may have a timeout of their own.
+    pub fn waits_for_the_peer(&self) -> bool {
+        let calls = ["recv", "send", "read", "write", "accept", "connect", "close"];
+        self.blocked()
+            && self
+                .call
+                .is_some_and(|(number, _)| calls.iter().any(|c| name(number).0.starts_with(c)))
+    }
+
+    /// `recv on fd 4`, for a message.
+    pub fn place(&self) -> String {
+        match self.call {
+            Some((number, fd)) => match name(number) {
+                (call, true) => format!("{call} on fd {fd}"),
+                (call, false) => call.into(),
+            },
+            None => "a system call".into(),
+        }
+    }
+}

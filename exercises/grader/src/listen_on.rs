@@ -1,0 +1,305 @@
+//! Exercise `listen_on`: socket, bind, listen, and the port that came out. Article 7.1.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+use std::process::ExitCode;
+use std::{fs, mem};
+
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, listen, setsockopt,
+    socket, sockopt,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::child;
+use crate::grading::{self, About, LIMIT};
+use crate::inside::{After, Failure, fd_flags, observe, portable, show};
+use crate::refusal::Refusal;
+
+/// Where it stands.
+pub const ABOUT: About = About {
+    name: "listen_on",
+    dir: "05_listen",
+    section: "7.1",
+    man: "bind(2), listen(2)",
+    example: "s05_reuseaddr",
+};
+
+#[derive(Serialize, Deserialize)]
+enum Ask {
+    Listen(u16),
+    /// Accept one connection on the listener, and echo five bytes.
+    Accept,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Said {
+    result: Result<(RawFd, u16), Failure>,
+    /// What the kernel says of the descriptor.
+    address: Option<SocketAddrV4>,
+    backlog: Option<u32>,
+    close_on_exec: bool,
+    nonblocking: bool,
+    after: After,
+}
+
+type Child = child::Child<Ask, Said>;
+type Case = grading::Case<Ask, Said>;
+
+/// Grades the answer.
+pub fn grade(answer: fn(u16) -> io::Result<(RawFd, u16)>) -> ExitCode {
+    let mut listener = -1;
+    grading::grade(&ABOUT, CASES, move |ask: Ask, given| {
+        let (result, after) = match ask {
+            Ask::Listen(port) => observe(&given.fds, || answer(port)),
+            Ask::Accept => (echo(listener).map(|()| (listener, 0)), After::default()),
+        };
+        listener = result.as_ref().map_or(-1, |(fd, _)| *fd);
+        let address = getsockname::<SockaddrIn>(listener).ok().map(SocketAddrV4::from);
+        let (close_on_exec, nonblocking) = fd_flags(listener);
+        let backlog = backlog_of(listener);
+        let result = portable(result);
+        (Said { result, address, backlog, close_on_exec, nonblocking, after }, Vec::new())
+    })
+}
+
+/// The listener's work, so that the parent can see that connections come in.
+fn echo(listener: RawFd) -> io::Result<()> {
+    // SAFETY:
+    // - no address is asked for; the new descriptor is ours alone.
+    let mut conn = unsafe {
+        let fd = libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), 0);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        <TcpStream as std::os::fd::FromRawFd>::from_raw_fd(fd)
+    };
+    let mut hello = [0; 5];
+    conn.read_exact(&mut hello)?;
+    conn.write_all(&hello)
+}
+
+/// How many connections may wait; `None` if it does not listen. Linux tells it in TCP_INFO.
+fn backlog_of(fd: RawFd) -> Option<u32> {
+    const LISTEN: u8 = 10;
+    // SAFETY:
+    // - tcp_info is integers, for which zero is a valid value;
+    // - the pointer and the length are those of `info`.
+    let (rc, info) = unsafe {
+        let mut info: libc::tcp_info = mem::zeroed();
+        let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+        let at = (&raw mut info).cast();
+        (libc::getsockopt(fd, libc::SOL_TCP, libc::TCP_INFO, at, &mut len), info)
+    };
+    (rc == 0 && info.tcpi_state == LISTEN).then_some(info.tcpi_sacked)
+}
+
+const CASES: &[Case] = &[
+    Case { name: "port 0: a free port, and its number", run: free_port },
+    Case { name: "a given port, on the loopback only", run: given_port },
+    Case { name: "a backlog of 128", run: backlog },
+    Case { name: "close-on-exec, and blocking", run: flags },
+    Case { name: "again at once where a server has just ended", run: time_wait },
+    Case {
+        name: "a port where somebody listens: EADDRINUSE, and no descriptor is left",
+        run: in_use,
+    },
+];
+
+fn call(child: &mut Child, port: u16) -> Result<Said, Refusal> {
+    child.scene("", "there is no peer yet", "it waits, though none of socket, bind, listen does");
+    let (said, _) = child.call(Ask::Listen(port), &[], vec![])?;
+    if said.after.opened.len() > 1 {
+        return Err(Refusal::new("one listener needs one descriptor: another one was left open")
+            .but("one new descriptor", said.after.opened.join(", ")));
+    }
+    Ok(said)
+}
+
+/// It listens at this port, and says so. `0`: at any.
+fn listens(said: &Said, port: u16) -> Result<u16, Refusal> {
+    let refuse = |mistake: &str, expected: String, seen: String| {
+        Err(Refusal::new(mistake).but(expected, seen))
+    };
+    let (fd, told) = match &said.result {
+        Ok(ok) => *ok,
+        result => {
+            return refuse("it failed where nothing is in the way", "Ok".into(), show(result));
+        }
+    };
+    let Some(address) = said.address else {
+        let seen = format!("fd {fd} is no open IPv4 socket");
+        return refuse("the listener is closed by the time it returns", "a socket".into(), seen);
+    };
+    if said.backlog.is_none() {
+        let seen = format!("fd {fd} at {address} does not listen");
+        return refuse(
+            "the socket does not listen: listen comes after bind",
+            "LISTEN".into(),
+            seen,
+        );
+    }
+    if port != 0 && address.port() == port.swap_bytes() && port != port.swap_bytes() {
+        let (expected, seen) = (format!("port {port}"), format!("port {}", address.port()));
+        return refuse("sin_port is in network byte order: to_be", expected, seen);
+    }
+    if port != 0 && address.port() != port {
+        let (expected, seen) = (format!("port {port}"), format!("port {}", address.port()));
+        return refuse(
+            "it listens at another port: was bind called, and its result read?",
+            expected,
+            seen,
+        );
+    }
+    if *address.ip() != Ipv4Addr::LOCALHOST {
+        let mistake = "it listens for other machines, too: the address has to be 127.0.0.1";
+        return refuse(mistake, "127.0.0.1".into(), address.ip().to_string());
+    }
+    if told != address.port() {
+        let mistake = match told {
+            0 => "port 0 means any free port: getsockname tells which one it became",
+            _ if told == address.port().swap_bytes() => {
+                "the port it returns is in network byte order"
+            }
+            _ => "the port it returns is not the one it listens at",
+        };
+        return refuse(mistake, address.port().to_string(), told.to_string());
+    }
+    Ok(told)
+}
+
+/// A connection comes through.
+fn serves(child: &mut Child, port: u16) -> Result<(), Refusal> {
+    let mut conn = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    conn.set_read_timeout(Some(LIMIT))?;
+    conn.write_all(b"hello")?;
+    let (said, _) = child.call(Ask::Accept, &[], vec![])?;
+    let mut echo = [0; 5];
+    if said.result.is_err() || conn.read_exact(&mut echo).is_err() || echo != *b"hello" {
+        return Err(Refusal::new("a connection was made, and accept could not take it")
+            .but("an accepted connection", show(&said.result)));
+    }
+    Ok(())
+}
+
+fn free_port(child: &mut Child) -> Result<(), Refusal> {
+    let said = call(child, 0)?;
+    let first = listens(&said, 0)?;
+    serves(child, first)?;
+    let said = call(child, 0)?;
+    let second = listens(&said, 0)?;
+    if first == second {
+        return Err(Refusal::new("port 0 gave the same port twice, while both listen"));
+    }
+    serves(child, second)
+}
+
+/// A port that was free a moment ago.
+fn some_port() -> io::Result<u16> {
+    let port = || Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port());
+    loop {
+        let port: io::Result<u16> = port();
+        // Not one that reads the same in both byte orders.
+        if port.as_ref().map_or(true, |p| p.swap_bytes() != *p) {
+            return port;
+        }
+    }
+}
+
+fn given_port(child: &mut Child) -> Result<(), Refusal> {
+    let port = some_port()?;
+    let said = call(child, port)?;
+    listens(&said, port)?;
+    serves(child, port)
+}
+
+fn backlog(child: &mut Child) -> Result<(), Refusal> {
+    let said = call(child, 0)?;
+    listens(&said, 0)?;
+    let most = fs::read_to_string("/proc/sys/net/core/somaxconn")?.trim().parse().unwrap_or(128);
+    let expected = most.min(128);
+    match said.backlog {
+        Some(found) if found == expected => Ok(()),
+        found => Err(Refusal::new("the second argument of listen says how many may wait")
+            .but(format!("a backlog of {expected}"), format!("{}", found.unwrap_or(0)))),
+    }
+}
+
+fn flags(child: &mut Child) -> Result<(), Refusal> {
+    let said = call(child, 0)?;
+    listens(&said, 0)?;
+    if !said.close_on_exec {
+        return Err(Refusal::new("a program that this one starts would inherit the listener")
+            .but("SOCK_CLOEXEC", "not set"));
+    }
+    if said.nonblocking {
+        return Err(Refusal::new("the listener is non-blocking, and accept would not wait")
+            .but("a blocking socket", "O_NONBLOCK"));
+    }
+    Ok(())
+}
+
+/// A connection that this end closed first, and its port: it stays in TIME_WAIT for a minute.
+fn port_in_time_wait() -> io::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?; // with SO_REUSEADDR
+    let mut client = TcpStream::connect(listener.local_addr()?)?;
+    let (server, _) = listener.accept()?;
+    drop(server);
+    client.read_exact(&mut [0]).expect_err("the server has closed");
+    Ok(listener.local_addr()?.port())
+}
+
+fn time_wait(child: &mut Child) -> Result<(), Refusal> {
+    let port = port_in_time_wait()?;
+    let said = call(child, port)?;
+    if said.result.is_err() {
+        return Err(Refusal::new(
+            "SO_REUSEADDR has to be set, and before bind: the port is in TIME_WAIT",
+        )
+        .peer("a server at this port has just closed a connection and ended")
+        .but("Ok", show(&said.result)));
+    }
+    listens(&said, port)?;
+    serves(child, port)
+}
+
+fn in_use(child: &mut Child) -> Result<(), Refusal> {
+    let live = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    refused(child, live.local_addr()?.port(), "it took no notice that bind had failed")?;
+
+    let kind = SockType::Stream;
+    let shared =
+        socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None).map_err(io::Error::from)?;
+    let port = (|| {
+        setsockopt(&shared, sockopt::ReusePort, &true)?;
+        bind(shared.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0))?;
+        listen(&shared, Backlog::new(1)?)?;
+        Ok(getsockname::<SockaddrIn>(shared.as_raw_fd())?.port())
+    })()
+    .map_err(|e: nix::Error| io::Error::from(e))?;
+    let mistake =
+        "SO_REUSEPORT shares a port with somebody who listens there: SO_REUSEADDR does not";
+    refused(child, port, mistake)
+}
+
+fn refused(child: &mut Child, port: u16, mistake: &str) -> Result<(), Refusal> {
+    let said = call(child, port)?;
+    match &said.result {
+        Err(e) if e.errno == Some(libc::EADDRINUSE) => {}
+        Err(_) => {
+            return Err(Refusal::new("the errno of bind has to reach the caller as it is")
+                .but("Err(AddrInUse)", show(&said.result)));
+        }
+        Ok(_) => {
+            return Err(Refusal::new(mistake)
+                .peer("listens at that port already")
+                .but("Err(AddrInUse)", show(&said.result)));
+        }
+    }
+    if !said.after.opened.is_empty() {
+        return Err(Refusal::new("bind failed, and the socket stays open: close it on every path")
+            .but("no new descriptor", said.after.opened.join(", ")));
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! The other end of a connection: a real socket on the loopback.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, connect, setsockopt, socket, sockopt,
+};
+
+use crate::grading::LIMIT;
+use crate::inside;
+
+/// The grader's end. Its calls give up after five seconds.
+pub struct Peer(TcpStream);
+
+/// Buffer sizes, in bytes; the kernel doubles them. `None`: as they are.
+#[derive(Clone, Copy, Default)]
+pub struct Buffers {
+    /// SO_SNDBUF of the answer's end.
+    pub send: Option<usize>,
+    /// SO_RCVBUF of the answer's end.
+    pub recv: Option<usize>,
+    /// SO_RCVBUF of the peer.
+    pub peer_recv: Option<usize>,
+}
+
+/// The smallest buffers: a call soon has to wait.
+pub const TINY: Buffers = Buffers { send: Some(4096), recv: Some(4096), peer_recv: Some(4096) };
+
+/// A connection: the peer, and the end for the child.
+pub fn pair() -> io::Result<(Peer, OwnedFd)> {
+    pair_with(Buffers::default())
+}
+
+/// A connection with buffers of given sizes.
+pub fn pair_with(buffers: Buffers) -> io::Result<(Peer, OwnedFd)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    if let Some(bytes) = buffers.peer_recv {
+        setsockopt(&listener, sockopt::RcvBuf, &bytes)?; // an accepted socket inherits it
+    }
+    let theirs = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    if let Some(bytes) = buffers.send {
+        setsockopt(&theirs, sockopt::SndBuf, &bytes)?;
+    }
+    if let Some(bytes) = buffers.recv {
+        setsockopt(&theirs, sockopt::RcvBuf, &bytes)?;
+    }
+    let SocketAddr::V4(at) = listener.local_addr()? else { unreachable!("bound to IPv4") };
+    connect(theirs.as_raw_fd(), &SockaddrIn::from(at))?;
+    let (ours, _) = listener.accept()?;
+    ours.set_read_timeout(Some(LIMIT))?;
+    ours.set_write_timeout(Some(LIMIT))?;
+    ours.set_nodelay(true)?;
+    Ok((Peer(ours), theirs))
+}
+
+impl Peer {
+    /// Sends all of it. That the child has gone is not the peer's to tell: the child is asked.
+    pub fn send(&self, bytes: &[u8]) {
+        let _ = (&self.0).write_all(bytes);
+    }
+
+    /// Ends its stream with a FIN, and still reads.
+    pub fn end(&self) {
+        let _ = self.0.shutdown(Shutdown::Write);
+    }
+
+    /// Ends both directions, and wakes whoever waits in one of its calls.
+    pub fn abandon(&self) {
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+
+    /// Closes with a reset.
+    pub fn reset(self) -> io::Result<()> {
+        Ok(setsockopt(&self.0, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?)
+    }
+
+    /// Reads until the child's end is closed, on a thread of its own.
+    pub fn read_all(self) -> JoinHandle<Vec<u8>> {
+        thread::spawn(move || {
+            let mut all = Vec::new();
+            let _ = (&self.0).read_to_end(&mut all);
+            all
+        })
+    }
+
+    /// Reads until `count` bytes have come, or the stream has ended.
+    pub fn read(&self, count: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        let _ = (&self.0).take(count as u64).read_to_end(&mut all);
+        all
+    }
+
+    /// What has come so far; `None` as well at the end of the stream.
+    pub fn read_waiting(&self) -> io::Result<Heard> {
+        self.0.set_nonblocking(true)?;
+        let mut buf = [0; 256];
+        let got = (&self.0).read(&mut buf);
+        self.0.set_nonblocking(false)?;
+        Ok(match got {
+            Ok(0) => Heard::End,
+            Ok(n) => Heard::Bytes(buf[..n].into()),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Heard::Nothing,
+            Err(_) => Heard::End,
+        })
+    }
+}
+
+impl AsFd for Peer {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Waits until `count` bytes wait to be read from `fd`.
+pub fn arrived(fd: impl AsFd, count: usize) -> io::Result<()> {
+    let give_up = Instant::now() + LIMIT;
+    while inside::unread(fd.as_fd().as_raw_fd()) < count {
+        if Instant::now() > give_up {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        thread::yield_now();
+    }
+    Ok(())
+}
+
+/// What a peer finds when it looks.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing.
+    Nothing,
+    /// Bytes.
+    Bytes(Vec<u8>),
+    /// The end of the stream.
+    End,
+}
+
+/// `len` bytes without a period that a mistake could hide behind: no two stretches are alike.
+pub fn pattern(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_u32;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            (state >> 8) as u8
+        })
+        .collect()
+}

@@ -1,0 +1,338 @@
+//! Exercise `poll_two`: two clients, one thread, nobody waits for the other. Article 2.2 and 13.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, RawFd};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::{Deserialize, Serialize};
+
+use crate::child;
+use crate::grading::{self, About};
+use crate::inside::{After, Failure, observe, portable, show};
+use crate::kernel;
+use crate::peer::{Heard, Peer, TINY, pair, pair_with, pattern};
+use crate::refusal::Refusal;
+
+/// Where it stands.
+pub const ABOUT: About = About {
+    name: "poll_two",
+    dir: "19_poll_two",
+    section: "2.2 and 13",
+    man: "poll(2)",
+    example: "s07_2_article_silent_client",
+};
+
+/// Serve the two given descriptors.
+#[derive(Serialize, Deserialize)]
+struct Ask;
+
+#[derive(Serialize, Deserialize)]
+struct Said {
+    result: Result<(), Failure>,
+    after: After,
+}
+
+type Child = child::Child<Ask, Said>;
+type Case = grading::Case<Ask, Said>;
+
+/// Grades the answer.
+pub fn grade(answer: fn([RawFd; 2]) -> io::Result<()>) -> ExitCode {
+    grading::grade(&ABOUT, CASES, |_: Ask, given| {
+        let clients = [given.fds[0], given.fds[1]];
+        let (result, after) = observe(&given.fds, || answer(clients));
+        (Said { result: portable(result), after }, Vec::new())
+    })
+}
+
+const CASES: &[Case] = &[
+    Case { name: "each client is served while the other is silent", run: in_turn },
+    Case { name: "signals come while it waits", run: signals },
+    Case { name: "one client ends, the other goes on", run: one_ends },
+    Case { name: "a client gets all that is left, then the end", run: rest },
+    Case { name: "one client sends 2 MB and does not read", run: no_reader },
+    Case { name: "one client resets its connection, the other goes on", run: resets },
+];
+
+/// How long an answer may take that needs no more than a few system calls.
+const SOON: Duration = Duration::from_millis(1500);
+
+struct Clients([Peer; 2]);
+
+fn begin(child: &mut Child, tiny: bool) -> Result<Clients, Refusal> {
+    let make = || if tiny { pair_with(TINY) } else { pair() };
+    let ((a, first), (b, second)) = (make()?, make()?);
+    child.ask(Ask, &[], vec![first, second])?;
+    Ok(Clients([a, b]))
+}
+
+/// Something has come to this client, or its stream has ended, before long.
+fn hears(peer: &Peer) -> io::Result<bool> {
+    let mut fds = [PollFd::new(peer.as_fd(), PollFlags::POLLIN)];
+    Ok(poll(&mut fds, PollTimeout::try_from(SOON).expect("short"))? > 0)
+}
+
+/// Where the answer stands, for a message: a call that it waits in, or an end that came too early.
+fn stands(child: &mut Child) -> Result<String, Refusal> {
+    let look = kernel::look(child.pid())?;
+    if look.blocked() && look.call.is_some_and(|(_, fd)| fd != crate::inside::CONTROL) {
+        return Ok(format!("it is blocked in {}", look.place()));
+    }
+    if look.state == 'R' {
+        return Ok("it runs".into());
+    }
+    let (said, _) = child.said()?;
+    Ok(format!("it has returned {}", show(&said.result)))
+}
+
+/// The client sends, and has to get the same back, whatever the other one does.
+fn echoes(
+    child: &mut Child,
+    peer: &Peer,
+    bytes: &[u8],
+    other: &str,
+    mistake: &str,
+) -> Result<(), Refusal> {
+    peer.send(bytes);
+    let mut got = Vec::new();
+    let begun = Instant::now();
+    while got.len() < bytes.len() && begun.elapsed() < SOON && hears(peer)? {
+        match peer.read_waiting()? {
+            Heard::Bytes(more) => got.extend(more),
+            Heard::Nothing => {}
+            Heard::End => break,
+        }
+    }
+    if got == bytes {
+        return Ok(());
+    }
+    let seen = format!("{} of {} bytes; {}", got.len(), bytes.len(), stands(child)?);
+    Err(Refusal::new(mistake)
+        .peer(other)
+        .but(format!("{} bytes back at the other client", bytes.len()), seen)
+        .bytes(bytes, &got))
+}
+
+/// With nothing to do it has to sleep.
+fn sleeps(child: &mut Child, what: &str, mistake: &str) -> Result<(), Refusal> {
+    child.scene("with nothing to do", what, mistake);
+    if child.until_blocked()? {
+        // Twice in a row, with no event in between: it would be awake by now, if it were to wake.
+        let before = kernel::look(child.pid())?;
+        thread::sleep(Duration::from_millis(30));
+        let now = kernel::look(child.pid())?;
+        if now.sleeps > before.sleeps + 1 || now.ticks > before.ticks + 1 {
+            return Err(Refusal::new(mistake).peer(what).but("a sleep in poll", "it is awake"));
+        }
+        if !now.place().contains("poll") && !now.place().contains("select") {
+            return Err(Refusal::new(format!(
+                "it waits in {}: only poll may wait, for all clients at once",
+                now.place()
+            ))
+            .peer(what));
+        }
+    }
+    Ok(())
+}
+
+/// Nothing has happened yet: it has to wait.
+fn waits(child: &mut Child, what: &str) -> Result<(), Refusal> {
+    child.scene("before the first byte", what, SPINS);
+    if child.until_blocked()? {
+        return Ok(());
+    }
+    let (said, _) = child.said()?;
+    Err(Refusal::new("it returned while both clients were still there")
+        .peer(what)
+        .but("a wait for the first byte", show(&said.result)))
+}
+
+const TURNS: &str = "a client is served only after the other one: poll says which one is ready";
+const FIRST: &str = "it ended with the first client that ended: the other one is still there";
+const SPINS: &str = "it asks poll over and over for something it does nothing about";
+
+fn ends(child: &mut Child, peer: &Peer) -> Result<(), Refusal> {
+    peer.end();
+    if !hears(peer)? || peer.read_waiting()? != Heard::End {
+        let seen = stands(child)?;
+        return Err(Refusal::new(if seen.starts_with("it has returned") {
+            FIRST
+        } else {
+            "a client that has ended its stream waits for the end of ours: SHUT_WR"
+        })
+        .peer("ended its stream")
+        .but("the end of the stream", seen));
+    }
+    Ok(())
+}
+
+/// Both have ended: it has to return Ok.
+fn done(child: &mut Child, did: &str) -> Result<Said, Refusal> {
+    child.scene("after both clients", did, "both clients are done, and it does not return");
+    let (said, _) = child.said()?;
+    child.left_as_it_was(&said.after)?;
+    if let Err(e) = &said.result {
+        let mistake = if e.kind == "Interrupted" {
+            "EINTR of poll was returned as an error: nothing is broken, poll again"
+        } else {
+            "what happens to one client is no error of the loop: Ok once both are done"
+        };
+        return Err(Refusal::new(mistake).peer(did).but("Ok", show(&said.result)));
+    }
+    if said.after.peak > 1 << 19 {
+        return Err(Refusal::new(
+            "it reads on from a client that does not read: what is kept for it has no limit",
+        )
+        .peer(did)
+        .but("at most 64 KiB for each", format!("{} bytes at once", said.after.peak)));
+    }
+    Ok(said)
+}
+
+fn in_turn(child: &mut Child) -> Result<(), Refusal> {
+    let Clients(peers) = begin(child, false)?;
+    let silent = "is silent, and the other one sends";
+    waits(child, "both clients are silent")?;
+    for (round, order) in [[1, 0], [1, 1], [0, 0], [0, 1]].into_iter().enumerate() {
+        for n in order {
+            echoes(child, &peers[n], format!("hello {round}").as_bytes(), silent, TURNS)?;
+        }
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", child.pid())).unwrap_or_default();
+    if !status.lines().any(|line| line.split_whitespace().eq(["Threads:", "1"])) {
+        return Err(Refusal::new("it serves with more than one thread: the task is one, and poll"));
+    }
+    sleeps(child, "both clients are silent", SPINS)?;
+    ends(child, &peers[1])?;
+    ends(child, &peers[0])?;
+    done(child, "both have ended").map(drop)
+}
+
+fn signals(child: &mut Child) -> Result<(), Refusal> {
+    let Clients(peers) = begin(child, false)?;
+    let did = "a signal came while it waited";
+    child.scene("before the first byte", did, "");
+    for _ in 0..3 {
+        if child.until_blocked()? {
+            child.interrupt();
+        }
+    }
+    if !child.until_blocked()? {
+        done(child, did)?;
+        return Err(Refusal::new("a signal ended the loop, and both clients are still there"));
+    }
+    echoes(child, &peers[0], b"after the signal", did, "a signal has stopped the loop")?;
+    ends(child, &peers[0])?;
+    ends(child, &peers[1])?;
+    done(child, "both have ended").map(drop)
+}
+
+fn one_ends(child: &mut Child) -> Result<(), Refusal> {
+    const ENDED: &str =
+        "a client that has ended is asked for again and again: recv says 0 for ever";
+    for (gone, stays) in [(0, 1), (1, 0)] {
+        let Clients(peers) = begin(child, false)?;
+        waits(child, "both clients are silent")?;
+        ends(child, &peers[gone])?;
+        let did = "has ended, and the other one sends";
+        echoes(child, &peers[stays], b"still here", did, FIRST)?;
+        sleeps(child, "one client has ended, the other one is silent", ENDED)?;
+        echoes(child, &peers[stays], b"and still", did, FIRST)?;
+        ends(child, &peers[stays])?;
+        done(child, "both have ended")?;
+    }
+    Ok(())
+}
+
+fn rest(child: &mut Child) -> Result<(), Refusal> {
+    let Clients([one, other]) = begin(child, true)?;
+    let message = pattern(100_000);
+    child.scene("with a client that has ended", "it reads now", "");
+    let got = thread::scope(|scope| {
+        scope.spawn(|| {
+            one.send(&message);
+            one.end();
+        });
+        // It reads only once the echo waits for it.
+        let waits = child.until_blocked();
+        let got = one.read(usize::MAX);
+        waits.map(|_| got)
+    })?;
+    if got != message {
+        let mistake = if message.starts_with(&got) {
+            "the end came before the rest: send back all that is left, and then shut down"
+        } else {
+            "bytes are lost or doubled: after a send that took n bytes, n are done, the rest is not"
+        };
+        return Err(Refusal::new(mistake)
+            .peer("sent 100000 bytes, ended its stream, and read")
+            .but("100000 bytes", format!("{} bytes", got.len()))
+            .bytes(&message, &got));
+    }
+    ends(child, &other)?;
+    done(child, "both have ended").map(drop)
+}
+
+fn no_reader(child: &mut Child) -> Result<(), Refusal> {
+    const HELD: &str = "a client that does not read holds up the other one: send must not wait";
+    let Clients([deaf, other]) = begin(child, true)?;
+    let message = pattern(2_000_000);
+    let did = "sends 2 MB and does not read";
+    let got = thread::scope(|scope| {
+        scope.spawn(|| {
+            deaf.send(&message);
+            deaf.end();
+        });
+        let outcome = (|| {
+            child.scene("with a client that does not read", did, HELD);
+            for round in 0..20 {
+                child.until_blocked()?;
+                echoes(child, &other, format!("round {round}").as_bytes(), did, HELD)?;
+            }
+            sleeps(child, "one client does not read, the other one is silent", SPINS)?;
+            Ok(deaf.read(message.len()))
+        })();
+        deaf.abandon();
+        outcome
+    })
+    .map_err(|refusal: Refusal| refusal)?;
+    if got != message {
+        return Err(Refusal::new(
+            "bytes are lost or doubled: after a send that took n bytes, n are done, the rest is not",
+        )
+        .peer("sent 2 MB, and read only later")
+        .but("2000000 bytes", format!("{} bytes", got.len()))
+        .bytes(&message, &got));
+    }
+    ends(child, &other)?;
+    done(child, "both have ended; one had not read for a while").map(drop)
+}
+
+fn resets(child: &mut Child) -> Result<(), Refusal> {
+    const BOTH: &str =
+        "a reset of one client ended the loop: that client is done, the other is not";
+    for unread in [false, true] {
+        let Clients([one, other]) = begin(child, unread)?;
+        waits(child, "both clients are silent")?;
+        if unread {
+            // It has something to send to that client when the reset comes.
+            one.send(&pattern(6000));
+            child.until_blocked()?;
+        }
+        one.reset()?;
+        let did = "has reset its connection, and the other one sends";
+        echoes(child, &other, b"still here", did, BOTH)?;
+        sleeps(
+            child,
+            "one client has reset its connection, the other one is silent",
+            "a client whose connection was reset is asked for again and again: it is done",
+        )?;
+        echoes(child, &other, b"and still", did, BOTH)?;
+        ends(child, &other)?;
+        done(child, "one has reset its connection, the other one has ended")?;
+    }
+    Ok(())
+}

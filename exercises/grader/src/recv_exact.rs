@@ -1,0 +1,379 @@
+//! Exercise `recv_exact`: fill a buffer to the last byte. Article 2.1.
+
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::process::ExitCode;
+use std::thread;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use serde::{Deserialize, Serialize};
+
+use crate::child;
+use crate::grading::{self, About};
+use crate::inside::{After, Failure, observe, portable, show};
+use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
+use crate::refusal::Refusal;
+
+/// Where it stands.
+pub const ABOUT: About = About {
+    name: "recv_exact",
+    dir: "07_recv_exact",
+    section: "2.1",
+    man: "recv(2)",
+    example: "s02_3_recv_exact",
+};
+
+/// Receive this many bytes from the last of the given descriptors.
+#[derive(Serialize, Deserialize)]
+struct Ask {
+    len: usize,
+    /// Instead of a given descriptor.
+    fd: Option<RawFd>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Said {
+    result: Result<(), Failure>,
+    /// The bytes before and after the buffer are untouched.
+    in_bounds: bool,
+    after: After,
+}
+
+type Child = child::Child<Ask, Said>;
+type Case = grading::Case<Ask, Said>;
+
+/// Grades the answer.
+pub fn grade(answer: fn(RawFd, &mut [u8]) -> io::Result<()>) -> ExitCode {
+    grading::grade(&ABOUT, CASES, |ask: Ask, given| {
+        const GUARD: usize = 64;
+        let fd = ask.fd.or(given.fds.last().copied()).unwrap_or(-1);
+        let mut memory = vec![0xa5; GUARD + ask.len + GUARD];
+        let buf = GUARD..GUARD + ask.len;
+        let (result, after) = observe(&given.fds, || answer(fd, &mut memory[buf.clone()]));
+        let in_bounds =
+            [&memory[..buf.start], &memory[buf.end..]].iter().all(|g| g.iter().all(|&b| b == 0xa5));
+        let said = Said { result: portable(result), in_bounds, after };
+        (said, memory[buf].to_vec())
+    })
+}
+
+const CASES: &[Case] = &[
+    Case { name: "everything is there already, and more behind it", run: all_there },
+    Case { name: "the peer sends byte by byte", run: drip },
+    Case { name: "the peer pauses once, at every place", run: every_cut },
+    Case { name: "an empty buffer needs no call", run: empty },
+    Case { name: "a signal comes before the first byte, and in the middle", run: signals },
+    Case { name: "the peer ends its stream, at every place", run: ends },
+    Case { name: "other errors are returned as they come", run: other_errors },
+    Case { name: "the peer resets the connection in the middle", run: reset },
+    Case { name: "3 MB through a buffer of 4 KiB", run: large },
+];
+
+/// A connection at a number that is not the first free one, beside one that is none of its
+/// business: the peer of that one has sent something, and listens.
+struct Stage {
+    peer: Peer,
+    bystander: Peer,
+}
+
+const BYSTANDER: &[u8] = b"not for you";
+
+fn begin(child: &mut Child, len: usize, before: &[u8]) -> Result<Stage, Refusal> {
+    begin_on(child, len, before, pair()?)
+}
+
+fn begin_on(
+    child: &mut Child,
+    len: usize,
+    before: &[u8],
+    (peer, conn): (Peer, OwnedFd),
+) -> Result<Stage, Refusal> {
+    let (bystander, theirs) = pair()?;
+    bystander.send(BYSTANDER);
+    peer.send(before);
+    arrived(&theirs, BYSTANDER.len())?;
+    arrived(&conn, before.len())?;
+    child.ask(Ask { len, fd: None }, &[], vec![theirs, conn])?;
+    Ok(Stage { peer, bystander })
+}
+
+/// What it returned, what is in the buffer, how many bytes are still unread.
+type Taken = (Result<(), Failure>, Vec<u8>, usize);
+
+/// Takes the answer and checks all that never may happen, whatever it returned.
+fn taken(child: &mut Child, stage: &Stage) -> Result<Taken, Refusal> {
+    let (said, bytes) = child.said()?;
+    if !said.in_bounds {
+        return Err(Refusal::new(
+            "recv was told of more room than there is: after n bytes, len - n are left",
+        )
+        .but("nothing written outside the buffer", "bytes behind its end have changed"));
+    }
+    child.left_as_it_was(&said.after)?;
+    let quiet = [&stage.bystander, &stage.peer].map(Peer::read_waiting);
+    for heard in quiet {
+        match heard? {
+            Heard::Nothing => {}
+            heard => {
+                return Err(Refusal::new("receiving must not send anything, nor end a direction")
+                    .but("silence at the peer", format!("{heard:?}")));
+            }
+        }
+    }
+    if said.after.unread.first() != Some(&BYSTANDER.len()) {
+        return Err(Refusal::new("it read from another descriptor than the one it was given"));
+    }
+    Ok((said.result, bytes, said.after.unread.last().copied().unwrap_or(0)))
+}
+
+/// For cases that end well: Ok, and exactly these bytes.
+fn full(child: &mut Child, stage: &Stage, expected: &[u8], peer: &str) -> Result<usize, Refusal> {
+    let (result, bytes, unread) = taken(child, stage)?;
+    if let Err(e) = &result {
+        let mistake = match e.kind.as_str() {
+            "Interrupted" => "EINTR was returned as an error: nothing is broken, call recv again",
+            "UnexpectedEof" => "a recv that returns fewer bytes than asked is no end of stream",
+            _ => "an error where all went well: is errno read although recv did not return -1?",
+        };
+        return Err(Refusal::new(mistake).peer(peer).but("Ok", show(&result)));
+    }
+    if bytes != expected {
+        return Err(Refusal::new(misplaced(expected, &bytes))
+            .peer(peer)
+            .but("Ok, and every byte in its place", "Ok, and other bytes:")
+            .bytes(expected, &bytes));
+    }
+    Ok(unread)
+}
+
+fn misplaced(expected: &[u8], bytes: &[u8]) -> &'static str {
+    let right = expected.iter().zip(bytes).take_while(|(a, b)| a == b).count();
+    if bytes[right..].iter().all(|&b| b == 0xa5) && right == 0 {
+        "nothing was written to the buffer, and yet it returned Ok"
+    } else if bytes[right..].iter().all(|&b| b == 0xa5) {
+        "it returned Ok before the buffer was full: recv gives what is there, call it in a loop"
+    } else {
+        "the pieces are not one behind the other: the next recv has to write behind the last one"
+    }
+}
+
+fn all_there(child: &mut Child) -> Result<(), Refusal> {
+    let stage = begin(child, 11, b"hello worldAND MORE")?;
+    let peer = "sent 19 bytes; 11 of them were asked for";
+    child.scene("with all 11 bytes there", "the peer has sent them all", "");
+    let unread = full(child, &stage, b"hello world", peer)?;
+    if unread != 8 {
+        return Err(Refusal::new(
+            "it took bytes out of the stream that belong to the next message",
+        )
+        .peer(peer)
+        .but("8 bytes still unread", format!("{unread} bytes still unread")));
+    }
+    child.ask(Ask { len: 8, fd: None }, &[], vec![])?;
+    full(child, &stage, b"AND MORE", "had sent those before").map(drop)
+}
+
+fn drip(child: &mut Child) -> Result<(), Refusal> {
+    let message = b"\x00\x01two\xff\x00end";
+    let stage = begin(child, message.len(), b"")?;
+    for (n, byte) in message.iter().enumerate() {
+        child.scene(&format!("after {n} of 10 bytes"), "the peer waits for it to ask for more", "");
+        if !child.until_blocked()? {
+            break;
+        }
+        stage.peer.send(&[*byte]);
+    }
+    child.scene("after 10 of 10 bytes", "the peer has sent them all", "");
+    full(child, &stage, message, "sent each byte when recv was waiting for it").map(drop)
+}
+
+fn every_cut(child: &mut Child) -> Result<(), Refusal> {
+    let message = b"GET / HTTP/1.1";
+    for cut in 0..message.len() {
+        let stage = begin(child, message.len(), &message[..cut])?;
+        child.scene(&format!("after {cut} of 14 bytes"), "the peer waits", "");
+        if child.until_blocked()? {
+            stage.peer.send(&[&message[cut..], b"NEXT"].concat());
+        }
+        child.scene("after 14 of 14 bytes", "the peer has sent them all", "");
+        let peer = format!("sent {cut} bytes, then the other {} and 4 more", 14 - cut);
+        let unread = full(child, &stage, message, &peer)?;
+        if unread != 4 {
+            return Err(Refusal::new("it took bytes that come behind the end of the message")
+                .peer(peer)
+                .but("4 bytes still unread", format!("{unread} bytes still unread")));
+        }
+    }
+    Ok(())
+}
+
+fn empty(child: &mut Child) -> Result<(), Refusal> {
+    const MISTAKE: &str =
+        "it called recv for an empty buffer, and that waits: check before the call";
+    let stage = begin(child, 0, b"")?;
+    child.scene("after 0 of 0 bytes", "the peer sends nothing", MISTAKE);
+    full(child, &stage, b"", "sends nothing")?;
+    // And where recv would return at once, with 0.
+    let (peer, conn) = pair()?;
+    peer.end();
+    let stage = begin_on(child, 0, b"", (peer, conn))?;
+    let (result, ..) = taken(child, &stage)?;
+    result.map_err(|e| {
+        Refusal::new("an empty buffer is full before the first recv: that is no end of stream")
+            .peer("has ended its stream")
+            .but("Ok", show::<()>(&Err(e)))
+    })
+}
+
+fn signals(child: &mut Child) -> Result<(), Refusal> {
+    let message = b"HELLO WORLD";
+    let stage = begin(child, message.len(), b"")?;
+    let peer =
+        "SIGUSR1 came while recv was waiting: twelve times before the first byte, once after 5";
+    child.scene("after 0 of 11 bytes", "the peer waits, a signal has come", "");
+    for _ in 0..12 {
+        if child.until_blocked()? {
+            child.interrupt();
+        }
+    }
+    if child.until_blocked()? {
+        stage.peer.send(&message[..5]);
+    }
+    child.scene("after 5 of 11 bytes", "the peer waits, a signal has come", "");
+    if child.until_blocked()? {
+        child.interrupt();
+    }
+    if child.until_blocked()? {
+        stage.peer.send(&message[5..]);
+    }
+    child.scene("after 11 of 11 bytes", "the peer has sent them all", "");
+    full(child, &stage, message, peer).map(drop)
+}
+
+fn ends(child: &mut Child) -> Result<(), Refusal> {
+    let message = b"HELLO WO";
+    for cut in 0..=message.len() {
+        let stage = begin(child, message.len(), &message[..cut])?;
+        stage.peer.end();
+        let progress = format!("after {cut} of 8 bytes");
+        let mistake = "recv returned 0, which is the end of the stream; it called recv again";
+        child.scene(&progress, "the peer has already closed", mistake);
+        let peer = format!("sent {cut} of 8 bytes and ended its stream");
+        if cut == message.len() {
+            full(child, &stage, message, &peer)?; // the end comes behind the last byte
+            continue;
+        }
+        let (result, ..) = taken(child, &stage)?;
+        let mistake = match &result {
+            Err(e) if e.kind == "UnexpectedEof" => continue,
+            Ok(()) if cut == 0 => {
+                "an end before the first byte was taken for success: the buffer holds nothing"
+            }
+            Ok(()) => "recv returned 0 and that was taken for success: the message is not complete",
+            Err(e) if e.errno.is_some() => {
+                "after recv returned 0 errno was reported: errno means nothing unless recv said -1"
+            }
+            Err(_) => "the end of the stream inside a message has a kind: UnexpectedEof",
+        };
+        return Err(Refusal::new(mistake).peer(peer).but("Err(UnexpectedEof)", show(&result)));
+    }
+    Ok(())
+}
+
+fn reset(child: &mut Child) -> Result<(), Refusal> {
+    for cut in [0, 3] {
+        let stage = begin(child, 8, &b"HELLO WO"[..cut])?;
+        child.scene(&format!("after {cut} of 8 bytes"), "the peer waits", "");
+        let Stage { peer, bystander } = stage;
+        if child.until_blocked()? {
+            peer.reset()?;
+        }
+        child.scene(
+            &format!("after {cut} of 8 bytes"),
+            "the peer has reset the connection",
+            "it goes on calling recv after an error that will not go away: return it",
+        );
+        let (said, _) = child.said()?;
+        child.left_as_it_was(&said.after)?;
+        drop(bystander);
+        match &said.result {
+            Err(e) if e.kind == "ConnectionReset" => {}
+            Err(e) if e.kind == "UnexpectedEof" => {
+                return Err(Refusal::new(
+                    "a reset is not the end of the stream: return the error that recv reported",
+                )
+                .but("Err(ConnectionReset)", show(&said.result)));
+            }
+            _ => {
+                return Err(Refusal::new("recv failed, and its errno did not reach the caller")
+                    .peer(format!("reset the connection after {cut} of 8 bytes"))
+                    .but("Err(ConnectionReset)", show(&said.result)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn other_errors(child: &mut Child) -> Result<(), Refusal> {
+    let expect = |result: &Result<(), Failure>, errno: i32, what: &str| match result {
+        Err(e) if e.errno == Some(errno) => Ok(()),
+        Err(e) if e.kind == "UnexpectedEof" => {
+            Err(Refusal::new("recv returned -1 and that was taken for the end of the stream")
+                .but(what, show(result)))
+        }
+        _ => Err(Refusal::new("the errno of recv has to reach the caller as it is")
+            .but(what, show(result))),
+    };
+
+    const LOOP: &str = "it calls recv again after errors that do not go away: only EINTR does";
+    child.scene("after 0 of 8 bytes", "there is no such descriptor: recv says EBADF", LOOP);
+    let (said, _) = child.call(Ask { len: 8, fd: Some(150) }, &[], vec![])?;
+    expect(&said.result, libc::EBADF, "Err(EBADF), as fd 150 is not open")?;
+
+    let (bystander, theirs) = pair()?;
+    bystander.send(BYSTANDER);
+    let lonely = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+        .map_err(io::Error::from)?;
+    child.scene("after 0 of 8 bytes", "the socket has no peer: recv says ENOTCONN", LOOP);
+    let (said, _) = child.call(Ask { len: 8, fd: None }, &[], vec![theirs, lonely])?;
+    expect(&said.result, libc::ENOTCONN, "Err(NotConnected), as the socket has no peer")?;
+
+    // A socket that does not wait: 3 of 8 bytes, then EAGAIN.
+    let (peer, conn) = pair()?;
+    fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
+    let stage = begin_on(child, 8, b"HEL", (peer, conn))?;
+    child.scene(
+        "after 3 of 8 bytes",
+        "the socket is non-blocking: recv says EAGAIN",
+        "EAGAIN on a non-blocking socket goes to the caller: calling again at once only spins",
+    );
+    let (result, ..) = taken(child, &stage)?;
+    expect(&result, libc::EAGAIN, "Err(WouldBlock), as the socket is non-blocking")
+}
+
+fn large(child: &mut Child) -> Result<(), Refusal> {
+    let message = pattern(3_000_001);
+    let stage = begin_on(child, message.len(), b"", pair_with(TINY)?)?;
+    child.scene("in the middle of 3000001 bytes", "the peer has sent all it has", "");
+    let (said, bytes) = thread::scope(|scope| {
+        scope.spawn(|| stage.peer.send(&message));
+        let outcome = child.said();
+        stage.peer.abandon(); // where it stopped early, the sender still waits
+        outcome
+    })?;
+    child.left_as_it_was(&said.after)?;
+    if said.result.is_err() || bytes != message || !said.in_bounds {
+        return Err(Refusal::new(misplaced(&message, &bytes))
+            .peer("sent 3000001 bytes as fast as they went")
+            .but("Ok, and every byte in its place", show(&said.result))
+            .bytes(&message, &bytes));
+    }
+    if said.after.peak > 1 << 20 {
+        return Err(Refusal::new(
+            "it builds a copy of the message: recv can write into buf itself",
+        )
+        .but("no memory of its own", format!("{} bytes at once", said.after.peak)));
+    }
+    Ok(())
+}

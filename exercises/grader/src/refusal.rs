@@ -1,0 +1,120 @@
+//! What a learner reads when a case fails.
+
+use std::fmt::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+/// Why a case failed. The first sentence names the likely mistake, and no other mistake has it.
+#[derive(Debug, Default)]
+pub struct Refusal {
+    /// The likely mistake, in one sentence.
+    pub mistake: String,
+    /// What the peer did.
+    pub peer: String,
+    /// What a right answer shows.
+    pub expected: String,
+    /// What was seen instead.
+    pub seen: String,
+    /// Where bytes differ: those expected and those seen.
+    pub bytes: Option<Box<(Vec<u8>, Vec<u8>)>>,
+    /// Nothing has been written yet: this is no failure.
+    pub not_started: bool,
+}
+
+impl Refusal {
+    /// Begins with the likely mistake.
+    pub fn new(mistake: impl Into<String>) -> Refusal {
+        Refusal { mistake: mistake.into(), ..Refusal::default() }
+    }
+
+    /// Says what the peer did.
+    pub fn peer(mut self, what: impl Into<String>) -> Refusal {
+        self.peer = what.into();
+        self
+    }
+
+    /// Says what was expected, and what was seen.
+    pub fn but(mut self, expected: impl Into<String>, seen: impl Into<String>) -> Refusal {
+        (self.expected, self.seen) = (expected.into(), seen.into());
+        self
+    }
+
+    /// Shows the place where the bytes differ.
+    pub fn bytes(mut self, expected: &[u8], seen: &[u8]) -> Refusal {
+        self.bytes = Some(Box::new((expected.into(), seen.into())));
+        self
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dim = Style::new().dimmed();
+        let lines = [("the peer", &self.peer), ("expected", &self.expected), ("seen", &self.seen)];
+        for (label, text) in lines.into_iter().filter(|(_, text)| !text.is_empty()) {
+            writeln!(f, "  {dim}{label:<9}{dim:#} {text}")?;
+        }
+        if let Some((expected, seen)) = self.bytes.as_deref() {
+            f.write_str(&difference(expected, seen))?;
+        }
+        let red = AnsiColor::Red.on_default().bold();
+        writeln!(f, "  {dim}{:<9}{dim:#} {red}{}{red:#}", "likely", self.mistake)
+    }
+}
+
+/// Both sides around the first byte that differs, in hex and as text.
+pub fn difference(expected: &[u8], seen: &[u8]) -> String {
+    let at = expected.iter().zip(seen).take_while(|(a, b)| a == b).count();
+    let from = (at & !15).saturating_sub(16);
+    let mut out = String::new();
+    let _ = writeln!(out, "  the first difference is at byte {at}:");
+    for (label, bytes) in [("expected", expected), ("seen", seen)] {
+        let _ = writeln!(out, "  {label:<9} {} bytes", bytes.len());
+        for row in 0..3 {
+            let start = from + row * 16;
+            if start > bytes.len() || (start == bytes.len() && start > at) {
+                break;
+            }
+            let row = &bytes[start..bytes.len().min(start + 16)];
+            let _ = writeln!(out, "    {}", hex_row(start, row, at));
+        }
+    }
+    out
+}
+
+/// `00000010  68 65>6c 6c 6f  hel…`: the byte behind `>` is the first that differs.
+fn hex_row(start: usize, row: &[u8], mark: usize) -> String {
+    let mut hex = String::new();
+    for column in 0..16 {
+        hex.push(if start + column == mark { '>' } else { ' ' });
+        match row.get(column) {
+            Some(byte) => {
+                let _ = write!(hex, "{byte:02x}");
+            }
+            None => hex.push_str("  "),
+        }
+    }
+    let text: String = row
+        .iter()
+        .map(|&b| if b.is_ascii_graphic() || b == b' ' { char::from(b) } else { '.' })
+        .collect();
+    format!("{start:08x} {hex}  {text}").trim_end().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::difference;
+
+    #[test]
+    fn the_first_differing_byte_is_marked() {
+        let text = difference(b"hello world", b"hello wOrld");
+        assert!(text.contains("at byte 7:"), "{text}");
+        assert!(text.contains(">6f 72 6c 64") && text.contains(">4f 72 6c 64"), "{text}");
+    }
+
+    #[test]
+    fn a_missing_tail_differs_at_its_first_byte() {
+        let text = difference(&[7; 40], &[7; 32]);
+        assert!(text.contains("at byte 32:") && text.contains("seen      32 bytes"), "{text}");
+        assert!(difference(b"", b"x").contains("at byte 0:"));
+    }
+}

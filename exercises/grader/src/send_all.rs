@@ -1,0 +1,315 @@
+//! Exercise `send_all`: send a buffer to the last byte. Article 2.1.
+
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{OwnedFd, RawFd};
+use std::process::ExitCode;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use serde::{Deserialize, Serialize};
+
+use crate::child;
+use crate::grading::{self, About};
+use crate::inside::{After, Failure, observe, portable, show};
+use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
+use crate::refusal::Refusal;
+
+/// Where it stands.
+pub const ABOUT: About = About {
+    name: "send_all",
+    dir: "06_send_all",
+    section: "2.1",
+    man: "send(2)",
+    example: "s02_5_send_all",
+};
+
+/// Send the bytes to the last of the given descriptors.
+#[derive(Serialize, Deserialize)]
+struct Ask {
+    /// Instead of a given descriptor.
+    fd: Option<RawFd>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Said {
+    result: Result<(), Failure>,
+    after: After,
+}
+
+type Child = child::Child<Ask, Said>;
+type Case = grading::Case<Ask, Said>;
+
+/// Grades the answer.
+pub fn grade(answer: fn(RawFd, &[u8]) -> io::Result<()>) -> ExitCode {
+    grading::grade(&ABOUT, CASES, |ask: Ask, given| {
+        let fd = ask.fd.or(given.fds.last().copied()).unwrap_or(-1);
+        // Behind the buffer lies memory that is readable, and not to be sent.
+        let len = given.bytes.len();
+        let mut memory = given.bytes;
+        memory.resize(2 * len, 0x5a);
+        let (result, after) = observe(&given.fds, || answer(fd, &memory[..len]));
+        (Said { result: portable(result), after }, Vec::new())
+    })
+}
+
+const CASES: &[Case] = &[
+    Case { name: "messages of 1 byte to 300 kB arrive, byte for byte", run: sizes },
+    Case { name: "an empty buffer is Ok", run: empty },
+    Case { name: "4 MB to a peer that reads only when send waits", run: slow_reader },
+    Case { name: "signals come while send waits", run: signals },
+    Case { name: "the peer has gone: an error, and no SIGPIPE", run: gone },
+    Case { name: "the peer resets the connection in the middle", run: reset },
+    Case { name: "other errors are returned as they come", run: other_errors },
+];
+
+const QUESTION: &[u8] = b"unread";
+
+/// The connection, with unread bytes at the answer's end, and a bystander that must hear nothing.
+struct Stage {
+    peer: Peer,
+    bystander: Peer,
+}
+
+fn begin(child: &mut Child, bytes: &[u8], (peer, conn): (Peer, OwnedFd)) -> Result<Stage, Refusal> {
+    let (bystander, theirs) = pair()?;
+    peer.send(QUESTION);
+    arrived(&conn, QUESTION.len())?;
+    child.ask(Ask { fd: None }, bytes, vec![theirs, conn])?;
+    Ok(Stage { peer, bystander })
+}
+
+/// Takes the answer and checks all that never may happen, whatever it returned.
+fn taken(child: &mut Child, bystander: &Peer) -> Result<Result<(), Failure>, Refusal> {
+    let (said, _) = child.said()?;
+    checked(child, said, bystander, false)
+}
+
+/// As `taken`. `small`: there was nothing in the way of the bytes, so they have to have left.
+fn checked(
+    child: &mut Child,
+    said: Said,
+    bystander: &Peer,
+    small: bool,
+) -> Result<Result<(), Failure>, Refusal> {
+    child.left_as_it_was(&said.after)?;
+    if bystander.read_waiting()? != Heard::Nothing {
+        return Err(Refusal::new("it wrote to another descriptor than the one it was given"));
+    }
+    let unsent = said.after.unsent.last().copied().unwrap_or(0);
+    if said.result.is_ok() && (1..=4096).contains(&unsent) && small {
+        return Err(Refusal::new(
+            "the kernel was told that more would follow, and waits: MSG_MORE",
+        )
+        .peer("has room for it")
+        .but("nothing held back", format!("{unsent} bytes held back")));
+    }
+    if said.after.unread.last() != Some(&QUESTION.len()) {
+        return Err(Refusal::new("sending must not read what the peer has sent"));
+    }
+    if said.after.peak > 1 << 20 {
+        return Err(Refusal::new("it builds a copy of the message: send can read from buf itself")
+            .but("no memory of its own", format!("{} bytes at once", said.after.peak)));
+    }
+    Ok(said.result)
+}
+
+/// The call returned Ok, and these bytes arrived: compares.
+fn delivered(
+    result: &Result<(), Failure>,
+    sent: &[u8],
+    got: &[u8],
+    peer: &str,
+) -> Result<(), Refusal> {
+    if let Err(e) = result {
+        let mistake = match e.kind.as_str() {
+            "Interrupted" => "EINTR was returned as an error: nothing is broken, call send again",
+            "WriteZero" => "a send that took fewer bytes than asked is no failure: send the rest",
+            _ => "an error where all went well: is errno read although send did not return -1?",
+        };
+        return Err(Refusal::new(mistake).peer(peer).but("Ok", show(result)));
+    }
+    if sent == got {
+        return Ok(());
+    }
+    let mistake = if sent.starts_with(got) {
+        "it returned Ok before all was sent: send may take only a part, call it for the rest"
+    } else if got.starts_with(sent) {
+        "it sent bytes behind the end of buf: after n bytes, len - n are left"
+    } else {
+        "after a partial send it goes on at the wrong place: n bytes are done, go on behind them"
+    };
+    Err(Refusal::new(mistake)
+        .peer(peer)
+        .but(format!("{} bytes at the peer", sent.len()), format!("{} bytes", got.len()))
+        .bytes(sent, got))
+}
+
+fn sizes(child: &mut Child) -> Result<(), Refusal> {
+    for len in [1, 2, 17, 4096, 65_536, 300_000] {
+        let message = pattern(len);
+        let Stage { peer, bystander } = begin(child, &message, pair()?)?;
+        child.scene(&format!("with a message of {len} bytes"), "the peer reads all it gets", "");
+        let reader = peer.read_all();
+        let (said, _) = child.said()?;
+        let mut result = checked(child, said, &bystander, len <= 4096)?;
+        let mut sent = message;
+        if result.is_ok() {
+            child.ask(Ask { fd: None }, b"one more", vec![])?;
+            result = taken(child, &bystander)?;
+            sent.extend(b"one more");
+            if result.is_err() {
+                return Err(Refusal::new("after one send_all the connection takes no other")
+                    .but("Ok", show(&result)));
+            }
+        }
+        child.close_fds()?;
+        let got = reader.join().expect("the reader does not panic");
+        delivered(&result, &sent, &got, "read until the end of the stream")?;
+    }
+    Ok(())
+}
+
+fn empty(child: &mut Child) -> Result<(), Refusal> {
+    let Stage { peer, bystander } = begin(child, b"", pair()?)?;
+    child.scene(
+        "after 0 of 0 bytes",
+        "there is nothing to send",
+        "it never ends for an empty buffer",
+    );
+    let result = taken(child, &bystander)?;
+    if result.is_err() {
+        return Err(Refusal::new(
+            "send of 0 bytes returns 0, and that was taken for a failure: check before the call",
+        )
+        .but("Ok", show(&result)));
+    }
+    match peer.read_waiting()? {
+        Heard::Nothing => Ok(()),
+        heard => Err(Refusal::new("it sent something for an empty buffer")
+            .but("silence at the peer", format!("{heard:?}"))),
+    }
+}
+
+fn slow_reader(child: &mut Child) -> Result<(), Refusal> {
+    let message = pattern(4_000_003);
+    let Stage { peer, bystander } = begin(child, &message, pair_with(TINY)?)?;
+    child.scene("in the middle of 4000003 bytes", "the peer has read all that was sent", "");
+    let mut head = Vec::new();
+    for _ in 0..5 {
+        if !child.until_blocked()? {
+            break;
+        }
+        head.extend(peer.read(50_000));
+    }
+    let reader = peer.read_all();
+    let result = taken(child, &bystander)?;
+    child.close_fds()?;
+    head.extend(reader.join().expect("the reader does not panic"));
+    delivered(
+        &result,
+        &message,
+        &head,
+        "read 50000 bytes each time send was waiting, then the rest",
+    )
+}
+
+fn signals(child: &mut Child) -> Result<(), Refusal> {
+    let message = pattern(2_000_000);
+    let Stage { peer, bystander } = begin(child, &message, pair_with(TINY)?)?;
+    child.scene("with a full send buffer", "the peer does not read, and a signal has come", "");
+    // The first signal ends a send that has taken a part; the next ones find the buffer full, and
+    // end one that has taken nothing.
+    for _ in 0..12 {
+        if child.until_blocked()? {
+            child.interrupt();
+        }
+    }
+    child.until_blocked()?;
+    let reader = peer.read_all();
+    let result = taken(child, &bystander)?;
+    child.close_fds()?;
+    let got = reader.join().expect("the reader does not panic");
+    delivered(&result, &message, &got, "read nothing until twelve signals had come, then all")
+}
+
+/// What a peer that is not there any more makes of it.
+fn is_gone(result: &Result<(), Failure>, peer: &str) -> Result<(), Refusal> {
+    let mistake = match result {
+        Err(e) if e.kind == "BrokenPipe" || e.kind == "ConnectionReset" => return Ok(()),
+        Ok(()) => "send failed because the peer was gone, and it returned Ok",
+        Err(_) => "send failed because the peer was gone, and its errno did not reach the caller",
+    };
+    Err(Refusal::new(mistake)
+        .peer(peer)
+        .but("Err(BrokenPipe) or Err(ConnectionReset)", show(result)))
+}
+
+fn gone(child: &mut Child) -> Result<(), Refusal> {
+    const LOOP: &str = "it calls send again after an error that does not go away: return it";
+    // This end's own direction has ended: EPIPE at once.
+    let (peer, conn) = pair()?;
+    let conn = TcpStream::from(conn);
+    conn.shutdown(Shutdown::Write)?;
+    let Stage { peer, bystander } = begin(child, b"hello", (peer, conn.into()))?;
+    child.scene("after 0 of 5 bytes", "this direction has ended, and send says EPIPE", LOOP);
+    let result = taken(child, &bystander)?;
+    is_gone(&result, "is there, but this end's direction has been shut down")?;
+    drop(peer);
+
+    // The peer has reset the connection: ECONNRESET once, then EPIPE.
+    let (peer, conn) = pair()?;
+    peer.reset()?;
+    let (bystander, theirs) = pair()?;
+    child.ask(Ask { fd: None }, b"hello", vec![theirs, conn])?;
+    for _ in 0..2 {
+        child.scene("after 0 of 5 bytes", "the peer has reset the connection", LOOP);
+        let (said, _) = child.said()?;
+        child.left_as_it_was(&said.after)?;
+        is_gone(&said.result, "has reset the connection")?;
+        child.ask(Ask { fd: None }, b"hello", vec![])?;
+    }
+    drop(bystander);
+    Ok(())
+}
+
+fn reset(child: &mut Child) -> Result<(), Refusal> {
+    let message = pattern(2_000_000);
+    let Stage { peer, bystander } = begin(child, &message, pair_with(TINY)?)?;
+    child.scene("with a full send buffer", "the peer does not read", "");
+    child.until_blocked()?;
+    peer.reset()?;
+    let mistake = "it calls send again after an error that does not go away: return it";
+    child.scene("in the middle", "the peer has reset the connection", mistake);
+    let (said, _) = child.said()?;
+    child.left_as_it_was(&said.after)?;
+    drop(bystander);
+    is_gone(&said.result, "reset the connection while send was waiting")
+}
+
+fn other_errors(child: &mut Child) -> Result<(), Refusal> {
+    const LOOP: &str = "it calls send again after errors other than EINTR: those do not go away";
+    let expect = |result: &Result<(), Failure>, errno: i32, what: &str| match result {
+        Err(e) if e.errno == Some(errno) => Ok(()),
+        Ok(()) => Err(Refusal::new("send returned -1, and it returned Ok").but(what, "Ok")),
+        Err(_) => Err(Refusal::new("the errno of send has to reach the caller as it is")
+            .but(what, show(result))),
+    };
+    // A socket that does not wait: as much as there is room for, then EAGAIN.
+    let (peer, conn) = pair_with(TINY)?;
+    fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
+    let message = pattern(2_000_000);
+    child.scene("with a full send buffer", "the socket is non-blocking: send says EAGAIN", LOOP);
+    let Stage { peer, bystander } = begin(child, &message, (peer, conn))?;
+    let result = taken(child, &bystander)?;
+    expect(&result, libc::EAGAIN, "Err(WouldBlock), as the socket is non-blocking")?;
+    let reader = peer.read_all();
+    child.close_fds()?;
+    let got = reader.join().expect("the reader does not panic");
+    if !message.starts_with(&got) {
+        return delivered(&Ok(()), &message, &got, "read what had been sent before the error");
+    }
+
+    child.scene("after 0 of 5 bytes", "there is no such descriptor, and send says EBADF", LOOP);
+    let (said, _) = child.call(Ask { fd: Some(150) }, b"hello", vec![])?;
+    expect(&said.result, libc::EBADF, "Err(EBADF), as fd 150 is not open")
+}

@@ -1,0 +1,262 @@
+//! Exercise `unique_fd`: a descriptor that closes itself, once. Article 7.1.
+
+use std::io;
+use std::mem;
+use std::net::TcpStream;
+use std::os::fd::{FromRawFd, RawFd};
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+use crate::calls::{self, Calls};
+use crate::child;
+use crate::grading::{self, About};
+use crate::inside::{After, Failure, observe, portable, show};
+use crate::peer::{Heard, pair};
+use crate::refusal::Refusal;
+
+/// Where it stands.
+pub const ABOUT: About = About {
+    name: "unique_fd",
+    dir: "01_unique_fd",
+    section: "7.1",
+    man: "close(2)",
+    example: "s07_unique_fd",
+};
+
+/// The one owner of a descriptor. What drops it closes the descriptor.
+pub trait Owner: Sized {
+    /// Takes over an open descriptor.
+    fn new(fd: RawFd) -> Self;
+    /// The number, for a system call. It stays ours.
+    fn get(&self) -> RawFd;
+    /// Gives the descriptor away, open.
+    fn into_raw(self) -> RawFd;
+    /// Closes now, and says what `close` said.
+    fn close(self) -> io::Result<()>;
+    /// Closes what it has, and takes over another.
+    fn reset(&mut self, fd: RawFd);
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum Ask {
+    Drop,
+    Move,
+    InVec,
+    Panic,
+    Get,
+    IntoRaw,
+    Close,
+    CloseFails,
+    Reset,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Said {
+    result: Result<(), Failure>,
+    /// A number that came out.
+    number: RawFd,
+    calls: Calls,
+    after: After,
+}
+
+type Child = child::Child<Ask, Said>;
+type Case = grading::Case<Ask, Said>;
+
+/// Grades the answer.
+pub fn grade<T: Owner>() -> ExitCode {
+    grading::grade(&ABOUT, CASES, |ask: Ask, given| {
+        let &[fd, second] = &given.fds[..] else { unreachable!("two are given") };
+        let ((result, number, calls), after) = observe(&given.fds, || {
+            calls::start();
+            let (result, number) = play::<T>(ask, fd, second);
+            (result, number, calls::counted())
+        });
+        (Said { result: portable(result), number, calls, after }, Vec::new())
+    })
+}
+
+fn play<T: Owner>(ask: Ask, fd: RawFd, second: RawFd) -> (io::Result<()>, RawFd) {
+    let mut owner = T::new(fd);
+    match ask {
+        Ask::Drop => drop(owner),
+        Ask::Move => {
+            let moved = owner;
+            let moved_again = Box::new(moved);
+            drop(moved_again);
+        }
+        Ask::InVec => drop(vec![owner, T::new(second)]),
+        Ask::Panic => {
+            let hook = std::panic::take_hook();
+            std::panic::set_hook(Box::new(|_| {})); // this one is the grader's
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+                let _owner = owner;
+                std::panic::panic_any(());
+            }));
+            std::panic::set_hook(hook);
+        }
+        Ask::Get => {
+            let number = owner.get();
+            mem::forget(owner);
+            return (Ok(()), number);
+        }
+        Ask::IntoRaw => return (Ok(()), owner.into_raw()),
+        Ask::Close => return (owner.close(), -1),
+        Ask::CloseFails => {
+            // SAFETY:
+            // - the number is the owner's; that nothing is open under it is what is tried.
+            drop(unsafe { TcpStream::from_raw_fd(fd) });
+            calls::start();
+            return (owner.close(), -1);
+        }
+        Ask::Reset => {
+            owner.reset(second);
+            let number = owner.get();
+            mem::forget(owner);
+            return (Ok(()), number);
+        }
+    }
+    (Ok(()), -1)
+}
+
+const CASES: &[Case] = &[
+    Case { name: "dropping it closes the descriptor, once", run: dropped },
+    Case { name: "get gives the number and closes nothing", run: get },
+    Case { name: "a move closes nothing; the last owner does", run: moved },
+    Case { name: "a vector of them, and a panic, close each once", run: by_others },
+    Case { name: "into_raw leaves the descriptor open", run: into_raw },
+    Case { name: "close closes once, and reports what close said", run: close },
+    Case { name: "reset closes the old one and owns the new one", run: reset },
+];
+
+/// Two connections; plays, and checks how many `close` calls there were and which are open.
+fn play_and_check(
+    child: &mut Child,
+    ask: Ask,
+    closed: [bool; 2],
+    mistakes: [&str; 2],
+) -> Result<Said, Refusal> {
+    let [(first, a), (second, b)] = [pair()?, pair()?];
+    let (said, _) = child.call(ask, &[], vec![a, b])?;
+    let [forgotten, too_many] = mistakes;
+    for (fd, (peer, closed)) in [first, second].iter().zip(closed).enumerate() {
+        let which = ["the first descriptor", "the second descriptor"][fd];
+        match (peer.read_waiting()?, closed) {
+            (Heard::End, true) | (Heard::Nothing, false) => {}
+            (_, true) => {
+                return Err(Refusal::new(forgotten)
+                    .peer("waits for the end of the stream")
+                    .but(format!("{which} closed: the peer sees a FIN"), "it is still open"));
+            }
+            (_, false) => {
+                return Err(Refusal::new(too_many)
+                    .peer("looks whether the stream has ended")
+                    .but(format!("{which} still open"), "the peer saw a FIN: it was closed"));
+            }
+        }
+    }
+    let expected = closed.iter().filter(|c| **c).count();
+    let closes = said.calls.closes;
+    if said.after.closed.len() < expected {
+        return Err(Refusal::new(forgotten)
+            .but(format!("{expected} descriptor(s) closed"), "the number is still in use"));
+    }
+    if closes > expected || said.calls.closed_nothing > 0 {
+        return Err(Refusal::new(too_many).but(
+            format!("{expected} call(s) of close"),
+            format!("{closes}, of which {} failed with EBADF", said.calls.closed_nothing),
+        ));
+    }
+    if !said.after.opened.is_empty() {
+        return Err(Refusal::new("a new descriptor is open: an owner does not duplicate")
+            .but("no new descriptor", said.after.opened.join(", ")));
+    }
+    Ok(said)
+}
+
+fn get(child: &mut Child) -> Result<(), Refusal> {
+    let said = play_and_check(
+        child,
+        Ask::Get,
+        [false, false],
+        ["", "get only tells the number: it must not close"],
+    )?;
+    if said.number < 3 {
+        return Err(Refusal::new("get returned another number than the one it was given")
+            .but("a descriptor above 2", said.number.to_string()));
+    }
+    Ok(())
+}
+
+const DROP: [&str; 2] = [
+    "drop does not close the descriptor: the peer waits for a FIN that never comes",
+    "drop closes more than once: the second close may hit somebody else's descriptor",
+];
+
+fn dropped(child: &mut Child) -> Result<(), Refusal> {
+    play_and_check(child, Ask::Drop, [true, false], DROP).map(drop)
+}
+
+fn moved(child: &mut Child) -> Result<(), Refusal> {
+    play_and_check(child, Ask::Move, [true, false], DROP).map(drop)
+}
+
+fn by_others(child: &mut Child) -> Result<(), Refusal> {
+    play_and_check(child, Ask::InVec, [true, true], DROP)?;
+    play_and_check(child, Ask::Panic, [true, false], DROP).map(drop)
+}
+
+fn into_raw(child: &mut Child) -> Result<(), Refusal> {
+    let mistake =
+        "into_raw gives the descriptor away, but Drop still ran and closed it: mem::forget";
+    let said = play_and_check(child, Ask::IntoRaw, [false, false], ["", mistake])?;
+    if said.number < 3 {
+        return Err(Refusal::new("into_raw returned another number than the one it was given")
+            .but("a descriptor above 2", said.number.to_string()));
+    }
+    Ok(())
+}
+
+fn close(child: &mut Child) -> Result<(), Refusal> {
+    let said = play_and_check(
+        child,
+        Ask::Close,
+        [true, false],
+        [
+            "close does not close: it has to call libc::close itself, to see what that says",
+            "close closes, and then Drop closes once more: a double close",
+        ],
+    )?;
+    if said.result.is_err() {
+        return Err(Refusal::new("close succeeded, and your close returned an error")
+            .but("Ok", show(&said.result)));
+    }
+    let [(_first, a), (_second, b)] = [pair()?, pair()?];
+    let (said, _) = child.call(Ask::CloseFails, &[], vec![a, b])?;
+    if said.calls.closes != 1 {
+        return Err(Refusal::new("a close that failed is not called again: the number is free")
+            .but("1 call of close", said.calls.closes.to_string()));
+    }
+    match &said.result {
+        Err(e) if e.errno == Some(libc::EBADF) => Ok(()),
+        result => Err(Refusal::new("close failed, and your close did not say so")
+            .but("Err(EBADF), as nothing was open under the number", show(result))),
+    }
+}
+
+fn reset(child: &mut Child) -> Result<(), Refusal> {
+    let said = play_and_check(
+        child,
+        Ask::Reset,
+        [true, false],
+        [
+            "reset overwrote the number of a descriptor that was open: it leaks",
+            "reset closed what it should own from now on, or closed twice",
+        ],
+    )?;
+    if said.after.closed.contains(&said.number) {
+        return Err(Refusal::new("after reset it still has the number of the old descriptor")
+            .but("the number of the new one", said.number.to_string()));
+    }
+    Ok(())
+}

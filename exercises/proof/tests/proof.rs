@@ -1,0 +1,137 @@
+//! Every wrong answer is refused with its own message, every solution passes, every starter says
+//! whose it is to do. Two answers are graded at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
+
+const PROOF: &str = env!("CARGO_BIN_EXE_proof");
+
+/// One line of `proof`: an answer, and a part of the message where it is wrong.
+#[derive(Clone, Debug)]
+struct Answer {
+    exercise: String,
+    name: String,
+    refused: String,
+}
+
+fn answers() -> Vec<Answer> {
+    let listed = Command::new(PROOF).output().expect("proof runs");
+    let listed = String::from_utf8(listed.stdout).expect("text");
+    let row = |line: &str| {
+        let [exercise, name, refused] =
+            line.split('\t').map(String::from).collect::<Vec<_>>().try_into().expect("3 fields");
+        Answer { exercise, name, refused }
+    };
+    listed.lines().map(row).collect()
+}
+
+fn named(name: &str) -> Vec<Answer> {
+    answers().into_iter().filter(|a| a.name == name).collect()
+}
+
+/// Grades one. The exit code is 0 for an answer that passes, and what was printed.
+fn grade(answer: &Answer) -> (bool, String) {
+    let out = Command::new(PROOF)
+        .args([&answer.exercise, &answer.name])
+        .env_remove("GRADER_REPORT")
+        .output()
+        .expect("proof runs");
+    let text = [out.stdout, out.stderr].concat();
+    (out.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Grades them two at a time; what `complaint` says of each is a failure of the test.
+fn grade_all(
+    answers: Vec<Answer>,
+    complaint: impl Fn(&Answer, bool, &str) -> Option<String> + Sync,
+) {
+    assert!(!answers.is_empty());
+    let queue = Mutex::new(answers.into_iter());
+    let complaints = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let Some(answer) = queue.lock().unwrap().next() else { break };
+                    let (passed, text) = grade(&answer);
+                    if let Some(why) = complaint(&answer, passed, &text) {
+                        let Answer { exercise, name, .. } = &answer;
+                        complaints
+                            .lock()
+                            .unwrap()
+                            .push(format!("{exercise} {name}: {why}\n{text}"));
+                    }
+                }
+            });
+        }
+    });
+    let complaints = complaints.into_inner().unwrap();
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+fn wrong() -> Vec<Answer> {
+    answers().into_iter().filter(|a| a.name != "starter" && a.name != "solution").collect()
+}
+
+/// The sentence that names the mistake.
+fn mistake(text: &str) -> Option<&str> {
+    text.lines().find_map(|line| line.trim().strip_prefix("likely")).map(str::trim)
+}
+
+#[test]
+fn wrong_answers_are_refused_by_name() {
+    grade_all(wrong(), |answer, passed, text| {
+        if passed {
+            return Some("was not refused".into());
+        }
+        let found = mistake(text).is_some_and(|m| m.contains(&answer.refused));
+        (!found).then(|| format!("the message should hold {:?}", answer.refused))
+    });
+}
+
+#[test]
+fn every_exercise_has_wrong_answers_with_messages_of_their_own() {
+    let mut messages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for answer in wrong() {
+        let Answer { exercise, name, refused } = answer;
+        assert!(refused.len() > 12, "{exercise} {name}: line 1 has to be `//! refused: \"…\"`");
+        let all = messages.entry(exercise).or_default();
+        for other in all.iter() {
+            let alike = other.contains(&refused) || refused.contains(other.as_str());
+            assert!(!alike, "{name}: {refused:?} is another answer's message, too");
+        }
+        all.insert(refused);
+    }
+    for solution in named("solution") {
+        let count = messages.get(&solution.exercise).map_or(0, BTreeSet::len);
+        assert!(count >= 4, "{}: {count} wrong answers, at least 4 are needed", solution.exercise);
+    }
+}
+
+/// `PROOF_TIMES=50 cargo test -p proof` has every solution pass 50 times.
+#[test]
+fn solutions_pass_every_time() {
+    let times = env::var("PROOF_TIMES").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
+    let solutions = named("solution");
+    let repeated = (0..times).flat_map(|_| solutions.clone()).collect();
+    grade_all(repeated, |_, passed, _| (!passed).then(|| "a solution was refused".into()));
+}
+
+#[test]
+fn starters_say_whose_it_is_to_do() {
+    grade_all(named("starter"), |_, passed, text| {
+        let asks = text.contains("not started yet: this is yours to do") && text.contains("open ");
+        (passed || !asks).then(|| "a starter has to say that nothing has been written yet".into())
+    });
+}
+
+#[test]
+fn every_exercise_has_a_starter_and_a_solution() {
+    let of = |name| named(name).into_iter().map(|a| a.exercise).collect::<BTreeSet<_>>();
+    let known = grader::ALL.iter().map(|about| about.name.to_string()).collect::<BTreeSet<_>>();
+    assert_eq!(of("starter"), known);
+    assert_eq!(of("solution"), known);
+}

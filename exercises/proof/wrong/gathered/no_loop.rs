@@ -1,0 +1,30 @@
+//! refused: "it returned Ok before all was sent"
+
+use std::io::{self, ErrorKind};
+use std::os::fd::RawFd;
+use std::process::ExitCode;
+
+fn gathered(fd: RawFd, mut header: &[u8], mut payload: &[u8]) -> io::Result<()> {
+    while !header.is_empty() || !payload.is_empty() {
+        match sendmsg(fd, header, payload) {
+            Ok(_) => break,
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+fn sendmsg(fd: RawFd, header: &[u8], payload: &[u8]) -> io::Result<usize> {
+    let iovec = |buf: &[u8]| libc::iovec { iov_base: buf.as_ptr() as *mut _, iov_len: buf.len() };
+    let mut iovecs = [iovec(header), iovec(payload)];
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = iovecs.as_mut_ptr();
+    message.msg_iovlen = iovecs.len() as _;
+    let n = unsafe { libc::sendmsg(fd, &message, libc::MSG_NOSIGNAL) };
+    if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
+}
+
+fn main() -> ExitCode {
+    grader::gathered::grade(gathered)
+}

@@ -1,0 +1,36 @@
+//! refused: "it called recv again after EINTR"
+
+use std::io;
+use std::os::fd::RawFd;
+use std::process::ExitCode;
+
+fn name(errno: i32) -> String {
+    match errno {
+        libc::EAGAIN => "EAGAIN".into(),
+        libc::EBADF => "EBADF".into(),
+        libc::ECONNRESET => "ECONNRESET".into(),
+        libc::EINTR => "EINTR".into(),
+        libc::ENOTCONN => "ENOTCONN".into(),
+        other => format!("errno {other}"),
+    }
+}
+
+fn errno() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap()
+}
+
+fn recv_logged(fd: RawFd, buf: &mut [u8], log: fn(&str)) -> Result<usize, String> {
+    loop {
+        let n = unsafe { libc::recv(fd, buf.as_mut_ptr().cast(), buf.len(), 0) };
+        let e = errno();
+        if n < 0 && e == libc::EINTR {
+            continue;
+        }
+        log("recv has returned");
+        return if n < 0 { Err(name(e)) } else { Ok(n as usize) };
+    }
+}
+
+fn main() -> ExitCode {
+    grader::errno::grade(recv_logged)
+}

@@ -1,0 +1,24 @@
+//! refused: "after one send_all the connection takes no other"
+
+use std::io;
+use std::os::fd::RawFd;
+use std::process::ExitCode;
+
+fn send_all(fd: RawFd, mut buf: &[u8]) -> io::Result<()> {
+    while !buf.is_empty() {
+        let n = unsafe { libc::send(fd, buf.as_ptr().cast(), buf.len(), libc::MSG_NOSIGNAL) };
+        if n < 0 {
+            if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {
+                continue;
+            }
+            return Err(io::Error::last_os_error());
+        }
+        buf = &buf[n as usize..];
+    }
+    unsafe { libc::shutdown(fd, libc::SHUT_WR) };
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    grader::send_all::grade(send_all)
+}

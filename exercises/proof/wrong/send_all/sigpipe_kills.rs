@@ -1,0 +1,24 @@
+//! refused: "SIGPIPE killed the process"
+
+use std::io;
+use std::os::fd::RawFd;
+use std::process::ExitCode;
+
+fn send_all(fd: RawFd, mut buf: &[u8]) -> io::Result<()> {
+    while !buf.is_empty() {
+        let n = unsafe { libc::send(fd, buf.as_ptr().cast(), buf.len(), 0) };
+        if n < 0 {
+            let e = io::Error::last_os_error();
+            if e.kind() == io::ErrorKind::Interrupted {
+                continue;
+            }
+            return Err(e);
+        }
+        buf = &buf[n as usize..];
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    grader::send_all::grade(send_all)
+}

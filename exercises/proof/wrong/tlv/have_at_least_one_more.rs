@@ -1,0 +1,27 @@
+//! refused: "it reports damage where the field has all it needs"
+
+use std::process::ExitCode;
+
+use grader::tlv::{Damage, Tlv};
+
+fn tlv(message: &[u8]) -> Result<Vec<Tlv<'_>>, Damage> {
+    let mut fields = Vec::new();
+    let mut position = 0;
+    while position < message.len() {
+        let rest = &message[position..];
+        let damage = |need| Damage { position, need, have: rest.len() };
+        let [kind, high, low, behind @ ..] = rest else { return Err(damage(3)) };
+        let len = usize::from(u16::from_be_bytes([*high, *low]));
+        if position + 3 + len >= message.len() && len > 0 {
+            return Err(damage(3 + len));
+        }
+        let value = &behind[..len];
+        fields.push(Tlv { kind: *kind, value });
+        position += 3 + len;
+    }
+    Ok(fields)
+}
+
+fn main() -> ExitCode {
+    grader::tlv::grade(tlv)
+}

@@ -1,0 +1,84 @@
+//! Serve two clients at once, with one thread and `poll`.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::RawFd;
+use std::process::ExitCode;
+
+/// Echoes to both until both are done.
+fn poll_two(clients: [RawFd; 2]) -> io::Result<()> {
+    let mut clients = clients.map(|fd| Client { fd, back: Vec::new(), done: false });
+    while !clients.iter().all(|client| client.done) {
+        let mut ready = clients.each_ref().map(Client::waits_for);
+        // SAFETY:
+        // - `ready` is two pollfd, and writable.
+        if unsafe { libc::poll(ready.as_mut_ptr(), 2, -1) } < 0 {
+            unless_try_again()?;
+            continue;
+        }
+        for (client, ready) in clients.iter_mut().zip(ready) {
+            // An error ends this client, and not the other one.
+            if ready.revents != 0 && client.go_on().is_err() {
+                client.done = true;
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Client {
+    fd: RawFd,
+    /// Received, and not yet sent back.
+    back: Vec<u8>,
+    done: bool,
+}
+
+impl Client {
+    /// To read only where nothing is left to send: so a client that does not read is not read from.
+    fn waits_for(&self) -> libc::pollfd {
+        let fd = if self.done { -1 } else { self.fd }; // poll ignores -1
+        let events = if self.back.is_empty() { libc::POLLIN } else { libc::POLLOUT };
+        libc::pollfd { fd, events, revents: 0 }
+    }
+
+    /// What can be done without waiting.
+    fn go_on(&mut self) -> io::Result<()> {
+        if self.back.is_empty() {
+            let mut piece = [0; 4096];
+            let (at, len) = (piece.as_mut_ptr().cast(), piece.len());
+            // SAFETY:
+            // - `piece` is writable for its whole length.
+            match unsafe { libc::recv(self.fd, at, len, libc::MSG_DONTWAIT) } {
+                n @ 1.. => self.back.extend_from_slice(&piece[..n as usize]),
+                0 => {
+                    self.done = true;
+                    // SAFETY:
+                    // - shutdown takes numbers only.
+                    unsafe { libc::shutdown(self.fd, libc::SHUT_WR) };
+                }
+                _ => return unless_try_again(),
+            }
+        }
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY:
+        // - `back` is readable for its whole length.
+        match unsafe { libc::send(self.fd, self.back.as_ptr().cast(), self.back.len(), flags) } {
+            n @ 0.. => drop(self.back.drain(..n as usize)),
+            _ if self.done => {}
+            _ => return unless_try_again(),
+        }
+        Ok(())
+    }
+}
+
+/// errno as an error, unless it says only that this was not the moment.
+fn unless_try_again() -> io::Result<()> {
+    let error = io::Error::last_os_error();
+    match error.kind() {
+        ErrorKind::Interrupted | ErrorKind::WouldBlock => Ok(()),
+        _ => Err(error),
+    }
+}
+
+fn main() -> ExitCode {
+    grader::poll_two::grade(poll_two)
+}
