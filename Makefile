@@ -42,7 +42,7 @@ ladder: ## the echo server rung by rung, under a short load: what each adds, and
 	@$(CARGO) build -q --release -p ladder --bins
 	@$(CARGO) run -q --release -p ladder --bin ladder -- $(ARGS)
 
-bench: ## speed and cost beside the usual crates, in minutes; make bench QUICK=1 in less than one
+bench: ## speed and cost beside the usual crates, in minutes; make bench QUICK=1 in about one
 	$(CARGO) build --profile bench -p bench
 	$(CARGO) build --release -p ladder
 	@$(CARGO) run -q --profile bench -p bench -- $(if $(QUICK),--quick) $(ARGS)
@@ -68,6 +68,7 @@ test: check ## everything: format, lints, tests, documentation, every example
 	@mkdir -p target
 	@bash -o pipefail -c '$(CARGO) test --workspace --exclude exercises 2>&1 | tee target/test.log'
 	$(MAKE) --no-print-directory run-examples
+	@$(CARGO) build -q -p lab -p tcp-stream-io --bins
 	$(CARGO) run -q -p stage --bin claims -- --check >target/claims.log || { tail -4 target/claims.log; exit 1; }
 	@tail -1 target/claims.log
 	@awk '/^test result/ { passed += $$4; failed += $$6 } /^skipped: / { skipped++ } \
