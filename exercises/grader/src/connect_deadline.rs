@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::thread;
@@ -195,8 +195,8 @@ fn refused(child: &mut Child) -> Result<(), Refusal> {
     Err(Refusal::new(mistake).peer(did).but("Err(ConnectionRefused)", show(&said.result)))
 }
 
-fn local_any() -> std::net::SocketAddrV4 {
-    std::net::SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)
+fn local_any() -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)
 }
 
 const MUTE: &str = "does not answer: its queue is full";

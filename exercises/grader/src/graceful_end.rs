@@ -14,7 +14,7 @@ use crate::child;
 use crate::grading::{self, About};
 use crate::inside::{After, CONTROL, Failure, observe, portable, show};
 use crate::kernel;
-use crate::peer::{Peer, pair, pattern};
+use crate::peer::{Peer, arrived, pair, pattern};
 use crate::refusal::Refusal;
 
 /// Where it stands.
@@ -80,7 +80,7 @@ fn begin(child: &mut Child, stopped: bool) -> Result<Stage, Refusal> {
     let (stop, theirs) = pair()?;
     if stopped {
         stop.send(b"stop");
-        crate::peer::arrived(&theirs, 4)?;
+        arrived(&theirs, 4)?;
     }
     child.ask(Ask, &[], vec![listener.into(), theirs])?;
     Ok(Stage { at, stop })

@@ -1,7 +1,7 @@
 //! Exercise `half_close`: a request that ends with a FIN, and its answer. Article 5.2.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::thread::{self, JoinHandle};
 
@@ -44,8 +44,11 @@ struct Said {
 type Child = child::Child<Ask, Said>;
 type Case = grading::Case<Ask, Said>;
 
+/// Sends the pieces, returns what comes back.
+type Answer = fn(RawFd, &[&[u8]]) -> io::Result<Vec<u8>>;
+
 /// Grades the answer.
-pub fn grade(answer: fn(RawFd, &[&[u8]]) -> io::Result<Vec<u8>>) -> ExitCode {
+pub fn grade(answer: Answer) -> ExitCode {
     grading::grade(&ABOUT, CASES, |ask: Ask, given| {
         let fd = ask.fd.or(given.fds.last().copied()).unwrap_or(-1);
         let mut rest = &given.bytes[..];
@@ -157,11 +160,7 @@ fn serve(peer: Peer, answer: Vec<u8>) -> JoinHandle<Vec<u8>> {
     })
 }
 
-fn ask_with(
-    child: &mut Child,
-    pieces: &[&[u8]],
-    fds: Vec<std::os::fd::OwnedFd>,
-) -> Result<(), Refusal> {
+fn ask_with(child: &mut Child, pieces: &[&[u8]], fds: Vec<OwnedFd>) -> Result<(), Refusal> {
     let lengths = pieces.iter().map(|p| p.len()).collect();
     child.ask(Ask { pieces: lengths, fd: None }, &pieces.concat(), fds)
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::child;
 use crate::grading::{self, About};
-use crate::inside::{After, Failure, observe, portable, show};
+use crate::inside::{After, CONTROL, Failure, observe, portable, show};
 use crate::kernel;
 use crate::peer::{Heard, Peer, TINY, pair, pair_with, pattern};
 use crate::refusal::Refusal;
@@ -78,7 +78,7 @@ fn hears(peer: &Peer) -> io::Result<bool> {
 /// Where the answer stands, for a message: a call that it waits in, or an end that came too early.
 fn stands(child: &mut Child) -> Result<String, Refusal> {
     let look = kernel::look(child.pid())?;
-    if look.blocked() && look.call.is_some_and(|(_, fd)| fd != crate::inside::CONTROL) {
+    if look.blocked() && look.call.is_some_and(|(_, fd)| fd != CONTROL) {
         return Ok(format!("it is blocked in {}", look.place()));
     }
     if look.state == 'R' {
@@ -281,7 +281,7 @@ fn no_reader(child: &mut Child) -> Result<(), Refusal> {
     let Clients([deaf, other]) = begin(child, true)?;
     let message = pattern(2_000_000);
     let did = "sends 2 MB and does not read";
-    let got = thread::scope(|scope| {
+    let got = thread::scope(|scope| -> Result<Vec<u8>, Refusal> {
         scope.spawn(|| {
             deaf.send(&message);
             deaf.end();
@@ -297,8 +297,7 @@ fn no_reader(child: &mut Child) -> Result<(), Refusal> {
         })();
         deaf.abandon();
         outcome
-    })
-    .map_err(|refusal: Refusal| refusal)?;
+    })?;
     if got != message {
         return Err(Refusal::new(
             "bytes are lost or doubled: after a send that took n bytes, n are done, the rest is not",

@@ -9,14 +9,18 @@ use std::time::{Duration, Instant};
 /// Connects `fd` to `to`, or fails at the deadline.
 fn connect_deadline(fd: RawFd, to: &libc::sockaddr_in, deadline: Instant) -> io::Result<()> {
     // SAFETY:
-    // - fcntl with F_GETFL and F_SETFL takes numbers only.
+    // - fcntl with F_GETFL takes numbers only.
     let flags = checked(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
-    checked(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+    set_flags(fd, flags | libc::O_NONBLOCK)?;
     let result = attempt(fd, to, deadline);
-    // SAFETY:
-    // - as above.
-    checked(unsafe { libc::fcntl(fd, libc::F_SETFL, flags) })?;
+    set_flags(fd, flags)?; // however it ended
     result
+}
+
+fn set_flags(fd: RawFd, flags: libc::c_int) -> io::Result<()> {
+    // SAFETY:
+    // - fcntl with F_SETFL takes numbers only.
+    checked(unsafe { libc::fcntl(fd, libc::F_SETFL, flags) }).map(drop)
 }
 
 fn attempt(fd: RawFd, to: &libc::sockaddr_in, deadline: Instant) -> io::Result<()> {

@@ -8,10 +8,14 @@ use std::time::{Duration, Instant};
 
 fn connect_deadline(fd: RawFd, to: &libc::sockaddr_in, deadline: Instant) -> io::Result<()> {
     let flags = checked(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
-    checked(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+    set_flags(fd, flags | libc::O_NONBLOCK)?;
     let result = attempt(fd, to, deadline);
-    checked(unsafe { libc::fcntl(fd, libc::F_SETFL, flags) })?;
+    set_flags(fd, flags)?;
     result
+}
+
+fn set_flags(fd: RawFd, flags: libc::c_int) -> io::Result<()> {
+    checked(unsafe { libc::fcntl(fd, libc::F_SETFL, flags) }).map(drop)
 }
 
 fn attempt(fd: RawFd, to: &libc::sockaddr_in, deadline: Instant) -> io::Result<()> {
