@@ -14,9 +14,7 @@ fn recv_exact_with_deadline(fd: RawFd, buf: &mut [u8], deadline: Instant) -> io:
         // MSG_DONTWAIT: poll has done the waiting, recv never waits past the deadline.
         // SAFETY:
         // - `rest` is writable for its whole length.
-        let n = unsafe {
-            libc::recv(fd, rest.as_mut_ptr().cast(), rest.len(), libc::MSG_DONTWAIT)
-        };
+        let n = unsafe { libc::recv(fd, rest.as_mut_ptr().cast(), rest.len(), libc::MSG_DONTWAIT) };
         match n {
             1.. => got += n as usize,
             0 => return Err(ErrorKind::UnexpectedEof.into()),
