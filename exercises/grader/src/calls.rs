@@ -8,8 +8,9 @@ use std::mem;
 use std::net::{SocketAddrV4, SocketAddrV6};
 use std::ptr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
+use nix::errno::Errno;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,8 @@ pub struct Calls {
     pub closes: usize,
     /// Those of them that failed: nothing was open under that number.
     pub closed_nothing: usize,
+    /// Calls of `connect`.
+    pub connects: usize,
     /// Lists that `getaddrinfo` has made.
     pub lists: usize,
     /// What the last of them holds, in its order.
@@ -32,7 +35,14 @@ pub struct Calls {
     pub freed_no_list: usize,
 }
 
+/// The next `close` closes, and says EINTR: what close(2) says of Linux, where no TCP socket does it.
+pub fn interrupt_next_close() {
+    INTERRUPT.store(true, Relaxed);
+}
+
+static INTERRUPT: AtomicBool = AtomicBool::new(false);
 static CLOSES: AtomicUsize = AtomicUsize::new(0);
+static CONNECTS: AtomicUsize = AtomicUsize::new(0);
 static CLOSED_NOTHING: AtomicUsize = AtomicUsize::new(0);
 static LISTS: Mutex<Lists> = Mutex::new(Lists::new());
 
@@ -54,6 +64,7 @@ impl Lists {
 pub fn start() {
     CLOSES.store(0, Relaxed);
     CLOSED_NOTHING.store(0, Relaxed);
+    CONNECTS.store(0, Relaxed);
     *LISTS.lock().unwrap() = Lists::new();
 }
 
@@ -63,6 +74,7 @@ pub fn counted() -> Calls {
     Calls {
         closes: CLOSES.load(Relaxed),
         closed_nothing: CLOSED_NOTHING.load(Relaxed),
+        connects: CONNECTS.load(Relaxed),
         lists: lists.all.len(),
         addresses: lists.addresses.clone(),
         freed: lists.all.iter().filter(|(_, freed)| *freed).count(),
@@ -82,7 +94,21 @@ extern "C" fn close(fd: c_int) -> c_int {
     if rc != 0 {
         CLOSED_NOTHING.fetch_add(1, Relaxed);
     }
+    if INTERRUPT.swap(false, Relaxed) && rc == 0 {
+        Errno::EINTR.set();
+        return -1;
+    }
     rc
+}
+
+// SAFETY:
+// - the signature is libc's, and it does what libc's does.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn connect(fd: c_int, to: *const libc::sockaddr, len: libc::socklen_t) -> c_int {
+    CONNECTS.fetch_add(1, Relaxed);
+    // SAFETY:
+    // - the caller keeps the contract of connect.
+    unsafe { libc::syscall(libc::SYS_connect, fd, to, len) as c_int }
 }
 
 /// The addresses of a list, as text.

@@ -32,6 +32,7 @@ pub mod clean_end;
 pub mod connect_deadline;
 pub mod connect_to;
 pub mod deadline;
+pub mod eintr;
 pub mod errno;
 pub mod gathered;
 pub mod graceful_end;
@@ -40,9 +41,11 @@ pub mod length_prefix;
 pub mod lines;
 pub mod listen_on;
 pub mod poll_two;
+pub mod records;
 pub mod recv_exact;
 pub mod resolve;
 pub mod send_all;
+pub mod sigpipe;
 pub mod tlv;
 pub mod unique_fd;
 
@@ -59,9 +62,12 @@ pub const ALL: &[&About] = &[
     &listen_on::ABOUT,
     &send_all::ABOUT,
     &recv_exact::ABOUT,
+    &eintr::ABOUT,
+    &sigpipe::ABOUT,
     &deadline::ABOUT,
     &length_prefix::ABOUT,
     &lines::ABOUT,
+    &records::ABOUT,
     &tlv::ABOUT,
     &half_close::ABOUT,
     &clean_end::ABOUT,
