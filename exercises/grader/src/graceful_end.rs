@@ -294,6 +294,8 @@ fn resets(child: &mut Child) -> Result<(), Refusal> {
         waits(child, "a client is connected", AWAKE)?;
         setsockopt(&client.as_fd(), sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })
             .map_err(io::Error::from)?;
+        drop(client);
+        waits(child, "a client has reset its connection", AWAKE)?;
     }
     let client = connect(at)?;
     let did = "connected after two that reset their connections";
