@@ -190,6 +190,7 @@ fn without_cuts(lines: Vec<Line>) -> Vec<Line> {
         kept.extend(sends.next().into_iter().chain(data.next()).chain(sends));
         if let Some(mut rest) = data.next() {
             data.for_each(|more| rest.append(more));
+            rest.stands_for_several();
             kept.push(rest);
         }
     }
@@ -559,11 +560,17 @@ impl Line {
                 }
                 *moved = moved.and_then(|moved| Some(moved + further?));
             }
-            (More::Data(from, _, begin, end, chance), More::Data(_, _, _, further, _)) => {
+            (More::Data(_, _, _, end, _), More::Data(_, _, _, further, _)) => {
                 *end = further;
-                self.text = drawn(*from, &(bytes(".", *begin, *end, *chance) + " ..."), false);
+                self.stands_for_several();
             }
             _ => {}
+        }
+    }
+
+    fn stands_for_several(&mut self) {
+        if let More::Data(from, _, begin, end, chance) = self.more {
+            self.text = drawn(from, &(bytes(".", begin, end, chance) + " ..."), false);
         }
     }
 
