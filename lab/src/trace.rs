@@ -146,7 +146,9 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     };
     // From here on Ctrl-C just ends it all.
     tracer::awaited_signals().thread_unblock()?;
-    sources.settle(round_trip + Duration::from_millis(50));
+    if outcome.is_ok() {
+        sources.settle(round_trip + Duration::from_millis(50));
+    }
     sources.stop(&world)?;
     let events = live.join().unwrap_or_default();
     let outcome = outcome?;
