@@ -1,7 +1,7 @@
 # The front door: `make` lists the verbs.
 
 .DEFAULT_GOAL := help
-.PHONY: help run-examples run trace lab claims ladder conformance bench
+.PHONY: help run-examples run trace ladders lab claims ladder conformance bench
 .PHONY: exercises exercise grade test check setup clean
 
 CARGO ?= cargo
@@ -24,6 +24,10 @@ trace: ## an example's system calls, segments and TCP states on one timeline: ma
 	@$(CARGO) build -q -p lab
 	@$(CARGO) build -q --examples
 	@$(CARGO) run -q -p lab -- trace $(EX) $(ARGS)
+
+ladders: ## the traces in docs/ladders, anew, in three minutes; make ladders EX=s05 the fifth section's
+	@$(CARGO) build -q --examples
+	@EX=$(EX) LADDERS=write $(CARGO) test -q -p lab --test ladders
 
 lab: ## the experiments that need a wire, with pictures, in minutes; ARGS=--quick in one
 	@$(CARGO) build -q --release -p lab

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 7] = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/reading-guide.md",
     "docs/errata.md",
     "docs/cpp-to-rust.md",
+    "docs/ladders/README.md",
     "src/lib.rs",
 ];
 

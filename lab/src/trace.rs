@@ -8,7 +8,7 @@ mod plain;
 use std::io::PipeReader;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -79,11 +79,20 @@ Examples:
 Calls on TCP sockets are shown, those of threads and children included. io_uring makes no calls,
 and shows as segments and states alone. A setuid program runs without its rights.";
 
-/// Runs the subcommand. Exit code 0: both programs ended well, or when told to.
+/// Runs the subcommand. Exit code 0: both programs ended well, or when told to. 2: an example that
+/// has no peer.
 ///
 /// # Errors
 /// [`crate::NotPossible`] without namespaces; a program that cannot be run.
 pub fn run(args: &TraceArgs) -> Result<ExitCode> {
+    if let Some(name) = &args.example
+        && !has_roles(&example(name)?)?
+    {
+        anstream::eprintln!(
+            "lab: {name} has no peer, so nothing goes over a wire: `make run EX={name}` runs it"
+        );
+        return Ok(ExitCode::from(2));
+    }
     // Before the first thread: they all have to leave these signals to the tracer.
     tracer::awaited_signals().thread_block()?;
     let world = World::new(&args.link)?;
@@ -137,7 +146,9 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     };
     // From here on Ctrl-C just ends it all.
     tracer::awaited_signals().thread_unblock()?;
-    sources.settle(round_trip + Duration::from_millis(50));
+    if outcome.is_ok() {
+        sources.settle(round_trip + Duration::from_millis(50));
+    }
     sources.stop(&world)?;
     let events = live.join().unwrap_or_default();
     let outcome = outcome?;
@@ -216,6 +227,13 @@ fn example(name: &str) -> Result<PathBuf> {
         format!("no example {name} in {}: `cargo build --examples` builds them", dirs[0].display())
     })?;
     Ok(path.canonicalize()?)
+}
+
+/// Whether an example has two roles, each a program of its own: its help says so.
+fn has_roles(example: &Path) -> Result<bool> {
+    let help = std::process::Command::new(example).arg("--help").stdin(Stdio::null()).output();
+    let help = help.with_context(|| format!("cannot run {}", example.display()))?;
+    Ok(String::from_utf8_lossy(&help.stdout).contains("--role"))
 }
 
 /// What watches beside the tracer.

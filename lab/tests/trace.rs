@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use lab::output::jsonl;
 use lab::record::{Call, Event, Host, Nanos, Segment, Trace, What};
@@ -216,6 +217,24 @@ fn what_goes_wrong_is_said_in_one_line() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
         assert!(said.starts_with(words), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn a_client_that_cannot_be_run_ends_the_server_too() {
+    let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("half_close");
+    // It stays when it is told to end, and so does its child.
+    let server = format!("trap '' TERM; sleep 60 & {} server {{server}}:{{port}}", pair.display());
+    for more in [&[][..], &["--no-calls"]] {
+        let args = [&["--server", &server, "--client", "./none"][..], more].concat();
+        let began = Instant::now();
+        let Some((output, _)) = lab("no-client", &args) else { return };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.starts_with("lab: cannot run `./none`: No such file"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        // `output` waits for the end of the pipes, and these are held by whatever is left.
+        assert!(began.elapsed() < Duration::from_secs(10), "{more:?}: {:?}", began.elapsed());
     }
 }
 

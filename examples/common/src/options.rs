@@ -24,16 +24,19 @@ pub(crate) enum Role {
     Client(At),
 }
 
-const USAGE: &str = "\
-options:
+const ROLES: &str = "\
   --role server|client  play one role only (a program of its own for each)
   --addr HOST:PORT      where the server listens, and the client connects
+";
+
+const USAGE: &str = "\
   --limit SECONDS       say where each role hangs after so long [10]
   --report FILE         write counts and verdicts to FILE, separated by tabs
   -h, --help            this text";
 
-pub(crate) fn usage(about: &About) -> String {
-    format!("{}\n\n{USAGE}", about.header())
+/// An example without a peer has no roles, and offers none.
+pub(crate) fn usage(about: &About, roles: bool) -> String {
+    format!("{}\n\noptions:\n{}{USAGE}", about.header(), if roles { ROLES } else { "" })
 }
 
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, lexopt::Error> {

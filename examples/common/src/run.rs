@@ -128,7 +128,7 @@ pub fn pair(
     server: fn(UniqueFd, &Out) -> io::Result<()>,
     client: fn(&At, &Out) -> io::Result<()>,
 ) -> ExitCode {
-    start(about, |role| {
+    start(about, true, |role| {
         let both = role.is_none();
         let here = Role::Server(At { host: "127.0.0.1".into(), port: 0 });
         let mut parts: Vec<(&'static str, Part)> = Vec::new();
@@ -156,7 +156,7 @@ pub fn pair(
 
 /// Runs an example without a peer.
 pub fn solo(about: About, part: fn(&Out) -> io::Result<()>) -> ExitCode {
-    start(about, |role| match role {
+    start(about, false, |role| match role {
         None => Ok(vec![("main", Box::new(part) as Part)]),
         Some(_) => Err(io::Error::other("this example has no roles")),
     })
@@ -164,12 +164,13 @@ pub fn solo(about: About, part: fn(&Out) -> io::Result<()>) -> ExitCode {
 
 fn start(
     about: About,
+    roles: bool,
     cast: impl FnOnce(Option<Role>) -> io::Result<Vec<(&'static str, Part)>>,
 ) -> ExitCode {
     let options = match options::parse(env::args_os().skip(1)) {
         Ok(Command::Run(options)) => options,
         Ok(Command::Help) => {
-            println!("{}", options::usage(&about));
+            println!("{}", options::usage(&about, roles));
             return ExitCode::SUCCESS;
         }
         Err(e) => {

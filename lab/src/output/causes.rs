@@ -1,7 +1,7 @@
 //! What had to come before what. The clock says when something was seen; that differs from run to
 //! run wherever two hosts act at the same time. What caused what does not differ.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::record::{Call, Event, Host, Segment, StateChange, Trace, What};
@@ -19,7 +19,7 @@ pub struct Step {
 }
 
 /// A direction of a connection: from, to.
-type Way = (SocketAddr, SocketAddr);
+pub type Way = (SocketAddr, SocketAddr);
 
 /// The steps of a trace in order of time, each with its causes. Events for which `counts` is false
 /// are left out.
@@ -60,6 +60,70 @@ pub fn steps(trace: &Trace, counts: impl Fn(usize) -> bool) -> Vec<Step> {
         found.steps[place].after = after;
     }
     found.steps
+}
+
+/// The directions of connections that each side ended without having heard of the other's end.
+#[derive(Default)]
+pub struct Crossing {
+    /// Both directions of each such connection.
+    pub all: BTreeSet<Way>,
+    /// Those whose FIN may or may not leave before a reset arrives.
+    pub reset: BTreeSet<Way>,
+}
+
+/// Finds them.
+pub fn crossing(trace: &Trace, steps: &[Step]) -> Crossing {
+    let mut fins: BTreeMap<Way, usize> = BTreeMap::new();
+    let mut resets: BTreeMap<Way, usize> = BTreeMap::new();
+    let mut closes: BTreeMap<Way, usize> = BTreeMap::new();
+    for (place, step) in steps.iter().enumerate() {
+        match &trace.events[step.event].what {
+            What::Segment(segment) => {
+                let way = (segment.source, segment.destination);
+                if segment.flags.contains('R') {
+                    resets.entry(way).or_insert(place);
+                } else if segment.flags.contains('F') && (step.second || segment.len == 0) {
+                    fins.entry(way).or_insert(place);
+                }
+            }
+            What::Call(call) if ["close", "shutdown"].contains(&call.name.as_str()) => {
+                call.conn.map(|way| closes.entry(way).or_insert(place));
+            }
+            _ => {}
+        }
+    }
+    // Of the FIN itself, or by any other way of the call that sent it: the wire keeps the order.
+    let heard = |later: usize, earlier: usize| {
+        let (mut causes, mut seen) = (vec![later], BTreeSet::new());
+        while let Some(place) = causes.pop() {
+            causes.extend(steps[place].after.iter().filter(|cause| seen.insert(**cause)));
+        }
+        let is_call =
+            |place: &&usize| matches!(trace.events[steps[**place].event].what, What::Call(_));
+        let sent_by = steps[earlier].after.iter().filter(is_call).max();
+        seen.contains(&earlier) || sent_by.is_some_and(|call| seen.contains(call))
+    };
+    let mut found = Crossing::default();
+    for (&way, &fin) in &fins {
+        let back = (way.1, way.0);
+        if let Some(&other) = fins.get(&back)
+            && !heard(fin, other)
+            && !heard(other, fin)
+        {
+            found.all.extend([way, back]);
+        }
+    }
+    for (&way, &reset) in &resets {
+        let back = (way.1, way.0);
+        if let Some(&close) = closes.get(&back)
+            && !heard(reset, close)
+            && !heard(close, reset)
+        {
+            found.all.extend([way, back]);
+            found.reset.insert(back);
+        }
+    }
+    found
 }
 
 /// Whether a segment carries data and a FIN. Whether they travel together is chance.
@@ -211,8 +275,15 @@ impl Found<'_> {
             after.extend(self.segment(other, |segment| segment.flags.starts_with("S.")));
         }
         if direction(call) == Direction::In && result == "0" {
-            after.extend(self.fin(other));
-            after.extend(self.repaired(other, u64::MAX));
+            // Its own end ends its reading, too.
+            let stopped = self.last_call(place, |one| {
+                one.name == "shutdown" && !one.args.contains("SHUT_WR") && one.conn == Some(mine)
+            });
+            after.extend(stopped);
+            if stopped.is_none() {
+                after.extend(self.fin(other));
+                after.extend(self.repaired(other, u64::MAX));
+            }
         } else if direction(call) == Direction::In {
             let total = received.total(other, place);
             let last = |segment: &Segment| u64::from(segment.seq) + u64::from(segment.len) > total;
@@ -249,17 +320,27 @@ impl Found<'_> {
         if segment.flags.contains('F') && (second || segment.len == 0) {
             after.extend(self.last_call(place, ends));
         } else if segment.flags.contains('R') {
+            // By a close, be it that of the listener; or because data came for nobody.
+            let closed = self.last_call(place, |call| call.name == "close" && from(call));
             let arrived = self.last(place, |event| match &event.what {
-                What::Segment(other) => (other.source, other.destination) == back,
+                What::Segment(other) => {
+                    let fits = (other.source, other.destination) == back;
+                    fits && (other.len > 0 || closed.is_none())
+                }
                 _ => false,
             });
-            after.extend(self.last_call(place, ends).max(arrived));
+            after.extend(closed.max(arrived));
         } else if segment.len == 0 && segment.flags == "." {
             let fits = |other: &Segment| {
                 let length = other.len + u32::from(other.flags.contains(['S', 'F']));
                 other.seq + length == segment.ack.unwrap_or(0) && length > 0
             };
-            after.extend(self.segment(back, fits));
+            // Of data and FIN together, this acknowledges the FIN.
+            let acknowledged = self.segment(back, fits);
+            after.extend(acknowledged);
+            after.extend(self.fin(back).filter(|fin| {
+                acknowledged.is_some_and(|seg| self.steps[seg].event == self.steps[*fin].event)
+            }));
         }
     }
 

@@ -7,25 +7,33 @@
 //!   options. What a data segment acknowledges depends on the moment and is left out; so are bare
 //!   acknowledgements, but for the handshake's third and the last of a connection. Whether the
 //!   first FIN is acknowledged alone or together with the second is chance: FIN_WAIT2 is there
-//!   where the peer still sends data in between.
+//!   where the peer still sends data in between and is not reset for it.
 //! - Data segments in a row are one, with `...` behind it: how many they are is chance. So is a
 //!   segment that was sent again although it had arrived, and what came of that; and whether a
 //!   FIN travels with the last data.
+//! - How much fits into a send buffer is chance. Where a `send` took less than it was given, all
+//!   sends in a row are one line, and `...` stands for the amounts of that direction.
+//! - The first of many sends in a row leaves at once. How the rest is cut into segments is chance:
+//!   of three sends and more, one segment stands for it.
+//! - Where each side ends a connection without having heard of the other's end, which FIN is first
+//!   is chance, and so are the states from there on: they are left out. Where one of the two ends
+//!   is a reset, the other's FIN may leave or not: it is left out, too.
+//! - Of the resets of one direction only the first is there.
 //! - What repeats itself is there twice; `⋮` stands for the rest.
 //! - A call stands where its effect is: one that sends where it began, one that waits where it
 //!   returned. A `connect` that waits stands in both places. Reads in a row of one descriptor are
 //!   one line, for how many they are is chance. What found nothing to do (EAGAIN) is left out, and
 //!   so is waiting for events, unless it timed out.
-//! - What is left to chance after all this, the example leaves to chance: how much fits into a
-//!   send buffer, which of two closes is first. Such a ladder differs from run to run.
+//! - What is left to chance after all this, the example leaves to chance: how many bytes
+//!   a deadline lets pass. Such a ladder differs from run to run.
 //! - Descriptors are numbered from 3 a process, in the order in which they appear. Addresses are
 //!   "server" and "client". `...` stands for arguments that teach nothing, and for data that is no
-//!   ASCII: a port, a sequence number.
+//!   text: a port, a sequence number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::output::causes::{self, Step};
+use crate::output::causes::{self, Crossing, Step, Way};
 use crate::output::{args, words};
 use crate::record::{Call, Event, Host, Segment, Trace, What};
 
@@ -43,16 +51,19 @@ pub fn draw(trace: &Trace) -> String {
         return format!("{} events are too many for a ladder\n", trace.events.len());
     }
     let steps = causes::steps(trace, |index| counts(trace, index));
-    let names = Names::new(trace);
+    let crossing = causes::crossing(trace, &steps);
+    let mut order = order(trace, &steps);
+    order.retain(|place| !follows(trace, &steps[*place], &crossing));
+    let names = Names::new(trace, order.iter().map(|place| steps[*place].event));
     let mut lines: Vec<Line> = Vec::new();
-    for place in order(trace, &steps) {
+    for place in order {
         let line = names.line(trace, &steps[place]);
-        match lines.last_mut() {
-            Some(last) if last.takes(&line) => last.append(line),
+        match lines.iter().rposition(|earlier| !earlier.lets_pass(&line)) {
+            Some(last) if lines[last].takes(&line) => lines[last].append(line),
             _ => lines.push(line),
         }
     }
-    let lines = without_repetition(lines);
+    let lines = without_repetition(without_cuts(lines));
     let heading = format!("{:SIDE$} │ {:^WIRE$} │ server\n", "client", "");
     heading + &lines.iter().map(Line::text).collect::<String>()
 }
@@ -68,6 +79,10 @@ fn counts(trace: &Trace, index: usize) -> bool {
         What::Segment(segment) if segment.again => {
             let mut earlier = same_bytes(&trace.events[..index], segment);
             earlier.any(|before| before.arrived.is_none())
+        }
+        What::Segment(segment) if segment.flags.contains('R') => {
+            let way = (segment.source, segment.destination);
+            !trace.events[..index].iter().any(|earlier| resets(earlier, way))
         }
         What::Segment(segment) => {
             segment.len > 0 || segment.flags != "." || changes_a_state(trace, index, segment)
@@ -115,7 +130,7 @@ fn end(fin: &Segment) -> u32 {
     fin.seq.wrapping_add(fin.len).wrapping_add(1)
 }
 
-/// Whether the peer still sends data when it knows of the FIN from `local`.
+/// Whether the peer still sends data, when it knows of the FIN from `local`, and is not reset.
 fn goes_on(trace: &Trace, local: SocketAddr, peer: SocketAddr) -> bool {
     let Some(end) = fin(trace, local, peer).map(end) else { return false };
     trace.events.iter().any(|event| match &event.what {
@@ -124,7 +139,62 @@ fn goes_on(trace: &Trace, local: SocketAddr, peer: SocketAddr) -> bool {
             fits && segment.len > 0 && segment.ack == Some(end)
         }
         _ => false,
-    })
+    }) && !trace.events.iter().any(|event| resets(event, (local, peer)))
+}
+
+fn resets(event: &Event, way: Way) -> bool {
+    matches!(&event.what, What::Segment(segment)
+        if segment.flags.contains('R') && (segment.source, segment.destination) == way)
+}
+
+/// Whether an event is only what follows from the end of a connection whose FINs cross.
+fn follows(trace: &Trace, step: &Step, crossing: &Crossing) -> bool {
+    match &trace.events[step.event].what {
+        What::State(change) => {
+            let opens = ["SYN_SENT", "SYN_RECV", "ESTABLISHED"].contains(&change.now.as_str());
+            !opens && change.peer.is_some_and(|peer| crossing.all.contains(&(change.local, peer)))
+        }
+        What::Segment(segment) => {
+            let way = (segment.source, segment.destination);
+            let bare = segment.len == 0 && segment.flags == ".";
+            let fin = segment.flags.contains('F') && (segment.len == 0 || step.second);
+            (bare && segment.ack != Some(1) && crossing.all.contains(&way))
+                || (fin && crossing.reset.contains(&way))
+        }
+        _ => false,
+    }
+}
+
+/// Lines in which three sends in a row and more have two data segments: the first goes at once,
+/// how the rest is cut into segments is chance.
+fn without_cuts(lines: Vec<Line>) -> Vec<Line> {
+    let way = |line: &Line| match line.more {
+        More::Sends(way, false) | More::Data(_, way, _, _, false) => Some(way),
+        _ => None,
+    };
+    let is_data = |line: &Line| matches!(line.more, More::Data(..));
+    let mut kept = Vec::new();
+    let mut lines = lines.into_iter().peekable();
+    while let Some(first) = lines.next() {
+        let row = way(&first);
+        let mut row_lines = vec![first];
+        while row.is_some() && lines.peek().is_some_and(|next| way(next) == row) {
+            row_lines.extend(lines.next());
+        }
+        if row_lines.iter().filter(|line| !is_data(line)).count() < 3 {
+            kept.extend(row_lines);
+            continue;
+        }
+        let (data, sends): (Vec<_>, Vec<_>) = row_lines.into_iter().partition(is_data);
+        let (mut sends, mut data) = (sends.into_iter(), data.into_iter());
+        kept.extend(sends.next().into_iter().chain(data.next()).chain(sends));
+        if let Some(mut rest) = data.next() {
+            data.for_each(|more| rest.append(more));
+            rest.stands_for_several();
+            kept.push(rest);
+        }
+    }
+    kept
 }
 
 /// Lines without what repeats itself: of three blocks of the same shape and more, two are left.
@@ -215,9 +285,25 @@ fn rank(event: &Event, running: Host, place: usize) -> (u8, bool, usize) {
     }
 }
 
-/// What stands for descriptors and addresses.
+/// The directions in which a `send` took less than it was given.
+fn filled(trace: &Trace) -> BTreeSet<Way> {
+    let sends = trace.events.iter().filter_map(|event| match &event.what {
+        What::Call(call) if call.name.starts_with("send") || call.name.starts_with("write") => {
+            let result = call.result.as_deref()?;
+            let given = call.args.rsplit('"').next()?.split(", ").nth(1);
+            let given = given.and_then(|given| given.parse::<u64>().ok());
+            let taken = result.parse().ok().or_else(|| result.contains("EAGAIN").then_some(0))?;
+            call.conn.filter(|_| given.map_or(taken == 0, |given| taken < given))
+        }
+        _ => None,
+    });
+    sends.collect()
+}
+
+/// What stands for descriptors, addresses, and amounts that are chance.
 struct Names {
     fds: BTreeMap<(i32, i32), i32>,
+    filled: BTreeSet<Way>,
     server: Option<IpAddr>,
     client: Option<IpAddr>,
 }
@@ -232,17 +318,23 @@ struct Line {
 /// What lets the next line become part of this one.
 enum More {
     None,
-    /// Reads of one descriptor: the begin of the line, the data, and how many bytes.
-    Reads(String, Vec<u8>, u64),
-    /// Data under way: from which byte on, up to which.
-    Data(Host, SocketAddr, u32, u32),
+    /// A state.
+    State,
+    /// Reads of one descriptor: the begin of the line, the data, and how many bytes, if that is
+    /// not chance.
+    Reads(String, Vec<u8>, Option<u64>),
+    /// What went into the send buffer; whether that was filled, and all sends in a row are one.
+    Sends(Way, bool),
+    /// Data under way: from which byte on, up to which; whether that is chance.
+    Data(Host, Way, u32, u32, bool),
 }
 
 impl Names {
-    fn new(trace: &Trace) -> Names {
-        let mut names = Names { fds: BTreeMap::new(), server: None, client: None };
+    fn new(trace: &Trace, shown: impl Iterator<Item = usize>) -> Names {
+        let mut names =
+            Names { fds: BTreeMap::new(), filled: filled(trace), server: None, client: None };
         let mut next: BTreeMap<i32, i32> = BTreeMap::new();
-        for event in &trace.events {
+        for event in shown.map(|index| &trace.events[index]) {
             match &event.what {
                 What::Call(call) => {
                     for fd in call.fd.into_iter().chain(made(call)) {
@@ -279,11 +371,11 @@ impl Names {
                 } else {
                     half.flags.retain(|flag| flag != 'F');
                 }
-                segment_line(&half)
+                self.segment(&half)
             }
-            What::Segment(segment) => segment_line(segment),
+            What::Segment(segment) => self.segment(segment),
             What::State(change) => {
-                Line { side: Some(change.host), text: change.now.clone(), more: More::None }
+                Line { side: Some(change.host), text: change.now.clone(), more: More::State }
             }
             What::Process(process) => {
                 Line { side: Some(process.host), text: process.text.clone(), more: More::None }
@@ -320,22 +412,60 @@ impl Names {
         if call.name.starts_with("recv") || call.name.starts_with("read") {
             let begin = format!("{}({}", call.name, args.first().map_or("", String::as_str));
             let text = format!("{begin}, ...) = {result}");
+            let chance = call.conn.is_some_and(|(to, from)| self.filled.contains(&(from, to)));
             let more = match moved {
-                Ok(moved) if moved > 0 => More::Reads(begin, call.data.clone(), moved),
+                Ok(moved) if moved > 0 => {
+                    More::Reads(begin, call.data.clone(), (!chance).then_some(moved))
+                }
                 _ => More::None,
             };
             return Line { side, text, more };
         }
         // Data speaks for its own length.
         if call.name.starts_with("send") || call.name.starts_with("write") {
-            args.truncate(if call.data.is_ascii() { 2 } else { 1 });
+            args.truncate(if is_text(&call.data) { 2 } else { 1 });
             args.push("...".to_owned());
         }
+        let sends = call.name.starts_with("send") || call.name.starts_with("write");
+        let way = call.conn.filter(|_| sends && moved.is_ok());
+        let filled = way.is_some_and(|way| self.filled.contains(&way));
         let blocks = call.name == "connect" && result == "0";
-        let result = if blocks { " ...".to_owned() } else { format!(" = {result}") };
+        let result = match (blocks, filled) {
+            (true, _) => " ...".to_owned(),
+            (_, true) => " = ...".to_owned(),
+            _ => format!(" = {result}"),
+        };
         let room = SIDE.saturating_sub(call.name.chars().count() + 2 + result.chars().count());
         let args = words::fit(args, room);
-        Line { side, text: format!("{}({args}){result}", call.name), more: More::None }
+        let more = way.map_or(More::None, |way| More::Sends(way, filled));
+        Line { side, text: format!("{}({args}){result}", call.name), more }
+    }
+
+    /// `P. 1:6(5) ─────►`.
+    fn segment(&self, segment: &Segment) -> Line {
+        let way = (segment.source, segment.destination);
+        let (out, back) = (self.filled.contains(&way), self.filled.contains(&(way.1, way.0)));
+        let end = segment.seq.wrapping_add(segment.len);
+        let mut text = match segment.flags.as_str() {
+            "." if segment.len == 0 => {
+                format!(". ack {}", number(segment.ack.unwrap_or(0), back))
+            }
+            flags => bytes(flags, segment.seq, end, out),
+        };
+        if let Some(mss) = segment.options.strip_prefix("mss ") {
+            let mss = mss.split(',').next().unwrap_or(mss);
+            text += &format!(" <mss {mss},...>");
+        }
+        if segment.again {
+            text += " again";
+        }
+        let flagged = segment.flags.contains(['S', 'F', 'R']);
+        let plain = segment.len > 0 && !segment.again && segment.arrived.is_some();
+        let more = match plain && !flagged {
+            true => More::Data(segment.from, way, segment.seq, end, out),
+            false => More::None,
+        };
+        Line { side: None, text: drawn(segment.from, &text, segment.arrived.is_none()), more }
     }
 
     fn fd(&self, call: &Call, fd: i32) -> i32 {
@@ -352,38 +482,29 @@ impl Names {
     }
 }
 
+/// Whether data is worth showing: a number in binary is so only by chance.
+fn is_text(data: &[u8]) -> bool {
+    data.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t'))
+}
+
 /// The descriptor that a call has made.
 fn made(call: &Call) -> Option<i32> {
     let makes = matches!(call.name.as_str(), "socket" | "accept" | "accept4");
     call.result.as_deref().filter(|_| makes)?.parse().ok().filter(|fd| *fd >= 0)
 }
 
-fn segment_line(segment: &Segment) -> Line {
-    let flagged = segment.flags.contains(['S', 'F', 'R']);
-    let plain = segment.len > 0 && !segment.again && segment.arrived.is_some();
-    let end = segment.seq.wrapping_add(segment.len);
-    let more = match plain && !flagged {
-        true => More::Data(segment.from, segment.source, segment.seq, end),
-        false => More::None,
+/// `P. 1:6(5)`; amounts that are chance are left out.
+fn bytes(flags: &str, begin: u32, end: u32, chance: bool) -> String {
+    let length = match chance && end != begin {
+        true => "...".to_owned(),
+        false => end.wrapping_sub(begin).to_string(),
     };
-    Line { side: None, text: arrow(segment), more }
+    format!("{flags} {}:{}({length})", number(begin, chance), number(end, chance))
 }
 
-/// `P. 1:6(5) ─────►`.
-fn arrow(segment: &Segment) -> String {
-    let (first, last) = (segment.seq, segment.seq.wrapping_add(segment.len));
-    let mut text = match segment.flags.as_str() {
-        "." if segment.len == 0 => format!(". ack {}", segment.ack.unwrap_or(0)),
-        flags => format!("{flags} {first}:{last}({})", segment.len),
-    };
-    if let Some(mss) = segment.options.strip_prefix("mss ") {
-        let mss = mss.split(',').next().unwrap_or(mss);
-        text += &format!(" <mss {mss},...>");
-    }
-    if segment.again {
-        text += " again";
-    }
-    drawn(segment.from, &text, segment.arrived.is_none())
+/// A sequence number; behind the first byte it may be chance.
+fn number(seq: u32, chance: bool) -> String {
+    if chance && seq > 1 { "...".to_owned() } else { seq.to_string() }
 }
 
 /// The arrow behind or before the words.
@@ -399,14 +520,32 @@ fn drawn(from: Host, text: &str, lost: bool) -> String {
 }
 
 impl Line {
+    /// Whether this line stands between two parts of what is more of the same: what fills a buffer
+    /// goes into it, out of it, and changes the peer's state meanwhile.
+    fn lets_pass(&self, next: &Line) -> bool {
+        let way = match next.more {
+            More::Sends(way, true) | More::Data(_, way, _, _, true) => way,
+            _ => return false,
+        };
+        match self.more {
+            More::State => true,
+            More::Sends(mine, _) => mine == way && matches!(next.more, More::Data(..)),
+            More::Data(_, mine, ..) => mine == way && matches!(next.more, More::Sends(..)),
+            _ => false,
+        }
+    }
+
     /// Whether the next line is more of the same.
     fn takes(&self, next: &Line) -> bool {
         match (&self.more, &next.more) {
             (More::Reads(mine, ..), More::Reads(other, ..)) => {
                 self.side == next.side && mine == other
             }
-            (More::Data(_, mine, _, end), More::Data(_, other, begin, _)) => {
+            (More::Data(_, mine, _, end, _), More::Data(_, other, begin, ..)) => {
                 mine == other && end == begin
+            }
+            (More::Sends(mine, true), More::Sends(other, _)) => {
+                mine == other && self.side == next.side
             }
             _ => false,
         }
@@ -416,25 +555,31 @@ impl Line {
         match (&mut self.more, next.more) {
             (More::Reads(_, data, moved), More::Reads(_, other, further)) => {
                 // Data is kept only so far: behind a gap there is none.
-                if data.len() as u64 == *moved {
+                if moved.is_some_and(|moved| data.len() as u64 == moved) {
                     data.extend(other);
                 }
-                *moved += further;
+                *moved = moved.and_then(|moved| Some(moved + further?));
             }
-            (More::Data(from, _, begin, end), More::Data(_, _, _, further)) => {
+            (More::Data(_, _, _, end, _), More::Data(_, _, _, further, _)) => {
                 *end = further;
-                let text = format!(". {begin}:{end}({}) ...", end.wrapping_sub(*begin));
-                self.text = drawn(*from, &text, false);
+                self.stands_for_several();
             }
             _ => {}
+        }
+    }
+
+    fn stands_for_several(&mut self) {
+        if let More::Data(from, _, begin, end, chance) = self.more {
+            self.text = drawn(from, &(bytes(".", begin, end, chance) + " ..."), false);
         }
     }
 
     fn text(&self) -> String {
         let text = match &self.more {
             More::Reads(begin, data, moved) => {
+                let moved = moved.map_or("...".to_owned(), |moved| moved.to_string());
                 let result = format!(") = {moved}");
-                let data = match data.is_ascii() {
+                let data = match is_text(data) {
                     true => vec![words::quoted(data)],
                     false => vec!["...".to_owned()],
                 };

@@ -131,6 +131,16 @@ impl Running {
     }
 }
 
+/// On the way out of an error it may still run.
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.ending.is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
 /// Ctrl-C and its kind.
 struct Interrupted(SignalFd);
 

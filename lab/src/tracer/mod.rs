@@ -151,7 +151,7 @@ pub fn run(
 ) -> Result<Outcome> {
     let mut run = Run::new([server, client], limits, watch, events)?;
     let outcome = run.whole();
-    run.kill_all(); // whatever an error has left
+    run.clear_away();
     outcome
 }
 
@@ -321,7 +321,7 @@ impl<'a> Run<'a> {
     fn decide(&mut self) -> Result<Duration> {
         if let Some(since) = self.ending {
             if since.elapsed() >= GRACE {
-                self.kill_all();
+                self.signal_all(Signal::SIGKILL);
                 return Ok(GRACE);
             }
             return Ok(GRACE.saturating_sub(since.elapsed()));
@@ -359,7 +359,7 @@ impl<'a> Run<'a> {
     /// Tells every process to end.
     fn end_all(&mut self, why: Option<&str>) {
         if self.ending.is_some() {
-            return self.kill_all();
+            return self.signal_all(Signal::SIGKILL);
         }
         self.ending = Some(Instant::now());
         self.notes.extend(why.map(str::to_owned));
@@ -369,11 +369,20 @@ impl<'a> Run<'a> {
         self.signal_all(Signal::SIGTERM);
     }
 
-    fn kill_all(&mut self) {
+    /// Kills what an error has left, and waits until all of it is gone. Who stands at a stop, the
+    /// last one before its end included, has to be let go, or it stands there for good.
+    fn clear_away(&mut self) {
         self.signal_all(Signal::SIGKILL);
-        if self.ending.is_none() {
-            // On the way out of an error: nobody waits for them any more.
-            while kernel::next().is_ok_and(|next| next.is_some()) {}
+        loop {
+            match kernel::next() {
+                Ok(Some((_, Stop::Exited(_) | Stop::Killed(_)))) => {}
+                Ok(Some((tid, _))) => {
+                    let _ = kill(Pid::from_raw(tid), Signal::SIGKILL); // new, perhaps
+                    kernel::resume(tid, Until::NextEntry, 0);
+                }
+                Ok(None) if self.sleep(GRACE).is_ok() => {}
+                Ok(None) | Err(_) => return, // ECHILD: none is left
+            }
         }
     }
 
