@@ -30,6 +30,9 @@ const PORT: u16 = 9000;
 /// When the programs have ended, TCP may have to send its last segments again: so long at most.
 const SETTLE: Duration = Duration::from_secs(4);
 
+/// How often to look for Ctrl-C meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// The command line.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -144,14 +147,19 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
             plain::run(server, client, limits, &mut sources)
         }
     };
+    let quiet = round_trip + Duration::from_millis(50);
+    let interrupted = outcome.is_ok() && sources.settle(quiet)?;
     // From here on Ctrl-C just ends it all.
     tracer::awaited_signals().thread_unblock()?;
-    if outcome.is_ok() {
-        sources.settle(round_trip + Duration::from_millis(50));
-    }
     sources.stop(&world)?;
-    let events = live.join().unwrap_or_default();
-    let outcome = outcome?;
+    let live::Seen { events, left_out } = live.join().unwrap_or_default();
+    let mut outcome = outcome?;
+    if interrupted {
+        outcome.notes.push("interrupted before TCP had sent its last segments".to_owned());
+    }
+    if left_out > 0 {
+        about.missing.push(format!("the end: {left_out} events more than a trace keeps"));
+    }
 
     let trace = Trace { about, events };
     let dir = args.out.clone().unwrap_or_else(|| Path::new("target/lab").join(&title));
@@ -282,15 +290,23 @@ impl Sources {
     }
 
     /// Waits until TCP has said its last word: nothing under way, no connection half closed.
-    fn settle(&self, quiet: Duration) {
+    /// `true`: the user would not wait so long.
+    fn settle(&self, quiet: Duration) -> Result<bool> {
+        let interrupted = plain::Interrupted::new()?;
         let until = Instant::now() + SETTLE;
+        let mut last = Instant::now();
         while Instant::now() < until {
-            match self.deliveries.recv_timeout(quiet) {
-                Ok(()) => {}
+            if interrupted.look() {
+                return Ok(true);
+            }
+            match self.deliveries.recv_timeout(LOOK) {
+                Ok(()) => last = Instant::now(),
+                Err(RecvTimeoutError::Timeout) if last.elapsed() < quiet => {}
                 Err(RecvTimeoutError::Timeout) if self.is_connected() => {}
                 Err(_) => break,
             }
         }
+        Ok(false)
     }
 
     fn is_connected(&self) -> bool {

@@ -136,6 +136,9 @@ fn draw(name: &str) -> Result<String, Failed> {
     let trace = jsonl::read(BufReader::new(file)).expect("a trace reads back");
     let _ = fs::remove_dir_all(&dir);
     match trace.about.missing.first() {
+        Some(missing) if missing.starts_with("the end: ") => {
+            Err(Failed::Otherwise(format!("too long for a ladder: {missing}")))
+        }
         Some(missing) => Err(Failed::NotHere(missing.clone())),
         None => Ok(ladder::draw(&trace)),
     }
@@ -188,4 +191,20 @@ fn index(
         return None;
     }
     Some(format!("docs/ladders/README.md: another list\n{}", difference(list, &fresh)))
+}
+
+#[test]
+fn an_example_without_a_peer_is_not_traced() {
+    let name = "s07_resolve";
+    if help(name).is_none() {
+        return println!("skipped: {name} is not built: cargo build --examples");
+    }
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
+    let ran = lab.args(["trace", name]).output().expect("lab runs");
+    let said = String::from_utf8_lossy(&ran.stderr);
+    match ran.status.code() {
+        Some(3) => println!("skipped: {said}"),
+        code => assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}"),
+    }
+    assert!(ran.stdout.is_empty(), "nothing was traced");
 }

@@ -2,13 +2,15 @@
 
 use std::env;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::output::jsonl;
 use lab::record::{Call, Event, Host, Nanos, Segment, Trace, What};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const SERVER: [&str; 5] = ["SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSED"];
 const CLIENT: [&str; 5] = ["SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT"];
@@ -249,4 +251,52 @@ fn a_time_limit_says_where_each_hangs() {
     for words in ["time limit of 1 s: server: blocked in accept4 on fd ", "client: in no call"] {
         assert!(said.contains(words), "{said}");
     }
+}
+
+#[test]
+fn ctrl_c_while_tcp_settles_loses_nothing() {
+    let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("half_close");
+    let command = |role: &str| format!("{} {role} {{server}}:{{port}}", pair.display());
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("settling");
+    let _ = std::fs::remove_dir_all(&dir);
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"))
+        .args(["trace", "--delay", "300ms", "--server", &command("server")])
+        .args(["--client", &command("client"), "--out"])
+        .arg(&dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("lab runs");
+    let (mut said, mut ended) = (String::new(), 0);
+    for line in BufReader::new(lab.stdout.take().expect("a pipe")).lines() {
+        let line = line.expect("text");
+        ended += usize::from(line.contains(" exits with 0"));
+        if ended == 2 {
+            ended = 0; // both programs are over: now the lab waits for the last segments
+            kill(Pid::from_raw(lab.id() as i32), Signal::SIGINT).expect("it still runs");
+        }
+        said += &(line + "\n");
+    }
+    let status = lab.wait().expect("it ends");
+    if status.code() == Some(3) || said.contains("missing: ") {
+        return println!("skipped: no namespaces, or no tracer: {status}");
+    }
+    assert!(status.success(), "{status}: {said}");
+    assert!(said.contains("note: interrupted before TCP had sent its last segments"), "{said}");
+    for file in ["trace.jsonl", "trace.html", "trace.svg", "trace.pcapng"] {
+        assert!(dir.join(file).is_file(), "{file} is not written");
+    }
+}
+
+#[test]
+fn a_long_trace_is_cut_and_says_so() {
+    let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("half_close");
+    let server = format!("{} server {{server}}:{{port}}", pair.display());
+    let client = format!("{} flood {{server}}:{{port}}", pair.display());
+    let args = ["--server", &server, "--client", &client, "--no-calls"];
+    let Some((output, trace)) = lab("long", &args) else { return };
+    let said = String::from_utf8_lossy(&output.stdout);
+    let trace = trace.expect("a trace is written");
+    assert!(said.contains("missing: the end: "), "nothing is said of the end");
+    assert!((1000..50_000).contains(&trace.events.len()), "{} events", trace.events.len());
 }

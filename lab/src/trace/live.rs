@@ -19,24 +19,39 @@ use crate::record::{About, Event, Nanos, What};
 /// Longer than a source takes from an event to its report.
 const HELD: Duration = Duration::from_millis(20);
 
-/// Prints what is sent. The thread ends with the last sender, and gives all events by the time at
-/// which they began.
-pub fn start(about: &About) -> Result<(Sender<Event>, JoinHandle<Vec<Event>>)> {
+/// So many calls and segments are kept, and as many states and processes.
+const EVENTS: usize = 20_000;
+
+/// So many bytes of packets are kept.
+const BYTES: usize = 8 << 20;
+
+/// What was seen.
+#[derive(Default)]
+pub struct Seen {
+    /// By the time at which they began.
+    pub events: Vec<Event>,
+    /// How many more there were: a picture of so many shows nothing, and memory has an end.
+    pub left_out: u64,
+}
+
+/// Prints what is sent. The thread ends with the last sender.
+pub fn start(about: &About) -> Result<(Sender<Event>, JoinHandle<Seen>)> {
     anstream::println!("server: {}\nclient: {}\nlink: {}", about.server, about.client, about.link);
     let (events, received) = mpsc::channel();
     let width = terminal_width();
     let thread = thread::Builder::new().name("live".into()).spawn(move || {
         let mut printer = Printer::new(anstream::AutoStream::auto(io::stdout()), width);
         let _ = printer.heading();
-        let mut all = collect(&received, |event| drop(printer.event(event)));
-        all.sort_by_key(|event| event.at);
-        all
+        let mut seen = collect(&received, |event| drop(printer.event(event)));
+        seen.events.sort_by_key(|event| event.at);
+        seen
     })?;
     Ok((events, thread))
 }
 
-fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Vec<Event> {
-    let mut all: Vec<Event> = Vec::new();
+fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Seen {
+    let mut seen = Seen::default();
+    let mut room = Room::default();
     let mut held = BinaryHeap::new();
     loop {
         let wait = match held.is_empty() {
@@ -44,9 +59,13 @@ fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Vec<Eve
             false => HELD / 4,
         };
         let ended = match received.recv_timeout(wait) {
-            Ok(event) => {
-                held.push(Reverse((complete(&event), all.len())));
-                all.push(event);
+            Ok(event) if room.is_there_for(&event) => {
+                held.push(Reverse((complete(&event), seen.events.len())));
+                seen.events.push(event);
+                false
+            }
+            Ok(_) => {
+                seen.left_out += 1;
                 false
             }
             Err(RecvTimeoutError::Timeout) => false,
@@ -57,11 +76,40 @@ fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Vec<Eve
             && (ended || at <= due)
         {
             held.pop();
-            print(&all[index]);
+            print(&seen.events[index]);
         }
         if ended {
-            return all;
+            return seen;
         }
+    }
+}
+
+/// What was kept so far: calls and segments; states and processes; bytes of packets.
+#[derive(Default)]
+struct Room {
+    traffic: usize,
+    rest: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// Whether this one is kept, too. Once a call or a segment is left out, all are: a gap in the
+    /// middle would look as if nothing had been there.
+    fn is_there_for(&mut self, event: &Event) -> bool {
+        let bytes = match &event.what {
+            What::State(_) | What::Process(_) => {
+                self.rest += 1;
+                return self.rest <= EVENTS;
+            }
+            What::Segment(segment) => segment.packet.len(),
+            What::Call(call) => call.data.len(),
+        };
+        if self.traffic >= EVENTS || self.bytes >= BYTES {
+            return false;
+        }
+        self.traffic += 1;
+        self.bytes += bytes;
+        true
     }
 }
 

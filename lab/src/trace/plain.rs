@@ -142,16 +142,18 @@ impl Drop for Running {
 }
 
 /// Ctrl-C and its kind.
-struct Interrupted(SignalFd);
+pub struct Interrupted(SignalFd);
 
 impl Interrupted {
-    fn new() -> Result<Self> {
+    /// The [`awaited_signals`] have to be blocked.
+    pub fn new() -> Result<Self> {
         let mut signals = awaited_signals();
         signals.remove(Signal::SIGCHLD);
         Ok(Self(SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
     }
 
-    fn look(&self) -> bool {
+    /// Whether one has come since the last look.
+    pub fn look(&self) -> bool {
         matches!(self.0.read_signal(), Ok(Some(_)))
     }
 }
