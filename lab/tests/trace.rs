@@ -211,8 +211,11 @@ fn what_goes_wrong_is_said_in_one_line() {
     for (args, code, words) in [
         (&["--server", "true", "--client", "true"][..], 1, "lab: the server exited with 0 before"),
         (&["--server", "./none", "--client", "true"][..], 1, "lab: cannot run `./none`: No such"),
-        (&["no_such_example"][..], 1, "lab: no example no_such_example"),
-        (&["--server", "true"][..], 2, "error: "),
+        (&["no_such_example"][..], 2, "lab: no example no_such_example"),
+        (&[][..], 2, "lab: what to trace? An example: lab trace s05_half_close; or two programs"),
+        (&["--server", "true"][..], 2, "lab: --server needs --client"),
+        (&["--server", " ", "--client", "true"][..], 2, "lab: --server is empty"),
+        (&["--server", "true", "--client", "true", "--cc", "none"][..], 2, "lab: --cc none: not "),
         (&["--server", "true", "--client", "true", "--drop", "x"][..], 2, "error: "),
     ] {
         let Some((output, _)) = lab("wrong", args) else { return };
@@ -220,6 +223,18 @@ fn what_goes_wrong_is_said_in_one_line() {
         assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
         assert!(said.starts_with(words), "{args:?}: {said}");
     }
+}
+
+#[test]
+fn a_rule_that_met_nothing_is_named() {
+    let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("half_close");
+    let command = |role: &str| format!("{} {role} {{server}}:{{port}}", pair.display());
+    let (server, client) = (command("server"), command("client"));
+    let args = ["--server", &server, "--client", &client, "--drop", "99", "--dup", "1"];
+    let Some((output, _)) = lab("idle-rule", &args) else { return };
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("note: rule drop 99 met no segment\n"), "{said}");
+    assert!(!said.contains("rule dup 1 met no"), "{said}");
 }
 
 #[test]

@@ -399,7 +399,10 @@ impl<'a> Drawing<'a> {
         let x = side.left(6.0 + STRIP * side.strip_lanes as f64 + BAR * lane as f64, BAR - 2.0);
         let class = if call.failed() { "failed" } else { words::host(call.host) };
         // One that never returned stands open until the end.
-        let end = self.layout.end(index).unwrap_or(self.layout.height);
+        let end = match call.cut_off {
+            Some(at) => self.layout.at(at),
+            None => self.layout.end(index).unwrap_or(self.layout.height),
+        };
         let mut text = if self.waited[index] || call.returned.is_none() {
             self.line(side, y, "", &words::call_begins(call, 35))
         } else {
