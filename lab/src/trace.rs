@@ -163,20 +163,21 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     }
 
     let trace = Trace { about, events };
+    if left_out == 0 {
+        let idle = idle_rules(&args.link, &trace).into_iter();
+        outcome.notes.extend(idle.map(|rule| format!("rule {rule} met no segment")));
+    }
     let dir = args.out.clone().unwrap_or_else(|| Path::new("target/lab").join(&title));
     files::write_files(&trace, &dir)?;
-    report(&trace, &args.link, &outcome, &dir);
+    report(&trace, &outcome, &dir);
     let good = outcome.server.is_good() && outcome.client.is_some_and(tracer::Ending::is_good);
     Ok(ExitCode::from(u8::from(!good || outcome.cut_short)))
 }
 
 /// The last lines: what has to be known about this trace, and where it is.
-fn report(trace: &Trace, link: &LinkConfig, outcome: &Outcome, dir: &Path) {
+fn report(trace: &Trace, outcome: &Outcome, dir: &Path) {
     for note in &outcome.notes {
         anstream::println!("note: {note}");
-    }
-    for rule in idle_rules(link, trace) {
-        anstream::println!("note: rule {rule} met no segment");
     }
     for missing in &trace.about.missing {
         anstream::println!("missing: {missing}");
