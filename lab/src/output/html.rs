@@ -35,6 +35,7 @@ pub fn page(trace: &Trace) -> String {
     let cost = if about.cost.is_empty() { "" } else { " · tracing costs " };
     let line = format!("link: {}{cost}{}", about.link, about.cost);
     let _ = writeln!(header, "<p>{} · {count} events</p>", escape(&line));
+    let _ = writeln!(header, "<p>{}</p>", svg::LEGEND);
     for missing in &about.missing {
         let _ = writeln!(header, "<p class=\"missing\">missing: {}</p>", escape(missing));
     }
@@ -58,6 +59,14 @@ pub fn page(trace: &Trace) -> String {
         list += &row.html(start);
         details.push(Details::of(row.id(), &trace.events[row.event], start));
     }
+    let (picture, heads) = svg::ladder(trace);
+    let heads = heads.map(|(host, address, place)| {
+        let (name, address) = (words::host(host), escape(&address));
+        format!(
+            "<b class=\"{name}\" style=\"left:{place:.2}%\">{name} <small>{address}</small></b>"
+        )
+    });
+    let heads = heads.concat();
     // Inside a script element only "<" could end it.
     let details = serde_json::to_string(&details).unwrap_or_default().replace('<', "\\u003c");
 
@@ -70,15 +79,15 @@ pub fn page(trace: &Trace) -> String {
          <header>\n{header}</header>\n\
          <div class=\"views\"><button value=\"list\" aria-pressed=\"true\">List</button>\
          <button value=\"diagram\" aria-pressed=\"false\">Diagram</button></div>\n\
-         <main>\n<figure>\n{}</figure>\n<aside>\n\
+         <main>\n<div class=\"picture\">\n<div class=\"hosts\">{heads}</div>\n\
+         <figure>\n{picture}</figure>\n</div>\n<aside>\n\
          <section id=\"details\" aria-live=\"polite\" aria-label=\"Details\">\
          <p>Point at an event or tap it. <span class=\"keys\"><kbd>↓</kbd> and <kbd>↑</kbd> step \
          through them.</span></p></section>\n\
          <ol id=\"list\" role=\"listbox\" aria-label=\"Events\" tabindex=\"0\">\n{list}</ol>\n\
          </aside>\n</main>\n\
          <script type=\"application/json\" id=\"events\">{details}</script>\n\
-         <script>\n{SCRIPT}</script>\n</body>\n</html>\n",
-        svg::ladder(trace)
+         <script>\n{SCRIPT}</script>\n</body>\n</html>\n"
     )
 }
 
