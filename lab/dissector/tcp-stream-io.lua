@@ -80,7 +80,7 @@ end
 
 local call = Proto("tscall", "System call")
 local known = {
-  { "kind", "Kind" }, { "text", "In words" }, { "call", "System call" },
+  { "host", "Host" }, { "kind", "Kind" }, { "text", "In words" }, { "call", "System call" },
   { "result", "Result" }, { "took", "Took" }, { "data", "Data" },
   { "process", "Process" }, { "thread", "Thread" }, { "descriptor", "Descriptor" },
   { "local", "Local address" }, { "peer", "Peer" },
@@ -111,6 +111,12 @@ function call.dissector(tvb, pinfo, tree)
   }
   pinfo.cols.protocol = names[found.kind] or "TSCALL"
   pinfo.cols.info = found.text or ""
+  local host = found.host or ""
+  pinfo.cols.src = host
+  if found.kind == "arrival" then
+    pinfo.cols.src = host == "client" and "server" or "client"
+    pinfo.cols.dst = host
+  end
   branch:set_text((found.kind or "record") .. ": " .. (found.text or ""))
   return tvb:len()
 end

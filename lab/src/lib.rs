@@ -25,6 +25,18 @@ pub mod trace;
 pub mod tracer;
 pub mod world;
 
+/// Asked for in a way that cannot be: exit code 2. The text says how to ask.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, out: &mut std::fmt::Formatter) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
 /// This machine does not allow it: exit code 3. The text says what would make it possible.
 #[derive(Debug)]
 pub struct NotPossible(pub String);

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lab::{NotPossible, doctor, experiment, shell, show, trace, world};
+use lab::{NotPossible, Usage, doctor, experiment, shell, show, trace, world};
 
 /// Any TCP client and server on one timeline, over a wire that you control.
 #[derive(Parser)]
@@ -41,7 +41,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done = match cli.command {
+    let asked = match &cli.command {
+        Command::Trace(args) => args.check(),
+        _ => Ok(()),
+    };
+    let done = asked.and_then(|()| match cli.command {
         // These look at the machine as it is, or not at all.
         Command::Doctor(args) => doctor::run(&args),
         Command::Show(args) => show::run(&args),
@@ -55,9 +59,13 @@ fn main() -> ExitCode {
             Command::Doctor(args) => doctor::run(&args),
             Command::Show(args) => show::run(&args),
         }),
-    };
+    });
     done.unwrap_or_else(|error| {
         anstream::eprintln!("lab: {error:#}");
-        ExitCode::from(if error.is::<NotPossible>() { 3 } else { 1 })
+        ExitCode::from(match () {
+            () if error.is::<Usage>() => 2,
+            () if error.is::<NotPossible>() => 3,
+            () => 1,
+        })
     })
 }

@@ -54,10 +54,10 @@ pub struct Event {
 }
 
 impl Event {
-    /// When all of it was known: a call returned, a segment arrived.
+    /// When all of it was known: a call returned or was cut off, a segment arrived.
     pub fn complete(&self) -> Nanos {
         let end = match &self.what {
-            What::Call(call) => call.returned,
+            What::Call(call) => call.returned.or(call.cut_off),
             What::Segment(segment) => segment.arrived,
             What::State(_) | What::Process(_) => None,
         };
@@ -98,6 +98,9 @@ pub struct Call {
     pub conn: Option<(SocketAddr, SocketAddr)>,
     /// When it returned; `None`: it never did.
     pub returned: Option<Nanos>,
+    /// When its thread ended inside it, if it never returned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_off: Option<Nanos>,
     /// What it returned, as strace(1) would write it: "5", "-1 EPIPE (Broken pipe)".
     pub result: Option<String>,
     /// The bytes that it moved, as many as are kept (64 at most).

@@ -14,11 +14,11 @@ use crate::output::{self, jsonl, ladder, text};
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  lab show target/lab/s05_half_close/trace.jsonl
+  lab show target/lab/s05_half_close
   lab show trace.jsonl --out pictures       # trace.html, .svg, .pcapng
   lab show trace.jsonl --ladder             # without times and numbers: the same on every run")]
 pub struct ShowArgs {
-    /// A trace.jsonl
+    /// A trace.jsonl, or the directory that holds it
     file: PathBuf,
     /// Write the files into this directory instead of printing
     #[arg(long, value_name = "DIR")]
@@ -30,8 +30,12 @@ pub struct ShowArgs {
 
 /// Runs the subcommand.
 pub fn run(args: &ShowArgs) -> Result<ExitCode> {
-    let name = args.file.display();
-    let file = File::open(&args.file).with_context(|| format!("cannot open {name}"))?;
+    let path = match args.file.is_dir() {
+        true => args.file.join("trace.jsonl"),
+        false => args.file.clone(),
+    };
+    let name = path.display();
+    let file = File::open(&path).with_context(|| format!("cannot open {name}"))?;
     let trace = jsonl::read(BufReader::new(file)).with_context(|| format!("in {name}"))?;
     let done = match &args.out {
         Some(dir) => {

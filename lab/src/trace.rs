@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use crate::Usage;
 use crate::capture::Capture;
 use crate::link::LinkConfig;
 use crate::output as files;
-use crate::record::{About, Event, Host, Trace};
+use crate::record::{About, Event, Host, Trace, What};
 use crate::states::States;
 use crate::tracer::{self, Limits, Outcome, Program, Watch};
 use crate::world::World;
@@ -38,23 +39,23 @@ const LOOK: Duration = Duration::from_millis(20);
 #[command(after_help = EXAMPLES)]
 pub struct TraceArgs {
     /// An example of this project, as `cargo build --examples` has built it: s05_half_close
-    #[arg(required_unless_present_all = ["server", "client"], conflicts_with_all = ["server", "client"])]
+    #[arg(conflicts_with_all = ["server", "client"])]
     example: Option<String>,
 
     /// The server's command line; {server} is its address, {port} its port. A shell runs it if it
     /// has any character that means something to the shell
-    #[arg(long, value_name = "CMD", requires = "client")]
+    #[arg(long, value_name = "CMD")]
     server: Option<String>,
 
     /// The client's command line: likewise. It starts when the server listens
-    #[arg(long, value_name = "CMD", requires = "server")]
+    #[arg(long, value_name = "CMD")]
     client: Option<String>,
 
     /// The port that {port} stands for
     #[arg(long, default_value_t = PORT, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
 
-    /// Where to write the trace [default: target/lab/NAME]
+    /// Where to write the trace [default: target/lab/NAME: the example's name, or the client's]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
@@ -162,6 +163,10 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     }
 
     let trace = Trace { about, events };
+    if left_out == 0 {
+        let idle = idle_rules(&args.link, &trace).into_iter();
+        outcome.notes.extend(idle.map(|rule| format!("rule {rule} met no segment")));
+    }
     let dir = args.out.clone().unwrap_or_else(|| Path::new("target/lab").join(&title));
     files::write_files(&trace, &dir)?;
     report(&trace, &outcome, &dir);
@@ -183,9 +188,43 @@ fn report(trace: &Trace, outcome: &Outcome, dir: &Path) {
     anstream::println!("written to {}: open trace.html", dir.display());
 }
 
+/// The rules that no segment of the trace was the n-th for. Without segments nobody knows.
+fn idle_rules(link: &LinkConfig, trace: &Trace) -> Vec<String> {
+    let segments = trace.events.iter().filter_map(|event| match &event.what {
+        What::Segment(segment) => Some(segment),
+        _ => None,
+    });
+    let fates: Vec<&str> = segments.map(|segment| segment.fate.as_str()).collect();
+    let met = |rule: &String| fates.iter().any(|fate| fate.contains(&format!("(rule: {rule})")));
+    let rules = if fates.is_empty() { Vec::new() } else { link.rules() };
+    rules.into_iter().filter(|rule| !met(rule)).collect()
+}
+
 type Command = (String, Vec<String>);
 
 impl TraceArgs {
+    /// Whether this can be run at all.
+    ///
+    /// # Errors
+    /// [`crate::Usage`], with what to write instead.
+    pub fn check(&self) -> Result<()> {
+        let empty =
+            |command: &Option<String>| command.as_ref().is_some_and(|c| c.trim().is_empty());
+        let wrong = match (&self.example, &self.server, &self.client) {
+            (Some(name), ..) => return example(name).map(drop),
+            _ if empty(&self.server) => "--server is empty: write the command that runs the server",
+            _ if empty(&self.client) => "--client is empty: write the command that runs the client",
+            (_, Some(_), Some(_)) => return Ok(()),
+            (_, Some(_), None) => "--server needs --client 'CMD', too: a trace takes both programs",
+            (_, None, Some(_)) => "--client needs --server 'CMD', too: a trace takes both programs",
+            (_, None, None) => {
+                "what to trace? An example: lab trace s05_half_close; or two programs: \
+                 lab trace --server 'CMD' --client 'CMD'"
+            }
+        };
+        Err(Usage(wrong.to_owned()).into())
+    }
+
     /// The server's and the client's command lines, and their words.
     fn commands(&self, address: Ipv4Addr) -> Result<(Command, Command)> {
         if let (Some(server), Some(client)) = (&self.server, &self.client) {
@@ -214,7 +253,7 @@ impl TraceArgs {
             return example.clone();
         }
         let client = self.client.as_deref().unwrap_or_default();
-        let first = client.split_whitespace().next().unwrap_or("trace");
+        let first = script(client).or(client.split_whitespace().next()).unwrap_or("trace");
         let file = Path::new(first).file_name().unwrap_or_default().to_string_lossy();
         let kept: String =
             file.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect();
@@ -222,17 +261,34 @@ impl TraceArgs {
     }
 }
 
+/// What an interpreter runs: `client.py` of `python3 -u client.py`.
+fn script(command: &str) -> Option<&str> {
+    let mut words = command.split_whitespace();
+    let program = Path::new(words.next()?).file_name()?.to_str()?;
+    let program = program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let interpreters = ["python", "perl", "ruby", "node", "php", "lua", "sh", "bash"];
+    let script = words.take_while(|word| !["-c", "-e"].contains(word));
+    interpreters.contains(&program).then_some(())?;
+    script.into_iter().find(|word| !word.starts_with('-'))
+}
+
 /// Where cargo has put an example: beside this program.
 fn example(name: &str) -> Result<PathBuf> {
     if name.contains('/') {
-        bail!("{name}: an example's name, not a path; a program of yours: --server and --client");
+        let text = format!(
+            "{name}: a path; an example goes by its name, a program of yours by --server and --client"
+        );
+        return Err(Usage(text).into());
     }
     let program = std::env::current_exe()?;
     let target = program.parent().unwrap_or(Path::new("target/debug"));
     let dirs = [target.join("examples"), PathBuf::from("target/debug/examples")];
     let path = dirs.iter().map(|dir| dir.join(name)).find(|path| path.is_file());
-    let path = path.with_context(|| {
-        format!("no example {name} in {}: `cargo build --examples` builds them", dirs[0].display())
+    let path = path.ok_or_else(|| {
+        Usage(format!(
+            "no example {name} in {}: `make run` lists them, `cargo build --examples` builds them",
+            dirs[0].display()
+        ))
     })?;
     Ok(path.canonicalize()?)
 }

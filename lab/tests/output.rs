@@ -258,4 +258,7 @@ fn the_dissector_names_frames_and_calls() {
     seen(0, "hello");
     seen(1, "sendmsg");
     seen(2, "TIME_WAIT");
+    let hosts = ["-Y", "tscall.host", "-o", "gui.column.format:\"Source\",\"%s\""];
+    let Some(lines) = tshark(&[&["-X", &load][..], &hosts].concat()) else { return };
+    assert!(lines.lines().all(|line| ["client", "server"].contains(&line.trim())), "{lines}");
 }

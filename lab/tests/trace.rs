@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ fn lab(name: &str, args: &[&str]) -> Option<(Output, Option<Trace>)> {
         .expect("lab runs");
     let said = String::from_utf8_lossy(&output.stderr);
     if output.status.code() == Some(3) {
-        println!("skipped: {said}");
+        skipped(said.trim_end());
         return None;
     }
     let trace = File::open(dir.join("trace.jsonl")).ok();
@@ -36,7 +36,7 @@ fn lab(name: &str, args: &[&str]) -> Option<(Output, Option<Trace>)> {
     if let Some(missing) = trace.as_ref().and_then(|trace| trace.about.missing.first())
         && !args.contains(&"--no-calls")
     {
-        println!("skipped: {missing}");
+        skipped(missing);
         return None;
     }
     Some((output, trace))
@@ -211,8 +211,11 @@ fn what_goes_wrong_is_said_in_one_line() {
     for (args, code, words) in [
         (&["--server", "true", "--client", "true"][..], 1, "lab: the server exited with 0 before"),
         (&["--server", "./none", "--client", "true"][..], 1, "lab: cannot run `./none`: No such"),
-        (&["no_such_example"][..], 1, "lab: no example no_such_example"),
-        (&["--server", "true"][..], 2, "error: "),
+        (&["no_such_example"][..], 2, "lab: no example no_such_example"),
+        (&[][..], 2, "lab: what to trace? An example: lab trace s05_half_close; or two programs"),
+        (&["--server", "true"][..], 2, "lab: --server needs --client"),
+        (&["--server", " ", "--client", "true"][..], 2, "lab: --server is empty"),
+        (&["--server", "true", "--client", "true", "--cc", "none"][..], 2, "lab: --cc none: not "),
         (&["--server", "true", "--client", "true", "--drop", "x"][..], 2, "error: "),
     ] {
         let Some((output, _)) = lab("wrong", args) else { return };
@@ -220,6 +223,18 @@ fn what_goes_wrong_is_said_in_one_line() {
         assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
         assert!(said.starts_with(words), "{args:?}: {said}");
     }
+}
+
+#[test]
+fn a_rule_that_met_nothing_is_named() {
+    let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("half_close");
+    let command = |role: &str| format!("{} {role} {{server}}:{{port}}", pair.display());
+    let (server, client) = (command("server"), command("client"));
+    let args = ["--server", &server, "--client", &client, "--drop", "99", "--dup", "1"];
+    let Some((output, _)) = lab("idle-rule", &args) else { return };
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("note: rule drop 99 met no segment\n"), "{said}");
+    assert!(!said.contains("rule dup 1 met no"), "{said}");
 }
 
 #[test]
@@ -279,7 +294,7 @@ fn ctrl_c_while_tcp_settles_loses_nothing() {
     }
     let status = lab.wait().expect("it ends");
     if status.code() == Some(3) || said.contains("missing: ") {
-        return println!("skipped: no namespaces, or no tracer: {status}");
+        return skipped(&format!("no namespaces, or no tracer: {status}"));
     }
     assert!(status.success(), "{status}: {said}");
     assert!(said.contains("note: interrupted before TCP had sent its last segments"), "{said}");
@@ -299,4 +314,9 @@ fn a_long_trace_is_cut_and_says_so() {
     let trace = trace.expect("a trace is written");
     assert!(said.contains("missing: the end: "), "nothing is said of the end");
     assert!((1000..50_000).contains(&trace.events.len()), "{} events", trace.events.len());
+}
+
+/// Says so past the test harness, which keeps what a passing test prints to itself.
+fn skipped(why: &str) {
+    let _ = writeln!(io::stderr(), "skipped: {why}");
 }

@@ -8,8 +8,8 @@ use plotters::prelude::*;
 
 use super::scale::Scale;
 
-const SIZE: (u32, u32) = (960, 560);
-const LEGEND: u32 = 250;
+const SIZE: (u32, u32) = (1020, 560);
+const LEGEND: u32 = 310;
 const TITLE: (&str, i32) = ("sans-serif", 24);
 const TEXT: (&str, i32) = ("sans-serif", 20);
 const SMALL: (&str, i32) = ("sans-serif", 18);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::rules;
 use crate::record::Host;
 
 /// What the link, and TCP on both its hosts, are to be like. The default: as fast as it goes.
@@ -62,6 +63,15 @@ impl LinkConfig {
     /// The largest IP packet in bytes.
     pub fn mtu(&self) -> u32 {
         self.mtu.unwrap_or(1500)
+    }
+
+    /// The rules as a segment's fate names them: "drop server:3x2".
+    pub fn rules(&self) -> Vec<String> {
+        let all = [("drop", &self.drop), ("dup", &self.dup), ("reorder", &self.reorder)];
+        let named = |(name, rules): (&str, &Vec<Nth>)| -> Vec<String> {
+            rules.iter().map(|nth| rules::rule(name, *nth)).collect()
+        };
+        all.into_iter().flat_map(named).collect()
     }
 
     /// What may wait where there is a rate.

@@ -99,7 +99,7 @@ impl Rules {
 }
 
 /// The flag that made the rule: "drop server:3x2".
-fn rule(name: &str, nth: Nth) -> String {
+pub fn rule(name: &str, nth: Nth) -> String {
     let from = if nth.from == Host::Server { "server:" } else { "" };
     let times = if nth.times > 1 { format!("x{}", nth.times) } else { String::new() };
     format!("{name} {from}{}{times}", nth.nth)

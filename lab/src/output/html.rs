@@ -1,13 +1,14 @@
 //! One page that needs nothing else: the ladder, a list of the events, and what lies behind each.
 //! Every word of the traced programs is escaped or set as text; nothing is loaded from outside.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use serde::Serialize;
 
 use crate::output::jsonl::hex;
 use crate::output::svg::{self, escape};
-use crate::output::words;
+use crate::output::{layout, words};
 use crate::record::{Call, Event, Host, Nanos, Process, Segment, StateChange, Trace, What};
 
 /// More events than this are not listed: the first three quarters are, and the last.
@@ -34,6 +35,7 @@ pub fn page(trace: &Trace) -> String {
     let cost = if about.cost.is_empty() { "" } else { " · tracing costs " };
     let line = format!("link: {}{cost}{}", about.link, about.cost);
     let _ = writeln!(header, "<p>{} · {count} events</p>", escape(&line));
+    let _ = writeln!(header, "<p>{}</p>", svg::LEGEND);
     for missing in &about.missing {
         let _ = writeln!(header, "<p class=\"missing\">missing: {}</p>", escape(missing));
     }
@@ -42,18 +44,29 @@ pub fn page(trace: &Trace) -> String {
         let _ = writeln!(header, "<p>The diagram shows {drawn} events of {count}.</p>");
     }
 
-    let mut list = String::new();
+    let ports: BTreeSet<u16> = trace.events.iter().filter_map(words::client_port).collect();
+    let mut rows: Vec<Row> =
+        listed.iter().flat_map(|(index, _)| Row::of(trace, *index, ports.len() > 1)).collect();
+    rows.sort_by_key(|row| row.at);
+    let (mut list, mut details) = (String::new(), Vec::new());
     let mut expected = 0;
-    for (index, event) in &listed {
-        if *index != expected {
-            let left_out = index - expected;
+    for row in &rows {
+        if row.event > expected && !is_listed(expected, count) {
+            let left_out = row.event - expected;
             let _ = writeln!(list, "<li class=\"gap\">{left_out} events are not listed</li>");
         }
-        expected = index + 1;
-        list += &row(*index, event, start);
+        expected = expected.max(row.event + 1);
+        list += &row.html(start);
+        details.push(Details::of(row.id(), &trace.events[row.event], start));
     }
-    let details: Vec<Details> =
-        listed.iter().map(|(index, event)| Details::of(*index, event, start)).collect();
+    let (picture, heads) = svg::ladder(trace);
+    let heads = heads.map(|(host, address, place)| {
+        let (name, address) = (words::host(host), escape(&address));
+        format!(
+            "<b class=\"{name}\" style=\"left:{place:.2}%\">{name} <small>{address}</small></b>"
+        )
+    });
+    let heads = heads.concat();
     // Inside a script element only "<" could end it.
     let details = serde_json::to_string(&details).unwrap_or_default().replace('<', "\\u003c");
 
@@ -66,15 +79,15 @@ pub fn page(trace: &Trace) -> String {
          <header>\n{header}</header>\n\
          <div class=\"views\"><button value=\"list\" aria-pressed=\"true\">List</button>\
          <button value=\"diagram\" aria-pressed=\"false\">Diagram</button></div>\n\
-         <main>\n<figure>\n{}</figure>\n<aside>\n\
+         <main>\n<div class=\"picture\">\n<div class=\"hosts\">{heads}</div>\n\
+         <figure>\n{picture}</figure>\n</div>\n<aside>\n\
          <section id=\"details\" aria-live=\"polite\" aria-label=\"Details\">\
          <p>Point at an event or tap it. <span class=\"keys\"><kbd>↓</kbd> and <kbd>↑</kbd> step \
          through them.</span></p></section>\n\
          <ol id=\"list\" role=\"listbox\" aria-label=\"Events\" tabindex=\"0\">\n{list}</ol>\n\
          </aside>\n</main>\n\
          <script type=\"application/json\" id=\"events\">{details}</script>\n\
-         <script>\n{SCRIPT}</script>\n</body>\n</html>\n",
-        svg::ladder(trace)
+         <script>\n{SCRIPT}</script>\n</body>\n</html>\n"
     )
 }
 
@@ -82,35 +95,73 @@ fn is_listed(index: usize, count: usize) -> bool {
     count <= MOST || index < MOST * 3 / 4 || index >= count - MOST / 4
 }
 
-/// A line of the list.
-fn row(index: usize, event: &Event, start: Nanos) -> String {
-    let (class, text) = match &event.what {
-        What::Call(call) => {
-            let failed = if call.failed() { " failed" } else { "" };
-            (format!("{}{failed}", words::host(call.host)), words::call_within(call, 120))
+/// A line of the list. A call that waited has two, as it has two labels in the diagram.
+struct Row {
+    at: Nanos,
+    /// Its place in the trace.
+    event: usize,
+    /// The second line of its event: where a call returned.
+    end: bool,
+    class: String,
+    text: String,
+}
+
+impl Row {
+    /// The lines of an event, which say the client's port if there are `many` connections.
+    fn of(trace: &Trace, index: usize, many: bool) -> Vec<Row> {
+        let event = &trace.events[index];
+        let port = match words::client_port(event) {
+            Some(port) if many => format!(" :{port}"),
+            _ => String::new(),
+        };
+        let row = |at, end, class, text| Row { at, event: index, end, class, text };
+        let one = |class: String, text| vec![row(event.at, false, class, text)];
+        match &event.what {
+            What::Call(call) => {
+                let host = words::host(call.host);
+                let class = format!("{host}{}", if call.failed() { " failed" } else { "" });
+                let waited = layout::waited(trace, index);
+                match call.returned.filter(|_| waited).or(call.cut_off) {
+                    Some(end) => vec![
+                        row(event.at, false, host.to_owned(), words::call_begins(call, 120)),
+                        row(end, true, class, words::call_returns(call, 120)),
+                    ],
+                    None => one(class, words::call_within(call, 120)),
+                }
+            }
+            What::Segment(segment) => {
+                let lost = if segment.arrived.is_none() { " failed" } else { "" };
+                one(format!("wire{lost}"), on_the_wire(segment, &port))
+            }
+            What::State(change) => {
+                one(format!("{} state", words::host(change.host)), words::state(change) + &port)
+            }
+            What::Process(process) => {
+                one(format!("{} process", words::host(process.host)), words::process(process))
+            }
         }
-        What::Segment(segment) => {
-            let lost = if segment.arrived.is_none() { " failed" } else { "" };
-            (format!("wire{lost}"), on_the_wire(segment))
-        }
-        What::State(change) => {
-            (format!("{} state", words::host(change.host)), words::state(change))
-        }
-        What::Process(process) => {
-            (format!("{} process", words::host(process.host)), words::process(process))
-        }
-    };
-    format!(
-        "<li id=\"l{index}\" role=\"option\" aria-selected=\"false\" class=\"{class}\">\
-         <time>{}</time><span>{}</span></li>\n",
-        words::since(start, event.at),
-        escape(&text)
-    )
+    }
+
+    /// "7"; "7-end" for the second line of an event.
+    fn id(&self) -> String {
+        format!("{}{}", self.event, if self.end { "-end" } else { "" })
+    }
+
+    fn html(&self, start: Nanos) -> String {
+        format!(
+            "<li id=\"l{}\" role=\"option\" aria-selected=\"false\" class=\"{}\">\
+             <time>{}</time><span>{}</span></li>\n",
+            self.id(),
+            self.class,
+            words::since(start, self.at),
+            escape(&self.text)
+        )
+    }
 }
 
 /// `SYN ──►`, `◄── SYN-ACK`, and what became of it.
-fn on_the_wire(segment: &Segment) -> String {
-    let words = words::segment(segment);
+fn on_the_wire(segment: &Segment, port: &str) -> String {
+    let words = words::segment(segment) + port;
     let head = if segment.arrived.is_some() { ("◄", "►") } else { ("✗", "✗") };
     let text = match segment.from {
         Host::Client => format!("{words} ──{}", head.1),
@@ -123,7 +174,8 @@ fn on_the_wire(segment: &Segment) -> String {
 /// What lies behind an event.
 #[derive(Serialize)]
 struct Details {
-    id: usize,
+    /// That of its row.
+    id: String,
     title: String,
     #[serde(skip_serializing_if = "str::is_empty")]
     note: &'static str,
@@ -133,7 +185,7 @@ struct Details {
 }
 
 impl Details {
-    fn of(id: usize, event: &Event, start: Nanos) -> Details {
+    fn of(id: String, event: &Event, start: Nanos) -> Details {
         let time = |at: Nanos| format!("{} ms", words::since(start, at));
         let mut facts = Vec::new();
         let (title, note, bytes) = match &event.what {
@@ -178,6 +230,9 @@ fn call_facts(facts: &mut Facts, call: &Call, at: Nanos, time: &dyn Fn(Nanos) ->
         }
         None => ("returned", "never".to_owned()),
     });
+    if let Some(end) = call.cut_off {
+        facts.push(("cut off", format!("{}: its thread ended", time(end))));
+    }
     if let Some((local, peer)) = call.conn {
         facts.push(("connection", format!("{local} to {peer}")));
     }
@@ -213,8 +268,8 @@ fn segment_facts(facts: &mut Facts, segment: &Segment, at: Nanos, time: &dyn Fn(
     if let Some(ack) = segment.ack {
         facts.push(("expects", ack.to_string()));
     }
-    facts.push(("data", format!("{} bytes", segment.len)));
-    facts.push(("window", format!("{} bytes", segment.window)));
+    facts.push(("data", words::bytes(u64::from(segment.len))));
+    facts.push(("window", words::bytes(segment.window)));
     if !segment.options.is_empty() {
         facts.push(("options", segment.options.clone()));
     }

@@ -142,7 +142,7 @@ fn packets(event: &Event) -> Vec<Packet<'_>> {
 
 /// A record of a host's own: `name: value` lines, empty values left out.
 fn record(at: Nanos, host: Host, fields: &[(&str, String)]) -> Packet<'static> {
-    let mut text = String::new();
+    let mut text = format!("host: {}\n", words::host(host));
     for (name, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
         // A value is one line, whatever a program put into it.
         text += &format!("{name}: {}\n", value.replace(['\n', '\r'], " "));

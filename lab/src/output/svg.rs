@@ -17,7 +17,9 @@ use crate::record::{Call, Host, Nanos, Segment, StateChange, Trace, What};
 pub const MOST: usize = 400;
 
 /// The column of times.
-const TIMES: f64 = 64.0;
+const TIMES: f64 = 76.0;
+/// Where a time ends.
+const TIME_END: f64 = TIMES - 10.0;
 /// A host's labels: 35 characters.
 const LABELS: f64 = 238.0;
 /// Between the host lines.
@@ -32,13 +34,20 @@ const CHAR: f64 = 6.62;
 
 /// The file: heading, ladder and footer.
 pub fn draw(trace: &Trace) -> String {
-    Drawing::new(trace, 78.0).finish(true)
+    Drawing::new(trace, 96.0).finish(true).0
 }
 
-/// The ladder alone, for a page that says the rest. Every event is a `<g id="eN">`.
-pub fn ladder(trace: &Trace) -> String {
-    Drawing::new(trace, 30.0).finish(false)
+/// What the signs mean.
+pub const LEGEND: &str = "Time runs downwards, not to scale. Thick arrow: data. Dashed: sent \
+                          again. Cross: lost. Bar: a system call. Strip: a TCP state.";
+
+/// The ladder alone, for a page that says the rest, and [`Heads`]. Every event is a `<g id="eN">`.
+pub fn ladder(trace: &Trace) -> (String, Heads) {
+    Drawing::new(trace, 22.0).finish(false)
 }
+
+/// The names above the two lines, and where they stand: percent of the width.
+pub type Heads = [(Host, String, f64); 2];
 
 /// Whether event `index` of `count` is drawn.
 pub fn is_drawn(index: usize, count: usize) -> bool {
@@ -196,9 +205,9 @@ impl<'a> Drawing<'a> {
         }
     }
 
-    fn finish(mut self, whole: bool) -> String {
+    fn finish(mut self, whole: bool) -> (String, Heads) {
         let bottom = self.layout.height + 4.0;
-        let height = bottom + if whole { 46.0 } else { 6.0 };
+        let height = bottom + if whole { 30.0 } else { 6.0 };
         let (width, title) = (self.width, escape(&self.trace.about.title));
         put(
             &mut self.out,
@@ -220,21 +229,24 @@ impl<'a> Drawing<'a> {
             self.heading();
         }
         self.times();
-        self.hosts(bottom);
+        self.hosts(bottom, whole);
         self.strips(bottom);
         self.events();
         if whole {
             self.footer(bottom);
         }
         self.out += "</svg>\n";
-        self.out
+        let heads = [Host::Client, Host::Server]
+            .map(|host| (host, self.address(host), 100.0 * self.side(host).line / width));
+        (self.out, heads)
     }
 
     fn heading(&mut self) {
         let about = &self.trace.about;
         let text = format!(
             "<text class=\"title\" x=\"16\" y=\"26\">{}</text>\
-             <text class=\"note\" x=\"16\" y=\"43\">{}</text>",
+             <text class=\"note\" x=\"16\" y=\"43\">{}</text>\
+             <text class=\"note\" x=\"16\" y=\"60\">{LEGEND}</text>",
             escape(&about.title),
             escape(&words::cut(&about.link, 140)),
         );
@@ -243,22 +255,16 @@ impl<'a> Drawing<'a> {
 
     fn footer(&mut self, bottom: f64) {
         let about = &self.trace.about;
-        let legend = "Time runs downwards, not to scale. Thick arrow: data. Dashed: sent again. \
-                      Cross: lost. Bar: a system call.";
         let mut notes = Vec::new();
         if !about.cost.is_empty() {
             notes.push(format!("Tracing costs {}.", about.cost));
         }
         notes.extend(about.missing.iter().map(|missing| format!("Missing: {missing}.")));
-        let notes = words::cut(&notes.join(" "), 150).into_owned();
-        for (line, text) in [legend, &notes].into_iter().enumerate() {
-            let y = bottom + 18.0 + 16.0 * line as f64;
-            let text = escape(text);
-            put(
-                &mut self.out,
-                format_args!("<text class=\"note\" x=\"16\" y=\"{y:.1}\">{text}</text>"),
-            );
-        }
+        let (y, text) = (bottom + 18.0, escape(&words::cut(&notes.join(" "), 150)));
+        put(
+            &mut self.out,
+            format_args!("<text class=\"note\" x=\"16\" y=\"{y:.1}\">{text}</text>"),
+        );
     }
 
     /// Times to the left, a faint rule for each, and the pauses in between.
@@ -266,14 +272,17 @@ impl<'a> Drawing<'a> {
         let right = self.width - 8.0;
         put(
             &mut self.out,
-            format_args!("<text class=\"time\" x=\"54\" y=\"{:.1}\">ms</text>", self.top - 8.0),
+            format_args!(
+                "<text class=\"time\" x=\"{TIME_END}\" y=\"{:.1}\">ms</text>",
+                self.top - 8.0
+            ),
         );
         for (y, text) in layout::marks(&self.layout) {
             put(
                 &mut self.out,
                 format_args!(
                     "<path class=\"rule\" d=\"M{TIMES} {y:.1}H{right:.1}\"/>\
-                     <text class=\"time\" x=\"54\" y=\"{:.1}\">{text}</text>",
+                     <text class=\"time\" x=\"{TIME_END}\" y=\"{:.1}\">{text}</text>",
                     y + 3.5
                 ),
             );
@@ -282,19 +291,25 @@ impl<'a> Drawing<'a> {
             let (y, text) = ((from + to) / 2.0 + 3.5, words::duration(nanos));
             put(
                 &mut self.out,
-                format_args!("<text class=\"pause\" x=\"54\" y=\"{y:.1}\">⋮ {text}</text>"),
+                format_args!("<text class=\"pause\" x=\"{TIME_END}\" y=\"{y:.1}\">⋮ {text}</text>"),
             );
         }
     }
 
-    fn hosts(&mut self, bottom: f64) {
+    fn hosts(&mut self, bottom: f64, named: bool) {
         for host in [Host::Client, Host::Server] {
             let side = self.side(host);
             let (line, top, name) = (side.line, self.top, words::host(host));
+            put(
+                &mut self.out,
+                format_args!("<path class=\"host {name}\" d=\"M{line:.1} {top:.1}V{bottom:.1}\"/>"),
+            );
+            if !named {
+                continue;
+            }
             let address = self.address(host);
             let text = format!(
-                "<path class=\"host {name}\" d=\"M{line:.1} {top:.1}V{bottom:.1}\"/>\
-                 <text class=\"name {name}\" text-anchor=\"middle\" x=\"{line:.1}\" y=\"{:.1}\">\
+                "<text class=\"name {name}\" text-anchor=\"middle\" x=\"{line:.1}\" y=\"{:.1}\">\
                  {name} <tspan class=\"note\">{}</tspan></text>",
                 top - 8.0,
                 escape(&address)
@@ -399,7 +414,10 @@ impl<'a> Drawing<'a> {
         let x = side.left(6.0 + STRIP * side.strip_lanes as f64 + BAR * lane as f64, BAR - 2.0);
         let class = if call.failed() { "failed" } else { words::host(call.host) };
         // One that never returned stands open until the end.
-        let end = self.layout.end(index).unwrap_or(self.layout.height);
+        let end = match call.cut_off {
+            Some(at) => self.layout.at(at),
+            None => self.layout.end(index).unwrap_or(self.layout.height),
+        };
         let mut text = if self.waited[index] || call.returned.is_none() {
             self.line(side, y, "", &words::call_begins(call, 35))
         } else {

@@ -7,8 +7,10 @@
 //! ```
 //!
 //! A line comes when its event is complete, and has the time of that: a call when it returned, a
-//! segment when it arrived. Times are milliseconds since the first event began.
+//! segment when it arrived. Where there are several connections, the client's port tells them apart.
+//! Times are milliseconds since the first event began.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -33,6 +35,8 @@ pub struct Printer<W> {
     out: W,
     width: usize,
     start: Option<Nanos>,
+    /// The client's ports so far: from the second one on, each line says which.
+    ports: BTreeSet<u16>,
 }
 
 /// The width of standard output in columns: of a terminal its own, else 100.
@@ -50,7 +54,7 @@ struct Line {
 impl<W: Write> Printer<W> {
     /// `width` is that of the terminal in columns; 100 where there is none.
     pub fn new(out: W, width: usize) -> Self {
-        Printer { out, width: width.clamp(40, 200), start: None }
+        Printer { out, width: width.clamp(40, 200), start: None, ports: BTreeSet::new() }
     }
 
     /// The names of the columns.
@@ -67,6 +71,7 @@ impl<W: Write> Printer<W> {
     pub fn event(&mut self, event: &Event) -> io::Result<()> {
         let start = *self.start.get_or_insert(event.at);
         let time = format!("{:>8}", words::since(start, event.complete()));
+        self.ports.extend(words::client_port(event));
         let line = self.line(event);
         let Line { text, style, .. } = &line;
         let (side, wire) = self.columns();
@@ -88,6 +93,7 @@ impl<W: Write> Printer<W> {
     /// A whole trace, in the order in which its events were complete.
     pub fn trace(&mut self, trace: &Trace) -> io::Result<()> {
         self.start = trace.events.first().map(|event| event.at);
+        self.ports.extend(trace.events.iter().filter_map(words::client_port));
         let mut events: Vec<&Event> = trace.events.iter().collect();
         events.sort_by_key(|event| event.complete());
         self.heading()?;
@@ -114,6 +120,10 @@ impl<W: Write> Printer<W> {
             let text = if narrow { format!("{}  {text}", words::host(host)) } else { text };
             words::cut(&text, room).into_owned()
         };
+        let port = match words::client_port(event) {
+            Some(port) if self.ports.len() > 1 => format!(" :{port}"),
+            _ => String::new(),
+        };
         match &event.what {
             What::Call(call) => {
                 let waited = call.returned.map_or(0, |end| end.saturating_sub(event.at));
@@ -135,13 +145,13 @@ impl<W: Write> Printer<W> {
             What::Segment(segment) => {
                 let room = if narrow { room } else { wire };
                 let note = words::fate(segment);
-                let words = words::segment_within(segment, room - 4);
+                let words = words::segment_within(segment, room - 4 - port.len()) + &port;
                 let style = if segment.arrived.is_none() { FAILED } else { colour(segment.from) };
                 let text = arrow(segment.from, &words, segment.arrived.is_none(), &note, room);
                 Line { side: None, text, style }
             }
             What::State(change) => {
-                let text = words::state(change);
+                let text = words::state(change) + &port;
                 Line { side: Some(change.host), text: named(change.host, text), style: STATE }
             }
             What::Process(process) => {

@@ -1,9 +1,10 @@
 //! How one event is said, for all forms alike.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 
 use crate::output::args;
-use crate::record::{Call, Host, Nanos, Process, Segment, StateChange};
+use crate::record::{Call, Event, Host, Nanos, Process, Segment, StateChange, What};
 
 /// "client", "server".
 pub fn host(host: Host) -> &'static str {
@@ -68,6 +69,9 @@ pub fn fit(mut args: Vec<String>, room: usize) -> String {
             _ => *longest = "…".to_owned(),
         }
     }
+    if length(&args.join(", ")) > room {
+        args.dedup_by(|later, earlier| later == "…" && earlier.as_str() == "…");
+    }
     cut(&args.join(", "), room).into_owned()
 }
 
@@ -120,8 +124,7 @@ pub fn segment(segment: &Segment) -> String {
     let mut text = flags(segment);
     if segment.len > 0 {
         let (first, last) = (segment.seq, segment.seq.wrapping_add(segment.len));
-        let bytes = if segment.len == 1 { "byte" } else { "bytes" };
-        push(&mut text, &format!("{first}:{last} ({} {bytes})", segment.len));
+        push(&mut text, &format!("{first}:{last} ({})", bytes(u64::from(segment.len))));
     }
     if let Some(ack) = segment.ack.filter(|_| !segment.flags.starts_with('S')) {
         push(&mut text, &format!("ack {ack}"));
@@ -139,6 +142,11 @@ pub fn segment_within(of: &Segment, width: usize) -> String {
         text = text.replace(" bytes)", ")").replace(" byte)", ")");
     }
     cut(&text, width).into_owned()
+}
+
+/// "1 byte", "5 bytes".
+pub fn bytes(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "byte" } else { "bytes" })
 }
 
 /// "SYN", "SYN-ACK", "FIN"; empty for a bare acknowledgement.
@@ -171,6 +179,19 @@ pub fn fate(segment: &Segment) -> String {
         }
     }
     text
+}
+
+/// The client's port: it tells one connection of a trace from another.
+pub fn client_port(event: &Event) -> Option<u16> {
+    let of = |host, local: SocketAddr, peer: SocketAddr| match host {
+        Host::Client => local.port(),
+        Host::Server => peer.port(),
+    };
+    match &event.what {
+        What::Segment(segment) => Some(of(segment.from, segment.source, segment.destination)),
+        What::State(change) => Some(of(change.host, change.local, change.peer?)),
+        What::Call(_) | What::Process(_) => None,
+    }
 }
 
 /// `SYN_SENT → ESTABLISHED`.

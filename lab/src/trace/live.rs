@@ -60,7 +60,7 @@ fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Seen {
         };
         let ended = match received.recv_timeout(wait) {
             Ok(event) if room.is_there_for(&event) => {
-                held.push(Reverse((complete(&event), seen.events.len())));
+                held.push(Reverse((event.complete(), seen.events.len())));
                 seen.events.push(event);
                 false
             }
@@ -110,15 +110,6 @@ impl Room {
         self.traffic += 1;
         self.bytes += bytes;
         true
-    }
-}
-
-/// When all was known of it.
-fn complete(event: &Event) -> Nanos {
-    match &event.what {
-        What::Call(call) => call.returned.unwrap_or(event.at),
-        What::Segment(segment) => segment.arrived.unwrap_or(event.at),
-        What::State(_) | What::Process(_) => event.at,
     }
 }
 

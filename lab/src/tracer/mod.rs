@@ -498,8 +498,9 @@ impl<'a> Run<'a> {
                 return;
             }
         }
-        let name = fs::read_to_string(format!("/proc/{tid}/comm")).unwrap_or_default();
-        self.tell(tid, format!("runs {}", name.trim_end()));
+        let words = fs::read(format!("/proc/{tid}/cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).replace('\0', " ");
+        self.tell(tid, format!("runs {}", words.trim_end()));
     }
 
     fn ended(&mut self, tid: i32, ending: Ending) -> Result<()> {
@@ -675,6 +676,7 @@ impl<'a> Run<'a> {
             fd: open.fd,
             conn: open.ends,
             returned: over.map(|(at, _)| at),
+            cut_off: over.is_none().then(now),
             result,
             data: open.text.data,
             restarts: open.restarts,

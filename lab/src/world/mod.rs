@@ -23,9 +23,9 @@ use netlink_packet_route::link::LinkFlags;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 
-use crate::NotPossible;
 use crate::link::{Link, LinkConfig, Macs};
 use crate::record::Host;
+use crate::{NotPossible, Usage};
 use route::Route;
 pub use user::{become_able, move_into_user_namespace};
 
@@ -139,8 +139,8 @@ impl Node {
         // 3 s, not the usual 100. Else a killed world would outlive us by that.
         netns::sysctl("net.ipv4.tcp_orphan_retries", "3")?;
         if let Some(cc) = &config.cc {
-            netns::sysctl("net.ipv4.tcp_congestion_control", cc).with_context(|| {
-                format!("--cc {cc}: not available; {}", available_congestion_controls())
+            netns::sysctl("net.ipv4.tcp_congestion_control", cc).map_err(|_| {
+                Usage(format!("--cc {cc}: not available; {}", available_congestion_controls()))
             })?;
         }
         for (key, value) in &config.sysctl {

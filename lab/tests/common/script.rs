@@ -58,6 +58,7 @@ impl Script {
             conn: (at > 1000 || name == "accept4")
                 .then_some(ends[usize::from(host == Host::Server)]),
             returned: (end > 0).then_some(START + end * 1000),
+            cut_off: None,
             result: (!result.is_empty()).then(|| result.to_owned()),
             data: data.to_vec(),
             restarts: 0,

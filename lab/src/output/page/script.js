@@ -39,7 +39,8 @@ function show(event) {
 
 function parts(place) {
   const id = events[place].id;
-  return [document.getElementById("l" + id), document.getElementById("e" + id)];
+  // A call that waited has two rows, "7" and "7-end", and one place in the picture.
+  return [document.getElementById("l" + id), document.getElementById("e" + parseInt(id))];
 }
 
 function choose(place, follow) {
@@ -74,7 +75,7 @@ function choose(place, follow) {
 function placeOf(target) {
   const element = target.closest?.(".event, #list li[id]");
   if (!element) return -1;
-  return events.findIndex((event) => event.id === Number(element.id.slice(1)));
+  return events.findIndex((event) => event.id === element.id.slice(1));
 }
 
 for (const side of [list, document.querySelector("figure")]) {
