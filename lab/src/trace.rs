@@ -276,7 +276,7 @@ fn script(command: &str) -> Option<&str> {
 fn example(name: &str) -> Result<PathBuf> {
     if name.contains('/') {
         let text = format!(
-            "{name}: a path; an example goes by its name, a program of yours by --server and --client"
+            "{name}: an example's name, not a path; a program of yours: --server and --client"
         );
         return Err(Usage(text).into());
     }
@@ -417,5 +417,18 @@ impl Watch for Sources {
 
     fn output(&mut self, host: Host, pipes: [PipeReader; 2]) {
         self.readers.extend(pipes.map(|pipe| thread::spawn(move || output::pass_on(host, pipe))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_gives_the_name() {
+        assert_eq!(script("python3 -u ./client.py {port}"), Some("./client.py"));
+        assert_eq!(script("/usr/bin/python3.12 -m http.server"), Some("http.server"));
+        assert_eq!(script("python3 -c 'print(1)'"), None);
+        assert_eq!(script("curl -s http://{server}/"), None);
     }
 }

@@ -90,7 +90,7 @@ type TakenHook = Box<dyn FnMut(Host) + Send>;
 #[derive(Default)]
 struct Shared {
     stats: Mutex<Stats>,
-    hook: Mutex<Option<Hook>>,
+    delivered_hook: Mutex<Option<Hook>>,
     taken_hook: Mutex<Option<TakenHook>>,
     /// `None`: nobody wants to know.
     fates: Mutex<Option<Vec<Fate>>>,
@@ -141,7 +141,7 @@ impl Link {
     /// From now on, calls `hook` after each packet handed over, on the relay's thread. What takes
     /// long in it delays the packets behind.
     pub fn on_delivery(&self, hook: impl FnMut(Delivered) + Send + 'static) {
-        *lock(&self.shared.hook) = Some(Box::new(hook));
+        *lock(&self.shared.delivered_hook) = Some(Box::new(hook));
     }
 
     /// From now on, calls `hook` after packets were taken in, on the relay's thread: the host that

@@ -30,7 +30,7 @@ pub struct Macs {
     pub server: [u8; 6],
 }
 
-/// Two directions, and what they are watched for.
+/// Two directions, and the hooks that hear of each packet.
 pub struct Relay {
     /// From the client, from the server.
     sides: [Side; 2],
@@ -40,7 +40,8 @@ pub struct Relay {
 
 /// One end of the link: its socket, and the direction that begins there.
 struct Side {
-    from: Host,
+    /// The host here.
+    host: Host,
     socket: PacketSocket,
     /// The hardware address of the host here.
     mac: [u8; 6],
@@ -59,12 +60,12 @@ impl Relay {
         shared: Arc<Shared>,
         stop: Arc<EventFd>,
     ) -> io::Result<Relay> {
-        let side = |from, interface, mac| -> io::Result<Side> {
+        let side = |host, interface, mac| -> io::Result<Side> {
             Ok(Side {
-                from,
+                host,
                 socket: PacketSocket::open(interface, config.mtu(), false)?,
                 mac,
-                shaper: Shaper::new(config, from),
+                shaper: Shaper::new(config, host),
                 line: VecDeque::new(),
                 spare: Vec::new(),
             })
@@ -129,24 +130,24 @@ impl Side {
         {
             taken += 1;
             let (line, spare) = (&mut self.line, &mut self.spare);
-            let fate = self.shaper.offer(packet.at, packet.bytes, |at, bytes| {
+            let fate = self.shaper.offer(packet.at, packet.bytes, |due, bytes| {
                 let mut copy = spare.pop().unwrap_or_default();
                 copy.clear();
                 copy.extend_from_slice(bytes);
-                line.push_back((at, copy));
+                line.push_back((due, copy));
             });
             if let (Some(text), Some(fates)) = (fate, lock(&shared.fates).as_mut()) {
-                fates.push(Fate { from: self.from, key: key(packet.bytes), text });
+                fates.push(Fate { from: self.host, key: key(packet.bytes), text });
             }
         }
         self.socket.release(taken);
         if taken > 0
             && let Some(hook) = lock(&shared.taken_hook).as_mut()
         {
-            hook(self.from);
+            hook(self.host);
         }
         if taken == BATCH {
-            // Only who falls behind can have missed one.
+            // Only a relay that falls behind can have missed a packet, and then batches are full.
             self.shaper.carried.missed += self.socket.missed();
         }
     }
@@ -154,18 +155,18 @@ impl Side {
     /// Hands over what is due.
     fn hand_over(&mut self, to: &Side, shared: &Shared) -> io::Result<()> {
         let now = clock::now();
-        let mut hook = lock(&shared.hook);
+        let mut hook = lock(&shared.delivered_hook);
         loop {
-            let due = self.line.iter().take(BATCH).take_while(|(at, _)| *at <= now).count();
-            // Who watches wants to look after each packet.
-            let due = if hook.is_some() { due.min(1) } else { due };
-            if due == 0 {
+            let ready = self.line.iter().take(BATCH).take_while(|(due, _)| *due <= now).count();
+            // The hook is to find the host's TCP as this one packet has left it.
+            let ready = if hook.is_some() { ready.min(1) } else { ready };
+            if ready == 0 {
                 return Ok(());
             }
-            to.socket.send(to.mac, self.line.iter().take(due).map(|(_, packet)| &packet[..]))?;
-            for (_, packet) in self.line.drain(..due) {
+            to.socket.send(to.mac, self.line.iter().take(ready).map(|(_, packet)| &packet[..]))?;
+            for (_, packet) in self.line.drain(..ready) {
                 if let Some(hook) = hook.as_mut() {
-                    hook(Delivered { at: clock::now(), to: to.from, packet: &packet });
+                    hook(Delivered { at: clock::now(), to: to.host, packet: &packet });
                 }
                 if self.spare.len() < 2 * BATCH {
                     self.spare.push(packet);

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::memory::Memory;
 use super::names;
-use super::table::{About, Arg, Spec};
+use super::table::{Arg, Spec, Subject};
 
 /// How many bytes of data are kept, and how many of them are written into the arguments.
 const KEPT: usize = 64;
@@ -172,7 +172,7 @@ impl Text {
     }
 
     fn in_words(&self, returned: u64) -> Option<String> {
-        let waits = matches!(self.spec.about, About::Poll | About::Select);
+        let waits = matches!(self.spec.about, Subject::Poll | Subject::Select);
         Some(match self.spec.args {
             _ if waits && returned == 0 => "Timeout".to_owned(),
             [Arg::Pollfds, ..] => self.pollfds(self.raw[0], self.raw[1] as usize, true)?,

@@ -39,10 +39,13 @@ use decode::Text;
 use kernel::{Stop, Until};
 use sockets::{Ends, Sockets};
 use spawn::Started;
-use table::{About, Arg, Spec};
+use table::{Arg, Spec, Subject};
 
 /// How long a program that was told to end (SIGTERM) may take, before it is killed.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// What a shell exits with whose command was ended by SIGTERM: 128 + 15.
+const TERMINATED: i32 = 143;
 
 /// How long the server's connections may stay open after the client has ended.
 pub const LINGER: Duration = Duration::from_secs(3);
@@ -182,6 +185,7 @@ struct Run<'a> {
 /// One of the two programs: its first process.
 struct Main {
     program: Program,
+    /// Forked, and not yet become its program by execve(2).
     started: Option<Started>,
     pid: i32,
     told: bool,
@@ -317,7 +321,18 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Ends what has to end; gives how long to wait for the next decision.
+    /// Ends what has to end; gives how long to wait for the next decision. The first that fits:
+    ///
+    /// | case | what is done |
+    /// | --- | --- |
+    /// | all were told to end | after GRACE they are killed |
+    /// | the time limit is over | all are told to end |
+    /// | the server ended, the client never started | its children are told to end |
+    /// | the client runs | nothing |
+    /// | both have ended | children of theirs are told to end |
+    /// | something happened just now | nothing |
+    /// | the server has open connections | nothing, LINGER long |
+    /// | otherwise | the server is told to end |
     fn decide(&mut self) -> Result<Duration> {
         if let Some(since) = self.ending {
             if since.elapsed() >= GRACE {
@@ -527,7 +542,8 @@ impl<'a> Run<'a> {
         }
         let main = self.main(thread.host);
         if main.pid == tid {
-            let told = main.told && matches!(ending, Ending::Killed(_) | Ending::Exited(0 | 143));
+            let told =
+                main.told && matches!(ending, Ending::Killed(_) | Ending::Exited(0 | TERMINATED));
             main.ended = Some(if told { Ending::Told } else { ending });
             if let Some(started) = main.started.take() {
                 let command = main.program.command.clone();
@@ -562,7 +578,8 @@ impl<'a> Run<'a> {
 
         // The same call at the same place: what a signal has interrupted begins anew.
         let same = |open: &Open| {
-            open.place == place && (open.spec.number == spec.number || spec.about == About::Restart)
+            open.place == place
+                && (open.spec.number == spec.number || spec.about == Subject::Restart)
         };
         if thread.interrupted.last().is_some_and(same) {
             let mut open = thread.interrupted.pop()?;
@@ -570,7 +587,7 @@ impl<'a> Run<'a> {
             thread.inside = Some(open);
             return Some(Until::Exit);
         }
-        if spec.about == About::Sigreturn {
+        if spec.about == Subject::Sigreturn {
             thread.returning = true;
             return Some(Until::Exit);
         }
@@ -597,21 +614,23 @@ impl<'a> Run<'a> {
         let mut tcp = |fd: i32| self.sockets.tcp(pid, fd).map(|tcp| (Some(fd), tcp.ends));
         let first = raw[0] as i32;
         match spec.about {
-            About::NewSocket => {
+            Subject::NewSocket => {
                 let stream = raw[1] as i32 & 0xf == libc::SOCK_STREAM;
                 (stream && matches!(first, libc::AF_INET | libc::AF_INET6)).then_some((None, None))
             }
-            About::Sockets(which) => which.iter().find_map(|index| tcp(raw[*index] as i32)),
-            About::Command => {
+            Subject::Sockets(which) => which.iter().find_map(|index| tcp(raw[*index] as i32)),
+            Subject::Command => {
                 let named = match spec.args {
                     [_, Arg::Command, ..] => names::command(raw[1]),
                     _ => names::request(raw[1]),
                 };
                 named.and_then(|_| tcp(first))
             }
-            About::Poll | About::Select => Text::polled(spec, pid, raw).into_iter().find_map(tcp),
-            About::Epoll => self.sockets.watches_tcp(pid, first).then_some((Some(first), None)),
-            About::Sigreturn | About::Restart => None,
+            Subject::Poll | Subject::Select => {
+                Text::polled(spec, pid, raw).into_iter().find_map(tcp)
+            }
+            Subject::Epoll => self.sockets.watches_tcp(pid, first).then_some((Some(first), None)),
+            Subject::Sigreturn | Subject::Restart => None,
         }
     }
 

@@ -64,7 +64,7 @@ pub enum Arg {
 
 /// Which of its arguments decide whether a call is about TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum About {
+pub enum Subject {
     /// `socket`: what it asks for.
     NewSocket,
     /// Any of these arguments is a TCP socket.
@@ -91,7 +91,7 @@ pub struct Spec {
     /// Its name, as the kernel has it.
     pub name: &'static str,
     /// When it is about TCP.
-    pub about: About,
+    pub about: Subject,
     /// Whether it can change a TCP state.
     pub changes: bool,
     /// Its arguments.
@@ -113,11 +113,11 @@ macro_rules! table {
     };
 }
 
-const FD: About = About::Sockets(&[0]);
+const FD: Subject = Subject::Sockets(&[0]);
 
 /// Every traced call. aarch64 has only the newer one of each pair (`ppoll`, not `poll`).
 pub static TABLE: &[Spec] = table! {
-    SYS_socket About::NewSocket, false, [Domain Type Protocol];
+    SYS_socket Subject::NewSocket, false, [Domain Type Protocol];
     SYS_bind FD, false, [Fd AddrIn Size];
     SYS_listen FD, true, [Fd Int];
     SYS_accept FD, true, [Fd AddrOut LenOut];
@@ -139,27 +139,27 @@ pub static TABLE: &[Spec] = table! {
     SYS_write FD, false, [Fd BytesIn Size];
     SYS_readv FD, false, [Fd IovOut Size];
     SYS_writev FD, false, [Fd IovIn Size];
-    SYS_sendfile About::Sockets(&[0, 1]), false, [Fd Fd Pointer Size];
-    SYS_splice About::Sockets(&[0, 2]), false, [Fd Pointer Fd Pointer Size SpliceFlags];
+    SYS_sendfile Subject::Sockets(&[0, 1]), false, [Fd Fd Pointer Size];
+    SYS_splice Subject::Sockets(&[0, 2]), false, [Fd Pointer Fd Pointer Size SpliceFlags];
     SYS_dup FD, false, [Fd];
     #[cfg(target_arch = "x86_64")]
-    SYS_dup2 About::Sockets(&[0, 1]), true, [Fd Fd];
-    SYS_dup3 About::Sockets(&[0, 1]), true, [Fd Fd SockFlags];
-    SYS_fcntl About::Command, false, [Fd Command Operand];
-    SYS_ioctl About::Command, false, [Fd Request Reply];
+    SYS_dup2 Subject::Sockets(&[0, 1]), true, [Fd Fd];
+    SYS_dup3 Subject::Sockets(&[0, 1]), true, [Fd Fd SockFlags];
+    SYS_fcntl Subject::Command, false, [Fd Command Operand];
+    SYS_ioctl Subject::Command, false, [Fd Request Reply];
     #[cfg(target_arch = "x86_64")]
-    SYS_poll About::Poll, false, [Pollfds Size Int];
-    SYS_ppoll About::Poll, false, [Pollfds Size Timespec Hidden Hidden];
+    SYS_poll Subject::Poll, false, [Pollfds Size Int];
+    SYS_ppoll Subject::Poll, false, [Pollfds Size Timespec Hidden Hidden];
     #[cfg(target_arch = "x86_64")]
-    SYS_select About::Select, false, [Int Fdset Fdset Fdset Timeval];
-    SYS_pselect6 About::Select, false, [Int Fdset Fdset Fdset Timespec Hidden];
-    SYS_epoll_ctl About::Sockets(&[2]), false, [Fd EpollOp Fd EpollIn];
+    SYS_select Subject::Select, false, [Int Fdset Fdset Fdset Timeval];
+    SYS_pselect6 Subject::Select, false, [Int Fdset Fdset Fdset Timespec Hidden];
+    SYS_epoll_ctl Subject::Sockets(&[2]), false, [Fd EpollOp Fd EpollIn];
     #[cfg(target_arch = "x86_64")]
-    SYS_epoll_wait About::Epoll, false, [Fd EpollOut Int Int];
-    SYS_epoll_pwait About::Epoll, false, [Fd EpollOut Int Int Hidden Hidden];
-    SYS_epoll_pwait2 About::Epoll, false, [Fd EpollOut Int Timespec Hidden Hidden];
-    SYS_rt_sigreturn About::Sigreturn, false, [];
-    SYS_restart_syscall About::Restart, false, [];
+    SYS_epoll_wait Subject::Epoll, false, [Fd EpollOut Int Int];
+    SYS_epoll_pwait Subject::Epoll, false, [Fd EpollOut Int Int Hidden Hidden];
+    SYS_epoll_pwait2 Subject::Epoll, false, [Fd EpollOut Int Timespec Hidden Hidden];
+    SYS_rt_sigreturn Subject::Sigreturn, false, [];
+    SYS_restart_syscall Subject::Restart, false, [];
 };
 
 /// The call with this number, if it is traced.
