@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/reading-guide.md",
     "docs/errata.md",
     "docs/cpp-to-rust.md",
+    "docs/lab.md",
     "docs/ladders/README.md",
     "src/lib.rs",
 ];
@@ -44,8 +45,11 @@ fn named(text: &str) -> Vec<&str> {
 #[test]
 fn every_example_that_is_named_is_there() {
     let examples = examples();
-    for document in DOCUMENTS {
-        for name in named(&read(document)) {
+    let classroom = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/classroom");
+    let pages = fs::read_dir(classroom).unwrap().map(|page| page.unwrap().file_name());
+    let pages = pages.map(|name| format!("docs/classroom/{}", name.to_str().unwrap()));
+    for document in DOCUMENTS.into_iter().map(str::to_owned).chain(pages) {
+        for name in named(&read(&document)) {
             let there = match name.strip_suffix('*') {
                 Some(prefix) => examples.iter().any(|example| example.starts_with(prefix)),
                 None => examples.iter().any(|example| example == name),
