@@ -10,16 +10,16 @@ fn main() -> io::Result<()> {
     let (mut modules, mut rows) = (String::new(), String::new());
     let mut kinds = vec![("exercises", "starter"), ("solutions", "solution")]
         .into_iter()
-        .map(|(dir, kind)| (here.join("..").join(dir), Some(kind)))
+        .map(|(dir, kind)| (here.join("..").join(dir), kind))
         .collect::<Vec<_>>();
-    kinds.push((here.join("wrong"), None));
+    kinds.extend(["right", "wrong"].map(|kind| (here.join(kind), kind)));
     for (dir, kind) in kinds {
         println!("cargo::rerun-if-changed={}", dir.display());
         for file in rust_files(&dir)? {
             let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let (exercise, answer) = match kind {
-                Some(kind) => (stem, kind.to_string()),
-                None => {
+                "starter" | "solution" => (stem, kind.to_string()),
+                _ => {
                     let parent = file.parent().and_then(Path::file_name).unwrap_or_default();
                     (parent.to_string_lossy().into_owned(), stem)
                 }
@@ -41,8 +41,8 @@ fn main() -> io::Result<()> {
             );
             let _ = writeln!(
                 rows,
-                "Answer {{ exercise: {exercise:?}, name: {answer:?}, refused: {expected}, \
-                 run: {module}::run }},"
+                "Answer {{ exercise: {exercise:?}, name: {answer:?}, kind: {kind:?}, \
+                 refused: {expected}, run: {module}::run }},"
             );
         }
     }

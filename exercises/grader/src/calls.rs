@@ -1,14 +1,16 @@
-//! Counts calls of a few libc functions that leave no trace in the kernel.
+//! Counts calls of a few libc functions that leave no trace in the kernel, and arranges what the
+//! kernel does seldom.
 //!
 //! They stand here under libc's names, so the linker takes them for libc's, for the answer and for
-//! the standard library alike. Each does what libc's does, and counts.
+//! the standard library alike. Each does what libc's does, and counts. What POSIX leaves open is done
+//! in the way that shows a mistake: a `close` that succeeds changes errno.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 use std::mem;
 use std::net::{SocketAddrV4, SocketAddrV6};
 use std::ptr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use nix::errno::Errno;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
@@ -23,6 +25,12 @@ pub struct Calls {
     pub closed_nothing: usize,
     /// Calls of `connect`.
     pub connects: usize,
+    /// Calls of `socket`.
+    pub sockets: usize,
+    /// Calls of `send` and `recv`.
+    pub transfers: usize,
+    /// Those of them that said EAGAIN.
+    pub would_block: usize,
     /// Lists that `getaddrinfo` has made.
     pub lists: usize,
     /// What the last of them holds, in its order.
@@ -37,14 +45,35 @@ pub struct Calls {
 
 /// The next `close` closes, and says EINTR: what close(2) says of Linux, where no TCP socket does it.
 pub fn interrupt_next_close() {
-    INTERRUPT.store(true, Relaxed);
+    *SELDOM.lock().unwrap() = Seldom::CloseSaysEintr;
 }
 
-static INTERRUPT: AtomicBool = AtomicBool::new(false);
 static CLOSES: AtomicUsize = AtomicUsize::new(0);
 static CONNECTS: AtomicUsize = AtomicUsize::new(0);
 static CLOSED_NOTHING: AtomicUsize = AtomicUsize::new(0);
+static SOCKETS: AtomicUsize = AtomicUsize::new(0);
+static TRANSFERS: AtomicUsize = AtomicUsize::new(0);
+static WOULD_BLOCK: AtomicUsize = AtomicUsize::new(0);
+static SELDOM: Mutex<Seldom> = Mutex::new(Seldom::Nothing);
 static LISTS: Mutex<Lists> = Mutex::new(Lists::new());
+
+/// What happens seldom, and may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seldom {
+    /// Nothing of all this.
+    Nothing,
+    /// `getaddrinfo` sorts the other way round, as gai.conf(5) may have it.
+    ReversedList,
+    /// `getaddrinfo` fails with this code.
+    Fails(c_int),
+    /// The next `close` closes, and says EINTR.
+    CloseSaysEintr,
+    /// This socket begins to listen between the answer's `bind` and its `listen`.
+    Rival(c_int),
+}
+
+/// errno after a `close` that succeeded: what this call left, nobody else does.
+pub const AFTER_CLOSE: Errno = Errno::ENOTTY;
 
 struct Lists {
     /// Head, and whether it has been freed.
@@ -62,9 +91,15 @@ impl Lists {
 
 /// Counts from here on.
 pub fn start() {
-    CLOSES.store(0, Relaxed);
-    CLOSED_NOTHING.store(0, Relaxed);
-    CONNECTS.store(0, Relaxed);
+    start_with(Seldom::Nothing);
+}
+
+/// Counts from here on, where this happens.
+pub fn start_with(seldom: Seldom) {
+    for counter in [&CLOSES, &CLOSED_NOTHING, &CONNECTS, &SOCKETS, &TRANSFERS, &WOULD_BLOCK] {
+        counter.store(0, Relaxed);
+    }
+    *SELDOM.lock().unwrap() = seldom;
     *LISTS.lock().unwrap() = Lists::new();
 }
 
@@ -75,6 +110,9 @@ pub fn counted() -> Calls {
         closes: CLOSES.load(Relaxed),
         closed_nothing: CLOSED_NOTHING.load(Relaxed),
         connects: CONNECTS.load(Relaxed),
+        sockets: SOCKETS.load(Relaxed),
+        transfers: TRANSFERS.load(Relaxed),
+        would_block: WOULD_BLOCK.load(Relaxed),
         lists: lists.all.len(),
         addresses: lists.addresses.clone(),
         freed: lists.all.iter().filter(|(_, freed)| *freed).count(),
@@ -93,12 +131,71 @@ extern "C" fn close(fd: c_int) -> c_int {
     let rc = unsafe { libc::syscall(libc::SYS_close, fd) } as c_int;
     if rc != 0 {
         CLOSED_NOTHING.fetch_add(1, Relaxed);
+        return rc;
     }
-    if INTERRUPT.swap(false, Relaxed) && rc == 0 {
+    let seldom = &mut *SELDOM.lock().unwrap();
+    if *seldom == Seldom::CloseSaysEintr {
+        *seldom = Seldom::Nothing;
         Errno::EINTR.set();
         return -1;
     }
-    rc
+    AFTER_CLOSE.set();
+    0
+}
+
+// SAFETY:
+// - the signature is libc's, and it does what libc's does.
+#[unsafe(no_mangle)]
+extern "C" fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
+    SOCKETS.fetch_add(1, Relaxed);
+    // SAFETY:
+    // - socket takes numbers.
+    unsafe { libc::syscall(libc::SYS_socket, family, kind, protocol) as c_int }
+}
+
+// SAFETY:
+// - the signature is libc's, and it does what libc's does.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn bind(fd: c_int, at: *const libc::sockaddr, len: libc::socklen_t) -> c_int {
+    // SAFETY:
+    // - the caller keeps the contract of `bind`; the rival is a socket of the grader's.
+    unsafe {
+        let rc = libc::syscall(libc::SYS_bind, fd, at, len) as c_int;
+        if let (0, Seldom::Rival(rival)) = (rc, *SELDOM.lock().unwrap()) {
+            libc::listen(rival, 1);
+        }
+        rc
+    }
+}
+
+// SAFETY:
+// - the signature is libc's, and it does what libc's does.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn send(fd: c_int, at: *const c_void, len: usize, flags: c_int) -> isize {
+    let nobody = ptr::null::<c_void>();
+    // SAFETY:
+    // - the caller keeps the contract of `send`.
+    counted_transfer(unsafe { libc::syscall(libc::SYS_sendto, fd, at, len, flags, nobody, 0) })
+}
+
+// SAFETY:
+// - the signature is libc's, and it does what libc's does.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn recv(fd: c_int, at: *mut c_void, len: usize, flags: c_int) -> isize {
+    let nobody = ptr::null::<c_void>();
+    // SAFETY:
+    // - the caller keeps the contract of `recv`.
+    counted_transfer(unsafe {
+        libc::syscall(libc::SYS_recvfrom, fd, at, len, flags, nobody, nobody)
+    })
+}
+
+fn counted_transfer(n: libc::c_long) -> isize {
+    TRANSFERS.fetch_add(1, Relaxed);
+    if n < 0 && Errno::last() == Errno::EAGAIN {
+        WOULD_BLOCK.fetch_add(1, Relaxed);
+    }
+    n as isize
 }
 
 // SAFETY:
@@ -139,6 +236,21 @@ fn text(address: &SockaddrStorage) -> String {
     }
 }
 
+/// The last node, before the one that was before it, and so on.
+///
+/// # Safety
+/// `node` is null, or the head of a list that nobody else holds.
+unsafe fn reversed(mut node: *mut libc::addrinfo) -> *mut libc::addrinfo {
+    let mut head = ptr::null_mut();
+    while !node.is_null() {
+        // SAFETY:
+        // - the caller's contract; each node is visited once.
+        let next = unsafe { mem::replace(&mut (*node).ai_next, head) };
+        (head, node) = (node, next);
+    }
+    head
+}
+
 type GetAddrInfo = unsafe extern "C" fn(
     *const c_char,
     *const c_char,
@@ -155,6 +267,10 @@ unsafe extern "C" fn getaddrinfo(
     hints: *const libc::addrinfo,
     list: *mut *mut libc::addrinfo,
 ) -> c_int {
+    let seldom = *SELDOM.lock().unwrap();
+    if let Seldom::Fails(code) = seldom {
+        return code;
+    }
     // SAFETY:
     // - the next `getaddrinfo` after this one is libc's, and has this type;
     // - the caller keeps its contract.
@@ -165,8 +281,13 @@ unsafe extern "C" fn getaddrinfo(
     };
     if rc == 0 {
         // SAFETY:
-        // - it succeeded, so `*list` is a list.
-        let (head, addresses) = unsafe { (*list, addresses(*list)) };
+        // - it succeeded, so `*list` is a list; nobody else has seen it yet.
+        let (head, addresses) = unsafe {
+            if seldom == Seldom::ReversedList {
+                *list = reversed(*list);
+            }
+            (*list, addresses(*list))
+        };
         let mut lists = LISTS.lock().unwrap();
         lists.all.push((head as usize, false));
         lists.addresses = addresses;

@@ -100,6 +100,22 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
         self.wait(true)
     }
 
+    /// The peer is silent for as long as the answer's own timeout, if it has one. `false`: it has
+    /// returned. To be called where [`until_blocked`](Child::until_blocked) was true.
+    pub fn is_patient(&mut self) -> Result<bool, Refusal> {
+        let Some(ms) = kernel::look(self.pid())?.gives_up.filter(|ms| *ms <= 2000) else {
+            return Ok(true);
+        };
+        let end = Instant::now() + Duration::from_millis(ms as u64 + 100);
+        while Instant::now() < end {
+            if readable(&self.control, 20)? {
+                return Ok(false);
+            }
+        }
+        self.sleeps = kernel::look(self.pid())?.sleeps.saturating_sub(1); // it may sleep again
+        Ok(true)
+    }
+
     /// Sends SIGUSR1, whose handler does nothing and interrupts a call that sleeps.
     pub fn interrupt(&self) {
         let _ = kill(Pid::from_raw(self.pid()), Signal::SIGUSR1);

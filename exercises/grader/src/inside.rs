@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{alloc, wire};
@@ -95,6 +96,8 @@ pub struct After {
     pub unread: Vec<usize>,
     /// Bytes that were handed to the kernel and held back by it, for each of them.
     pub unsent: Vec<usize>,
+    /// Whether the stream has ended behind those, for each of them.
+    pub ended: Vec<bool>,
     /// Settings of the process that are not as they were.
     pub process: Vec<String>,
     /// The most memory the call held at once, in bytes.
@@ -128,6 +131,7 @@ pub fn observe<T>(fds: &[RawFd], call: impl FnOnce() -> T) -> (T, After) {
         changed: settings_now.into_iter().filter(|s| !settings.contains(s)).collect(),
         unread: fds.iter().map(|&fd| unread(fd)).collect(),
         unsent: fds.iter().map(|&fd| count(fd, SIOCOUTQNSD)).collect(),
+        ended: fds.iter().map(|&fd| ended(fd)).collect(),
         process: process_settings().into_iter().filter(|s| !process.contains(s)).collect(),
         peak,
         kept,
@@ -152,24 +156,32 @@ pub fn open_fds() -> BTreeMap<RawFd, String> {
 }
 
 fn all_settings(fds: &[RawFd]) -> Vec<String> {
-    fds.iter().flat_map(|&fd| settings(fd)).collect()
+    let of = |&fd: &RawFd| {
+        settings(fd).into_iter().map(move |(name, value)| format!("{name} of fd {fd}: {value}"))
+    };
+    fds.iter().flat_map(of).collect()
 }
 
-/// The settings of a descriptor that an answer might change on its way.
-fn settings(fd: RawFd) -> Vec<String> {
+/// The settings of a descriptor that an answer might change on its way, by name.
+pub fn settings(fd: RawFd) -> Vec<(&'static str, String)> {
+    if fd < 0 {
+        return Vec::new();
+    }
     // SAFETY:
     // - the descriptor is not closed by anybody during this function.
     let Ok(flags) = fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_GETFL) else {
         return Vec::new();
     };
-    let mut all = vec![format!("the status flags of fd {fd} (O_NONBLOCK among them): {flags:#o}")];
+    let mut all = vec![("the status flags (O_NONBLOCK among them)", format!("{flags:#o}"))];
     let options = [
         (libc::SOL_SOCKET, libc::SO_RCVTIMEO, "SO_RCVTIMEO"),
         (libc::SOL_SOCKET, libc::SO_SNDTIMEO, "SO_SNDTIMEO"),
         (libc::SOL_SOCKET, libc::SO_RCVLOWAT, "SO_RCVLOWAT"),
         (libc::SOL_SOCKET, libc::SO_LINGER, "SO_LINGER"),
+        (libc::SOL_SOCKET, libc::SO_BUF_LOCK, "SO_SNDBUF or SO_RCVBUF"),
         (libc::IPPROTO_TCP, libc::TCP_NODELAY, "TCP_NODELAY"),
         (libc::IPPROTO_TCP, libc::TCP_CORK, "TCP_CORK"),
+        (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, "TCP_DEFER_ACCEPT"),
     ];
     for (level, option, name) in options {
         let mut value = [0_u8; 16];
@@ -179,10 +191,30 @@ fn settings(fd: RawFd) -> Vec<String> {
         let rc =
             unsafe { libc::getsockopt(fd, level, option, value.as_mut_ptr().cast(), &mut len) };
         if rc == 0 {
-            all.push(format!("{name} of fd {fd}: {:?}", &value[..len as usize]));
+            all.push((name, format!("{:?}", &value[..len as usize])));
         }
     }
     all
+}
+
+/// Settings of a new stream socket that nobody asked for, each with its value.
+pub fn unasked_settings(fd: RawFd) -> Vec<String> {
+    let kind = SockType::Stream;
+    let Ok(new) = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None) else {
+        return vec!["no socket to compare with".into()];
+    };
+    let usual = settings(new.as_raw_fd());
+    let others = settings(fd).into_iter().filter(|setting| !usual.contains(setting));
+    others.map(|(name, value)| format!("{name}: {value}")).collect()
+}
+
+/// Whether a `recv` finds the end of the stream, behind what is unread: the peer has ended it, or
+/// this end has been shut down for reading.
+fn ended(fd: RawFd) -> bool {
+    let mut poll = libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY:
+    // - one pollfd, and its number.
+    unsafe { libc::poll(&mut poll, 1, 0) == 1 && poll.revents & libc::POLLRDHUP != 0 }
 }
 
 /// What the process does about signals, and how many threads it has.

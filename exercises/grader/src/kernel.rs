@@ -9,6 +9,8 @@ pub struct Look {
     pub state: char,
     /// The system call it is in and the call's first argument, which mostly is a descriptor.
     pub call: Option<(i64, i32)>,
+    /// Milliseconds after which a `poll` returns by itself.
+    pub gives_up: Option<i32>,
     /// How often it went to sleep by itself: every sleep is one more.
     pub sleeps: u64,
     /// Processor time used, in clock ticks of 10 ms.
@@ -28,9 +30,11 @@ pub fn look(pid: i32) -> io::Result<Look> {
         .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))
         .and_then(|n| n.trim().parse().ok())
         .unwrap_or(0);
+    let line = fs::read_to_string(format!("/proc/{pid}/syscall")).ok();
     Ok(Look {
         state: fields.first().and_then(|f| f.chars().next()).unwrap_or('?'),
-        call: fs::read_to_string(format!("/proc/{pid}/syscall")).ok().and_then(|c| call(&c)),
+        gives_up: line.as_deref().and_then(timeout),
+        call: line.as_deref().and_then(call),
         sleeps,
         ticks: number(11) + number(12),
     })
@@ -42,6 +46,19 @@ fn call(line: &str) -> Option<(i64, i32)> {
     let number = fields.next()?.parse().ok()?;
     let first = fields.next()?.strip_prefix("0x")?;
     Some((number, u64::from_str_radix(first, 16).ok()? as i32))
+}
+
+/// The third argument, where the call is `poll`; negative is for ever.
+#[cfg(target_arch = "x86_64")]
+fn timeout(line: &str) -> Option<i32> {
+    (call(line)?.0 == libc::SYS_poll).then_some(())?;
+    let third = line.split_whitespace().nth(3)?.strip_prefix("0x")?;
+    Some(u64::from_str_radix(third, 16).ok()? as i32).filter(|ms| *ms >= 0)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn timeout(_: &str) -> Option<i32> {
+    None // there it is ppoll, whose timeout lies in the process's memory
 }
 
 /// A system call by name, and whether its first argument is a descriptor.

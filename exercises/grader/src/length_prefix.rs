@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
-use std::slice;
 use std::thread;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::beside::{Stage, stage};
 use crate::child;
 use crate::grading::{self, About};
+use crate::huge;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
 use crate::refusal::Refusal;
@@ -65,7 +65,7 @@ pub fn grade(send_frame: SendFrame, recv_frame: RecvFrame) -> ExitCode {
                 ((seen.0.map(|()| true), seen.1), Vec::new())
             }
             Ask::SendHuge => {
-                let seen = match zeroes(HUGE) {
+                let seen = match huge::zeroes() {
                     Ok(huge) => observe(&given.fds, || send_frame(conn, huge, usize::MAX)),
                     Err(e) => (Err(e), After::default()),
                 };
@@ -99,24 +99,7 @@ const CASES: &[Case] = &[
     Case { name: "receive: other errors are returned as they come", run: other_errors },
 ];
 
-const HUGE: usize = (1 << 32) + 5;
 const CAP: usize = 1 << 20;
-
-/// Memory that reads as zeroes and takes none. An answer that copies it runs out of room.
-fn zeroes(len: usize) -> io::Result<&'static [u8]> {
-    let room = libc::rlimit { rlim_cur: 6 << 30, rlim_max: 6 << 30 };
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    // SAFETY:
-    // - `room` is a whole rlimit; the mapping is new, and is never unmapped.
-    unsafe {
-        libc::setrlimit(libc::RLIMIT_AS, &room);
-        let at = libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, flags, -1, 0);
-        if at == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(slice::from_raw_parts(at.cast(), len))
-    }
-}
 
 fn frame(payload: &[u8]) -> Vec<u8> {
     [&(payload.len() as u32).to_be_bytes(), payload].concat()

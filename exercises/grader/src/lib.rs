@@ -12,6 +12,8 @@
 //! | [`kernel`] | what a process is doing: `/proc` |
 //! | [`peer`] | the other end of a connection |
 //! | [`beside`] | a second connection, which no answer has to touch |
+//! | [`watch`] | what an answer changes while it runs |
+//! | [`huge`] | more than 4 GiB of memory |
 //! | [`refusal`] | what a learner reads when a case fails |
 //! | [`alloc`], [`calls`] | count memory, and calls that leave no trace |
 //!
@@ -22,10 +24,12 @@ pub mod beside;
 pub mod calls;
 pub mod child;
 pub mod grading;
+pub mod huge;
 pub mod inside;
 pub mod kernel;
 pub mod peer;
 pub mod refusal;
+pub mod watch;
 mod wire;
 
 pub mod clean_end;

@@ -2,19 +2,21 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::{fs, mem};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, listen, setsockopt,
-    socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, getsockopt, listen,
+    setsockopt, socket, sockopt,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::calls::{self, AFTER_CLOSE, Calls, Seldom};
 use crate::child;
 use crate::grading::{self, About, LIMIT};
-use crate::inside::{After, Failure, fd_flags, observe, portable, show};
+use crate::inside::{After, Failure, fd_flags, observe, portable, show, unasked_settings};
 use crate::refusal::Refusal;
 
 /// Where it stands.
@@ -29,6 +31,11 @@ pub const ABOUT: About = About {
 #[derive(Serialize, Deserialize)]
 enum Ask {
     Listen(u16),
+    /// The same, where the process may open no more descriptors.
+    ListenWithoutRoom,
+    /// The same, where somebody else begins to listen just before it does. The rival has been
+    /// given, bound and not listening.
+    ListenWithRival(u16),
     /// Accept one connection on the listener, and echo five bytes.
     Accept,
 }
@@ -41,6 +48,11 @@ struct Said {
     backlog: Option<u32>,
     close_on_exec: bool,
     nonblocking: bool,
+    /// SO_REUSEADDR is set.
+    reuse: bool,
+    /// Settings that a new socket does not have.
+    unasked: Vec<String>,
+    calls: Calls,
     after: After,
 }
 
@@ -52,16 +64,54 @@ pub fn grade(answer: fn(u16) -> io::Result<(RawFd, u16)>) -> ExitCode {
     let mut listener = -1;
     grading::grade(&ABOUT, CASES, move |ask: Ask, given| {
         let (result, after) = match ask {
-            Ask::Listen(port) => observe(&given.fds, || answer(port)),
+            Ask::Listen(port) => observe(&given.fds, || {
+                calls::start();
+                answer(port)
+            }),
+            Ask::ListenWithRival(port) => observe(&given.fds, || {
+                calls::start_with(Seldom::Rival(given.fds[0]));
+                answer(port)
+            }),
+            Ask::ListenWithoutRoom => observe(&given.fds, || {
+                calls::start();
+                without_room(|| answer(0))
+            }),
             Ask::Accept => (echo(listener).map(|()| (listener, 0)), After::default()),
         };
         listener = result.as_ref().map_or(-1, |(fd, _)| *fd);
         let address = getsockname::<SockaddrIn>(listener).ok().map(SocketAddrV4::from);
         let (close_on_exec, nonblocking) = fd_flags(listener);
         let backlog = backlog_of(listener);
-        let result = portable(result);
-        (Said { result, address, backlog, close_on_exec, nonblocking, after }, Vec::new())
+        let unasked = unasked_settings(listener);
+        let reuse = listener >= 0 && {
+            // SAFETY:
+            // - the listener is open during this call.
+            let listener = unsafe { BorrowedFd::borrow_raw(listener) };
+            getsockopt(&listener, sockopt::ReuseAddr).unwrap_or(false)
+        };
+        let (result, calls) = (portable(result), calls::counted());
+        let said = Said {
+            result,
+            address,
+            backlog,
+            close_on_exec,
+            nonblocking,
+            reuse,
+            unasked,
+            calls,
+            after,
+        };
+        (said, Vec::new())
     })
+}
+
+/// Runs `work` where every call that makes a descriptor says EMFILE.
+fn without_room<T>(work: impl FnOnce() -> T) -> T {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit that there is");
+    setrlimit(Resource::RLIMIT_NOFILE, 0, hard).expect("less than before");
+    let done = work();
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).expect("what it was");
+    done
 }
 
 /// The listener's work, so that the parent can see that connections come in.
@@ -105,11 +155,21 @@ const CASES: &[Case] = &[
         name: "a port where somebody listens: EADDRINUSE, and no descriptor is left",
         run: in_use,
     },
+    Case { name: "no descriptor is to be had: EMFILE", run: no_room },
+    Case { name: "somebody else listens first, behind bind: EADDRINUSE", run: rival },
 ];
 
 fn call(child: &mut Child, port: u16) -> Result<Said, Refusal> {
     child.scene("", "there is no peer yet", "it waits, though none of socket, bind, listen does");
-    let (said, _) = child.call(Ask::Listen(port), &[], vec![])?;
+    called(child, Ask::Listen(port), vec![])
+}
+
+fn called(child: &mut Child, ask: Ask, fds: Vec<OwnedFd>) -> Result<Said, Refusal> {
+    let (said, _) = child.call(ask, &[], fds)?;
+    if said.calls.closed_nothing > 0 {
+        return Err(Refusal::new("close was called for a number under which nothing was open")
+            .but("one close of a socket that cannot be used", "EBADF"));
+    }
     if said.after.opened.len() > 1 {
         return Err(Refusal::new("one listener needs one descriptor: another one was left open")
             .but("one new descriptor", said.after.opened.join(", ")));
@@ -124,11 +184,19 @@ fn listens(said: &Said, port: u16) -> Result<u16, Refusal> {
     };
     let (fd, told) = match &said.result {
         Ok(ok) => *ok,
+        Err(e) if e.errno == Some(libc::EADDRNOTAVAIL) => {
+            let mistake = "s_addr is in network byte order, too: 127.0.0.1, not 1.0.0.127";
+            return refuse(mistake, "Ok".into(), show(&said.result));
+        }
         result => {
             return refuse("it failed where nothing is in the way", "Ok".into(), show(result));
         }
     };
     let Some(address) = said.address else {
+        if said.backlog.is_some() {
+            let seen = format!("fd {fd} listens, and not at an IPv4 address");
+            return refuse("127.0.0.1 is an IPv4 address: AF_INET", "AF_INET".into(), seen);
+        }
         let seen = format!("fd {fd} is no open IPv4 socket");
         return refuse("the listener is closed by the time it returns", "a socket".into(), seen);
     };
@@ -233,6 +301,10 @@ fn flags(child: &mut Child) -> Result<(), Refusal> {
         return Err(Refusal::new("a program that this one starts would inherit the listener")
             .but("SOCK_CLOEXEC", "not set"));
     }
+    if let Some(setting) = said.unasked.iter().find(|s| !s.contains("O_NONBLOCK")) {
+        return Err(Refusal::new("the listener has a setting that nobody asked for")
+            .but("the settings of a new socket, and SO_REUSEADDR", setting.clone()));
+    }
     if said.nonblocking {
         return Err(Refusal::new("the listener is non-blocking, and accept would not wait")
             .but("a blocking socket", "O_NONBLOCK"));
@@ -251,17 +323,64 @@ fn port_in_time_wait() -> io::Result<u16> {
 }
 
 fn time_wait(child: &mut Child) -> Result<(), Refusal> {
+    let elsewhere = call(child, 0)?;
     let port = port_in_time_wait()?;
     let said = call(child, port)?;
     if said.result.is_err() {
-        return Err(Refusal::new(
-            "SO_REUSEADDR has to be set, and before bind: the port is in TIME_WAIT",
-        )
+        return Err(Refusal::new(if elsewhere.reuse {
+            "SO_REUSEADDR was set too late: bind looks at it, and it came behind bind"
+        } else {
+            "SO_REUSEADDR has to be set, and before bind: the port is in TIME_WAIT"
+        })
         .peer("a server at this port has just closed a connection and ended")
         .but("Ok", show(&said.result)));
     }
     listens(&said, port)?;
     serves(child, port)
+}
+
+fn no_room(child: &mut Child) -> Result<(), Refusal> {
+    let (said, _) = child.call(Ask::ListenWithoutRoom, &[], vec![])?;
+    let mistake = match &said.result {
+        Err(e) if e.errno == Some(libc::EMFILE) => return Ok(()),
+        Err(e) if e.errno == Some(libc::EBADF) => {
+            "socket had failed, and its -1 was used on: look at what socket returned"
+        }
+        Err(e) if e.errno == Some(libc::EADDRINUSE) => {
+            "it says EADDRINUSE whatever happened: errno tells what did"
+        }
+        Err(_) => "socket failed, and its errno did not reach the caller",
+        Ok(_) => "socket failed, and it returned Ok",
+    };
+    Err(Refusal::new(mistake)
+        .peer("there is none; the process may open no more descriptors")
+        .but("Err(EMFILE)", show(&said.result)))
+}
+
+fn rival(child: &mut Child) -> Result<(), Refusal> {
+    let kind = SockType::Stream;
+    let rival =
+        socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None).map_err(io::Error::from)?;
+    let port = (|| {
+        setsockopt(&rival, sockopt::ReuseAddr, &true)?;
+        bind(rival.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0))?;
+        Ok(getsockname::<SockaddrIn>(rival.as_raw_fd())?.port())
+    })()
+    .map_err(|e: nix::Error| io::Error::from(e))?;
+    let said = called(child, Ask::ListenWithRival(port), vec![rival])?;
+    let mistake = match &said.result {
+        Ok(_) => "listen had failed, and nobody looked at what it returned",
+        Err(e) if e.errno != Some(libc::EADDRINUSE) => {
+            "the errno of listen has to reach the caller as it is"
+        }
+        Err(_) if !said.after.opened.is_empty() => {
+            "listen failed, and the socket stays open: not only bind can fail"
+        }
+        Err(_) => return Ok(()),
+    };
+    Err(Refusal::new(mistake)
+        .peer("had bound the same port, with SO_REUSEADDR, and listens a moment earlier")
+        .but("Err(AddrInUse), and no descriptor", show(&said.result)))
 }
 
 fn in_use(child: &mut Child) -> Result<(), Refusal> {
@@ -287,6 +406,12 @@ fn refused(child: &mut Child, port: u16, mistake: &str) -> Result<(), Refusal> {
     let said = call(child, port)?;
     match &said.result {
         Err(e) if e.errno == Some(libc::EADDRINUSE) => {}
+        Err(e) if e.errno == Some(AFTER_CLOSE as i32) => {
+            return Err(Refusal::new(
+                "errno was read behind close, which may change it: read it behind bind",
+            )
+            .but("Err(AddrInUse)", show(&said.result)));
+        }
         Err(_) => {
             return Err(Refusal::new("the errno of bind has to reach the caller as it is")
                 .but("Err(AddrInUse)", show(&said.result)));

@@ -9,11 +9,14 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use serde::{Deserialize, Serialize};
 
+use crate::calls::{self, Calls};
 use crate::child;
 use crate::grading::{self, About};
+use crate::huge;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
 use crate::refusal::Refusal;
+use crate::watch::Watch;
 
 /// Where it stands.
 pub const ABOUT: About = About {
@@ -30,6 +33,8 @@ struct Ask {
     len: usize,
     /// Instead of a given descriptor.
     fd: Option<RawFd>,
+    /// Into 4 GiB and 5 bytes; of those `len` are looked at.
+    huge: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -37,6 +42,7 @@ struct Said {
     result: Result<(), Failure>,
     /// The bytes before and after the buffer are untouched.
     in_bounds: bool,
+    calls: Calls,
     after: After,
 }
 
@@ -50,10 +56,16 @@ pub fn grade(answer: fn(RawFd, &mut [u8]) -> io::Result<()>) -> ExitCode {
         let fd = ask.fd.or(given.fds.last().copied()).unwrap_or(-1);
         let mut memory = vec![0xa5; GUARD + ask.len + GUARD];
         let buf = GUARD..GUARD + ask.len;
-        let (result, after) = observe(&given.fds, || answer(fd, &mut memory[buf.clone()]));
+        let zeroes = if ask.huge { huge::zeroes() } else { Ok(&mut [][..]) };
+        calls::start();
+        let (result, after) = observe(&given.fds, || match zeroes {
+            Ok([]) => answer(fd, &mut memory[buf.clone()]),
+            Ok(zeroes) => answer(fd, zeroes),
+            Err(e) => Err(e),
+        });
         let in_bounds =
             [&memory[..buf.start], &memory[buf.end..]].iter().all(|g| g.iter().all(|&b| b == 0xa5));
-        let said = Said { result: portable(result), in_bounds, after };
+        let said = Said { result: portable(result), in_bounds, calls: calls::counted(), after };
         (said, memory[buf].to_vec())
     })
 }
@@ -67,12 +79,15 @@ const CASES: &[Case] = &[
     Case { name: "the peer ends its stream, at every place", run: ends },
     Case { name: "other errors are returned as they come", run: other_errors },
     Case { name: "the peer resets the connection in the middle", run: reset },
+    Case { name: "a buffer of more than 4 GiB", run: more_than_4_gib },
     Case { name: "3 MB through a buffer of 4 KiB", run: large },
 ];
 
 /// A connection at a number that is not the first free one, beside one that is none of its
 /// business: the peer of that one has sent something, and listens.
 struct Stage {
+    /// All the bytes were there before the call.
+    at_once: bool,
     peer: Peer,
     bystander: Peer,
 }
@@ -94,8 +109,8 @@ fn begin_on(
     peer.send(before);
     arrived(&theirs, BYSTANDER.len())?;
     arrived(&conn, before.len())?;
-    child.ask(Ask { len, fd: None }, &[], vec![theirs, conn])?;
-    Ok(Stage { peer, bystander })
+    child.ask(Ask { len, fd: None, huge: false }, &[], vec![theirs, conn])?;
+    Ok(Stage { at_once: before.len() >= len, peer, bystander })
 }
 
 /// What it returned, what is in the buffer, how many bytes are still unread.
@@ -123,6 +138,12 @@ fn taken(child: &mut Child, stage: &Stage) -> Result<Taken, Refusal> {
     }
     if said.after.unread.first() != Some(&BYSTANDER.len()) {
         return Err(Refusal::new("it read from another descriptor than the one it was given"));
+    }
+    let calls = said.calls.transfers;
+    if stage.at_once && bytes.len() > 8 && calls > 1 + bytes.len() / 2 {
+        return Err(Refusal::new("a recv for each byte: offer all the room, it fills what it can")
+            .peer("had sent everything before the call")
+            .but("one recv", format!("{calls} calls")));
     }
     Ok((said.result, bytes, said.after.unread.last().copied().unwrap_or(0)))
 }
@@ -170,17 +191,41 @@ fn all_there(child: &mut Child) -> Result<(), Refusal> {
         .peer(peer)
         .but("8 bytes still unread", format!("{unread} bytes still unread")));
     }
-    child.ask(Ask { len: 8, fd: None }, &[], vec![])?;
-    full(child, &stage, b"AND MORE", "had sent those before").map(drop)
+    ask_again(child, 8)?;
+    full(child, &stage, b"AND MORE", "had sent those before")?;
+    ask_again(child, 4)?;
+    child.scene("after 0 of 4 bytes", "the peer waits for it to ask for more", "");
+    if child.until_blocked()? {
+        stage.peer.send(b"LAST");
+        return full(child, &stage, b"LAST", "sent those when recv was waiting").map(drop);
+    }
+    let (said, _) = child.said()?;
+    Err(Refusal::new("after one recv_exact the connection takes no other: was it shut down?")
+        .peer("sends 4 bytes more as soon as recv waits")
+        .but("Ok", show(&said.result)))
+}
+
+/// On the same connection.
+fn ask_again(child: &mut Child, len: usize) -> Result<(), Refusal> {
+    child.ask(Ask { len, fd: None, huge: false }, &[], vec![])
 }
 
 fn drip(child: &mut Child) -> Result<(), Refusal> {
     let message = b"\x00\x01two\xff\x00end";
-    let stage = begin(child, message.len(), b"")?;
+    let (peer, conn) = pair()?;
+    let watch = Watch::new(&conn)?;
+    let stage = begin_on(child, message.len(), b"", (peer, conn))?;
     for (n, byte) in message.iter().enumerate() {
         child.scene(&format!("after {n} of 10 bytes"), "the peer waits for it to ask for more", "");
         if !child.until_blocked()? {
             break;
+        }
+        watch.undisturbed(child.pid())?;
+        if n == 0 && !child.is_patient()? {
+            let (said, _) = child.said()?;
+            return Err(Refusal::new("it gives up after a time of its own: nobody set a deadline")
+                .peer("is silent for a while")
+                .but("it waits", show(&said.result)));
         }
         stage.peer.send(&[*byte]);
     }
@@ -230,12 +275,22 @@ fn signals(child: &mut Child) -> Result<(), Refusal> {
     let message = b"HELLO WORLD";
     let stage = begin(child, message.len(), b"")?;
     let peer =
-        "SIGUSR1 came while recv was waiting: twelve times before the first byte, once after 5";
+        "SIGUSR1 came while recv was waiting: forty times before the first byte, once after 5";
     child.scene("after 0 of 11 bytes", "the peer waits, a signal has come", "");
-    for _ in 0..12 {
+    let mut came = 0;
+    for _ in 0..40 {
         if child.until_blocked()? {
             child.interrupt();
+            came += 1;
         }
+    }
+    if came > 8 && came < 40 {
+        let (said, _) = child.said()?;
+        return Err(Refusal::new(
+            "it gives up after some signals: EINTR is no failure, however often it comes",
+        )
+        .peer(peer)
+        .but("it waits", format!("{} after {came} signals", show(&said.result))));
     }
     if child.until_blocked()? {
         stage.peer.send(&message[..5]);
@@ -285,7 +340,7 @@ fn reset(child: &mut Child) -> Result<(), Refusal> {
     for cut in [0, 3] {
         let stage = begin(child, 8, &b"HELLO WO"[..cut])?;
         child.scene(&format!("after {cut} of 8 bytes"), "the peer waits", "");
-        let Stage { peer, bystander } = stage;
+        let Stage { peer, bystander, .. } = stage;
         if child.until_blocked()? {
             peer.reset()?;
         }
@@ -298,7 +353,13 @@ fn reset(child: &mut Child) -> Result<(), Refusal> {
         child.left_as_it_was(&said.after)?;
         drop(bystander);
         match &said.result {
-            Err(e) if e.kind == "ConnectionReset" => {}
+            Err(e) if e.errno == Some(libc::ECONNRESET) => {}
+            Err(e) if e.errno.is_none() && e.kind != "UnexpectedEof" => {
+                return Err(Refusal::new(
+                    "the error was put together anew, and its errno is lost: return last_os_error",
+                )
+                .but("Err(ConnectionReset) with its errno", show(&said.result)));
+            }
             Err(e) if e.kind == "UnexpectedEof" => {
                 return Err(Refusal::new(
                     "a reset is not the end of the stream: return the error that recv reported",
@@ -328,7 +389,7 @@ fn other_errors(child: &mut Child) -> Result<(), Refusal> {
 
     const LOOP: &str = "it calls recv again after errors that do not go away: only EINTR does";
     child.scene("after 0 of 8 bytes", "there is no such descriptor: recv says EBADF", LOOP);
-    let (said, _) = child.call(Ask { len: 8, fd: Some(150) }, &[], vec![])?;
+    let (said, _) = child.call(Ask { len: 8, fd: Some(150), huge: false }, &[], vec![])?;
     expect(&said.result, libc::EBADF, "Err(EBADF), as fd 150 is not open")?;
 
     let (bystander, theirs) = pair()?;
@@ -336,20 +397,55 @@ fn other_errors(child: &mut Child) -> Result<(), Refusal> {
     let lonely = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
         .map_err(io::Error::from)?;
     child.scene("after 0 of 8 bytes", "the socket has no peer: recv says ENOTCONN", LOOP);
-    let (said, _) = child.call(Ask { len: 8, fd: None }, &[], vec![theirs, lonely])?;
+    let (said, _) = child.call(Ask { len: 8, fd: None, huge: false }, &[], vec![theirs, lonely])?;
     expect(&said.result, libc::ENOTCONN, "Err(NotConnected), as the socket has no peer")?;
 
+    const SPINS: &str =
+        "EAGAIN on a non-blocking socket goes to the caller: calling again at once only spins";
     // A socket that does not wait: 3 of 8 bytes, then EAGAIN.
     let (peer, conn) = pair()?;
     fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
     let stage = begin_on(child, 8, b"HEL", (peer, conn))?;
-    child.scene(
-        "after 3 of 8 bytes",
-        "the socket is non-blocking: recv says EAGAIN",
-        "EAGAIN on a non-blocking socket goes to the caller: calling again at once only spins",
-    );
-    let (result, ..) = taken(child, &stage)?;
-    expect(&result, libc::EAGAIN, "Err(WouldBlock), as the socket is non-blocking")
+    child.scene("after 3 of 8 bytes", "the socket is non-blocking: recv says EAGAIN", SPINS);
+    if child.until_blocked()? {
+        // It may ask poll before each recv. Then it has never seen EAGAIN.
+        stage.peer.send(b"LO WO");
+        let (said, bytes) = child.said()?;
+        if said.result.is_ok() && bytes == b"HELLO WO" && said.calls.would_block == 0 {
+            return Ok(());
+        }
+        return Err(Refusal::new(
+            "it waits by itself after EAGAIN: the caller wanted a socket that does not wait",
+        )
+        .peer("sent 3 of 8 bytes, and the socket is non-blocking")
+        .but("Err(WouldBlock) at once", "it waited by itself"));
+    }
+    let (said, _) = child.said()?;
+    if said.after.ended.last() == Some(&true) {
+        return Err(Refusal::new(
+            "after an error it shut the connection down: that is not its to do",
+        )
+        .but("a connection that goes on", "an end of the stream of its own"));
+    }
+    expect(&said.result, libc::EAGAIN, "Err(WouldBlock), as the socket is non-blocking")
+}
+
+fn more_than_4_gib(child: &mut Child) -> Result<(), Refusal> {
+    const CAST: &str = "a length or a count was cut to 32 bits: this buffer has 4 GiB and 5 bytes";
+    let (bystander, theirs) = pair()?;
+    let (peer, conn) = pair()?;
+    peer.send(b"HELLO");
+    peer.end();
+    child.scene("after 5 of 4 GiB and 5 bytes", "the peer has ended its stream", CAST);
+    let ask = Ask { len: 0, fd: None, huge: true };
+    let (said, _) = child.call(ask, &[], vec![theirs, conn])?;
+    drop(bystander);
+    match &said.result {
+        Err(e) if e.kind == "UnexpectedEof" => Ok(()),
+        result => Err(Refusal::new(CAST)
+            .peer("sent 5 bytes and ended its stream")
+            .but("Err(UnexpectedEof)", show(result))),
+    }
 }
 
 fn large(child: &mut Child) -> Result<(), Refusal> {
@@ -363,11 +459,20 @@ fn large(child: &mut Child) -> Result<(), Refusal> {
         outcome
     })?;
     child.left_as_it_was(&said.after)?;
+    if said.result.as_ref().is_err_and(|e| e.kind == "UnexpectedEof") {
+        return Err(Refusal::new("it gives up after some calls of recv: go on until buf is full")
+            .peer("sent 3000001 bytes as fast as they went")
+            .but("Ok", show(&said.result)));
+    }
     if said.result.is_err() || bytes != message || !said.in_bounds {
         return Err(Refusal::new(misplaced(&message, &bytes))
             .peer("sent 3000001 bytes as fast as they went")
             .but("Ok, and every byte in its place", show(&said.result))
             .bytes(&message, &bytes));
+    }
+    if said.after.kept > 1 << 15 {
+        return Err(Refusal::new("it keeps memory after it has returned")
+            .but("none", format!("{} bytes", said.after.kept)));
     }
     if said.after.peak > 1 << 20 {
         return Err(Refusal::new(

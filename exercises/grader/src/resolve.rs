@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-use crate::calls::{self, Calls};
+use crate::alloc;
+use crate::calls::{self, Calls, Seldom};
 use crate::child;
 use crate::grading::{self, About};
 use crate::inside::{After, observe};
@@ -24,12 +25,20 @@ pub const ABOUT: About = About {
 struct Ask {
     host: Option<String>,
     port: u16,
+    /// The resolver's order is the other one.
+    reversed: bool,
+    /// The resolver fails with this.
+    fails: Option<i32>,
+    /// So often, and the last result counts.
+    times: usize,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Said {
     result: Result<Vec<SocketAddr>, i32>,
     calls: Calls,
+    /// Bytes that the calls have left behind, over what the first two have.
+    leaked: usize,
     after: After,
 }
 
@@ -42,29 +51,55 @@ pub type Answer = fn(Option<&str>, u16) -> Result<Vec<SocketAddr>, i32>;
 /// Grades the answer.
 pub fn grade(answer: Answer) -> ExitCode {
     grading::grade(&ABOUT, CASES, |ask: Ask, given| {
-        let (result, after) = observe(&given.fds, || {
-            calls::start();
+        let seldom = match (ask.fails, ask.reversed) {
+            (Some(code), _) => Seldom::Fails(code),
+            (None, true) => Seldom::ReversedList,
+            (None, false) => Seldom::Nothing,
+        };
+        let once = || {
+            calls::start_with(seldom);
             answer(ask.host.as_deref(), ask.port)
-        });
-        (Said { result, calls: calls::counted(), after }, Vec::new())
+        };
+        let held: Vec<usize> = (1..ask.times)
+            .map(|_| {
+                drop(once());
+                calls::start();
+                alloc::now()
+            })
+            .collect();
+        let leaked = match held[..] {
+            [_, second, .., last] => last.saturating_sub(second),
+            _ => 0,
+        };
+        let (result, after) = observe(&given.fds, once);
+        (Said { result, calls: calls::counted(), leaked, after }, Vec::new())
     })
 }
 
 const CASES: &[Case] = &[
     Case { name: "an IPv4 address and a port", run: v4 },
+    Case { name: "numeric forms that getaddrinfo knows, too", run: short },
     Case { name: "an IPv6 address, with and without a scope", run: v6 },
     Case { name: "no host: every address to listen on, in the order of the list", run: any },
     Case { name: "what is no numeric address: EAI_NONAME, and no lookup", run: failures },
     Case { name: "a hundred times, and nothing is left behind", run: often },
 ];
 
+fn asking(host: Option<&str>, port: u16) -> Ask {
+    Ask { host: host.map(Into::into), port, reversed: false, fails: None, times: 1 }
+}
+
 fn call(child: &mut Child, host: Option<&str>, port: u16) -> Result<Said, Refusal> {
+    call_with(child, asking(host, port))
+}
+
+fn call_with(child: &mut Child, ask: Ask) -> Result<Said, Refusal> {
     child.scene(
         "with the list in its hands",
         "",
         "the walk never ends: go on to ai_next, up to null",
     );
-    let (said, _) = child.call(Ask { host: host.map(Into::into), port }, &[], vec![])?;
+    let (said, _) = child.call(ask, &[], vec![])?;
     child.left_as_it_was(&said.after)?;
     let Calls { lists, freed, freed_twice, freed_no_list, .. } = &said.calls;
     let asked = format!("{lists} list(s) made, {freed} freed by the head");
@@ -75,6 +110,12 @@ fn call(child: &mut Child, host: Option<&str>, port: u16) -> Result<Said, Refusa
     if *freed_no_list > 0 && *lists == 0 {
         return Err(Refusal::new("getaddrinfo had failed: there is no list to walk or to free")
             .but("freeaddrinfo after a success only", asked));
+    }
+    if *freed_no_list > 0 && *freed > 0 {
+        return Err(Refusal::new(
+            "the nodes of the list were freed one by one: its head stands for all of them",
+        )
+        .but("one call of freeaddrinfo", format!("{}", freed + freed_no_list)));
     }
     if *freed_no_list > 0 {
         return Err(Refusal::new(
@@ -101,6 +142,17 @@ fn freed(said: &Said) -> Result<(), Refusal> {
 fn expect(said: &Said, expected: &[String], asked: &str) -> Result<(), Refusal> {
     let got = match &said.result {
         Ok(got) => got.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        Err(code) if said.calls.lists == 0 => {
+            return Err(Refusal::new(if *code != libc::EAI_NONAME {
+                "the hints leave no address of this host: of both families, AF_UNSPEC"
+            } else if asked.starts_with("no host") {
+                "no host is a null pointer for getaddrinfo, and not an empty text"
+            } else {
+                "getaddrinfo did not get the host: does the CString live until it returns?"
+            })
+            .peer(format!("there is none; asked for {asked}"))
+            .but(format!("{expected:?}"), format!("Err({code})")));
+        }
         Err(code) => {
             return Err(Refusal::new("getaddrinfo returned 0, which is success, and it failed")
                 .but(format!("{expected:?}"), format!("Err({code})")));
@@ -119,7 +171,10 @@ fn expect(said: &Said, expected: &[String], asked: &str) -> Result<(), Refusal> 
     sorted.iter_mut().for_each(|list| list.sort());
     let mut single = got.clone();
     single.dedup();
-    let mistake = if got == swapped {
+    let portless = |text: &String| text.parse().is_ok_and(|at: SocketAddr| at.port() == 0);
+    let mistake = if got.iter().all(portless) && !got.is_empty() {
+        "the port is not there: it is getaddrinfo's second argument, as digits"
+    } else if got == swapped {
         "the port is in network byte order there: u16::from_be"
     } else if sorted[0] == sorted[1] {
         "the order of the list is the order to try them in: keep it"
@@ -141,6 +196,20 @@ fn v4(child: &mut Child) -> Result<(), Refusal> {
     for (host, port) in [("127.0.0.1", 9000), ("10.1.2.3", 80), ("192.0.2.255", 65_535)] {
         let said = call(child, Some(host), port)?;
         expect(&said, &[format!("{host}:{port}")], &format!("{host}, port {port}"))?;
+    }
+    Ok(())
+}
+
+fn short(child: &mut Child) -> Result<(), Refusal> {
+    for (host, meant) in [("127.1", "127.0.0.1"), ("0x7f.0.0.1", "127.0.0.1")] {
+        let said = call(child, Some(host), 80)?;
+        if said.result.as_ref().map_or(&[][..], |all| all)
+            != [SocketAddr::from((meant.parse::<std::net::Ipv4Addr>().expect("an address"), 80))]
+        {
+            return Err(Refusal::new("the text was read again: the address stands in the list")
+                .peer(format!("there is none; asked for {host}, a numeric form of inet_aton(3)"))
+                .but(format!("[{meant}:80]"), format!("{:?}", said.result)));
+        }
     }
     Ok(())
 }
@@ -168,10 +237,13 @@ fn any(child: &mut Child) -> Result<(), Refusal> {
             .but("0.0.0.0:8080 and [::]:8080", format!("{got:?}")));
     }
     let mut known = vec!["0.0.0.0:8080".to_string(), "[::]:8080".to_string()];
-    if said.calls.addresses != known {
+    if said.calls.addresses.first().is_some_and(|first| first.starts_with('[')) {
         known.reverse(); // the order is the resolver's
     }
-    expect(&said, &known, "no host, port 8080")
+    expect(&said, &known, "no host, port 8080")?;
+    known.reverse();
+    let said = call_with(child, Ask { reversed: true, ..asking(None, 8080) })?;
+    expect(&said, &known, "no host, port 8080, of a resolver that prefers the other family")
 }
 
 fn failures(child: &mut Child) -> Result<(), Refusal> {
@@ -183,6 +255,7 @@ fn failures(child: &mut Child) -> Result<(), Refusal> {
                 continue;
             }
             Ok(list) if list.is_empty() => "getaddrinfo had failed, and the answer is an empty Ok",
+            Ok(_) if host.contains('\0') => "the host was cut at its NUL, and became another one",
             Ok(_) if host == "localhost" => "AI_NUMERICHOST is missing: a name was looked up",
             Ok(_) if host.is_empty() => "an empty host is not the same as no host",
             Ok(_) => "getaddrinfo had failed, and yet there are addresses",
@@ -192,6 +265,13 @@ fn failures(child: &mut Child) -> Result<(), Refusal> {
             .peer(format!("there is none; asked for {host:?}"))
             .but(format!("Err({})", libc::EAI_NONAME), format!("{:?}", said.result)));
     }
+    for code in [libc::EAI_AGAIN, libc::EAI_MEMORY] {
+        let said = call_with(child, Ask { fails: Some(code), ..asking(Some("::1"), 80) })?;
+        if said.result != Err(code) {
+            return Err(Refusal::new("every failure became the same: return the code that came")
+                .but(format!("Err({code})"), format!("{:?}", said.result)));
+        }
+    }
     Ok(())
 }
 
@@ -199,10 +279,11 @@ fn often(child: &mut Child) -> Result<(), Refusal> {
     for port in 1..=100 {
         let said = call(child, Some("127.0.0.1"), port)?;
         expect(&said, &[format!("127.0.0.1:{port}")], &format!("127.0.0.1, port {port}"))?;
-        if said.after.kept > 4096 {
-            return Err(Refusal::new("memory is left behind by each call")
-                .but("none", format!("{} bytes", said.after.kept)));
-        }
+    }
+    let said = call_with(child, Ask { times: 100, ..asking(Some("127.0.0.1"), 80) })?;
+    if said.leaked > 0 {
+        return Err(Refusal::new("memory is left behind by each call: into_raw, forget or leak")
+            .but("none", format!("{} bytes in 98 calls", said.leaked)));
     }
     Ok(())
 }

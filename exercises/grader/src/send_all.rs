@@ -8,11 +8,14 @@ use std::process::ExitCode;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde::{Deserialize, Serialize};
 
+use crate::calls::{self, Calls};
 use crate::child;
 use crate::grading::{self, About};
+use crate::huge;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
 use crate::refusal::Refusal;
+use crate::watch::Watch;
 
 /// Where it stands.
 pub const ABOUT: About = About {
@@ -28,11 +31,14 @@ pub const ABOUT: About = About {
 struct Ask {
     /// Instead of a given descriptor.
     fd: Option<RawFd>,
+    /// Instead of the bytes: 4 GiB and 5 zeroes.
+    huge: bool,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Said {
     result: Result<(), Failure>,
+    calls: Calls,
     after: After,
 }
 
@@ -47,8 +53,16 @@ pub fn grade(answer: fn(RawFd, &[u8]) -> io::Result<()>) -> ExitCode {
         let len = given.bytes.len();
         let mut memory = given.bytes;
         memory.resize(2 * len, 0x5a);
-        let (result, after) = observe(&given.fds, || answer(fd, &memory[..len]));
-        (Said { result: portable(result), after }, Vec::new())
+        let zeroes = if ask.huge { huge::zeroes() } else { Ok(&mut [][..]) };
+        let buf = match &zeroes {
+            Ok([]) => &memory[..len],
+            Ok(zeroes) => zeroes,
+            Err(_) => &[],
+        };
+        calls::start();
+        let (result, after) = observe(&given.fds, || answer(fd, buf));
+        let result = zeroes.and(result);
+        (Said { result: portable(result), calls: calls::counted(), after }, Vec::new())
     })
 }
 
@@ -57,9 +71,11 @@ const CASES: &[Case] = &[
     Case { name: "an empty buffer is Ok", run: empty },
     Case { name: "4 MB to a peer that reads only when send waits", run: slow_reader },
     Case { name: "signals come while send waits", run: signals },
+    Case { name: "signals come while the peer reads a little at a time", run: signals_between },
     Case { name: "the peer has gone: an error, and no SIGPIPE", run: gone },
     Case { name: "the peer resets the connection in the middle", run: reset },
     Case { name: "other errors are returned as they come", run: other_errors },
+    Case { name: "more than 4 GiB, of which only the first bytes can go", run: more_than_4_gib },
 ];
 
 const QUESTION: &[u8] = b"unread";
@@ -74,14 +90,14 @@ fn begin(child: &mut Child, bytes: &[u8], (peer, conn): (Peer, OwnedFd)) -> Resu
     let (bystander, theirs) = pair()?;
     peer.send(QUESTION);
     arrived(&conn, QUESTION.len())?;
-    child.ask(Ask { fd: None }, bytes, vec![theirs, conn])?;
+    child.ask(Ask { fd: None, huge: false }, bytes, vec![theirs, conn])?;
     Ok(Stage { peer, bystander })
 }
 
 /// Takes the answer and checks all that never may happen, whatever it returned.
 fn taken(child: &mut Child, bystander: &Peer) -> Result<Result<(), Failure>, Refusal> {
     let (said, _) = child.said()?;
-    checked(child, said, bystander, false)
+    checked(child, said, bystander, false, 0)
 }
 
 /// As `taken`. `small`: there was nothing in the way of the bytes, so they have to have left.
@@ -90,13 +106,20 @@ fn checked(
     said: Said,
     bystander: &Peer,
     small: bool,
+    sent: usize,
 ) -> Result<Result<(), Failure>, Refusal> {
     child.left_as_it_was(&said.after)?;
     if bystander.read_waiting()? != Heard::Nothing {
         return Err(Refusal::new("it wrote to another descriptor than the one it was given"));
     }
+    if sent > 0 && said.calls.transfers > 2 + sent / 16 {
+        return Err(Refusal::new(
+            "a send for every few bytes: offer all of the rest, it takes a part",
+        )
+        .but("at most one send for 16 bytes", format!("{} calls", said.calls.transfers)));
+    }
     let unsent = said.after.unsent.last().copied().unwrap_or(0);
-    if said.result.is_ok() && (1..=4096).contains(&unsent) && small {
+    if said.result.is_ok() && (1..=4096).contains(&unsent) && small && said.calls.transfers <= 1 {
         return Err(Refusal::new(
             "the kernel was told that more would follow, and waits: MSG_MORE",
         )
@@ -135,6 +158,8 @@ fn delivered(
         "it returned Ok before all was sent: send may take only a part, call it for the rest"
     } else if got.starts_with(sent) {
         "it sent bytes behind the end of buf: after n bytes, len - n are left"
+    } else if got.len() < sent.len() {
+        "bytes are missing in the middle: a send that took a part was taken for a whole one"
     } else {
         "after a partial send it goes on at the wrong place: n bytes are done, go on behind them"
     };
@@ -151,10 +176,10 @@ fn sizes(child: &mut Child) -> Result<(), Refusal> {
         child.scene(&format!("with a message of {len} bytes"), "the peer reads all it gets", "");
         let reader = peer.read_all();
         let (said, _) = child.said()?;
-        let mut result = checked(child, said, &bystander, len <= 4096)?;
+        let mut result = checked(child, said, &bystander, len <= 4096, len)?;
         let mut sent = message;
         if result.is_ok() {
-            child.ask(Ask { fd: None }, b"one more", vec![])?;
+            child.ask(Ask { fd: None, huge: false }, b"one more", vec![])?;
             result = taken(child, &bystander)?;
             sent.extend(b"one more");
             if result.is_err() {
@@ -192,17 +217,27 @@ fn empty(child: &mut Child) -> Result<(), Refusal> {
 
 fn slow_reader(child: &mut Child) -> Result<(), Refusal> {
     let message = pattern(4_000_003);
-    let Stage { peer, bystander } = begin(child, &message, pair_with(TINY)?)?;
+    let (peer, conn) = pair_with(TINY)?;
+    let watch = Watch::new(&conn)?;
+    let Stage { peer, bystander } = begin(child, &message, (peer, conn))?;
     child.scene("in the middle of 4000003 bytes", "the peer has read all that was sent", "");
     let mut head = Vec::new();
-    for _ in 0..5 {
+    for turn in 0..5 {
         if !child.until_blocked()? {
             break;
+        }
+        watch.undisturbed(child.pid())?;
+        if turn == 0 && !child.is_patient()? {
+            let (said, _) = child.said()?;
+            return Err(Refusal::new("it gives up after a time of its own: nobody set a deadline")
+                .peer("does not read for a while")
+                .but("it waits", show(&said.result)));
         }
         head.extend(peer.read(50_000));
     }
     let reader = peer.read_all();
     let result = taken(child, &bystander)?;
+    drop(watch);
     child.close_fds()?;
     head.extend(reader.join().expect("the reader does not panic"));
     delivered(
@@ -219,9 +254,11 @@ fn signals(child: &mut Child) -> Result<(), Refusal> {
     child.scene("with a full send buffer", "the peer does not read, and a signal has come", "");
     // The first signal ends a send that has taken a part; the next ones find the buffer full, and
     // end one that has taken nothing.
-    for _ in 0..12 {
+    let mut signals = 0;
+    for _ in 0..40 {
         if child.until_blocked()? {
             child.interrupt();
+            signals += 1;
         }
     }
     child.until_blocked()?;
@@ -229,13 +266,65 @@ fn signals(child: &mut Child) -> Result<(), Refusal> {
     let result = taken(child, &bystander)?;
     child.close_fds()?;
     let got = reader.join().expect("the reader does not panic");
-    delivered(&result, &message, &got, "read nothing until twelve signals had come, then all")
+    if signals > 8 && result.as_ref().is_err_and(|e| e.errno == Some(libc::EINTR)) {
+        return Err(Refusal::new(
+            "it gives up after some signals: EINTR is no failure, however often it comes",
+        )
+        .but("Ok", format!("{} after {signals} signals", show(&result))));
+    }
+    delivered(&result, &message, &got, "read nothing until forty signals had come, then all")
+}
+
+fn signals_between(child: &mut Child) -> Result<(), Refusal> {
+    let message = pattern(700_001);
+    let Stage { peer, bystander } = begin(child, &message, pair_with(TINY)?)?;
+    child.scene("with a full send buffer", "the peer reads a little, and a signal has come", "");
+    let mut head = Vec::new();
+    // The signal may find it waiting or sending; behind it, it waits anew.
+    child.until_blocked()?;
+    for _ in 0..60 {
+        child.interrupt();
+        if !child.until_blocked()? {
+            break;
+        }
+        head.extend(peer.read(3001));
+    }
+    let reader = peer.read_all();
+    let result = taken(child, &bystander)?;
+    child.close_fds()?;
+    head.extend(reader.join().expect("the reader does not panic"));
+    delivered(&result, &message, &head, "read 3001 bytes behind each of sixty signals")
+}
+
+fn more_than_4_gib(child: &mut Child) -> Result<(), Refusal> {
+    const CAST: &str = "a length or a count was cut to 32 bits: this buffer has 4 GiB and 5 bytes";
+    let (peer, conn) = pair_with(TINY)?;
+    let (bystander, theirs) = pair()?;
+    child.ask(Ask { fd: None, huge: true }, &[], vec![theirs, conn])?;
+    child.scene("with 4 GiB and 5 bytes", "the peer does not read", CAST);
+    // A signal has send return what it had taken by then; the rest remains.
+    if child.until_blocked()? {
+        child.interrupt();
+    }
+    if child.until_blocked()? {
+        peer.reset()?;
+        child.said()?;
+        drop(bystander);
+        return Ok(());
+    }
+    let (said, _) = child.said()?;
+    Err(Refusal::new(CAST)
+        .peer("does not read")
+        .but("it waits with a full send buffer", show(&said.result)))
 }
 
 /// What a peer that is not there any more makes of it.
 fn is_gone(result: &Result<(), Failure>, peer: &str) -> Result<(), Refusal> {
     let mistake = match result {
-        Err(e) if e.kind == "BrokenPipe" || e.kind == "ConnectionReset" => return Ok(()),
+        Err(e) if [Some(libc::EPIPE), Some(libc::ECONNRESET)].contains(&e.errno) => return Ok(()),
+        Err(e) if e.errno.is_none() => {
+            "the error was put together anew, and its errno is lost: return last_os_error"
+        }
         Ok(()) => "send failed because the peer was gone, and it returned Ok",
         Err(_) => "send failed because the peer was gone, and its errno did not reach the caller",
     };
@@ -260,13 +349,13 @@ fn gone(child: &mut Child) -> Result<(), Refusal> {
     let (peer, conn) = pair()?;
     peer.reset()?;
     let (bystander, theirs) = pair()?;
-    child.ask(Ask { fd: None }, b"hello", vec![theirs, conn])?;
+    child.ask(Ask { fd: None, huge: false }, b"hello", vec![theirs, conn])?;
     for _ in 0..2 {
         child.scene("after 0 of 5 bytes", "the peer has reset the connection", LOOP);
         let (said, _) = child.said()?;
         child.left_as_it_was(&said.after)?;
         is_gone(&said.result, "has reset the connection")?;
-        child.ask(Ask { fd: None }, b"hello", vec![])?;
+        child.ask(Ask { fd: None, huge: false }, b"hello", vec![])?;
     }
     drop(bystander);
     Ok(())
@@ -300,16 +389,40 @@ fn other_errors(child: &mut Child) -> Result<(), Refusal> {
     let message = pattern(2_000_000);
     child.scene("with a full send buffer", "the socket is non-blocking: send says EAGAIN", LOOP);
     let Stage { peer, bystander } = begin(child, &message, (peer, conn))?;
-    let result = taken(child, &bystander)?;
-    expect(&result, libc::EAGAIN, "Err(WouldBlock), as the socket is non-blocking")?;
+    let waits = child.until_blocked()?;
     let reader = peer.read_all();
-    child.close_fds()?;
-    let got = reader.join().expect("the reader does not panic");
-    if !message.starts_with(&got) {
-        return delivered(&Ok(()), &message, &got, "read what had been sent before the error");
+    let (said, _) = child.said()?;
+    if waits && said.result.is_ok() && said.calls.would_block == 0 {
+        child.close_fds()?; // it asks poll before each send, and has never seen EAGAIN
+        let got = reader.join().expect("the reader does not panic");
+        delivered(&Ok(()), &message, &got, "read all")?;
+    } else if waits {
+        return Err(Refusal::new(
+            "it waits by itself after EAGAIN: the caller wanted a socket that does not wait",
+        )
+        .peer("does not read, and the socket is non-blocking")
+        .but("Err(WouldBlock) at once", "it waited by itself"));
+    } else {
+        let result = checked(child, said, &bystander, false, 0)?;
+        expect(&result, libc::EAGAIN, "Err(WouldBlock), as the socket is non-blocking")?;
+        let (again, _) = child.call(Ask { fd: None, huge: false }, b"x", vec![])?;
+        child.close_fds()?;
+        let mut got = reader.join().expect("the reader does not panic");
+        if again.result.is_ok() {
+            got.pop();
+        }
+        if !message.starts_with(&got) {
+            return delivered(&Ok(()), &message, &got, "read what had been sent before the error");
+        }
+        if again.result.as_ref().is_err_and(|e| e.errno == Some(libc::EPIPE)) {
+            return Err(Refusal::new(
+                "after an error it shut the connection down: that is not its to do",
+            )
+            .but("a connection that goes on", "the next send says EPIPE"));
+        }
     }
 
     child.scene("after 0 of 5 bytes", "there is no such descriptor, and send says EBADF", LOOP);
-    let (said, _) = child.call(Ask { fd: Some(150) }, b"hello", vec![])?;
+    let (said, _) = child.call(Ask { fd: Some(150), huge: false }, b"hello", vec![])?;
     expect(&said.result, libc::EBADF, "Err(EBADF), as fd 150 is not open")
 }

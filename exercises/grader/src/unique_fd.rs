@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-use crate::calls::{self, Calls};
+use crate::calls::{self, Calls, Seldom};
 use crate::child;
 use crate::grading::{self, About};
 use crate::inside::{After, Failure, observe, portable, show};
@@ -48,6 +48,9 @@ enum Ask {
     IntoRaw,
     Close,
     CloseFails,
+    CloseInterrupted,
+    DropInterrupted,
+    DropZero,
     Reset,
 }
 
@@ -56,6 +59,8 @@ struct Said {
     result: Result<(), Failure>,
     /// A number that came out.
     number: RawFd,
+    /// The numbers that were given.
+    given: [RawFd; 2],
     calls: Calls,
     after: After,
 }
@@ -72,7 +77,8 @@ pub fn grade<T: Owner>() -> ExitCode {
             let (result, number) = play::<T>(ask, fd, second);
             (result, number, calls::counted())
         });
-        (Said { result: portable(result), number, calls, after }, Vec::new())
+        let given = [fd, second];
+        (Said { result: portable(result), number, given, calls, after }, Vec::new())
     })
 }
 
@@ -109,6 +115,29 @@ fn play<T: Owner>(ask: Ask, fd: RawFd, second: RawFd) -> (io::Result<()>, RawFd)
             calls::start();
             return (owner.close(), -1);
         }
+        Ask::CloseInterrupted => {
+            calls::start_with(Seldom::CloseSaysEintr);
+            return (owner.close(), -1);
+        }
+        Ask::DropInterrupted => {
+            calls::start_with(Seldom::CloseSaysEintr);
+            drop(owner);
+        }
+        Ask::DropZero => {
+            // Where stdin has been closed, 0 is what the next `socket` returns.
+            mem::forget(owner);
+            let dev_null = zero_becomes(fd);
+            drop(T::new(0));
+            // SAFETY:
+            // - the calls take numbers; 0 becomes again what it was.
+            let closed = unsafe {
+                let closed = libc::fcntl(0, libc::F_GETFD) < 0;
+                libc::dup2(dev_null, 0);
+                libc::syscall(libc::SYS_close, dev_null);
+                closed
+            };
+            return (Ok(()), if closed { 0 } else { -1 });
+        }
         Ask::Reset => {
             owner.reset(second);
             let number = owner.get();
@@ -119,6 +148,17 @@ fn play<T: Owner>(ask: Ask, fd: RawFd, second: RawFd) -> (io::Result<()>, RawFd)
     (Ok(()), -1)
 }
 
+/// Makes 0 another number of `fd`, and keeps what was there under the number it returns.
+fn zero_becomes(fd: RawFd) -> RawFd {
+    // SAFETY:
+    // - these take numbers; nobody uses fd 0 in this process.
+    unsafe {
+        let kept = libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 100);
+        libc::dup2(fd, 0);
+        kept
+    }
+}
+
 const CASES: &[Case] = &[
     Case { name: "dropping it closes the descriptor, once", run: dropped },
     Case { name: "get gives the number and closes nothing", run: get },
@@ -126,6 +166,9 @@ const CASES: &[Case] = &[
     Case { name: "a vector of them, and a panic, close each once", run: by_others },
     Case { name: "into_raw leaves the descriptor open", run: into_raw },
     Case { name: "close closes once, and reports what close said", run: close },
+    Case { name: "close says EINTR, and has closed", run: interrupted },
+    Case { name: "0 is a descriptor, too", run: zero },
+    Case { name: "another descriptor of the same connection stays usable", run: shared },
     Case { name: "reset closes the old one and owns the new one", run: reset },
 ];
 
@@ -174,6 +217,14 @@ fn play_and_check(
     Ok(said)
 }
 
+fn the_given(what: &str, number: RawFd, given: RawFd) -> Result<(), Refusal> {
+    if number == given {
+        return Ok(());
+    }
+    Err(Refusal::new(format!("{what} returned another number than the one it was given"))
+        .but(given.to_string(), number.to_string()))
+}
+
 fn get(child: &mut Child) -> Result<(), Refusal> {
     let said = play_and_check(
         child,
@@ -181,11 +232,7 @@ fn get(child: &mut Child) -> Result<(), Refusal> {
         [false, false],
         ["", "get only tells the number: it must not close"],
     )?;
-    if said.number < 3 {
-        return Err(Refusal::new("get returned another number than the one it was given")
-            .but("a descriptor above 2", said.number.to_string()));
-    }
-    Ok(())
+    the_given("get", said.number, said.given[0])
 }
 
 const DROP: [&str; 2] = [
@@ -203,18 +250,15 @@ fn moved(child: &mut Child) -> Result<(), Refusal> {
 
 fn by_others(child: &mut Child) -> Result<(), Refusal> {
     play_and_check(child, Ask::InVec, [true, true], DROP)?;
-    play_and_check(child, Ask::Panic, [true, false], DROP).map(drop)
+    const UNWINDS: &str = "it stays open where a panic unwinds: Drop has to close then, too";
+    play_and_check(child, Ask::Panic, [true, false], [UNWINDS, DROP[1]]).map(drop)
 }
 
 fn into_raw(child: &mut Child) -> Result<(), Refusal> {
     let mistake =
         "into_raw gives the descriptor away, but Drop still ran and closed it: mem::forget";
     let said = play_and_check(child, Ask::IntoRaw, [false, false], ["", mistake])?;
-    if said.number < 3 {
-        return Err(Refusal::new("into_raw returned another number than the one it was given")
-            .but("a descriptor above 2", said.number.to_string()));
-    }
-    Ok(())
+    the_given("into_raw", said.number, said.given[0])
 }
 
 fn close(child: &mut Child) -> Result<(), Refusal> {
@@ -244,6 +288,59 @@ fn close(child: &mut Child) -> Result<(), Refusal> {
     }
 }
 
+fn interrupted(child: &mut Child) -> Result<(), Refusal> {
+    const SAYS: &str = "close has closed, and says EINTR, as close(2) allows";
+    let [(_first, a), (_second, b)] = [pair()?, pair()?];
+    let (said, _) = child.call(Ask::CloseInterrupted, &[], vec![a, b])?;
+    if said.calls.closes != 1 {
+        return Err(Refusal::new(
+            "after EINTR close is not called again: on Linux the descriptor is gone",
+        )
+        .peer(SAYS)
+        .but("1 call of close", said.calls.closes.to_string()));
+    }
+    if said.result.as_ref().err().and_then(|e| e.errno) != Some(libc::EINTR) {
+        return Err(Refusal::new("close said EINTR, and your close said something else")
+            .but("Err(Interrupted), and the caller decides", show(&said.result)));
+    }
+    let [(_first, a), (_second, b)] = [pair()?, pair()?];
+    let (said, _) = child.call(Ask::DropInterrupted, &[], vec![a, b])?;
+    if said.calls.closes != 1 {
+        return Err(Refusal::new(
+            "drop calls close again because it said EINTR: the number is gone",
+        )
+        .peer(SAYS)
+        .but("1 call of close", said.calls.closes.to_string()));
+    }
+    Ok(())
+}
+
+fn zero(child: &mut Child) -> Result<(), Refusal> {
+    let [(_first, a), (_second, b)] = [pair()?, pair()?];
+    let (said, _) = child.call(Ask::DropZero, &[], vec![a, b])?;
+    if said.number != 0 {
+        return Err(Refusal::new(
+            "a descriptor of a small number stays open: 0 is one like any other, -1 is none",
+        )
+        .but("fd 0 closed", "still open"));
+    }
+    Ok(())
+}
+
+fn shared(child: &mut Child) -> Result<(), Refusal> {
+    let [(first, a), (_second, b)] = [pair()?, pair()?];
+    let _another = a.try_clone()?;
+    let (said, _) = child.call(Ask::Drop, &[], vec![a, b])?;
+    if first.read_waiting()? == Heard::Nothing && said.after.closed.len() == 1 {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "shutdown ends the connection for every descriptor of it: close ends this one",
+    )
+    .peer("looks whether the stream has ended; another descriptor is open")
+    .but("no FIN", "a FIN"))
+}
+
 fn reset(child: &mut Child) -> Result<(), Refusal> {
     let said = play_and_check(
         child,
@@ -258,5 +355,5 @@ fn reset(child: &mut Child) -> Result<(), Refusal> {
         return Err(Refusal::new("after reset it still has the number of the old descriptor")
             .but("the number of the new one", said.number.to_string()));
     }
-    Ok(())
+    the_given("reset, then get,", said.number, said.given[1])
 }

@@ -1,6 +1,7 @@
 //! Every answer that the grader is tried on, in one program.
 //!
-//! `proof` lists them, one a line: exercise, answer, and the message that a wrong one has to get.
+//! `proof` lists them, one a line: exercise, answer, kind, and the message that a wrong one has to
+//! get.
 //! `proof EXERCISE ANSWER` grades one, as the exercise's own program would.
 
 use std::env;
@@ -8,8 +9,10 @@ use std::process::ExitCode;
 
 struct Answer {
     exercise: &'static str,
-    /// `starter`, `solution`, or the mistake.
+    /// `starter`, `solution`, the mistake, or what is unusual in it.
     name: &'static str,
+    /// `starter`, `solution`, `wrong`, `right`.
+    kind: &'static str,
     /// A part of the message, where it is a mistake.
     refused: &'static str,
     run: fn() -> ExitCode,
@@ -21,7 +24,8 @@ fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let [exercise, name] = &args[..] else {
         for answer in ANSWERS {
-            println!("{}\t{}\t{}", answer.exercise, answer.name, answer.refused);
+            let Answer { exercise, name, kind, refused, .. } = answer;
+            println!("{exercise}\t{name}\t{kind}\t{refused}");
         }
         return ExitCode::SUCCESS;
     };

@@ -1,5 +1,5 @@
-//! Every wrong answer is refused with its own message, every solution passes, every starter says
-//! whose it is to do. Two answers are graded at once.
+//! Every wrong answer is refused with its own message, every solution and every other right answer
+//! passes, every starter says whose it is to do. Two answers are graded at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -14,6 +14,7 @@ const PROOF: &str = env!("CARGO_BIN_EXE_proof");
 struct Answer {
     exercise: String,
     name: String,
+    kind: String,
     refused: String,
 }
 
@@ -21,15 +22,15 @@ fn answers() -> Vec<Answer> {
     let listed = Command::new(PROOF).output().expect("proof runs");
     let listed = String::from_utf8(listed.stdout).expect("text");
     let row = |line: &str| {
-        let [exercise, name, refused] =
-            line.split('\t').map(String::from).collect::<Vec<_>>().try_into().expect("3 fields");
-        Answer { exercise, name, refused }
+        let [exercise, name, kind, refused] =
+            line.split('\t').map(String::from).collect::<Vec<_>>().try_into().expect("4 fields");
+        Answer { exercise, name, kind, refused }
     };
     listed.lines().map(row).collect()
 }
 
-fn named(name: &str) -> Vec<Answer> {
-    answers().into_iter().filter(|a| a.name == name).collect()
+fn of_kind(kind: &str) -> Vec<Answer> {
+    answers().into_iter().filter(|a| a.kind == kind).collect()
 }
 
 /// Grades one. The exit code is 0 for an answer that passes, and what was printed.
@@ -72,10 +73,6 @@ fn grade_all(
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
-fn wrong() -> Vec<Answer> {
-    answers().into_iter().filter(|a| a.name != "starter" && a.name != "solution").collect()
-}
-
 /// The sentence that names the mistake.
 fn mistake(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.trim().strip_prefix("likely")).map(str::trim)
@@ -83,7 +80,7 @@ fn mistake(text: &str) -> Option<&str> {
 
 #[test]
 fn wrong_answers_are_refused_by_name() {
-    grade_all(wrong(), |answer, passed, text| {
+    grade_all(of_kind("wrong"), |answer, passed, text| {
         if passed {
             return Some("was not refused".into());
         }
@@ -95,8 +92,8 @@ fn wrong_answers_are_refused_by_name() {
 #[test]
 fn every_exercise_has_wrong_answers_with_messages_of_their_own() {
     let mut messages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for answer in wrong() {
-        let Answer { exercise, name, refused } = answer;
+    for answer in of_kind("wrong") {
+        let Answer { exercise, name, refused, .. } = answer;
         assert!(refused.len() > 12, "{exercise} {name}: line 1 has to be `//! refused: \"…\"`");
         let all = messages.entry(exercise).or_default();
         for other in all.iter() {
@@ -105,7 +102,7 @@ fn every_exercise_has_wrong_answers_with_messages_of_their_own() {
         }
         all.insert(refused);
     }
-    for solution in named("solution") {
+    for solution in of_kind("solution") {
         let count = messages.get(&solution.exercise).map_or(0, BTreeSet::len);
         assert!(count >= 4, "{}: {count} wrong answers, at least 4 are needed", solution.exercise);
     }
@@ -115,14 +112,20 @@ fn every_exercise_has_wrong_answers_with_messages_of_their_own() {
 #[test]
 fn solutions_pass_every_time() {
     let times = env::var("PROOF_TIMES").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
-    let solutions = named("solution");
+    let solutions = of_kind("solution");
     let repeated = (0..times).flat_map(|_| solutions.clone()).collect();
     grade_all(repeated, |_, passed, _| (!passed).then(|| "a solution was refused".into()));
 }
 
+/// Answers that are right in another way than the solution.
+#[test]
+fn other_right_answers_pass() {
+    grade_all(of_kind("right"), |_, passed, _| (!passed).then(|| "it is right".into()));
+}
+
 #[test]
 fn starters_say_whose_it_is_to_do() {
-    grade_all(named("starter"), |_, passed, text| {
+    grade_all(of_kind("starter"), |_, passed, text| {
         let asks = text.contains("not started yet: this is yours to do") && text.contains("open ");
         (passed || !asks).then(|| "a starter has to say that nothing has been written yet".into())
     });
@@ -130,7 +133,7 @@ fn starters_say_whose_it_is_to_do() {
 
 #[test]
 fn every_exercise_has_a_starter_and_a_solution() {
-    let of = |name| named(name).into_iter().map(|a| a.exercise).collect::<BTreeSet<_>>();
+    let of = |kind| of_kind(kind).into_iter().map(|a| a.exercise).collect::<BTreeSet<_>>();
     let known = grader::ALL.iter().map(|about| about.name.to_string()).collect::<BTreeSet<_>>();
     assert_eq!(of("starter"), known);
     assert_eq!(of("solution"), known);

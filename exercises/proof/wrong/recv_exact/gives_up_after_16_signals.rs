@@ -1,0 +1,29 @@
+//! refused: "it gives up after some signals"
+
+use std::io;
+use std::os::fd::RawFd;
+use std::process::ExitCode;
+
+fn recv_exact(fd: RawFd, buf: &mut [u8]) -> io::Result<()> {
+    let (mut got, mut tries) = (0, 0);
+    while got < buf.len() {
+        let rest = &mut buf[got..];
+        let n = unsafe { libc::recv(fd, rest.as_mut_ptr().cast(), rest.len(), 0) };
+        match n {
+            1.. => got += n as usize,
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted || tries == 16 {
+                    return Err(error);
+                }
+                tries += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    grader::recv_exact::grade(recv_exact)
+}

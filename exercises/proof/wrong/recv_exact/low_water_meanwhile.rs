@@ -1,0 +1,38 @@
+//! refused: "it changes SO_RCVLOWAT while it runs"
+
+use std::io;
+use std::os::fd::RawFd;
+use std::process::ExitCode;
+
+fn recv_exact(fd: RawFd, buf: &mut [u8]) -> io::Result<()> {
+    let low = |bytes: i32| unsafe {
+        libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, (&raw const bytes).cast(), 4)
+    };
+    low(buf.len() as i32);
+    let result = recv_loop(fd, buf);
+    low(1);
+    result
+}
+
+fn recv_loop(fd: RawFd, buf: &mut [u8]) -> io::Result<()> {
+    let mut got = 0;
+    while got < buf.len() {
+        let rest = &mut buf[got..];
+        let n = unsafe { libc::recv(fd, rest.as_mut_ptr().cast(), rest.len(), 0) };
+        match n {
+            1.. => got += n as usize,
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    grader::recv_exact::grade(recv_exact)
+}

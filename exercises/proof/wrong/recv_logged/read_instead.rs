@@ -1,0 +1,27 @@
+//! refused: "recv fails where there is no socket, read does not"
+
+use std::io;
+use std::os::fd::RawFd;
+use std::process::ExitCode;
+
+fn recv_logged(fd: RawFd, buf: &mut [u8], log: fn(&str)) -> Result<usize, String> {
+    let n = unsafe { libc::read(fd, buf.as_mut_ptr().cast(), buf.len()) };
+    let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+    log("recv");
+    if n >= 0 { Ok(n as usize) } else { Err(name(errno)) }
+}
+
+fn name(errno: i32) -> String {
+    match errno {
+        libc::EAGAIN => "EAGAIN".into(),
+        libc::EBADF => "EBADF".into(),
+        libc::ECONNRESET => "ECONNRESET".into(),
+        libc::EINTR => "EINTR".into(),
+        libc::ENOTCONN => "ENOTCONN".into(),
+        other => format!("errno {other}"),
+    }
+}
+
+fn main() -> ExitCode {
+    grader::errno::grade(recv_logged)
+}

@@ -1,0 +1,36 @@
+//! refused: "it changes TCP_CORK while it runs"
+
+use std::io;
+use std::os::fd::RawFd;
+use std::process::ExitCode;
+
+fn send_all(fd: RawFd, buf: &[u8]) -> io::Result<()> {
+    let cork = |on: i32| unsafe {
+        libc::setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_CORK, (&raw const on).cast(), 4)
+    };
+    cork(1);
+    let result = send_loop(fd, buf);
+    cork(0);
+    result
+}
+
+fn send_loop(fd: RawFd, buf: &[u8]) -> io::Result<()> {
+    let mut sent = 0;
+    while sent < buf.len() {
+        let rest = &buf[sent..];
+        let n = unsafe { libc::send(fd, rest.as_ptr().cast(), rest.len(), libc::MSG_NOSIGNAL) };
+        if n >= 0 {
+            sent += n as usize;
+            continue;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    grader::send_all::grade(send_all)
+}

@@ -1,0 +1,27 @@
+//! refused: "a length or a count was cut to 32 bits"
+
+use std::io;
+use std::os::fd::RawFd;
+use std::process::ExitCode;
+
+fn send_all(fd: RawFd, buf: &[u8]) -> io::Result<()> {
+    let mut sent = 0;
+    let len = buf.len() as u32;
+    while (sent as u32) < len {
+        let rest = &buf[sent..];
+        let n = unsafe { libc::send(fd, rest.as_ptr().cast(), rest.len(), libc::MSG_NOSIGNAL) };
+        if n >= 0 {
+            sent += n as usize;
+            continue;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    grader::send_all::grade(send_all)
+}
