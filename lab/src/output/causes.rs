@@ -320,8 +320,12 @@ impl Found<'_> {
         if segment.flags.contains('F') && (second || segment.len == 0) {
             after.extend(self.last_call(place, ends));
         } else if segment.flags.contains('R') {
-            // By a close, be it that of the listener; or because data came for nobody.
-            let closed = self.last_call(place, |call| call.name == "close" && from(call));
+            // By its close; nobody has accepted it: by the listener's. Or data came for nobody.
+            let closes = |conn| {
+                let from = move |call: &Call| call.host == segment.from && call.conn == conn;
+                self.last_call(place, move |call| call.name == "close" && from(call))
+            };
+            let closed = closes(Some(way)).or_else(|| closes(None));
             let arrived = self.last(place, |event| match &event.what {
                 What::Segment(other) => {
                     let fits = (other.source, other.destination) == back;
