@@ -299,7 +299,10 @@ impl<'a> Run<'a> {
             match kernel::next() {
                 Ok(Some((tid, stop))) => self.handle(tid, stop)?,
                 Ok(None) => return Ok(()),
-                Err(error) if error.raw_os_error() == Some(libc::ECHILD) => return Ok(()),
+                Err(error) if error.raw_os_error() == Some(libc::ECHILD) => {
+                    self.threads.clear(); // none is left to wait for
+                    return Ok(());
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -489,7 +492,9 @@ impl<'a> Run<'a> {
     fn child(&mut self, parent: i32, child: i32) {
         let Some(host) = self.threads.get(&parent).map(|thread| thread.host) else { return };
         let [pid] = status(child, ["Tgid:"]);
-        let pid = if pid == 0 { child } else { pid };
+        if pid == 0 {
+            return; // it has ended, and been waited for, before its parent's event came
+        }
         self.threads.entry(child).or_insert_with(|| Thread::new(host, pid, child));
         if pid == child {
             self.tell(parent, format!("makes process {child}"));
