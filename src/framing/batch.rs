@@ -15,8 +15,8 @@
 //! | the limit: the same bytes, without a look at them | 74 million | 159 |
 //!
 //! - The batch has to end where a segment ends. With 65,536 bytes in place of 65,483 a segment the
-//!   last two steps fall to two thirds. Eight segments a `send` are a tenth faster than four; larger
-//!   receives make no difference.
+//!   last two steps fall to two thirds. Eight segments a `send` are a tenth faster than four;
+//!   larger receives make no difference.
 //! - All that is rare in a frame's way has a function of its own. That leaves 75 user instructions
 //!   a frame, both sides together; 178 before. The article's loop takes 559, not counting what its
 //!   system calls cost in the kernel, and tokio-util's codec 522.

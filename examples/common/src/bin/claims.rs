@@ -239,7 +239,8 @@ fn page(ledger: &Ledger) -> String {
          `make claims` runs the examples and the lab's experiments, and writes this page. `make \
          test` fails\nif a run differs from it.\n\n\
          ## As a socket sees it\n\n\
-         A verdict with a star is about the wire too, and stands once more in the second table.\n\n",
+         A verdict with a star is about the wire too, and stands once more in the second \
+         table.\n\n",
     );
     let _ = writeln!(page, "{}\n", summary(&ledger.examples));
     table(&mut page, &ledger.examples, "make run EX=");
