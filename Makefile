@@ -1,7 +1,7 @@
 # The front door: `make` lists the verbs.
 
 .DEFAULT_GOAL := help
-.PHONY: help run-examples run trace ladders lab claims ladder conformance bench
+.PHONY: help run-examples run trace ladders lab claims servers conformance bench
 .PHONY: exercises exercise grade test check setup clean
 
 CARGO ?= cargo
@@ -26,9 +26,9 @@ trace: ## an example's system calls, segments and TCP states on one timeline: ma
 	@$(CARGO) build -q --examples
 	@$(CARGO) run -q -p lab -- trace $(EX) $(ARGS)
 
-ladders: ## the traces in docs/ladders, anew, in three minutes; make ladders EX=s05 the fifth section's
+ladders: ## the traces in docs/traces, anew, in three minutes; make ladders EX=s05 the fifth section's
 	@$(CARGO) build -q --examples
-	@EX=$(EX) LADDERS=write $(CARGO) test -q -p lab --test ladders
+	@EX=$(EX) LADDERS=write $(CARGO) test -q -p lab --test traces
 
 lab: ## the experiments that need a wire, with pictures, in minutes; ARGS=--quick in one
 	@$(CARGO) build -q --release -p lab
@@ -40,22 +40,22 @@ claims: ## what the kernel says to each claim of the article; writes docs/claims
 	@$(CARGO) run -q -p stage --bin claims
 
 conformance: ## check every echo server; or yours: make conformance CMD="./mine {port}"
-	@$(CARGO) build -q -p tcp-stream-io -p ladder
-	@$(CARGO) run -q -p ladder --bin conformance -- $(ARGS) $(if $(CMD),-- $(CMD),--matrix)
+	@$(CARGO) build -q -p tcp-stream-io -p servers
+	@$(CARGO) run -q -p servers --bin conformance -- $(ARGS) $(if $(CMD),-- $(CMD),--matrix)
 
-ladder: ## the echo server rung by rung, under a short load: what each adds, and what it costs
-	@$(CARGO) build -q --release -p ladder --bins
-	@$(CARGO) run -q --release -p ladder --bin ladder -- $(ARGS)
+servers: ## the echo server rung by rung, under a short load: what each adds, and what it costs
+	@$(CARGO) build -q --release -p servers --bins
+	@$(CARGO) run -q --release -p servers --bin servers -- $(ARGS)
 
 bench: ## speed and cost beside the usual crates, in minutes; make bench QUICK=1 in about one
-	$(CARGO) build --profile bench -p bench
-	$(CARGO) build --release -p ladder
-	@$(CARGO) run -q --profile bench -p bench -- $(if $(QUICK),--quick) $(ARGS)
+	$(CARGO) build --profile bench -p speed
+	$(CARGO) build --release -p servers
+	@$(CARGO) run -q --profile bench -p speed -- $(if $(QUICK),--quick) $(ARGS)
 
 RUSTLINGS := 6.5.0
 
 exercises: target/tools/bin/rustlings ## the classroom: exercises that the real kernel grades, in rustlings
-	@cd exercises && ../target/tools/bin/rustlings $(ARGS)
+	@cd classroom && ../target/tools/bin/rustlings $(ARGS)
 
 target/tools/bin/rustlings:
 	@echo "installing rustlings $(RUSTLINGS) into target/tools (once, for a minute)"
@@ -63,15 +63,15 @@ target/tools/bin/rustlings:
 
 exercise: ## grade one exercise without rustlings: make exercise EX=send_all
 	@test -n "$(EX)" || { echo "which one? make exercise EX=NAME, with NAME one of:"; \
-		ls exercises/exercises/*/*.rs | sed 's|.*/\(.*\)\.rs|  \1|'; exit 2; }
-	@$(CARGO) run -q -p exercises --bin $(EX)
+		ls classroom/exercises/*/*.rs | sed 's|.*/\(.*\)\.rs|  \1|'; exit 2; }
+	@$(CARGO) run -q -p classroom --bin $(EX)
 
 grade: ## grade all exercises: a table, and target/grade.json for an autograder
 	@$(CARGO) run -q -p grader --bin grade
 
 test: check ## everything: format, lints, tests, documentation, every example
 	@mkdir -p target
-	@bash -o pipefail -c '$(CARGO) test --workspace --exclude exercises 2>&1 | tee target/test.log'
+	@bash -o pipefail -c '$(CARGO) test --workspace --exclude classroom 2>&1 | tee target/test.log'
 	$(MAKE) --no-print-directory run-examples
 	@$(CARGO) build -q -p lab -p tcp-stream-io --bins
 	$(CARGO) run -q -p stage --bin claims -- --check >target/claims.log || { tail -4 target/claims.log; exit 1; }

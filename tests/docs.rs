@@ -12,7 +12,7 @@ const DOCUMENTS: [&str; 8] = [
     "docs/errata.md",
     "docs/cpp-to-rust.md",
     "docs/lab.md",
-    "docs/ladders/README.md",
+    "docs/traces/README.md",
     "src/lib.rs",
 ];
 
@@ -45,9 +45,9 @@ fn named(text: &str) -> Vec<&str> {
 #[test]
 fn every_example_that_is_named_is_there() {
     let examples = examples();
-    let classroom = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/classroom");
+    let classroom = Path::new(env!("CARGO_MANIFEST_DIR")).join("classroom/docs");
     let pages = fs::read_dir(classroom).unwrap().map(|page| page.unwrap().file_name());
-    let pages = pages.map(|name| format!("docs/classroom/{}", name.to_str().unwrap()));
+    let pages = pages.map(|name| format!("classroom/docs/{}", name.to_str().unwrap()));
     for document in DOCUMENTS.into_iter().map(str::to_owned).chain(pages) {
         for name in named(&read(&document)) {
             let there = match name.strip_suffix('*') {

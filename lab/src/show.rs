@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::output::{self, jsonl, ladder, text};
+use crate::output::{self, jsonl, outline, text};
 
 /// The command line.
 #[derive(Args)]
@@ -45,7 +45,7 @@ pub fn run(args: &ShowArgs) -> Result<ExitCode> {
             Ok(())
         }
         None if args.ladder => {
-            io::Write::write_all(&mut io::stdout(), ladder::draw(&trace).as_bytes())
+            io::Write::write_all(&mut io::stdout(), outline::draw(&trace).as_bytes())
         }
         None => {
             let mut printer = text::Printer::new(anstream::stdout().lock(), text::terminal_width());

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use lab::output::{self, html, jsonl, ladder, svg, text};
+use lab::output::{self, html, jsonl, outline, svg, text};
 use lab::record::{Host, Trace, What};
 
 const LUA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dissector/tcp-stream-io.lua");
@@ -144,9 +144,9 @@ fn a_large_trace_says_what_it_leaves_out() {
 
 /// The same story, with what chance may change: who was first, times, numbers, reads.
 #[test]
-fn two_runs_have_one_ladder() {
+fn two_runs_have_one_outline() {
     let trace = script::half_close().trace;
-    let first = ladder::draw(&trace);
+    let first = outline::draw(&trace);
     let mut other = trace.clone();
     for event in &mut other.events {
         match &mut event.what {
@@ -167,7 +167,7 @@ fn two_runs_have_one_ladder() {
             _ => {}
         }
     }
-    assert_eq!(first, ladder::draw(&other));
+    assert_eq!(first, outline::draw(&other));
 
     let place = |text: &str| first.find(text).unwrap_or_else(|| panic!("no {text} in\n{first}"));
     let story = [

@@ -7,7 +7,7 @@
 //!   html      one page: the diagram, a list, and what lies behind each event
 //!   pcapng    for Wireshark: segments and system calls on one timeline
 //!   jsonl     a line of JSON an event; `lab show` draws it again
-//!   ladder    text without times, ports and numbers: the same on every run      (causes: what had to come before what)
+//!   outline   text without times, ports and numbers: the same on every run      (causes: what had to come before what)
 //!   words     how one event is said   (args: a call's arguments, made short)
 //! ```
 
@@ -15,8 +15,8 @@ pub mod args;
 pub mod causes;
 pub mod html;
 pub mod jsonl;
-pub mod ladder;
 pub mod layout;
+pub mod outline;
 pub mod pcapng;
 pub mod svg;
 pub mod text;

@@ -1,0 +1,129 @@
+//! The cases of an exercise one by one, and what is printed.
+
+use std::env;
+use std::fs;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anstyle::{AnsiColor, Style};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::child::Child;
+use crate::inside::{self, Given};
+use crate::refusal::Refusal;
+
+/// Set in the environment of the child.
+pub(crate) const CHILD: &str = "GRADER_CHILD";
+
+/// A file for the [`Report`], if set.
+pub const REPORT: &str = "GRADER_REPORT";
+
+/// No exercise takes longer.
+pub const LIMIT: Duration = Duration::from_secs(5);
+
+/// An exercise, and where to read on.
+#[derive(Debug)]
+pub struct About {
+    /// The function to write, which is also the file's name.
+    pub name: &'static str,
+    /// The directory under `classroom/exercises`.
+    pub dir: &'static str,
+    /// The article's section.
+    pub section: &'static str,
+    /// The man page.
+    pub man: &'static str,
+    /// An example that shows it.
+    pub example: &'static str,
+}
+
+/// One thing that the peer does, and what has to come out.
+pub struct Case<A, S> {
+    /// What is tried, as a sentence.
+    pub name: &'static str,
+    /// Plays the peer.
+    pub run: fn(&mut Child<A, S>) -> Result<(), Refusal>,
+}
+
+/// The outcome in a form for a table.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// The exercise's name.
+    pub exercise: String,
+    /// Cases that passed.
+    pub points: usize,
+    /// Cases there are.
+    pub of: usize,
+    /// Why it went no further. Empty if all passed.
+    pub reason: String,
+}
+
+/// Grades an answer: `serve` calls it, in the child; the cases play the peer, in the parent.
+///
+/// The exit code is success if every case passed.
+pub fn grade<A, S>(
+    about: &'static About,
+    cases: &[Case<A, S>],
+    serve: impl FnMut(A, Given) -> (S, Vec<u8>),
+) -> ExitCode
+where
+    A: Serialize + DeserializeOwned,
+    S: Serialize + DeserializeOwned,
+{
+    if env::var_os(CHILD).is_some() {
+        return match inside::serve(serve) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    let deadline = Instant::now() + LIMIT;
+    let (green, bold) = (AnsiColor::Green.on_default().bold(), Style::new().bold());
+    let mut report = Report { exercise: about.name.into(), of: cases.len(), ..Report::default() };
+    for case in cases {
+        // Each in a process of its own: one mistake does not spoil the next case.
+        let outcome = Child::start(about, deadline)
+            .map_err(Refusal::from)
+            .and_then(|mut child| (case.run)(&mut child));
+        match outcome {
+            Ok(()) => {
+                anstream::println!("  {green}ok{green:#}        {}", case.name);
+                report.points += 1;
+            }
+            Err(refusal) => {
+                print_refusal(about, case.name, &refusal);
+                report.reason = refusal.mistake;
+                break;
+            }
+        }
+    }
+    if let Some(file) = env::var_os(REPORT) {
+        let json = serde_json::to_vec(&report).expect("plain data");
+        if let Err(e) = fs::write(&file, json) {
+            eprintln!("{}: {e}", file.display());
+        }
+    }
+    if report.points < report.of {
+        return ExitCode::FAILURE;
+    }
+    let name = about.name;
+    anstream::println!("{bold}{name}{bold:#}  {green}all {} cases pass{green:#}", report.of);
+    ExitCode::SUCCESS
+}
+
+fn print_refusal(about: &About, case: &str, refusal: &Refusal) {
+    let About { name, dir, section, man, example } = about;
+    let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
+    if refusal.not_started {
+        let yellow = AnsiColor::Yellow.on_default().bold();
+        anstream::println!(
+            "{bold}{name}{bold:#}  {yellow}not started yet: this is yours to do{yellow:#}"
+        );
+        anstream::println!("  {dim}open{dim:#}      exercises/{dir}/{name}.rs, look for TODO");
+    } else {
+        let red = AnsiColor::Red.on_default().bold();
+        anstream::println!("  {red}refused{red:#}   {case}");
+        anstream::print!("{refusal}");
+    }
+    anstream::println!(
+        "  {dim}read{dim:#}      article {section}, man {man}; in the repository: make run EX={example}"
+    );
+}

@@ -1,0 +1,224 @@
+//! The ladders in docs/traces are what the kernel does today: each example with a peer is traced,
+//! and its ladder compared. `make ladders` (LADDERS=write) writes them anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, iter};
+
+use lab::output::{jsonl, outline};
+
+/// A ladder is written only if so many runs in a row drew the same.
+const RUNS: usize = 5;
+/// A run that differs from what is written is one of so many, on a machine that is busy.
+const TRIES: usize = 3;
+/// So many lines of a difference are shown.
+const SHOWN: usize = 12;
+/// What stands around the list in the index.
+const MARKS: [&str; 2] = ["<!-- written by make ladders -->\n", "<!-- end -->\n"];
+
+#[test]
+fn the_ladders_are_those_of_a_run() {
+    let writes = env::var("LADDERS").is_ok_and(|what| what == "write");
+    let only = env::var("EX").ok();
+    let mut problems = Vec::new();
+    let examples = examples();
+    let without = without();
+    let written = names(&docs(), "txt");
+    let mut pairs = BTreeMap::new();
+    let mut alone = BTreeSet::new();
+    for name in examples {
+        let Some(help) = help(&name) else {
+            return skipped(&format!("{name} is not built: cargo build --examples"));
+        };
+        match help.contains("--role") {
+            true => drop(pairs.insert(name, title(&help))),
+            false => drop(alone.insert(name)),
+        }
+    }
+    for name in written.iter().chain(without.keys()).filter(|name| !pairs.contains_key(*name)) {
+        problems.push(format!("docs/traces names {name}, and no such example has a peer"));
+    }
+    'pairs: for (name, title) in &pairs {
+        let path = docs().join(name).with_extension("txt");
+        match (without.contains_key(name), path.exists()) {
+            (true, true) => problems.push(format!("{name} has a ladder, and is in without.tsv")),
+            (false, false) if !writes => {
+                problems.push(format!("{name} has no ladder, and is not in without.tsv"));
+            }
+            _ => {}
+        }
+        if without.contains_key(name)
+            || only.as_ref().is_some_and(|only| !name.starts_with(only.as_str()))
+        {
+            continue;
+        }
+        let mut kept = match writes {
+            true => String::new(),
+            false => fs::read_to_string(&path).unwrap_or_default(),
+        };
+        for run in 1..=if writes { RUNS } else { TRIES } {
+            let drawn = match draw(name) {
+                Ok(ladder) => format!("{name}  {title}\nmake trace EX={name}\n\n{ladder}"),
+                Err(Failed::NotHere(why)) if !writes => {
+                    skipped(&why);
+                    break 'pairs;
+                }
+                Err(Failed::NotHere(why) | Failed::Otherwise(why)) => {
+                    problems.push(format!("{name}: {why}"));
+                    break;
+                }
+            };
+            if kept.is_empty() {
+                kept = drawn;
+            } else if !writes && kept == drawn {
+                break;
+            } else if !writes && run < TRIES {
+                eprintln!("again: {name}");
+            } else if kept != drawn {
+                problems.push(format!("{name}: another ladder\n{}", difference(&kept, &drawn)));
+                break;
+            }
+        }
+        if writes {
+            fs::write(&path, kept).expect("a ladder is written");
+        }
+    }
+    problems.extend(index(&pairs, &alone, &without, writes));
+    assert!(problems.is_empty(), "{}\n`make ladders` writes it anew\n", problems.join("\n"));
+}
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/traces")
+}
+
+/// The names of the files in `dir` with that extension, without it.
+fn names(dir: &Path, extension: &str) -> BTreeSet<String> {
+    let paths = fs::read_dir(dir).expect("a directory").map(|entry| entry.unwrap().path());
+    let paths = paths.filter(|path| path.extension().is_some_and(|ext| ext == extension));
+    paths.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect()
+}
+
+fn examples() -> BTreeSet<String> {
+    names(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples"), "rs")
+}
+
+/// The examples that are left out, and why.
+fn without() -> BTreeMap<String, String> {
+    let table = fs::read_to_string(docs().join("without.tsv")).expect("without.tsv");
+    let rows = table.lines().map(|line| line.split_once('\t').expect("a name, a tab, a reason"));
+    rows.map(|(name, why)| (name.to_owned(), why.to_owned())).collect()
+}
+
+fn help(name: &str) -> Option<String> {
+    let path = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join(name);
+    let help = Command::new(path).arg("--help").output().ok()?;
+    Some(String::from_utf8(help.stdout).expect("text"))
+}
+
+fn title(help: &str) -> String {
+    help.split("\n\n").next().unwrap_or_default().replace('\n', " ")
+}
+
+enum Failed {
+    /// This machine does not allow it.
+    NotHere(String),
+    Otherwise(String),
+}
+
+/// Traces an example, and draws its ladder.
+fn draw(name: &str) -> Result<String, Failed> {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ladders").join(name);
+    let _ = fs::remove_dir_all(&dir);
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
+    let ran = lab.args(["trace", name, "--out"]).arg(&dir).output().expect("lab runs");
+    let last =
+        |text: &[u8]| String::from_utf8_lossy(text).lines().last().unwrap_or("no word").to_owned();
+    match ran.status.code() {
+        Some(0) => {}
+        Some(3) => return Err(Failed::NotHere(last(&ran.stderr))),
+        _ => return Err(Failed::Otherwise(format!("{}: {}", ran.status, last(&ran.stderr)))),
+    }
+    let file = File::open(dir.join("trace.jsonl")).expect("a trace is written");
+    let trace = jsonl::read(BufReader::new(file)).expect("a trace reads back");
+    let _ = fs::remove_dir_all(&dir);
+    match trace.about.missing.first() {
+        Some(missing) if missing.starts_with("the end: ") => {
+            Err(Failed::Otherwise(format!("too long for a ladder: {missing}")))
+        }
+        Some(missing) => Err(Failed::NotHere(missing.clone())),
+        None => Ok(outline::draw(&trace)),
+    }
+}
+
+/// What differs: the lines between the first and the last that do.
+fn difference(kept: &str, drawn: &str) -> String {
+    let (kept, drawn): (Vec<_>, Vec<_>) = (kept.lines().collect(), drawn.lines().collect());
+    let begin = iter::zip(&kept, &drawn).take_while(|(one, other)| one == other).count();
+    let rest = iter::zip(kept[begin..].iter().rev(), drawn[begin..].iter().rev());
+    let end = rest.take_while(|(one, other)| one == other).count();
+    let shown = |sign: char, lines: &[&str]| {
+        let lines = &lines[begin..lines.len() - end];
+        let first = lines.iter().take(SHOWN).map(|line| format!("{sign} {line}\n"));
+        let more = lines.len().saturating_sub(SHOWN);
+        let more = (more > 0).then(|| format!("{sign} and {more} lines more\n"));
+        first.chain(more).collect::<String>()
+    };
+    format!("at line {}\n{}{}", begin + 1, shown('-', &kept), shown('+', &drawn))
+}
+
+/// The lists in the index: compared, or written.
+fn index(
+    pairs: &BTreeMap<String, String>,
+    alone: &BTreeSet<String>,
+    without: &BTreeMap<String, String>,
+    writes: bool,
+) -> Option<String> {
+    let path = docs().join("README.md");
+    let text = fs::read_to_string(&path).expect("the index");
+    let (before, rest) = text.split_once(MARKS[0]).expect("the first mark");
+    let (list, after) = rest.split_once(MARKS[1]).expect("the second mark");
+    let mut fresh = String::from("\n| ladder | what it shows |\n| --- | --- |\n");
+    for (name, title) in pairs.iter().filter(|(name, _)| !without.contains_key(*name)) {
+        fresh += &format!("| [{name}]({name}.txt) | {title} |\n");
+    }
+    fresh += "\nWithout one, for it differs from run to run:\n\n";
+    fresh += "| example | what varies |\n| --- | --- |\n";
+    for (name, why) in without {
+        fresh += &format!("| `{name}` | {why} |\n");
+    }
+    let alone: Vec<String> = alone.iter().map(|name| format!("`{name}`")).collect();
+    fresh += &format!("\nWithout a peer, so nothing goes over a wire: {}.\n\n", alone.join(", "));
+    if list == fresh {
+        return None;
+    }
+    if writes {
+        let whole = format!("{before}{}{fresh}{}{after}", MARKS[0], MARKS[1]);
+        fs::write(&path, whole).expect("the index is written");
+        return None;
+    }
+    Some(format!("docs/traces/README.md: another list\n{}", difference(list, &fresh)))
+}
+
+#[test]
+fn an_example_without_a_peer_is_not_traced() {
+    let name = "s07_resolve";
+    if help(name).is_none() {
+        return skipped(&format!("{name} is not built: cargo build --examples"));
+    }
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
+    let ran = lab.args(["trace", name]).output().expect("lab runs");
+    let said = String::from_utf8_lossy(&ran.stderr);
+    match ran.status.code() {
+        Some(3) => skipped(said.trim_end()),
+        code => assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}"),
+    }
+    assert!(ran.stdout.is_empty(), "nothing was traced");
+}
+
+/// Says so past the test harness, which keeps what a passing test prints to itself.
+fn skipped(why: &str) {
+    let _ = writeln!(io::stderr(), "skipped: {why}");
+}

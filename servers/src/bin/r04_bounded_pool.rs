@@ -1,0 +1,45 @@
+//! r04_bounded_pool  A fixed number of threads, each of which accepts for itself.
+//!
+//! Adds: a bound on threads and memory. Both are known at the start, whoever comes. The pool
+//!   needs no queue of its own: the kernel's queue of connections is one, and every thread
+//!   takes from it.
+//! Does not survive: as many silent clients as it has threads. The next one waits for ever.
+//! At work: where a request is long work for the processor, and connections are short.
+
+use std::io;
+use std::process::ExitCode;
+use std::thread;
+
+use servers::start;
+use tcp_stream_io::framing::length::DEFAULT_CAP;
+use tcp_stream_io::{UniqueFd, recv_frame, send_frame};
+
+const THREADS: usize = 64;
+
+fn main() -> ExitCode {
+    start::run(include_str!("r04_bounded_pool.rs"), serve)
+}
+
+fn serve(listener: UniqueFd) -> io::Result<()> {
+    thread::scope(|scope| {
+        for _ in 1..THREADS {
+            let worker = thread::Builder::new().name("worker".into());
+            worker.spawn_scoped(scope, || start::report(work(&listener)))?;
+        }
+        work(&listener) // the first thread works, too
+    })
+}
+
+fn work(listener: &UniqueFd) -> io::Result<()> {
+    loop {
+        let conn = start::accept(listener)?;
+        start::report(serve_client(conn));
+    }
+}
+
+fn serve_client(conn: UniqueFd) -> io::Result<()> {
+    while let Some(frame) = recv_frame(&conn, DEFAULT_CAP)? {
+        send_frame(&conn, &frame, DEFAULT_CAP)?;
+    }
+    conn.close()
+}
