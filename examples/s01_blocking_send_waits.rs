@@ -16,8 +16,8 @@ use std::io;
 use std::process::ExitCode;
 use std::thread;
 
-use stage::{At, Out, Verdict, kernel};
-use tcp_stream_io::stream::{recv_some, retry_eintr};
+use stage::{At, Out, Verdict, kernel, retry_eintr};
+use tcp_stream_io::stream::recv_some;
 use tcp_stream_io::sys::NO_SIGPIPE;
 use tcp_stream_io::{UniqueFd, accept, connect_to, sys};
 

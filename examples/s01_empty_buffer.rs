@@ -16,8 +16,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use stage::{At, Out, Verdict, kernel, said};
-use tcp_stream_io::stream::retry_eintr;
+use stage::{At, Out, Verdict, kernel, retry_eintr, said, set_timeout};
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all, sys};
 
 fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
@@ -30,9 +29,9 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     let by_mode = said(&recv(0));
     out.check("O_NONBLOCK: recv", "EAGAIN", &by_mode);
     sys::set_nonblocking(&conn, false)?;
-    sys::set_timeout(&conn, libc::SO_RCVTIMEO, Duration::from_millis(20))?;
+    set_timeout(&conn, libc::SO_RCVTIMEO, Duration::from_millis(20))?;
     out.check("SO_RCVTIMEO, after 20 ms: recv", "EAGAIN", said(&recv(0)));
-    sys::set_timeout(&conn, libc::SO_RCVTIMEO, Duration::ZERO)?;
+    set_timeout(&conn, libc::SO_RCVTIMEO, Duration::ZERO)?;
 
     let (waited, plain) = thread::scope(|scope| {
         let go = |_| send_all(&conn, b"."); // only now may the client send

@@ -18,8 +18,7 @@ use std::thread;
 
 use libc::{MSG_WAITALL, SYS_recvfrom};
 use nix::sys::signal::{SaFlags, Signal::SIGUSR1};
-use stage::{At, Out, kernel, said, signals, text};
-use tcp_stream_io::stream::retry_eintr;
+use stage::{At, Out, kernel, retry_eintr, said, signals, text};
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all, sys};
 
 fn client(at: &At, out: &Out) -> io::Result<()> {

@@ -13,8 +13,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use stage::{At, Out, Verdict, kernel, text};
-use tcp_stream_io::stream::retry_eintr;
+use stage::{At, Out, Verdict, kernel, retry_eintr, text};
 use tcp_stream_io::{UniqueFd, accept, connect_to, send_all, sys};
 
 fn client(at: &At, out: &Out) -> io::Result<()> {

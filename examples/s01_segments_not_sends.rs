@@ -14,8 +14,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use stage::{At, Out, Verdict, kernel};
-use tcp_stream_io::stream::retry_eintr;
+use stage::{At, Out, Verdict, kernel, retry_eintr};
 use tcp_stream_io::sys::NO_SIGPIPE;
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all, sys};
 

@@ -12,8 +12,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use stage::{At, Out, Verdict, kernel};
-use tcp_stream_io::stream::retry_eintr;
+use stage::{At, Out, Verdict, kernel, retry_eintr};
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all, sys};
 
 const MESSAGE: usize = 1024 * 1024;

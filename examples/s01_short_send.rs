@@ -13,8 +13,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use stage::{At, Out, Verdict, said};
-use tcp_stream_io::stream::retry_eintr;
+use stage::{At, Out, Verdict, retry_eintr, said, set_timeout};
 use tcp_stream_io::sys::NO_SIGPIPE;
 use tcp_stream_io::{UniqueFd, accept, connect_to, sys};
 
@@ -31,7 +30,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     out.check("O_NONBLOCK: send into full buffers", "EAGAIN", error);
 
     let conn = connect_to(&at.host, at.port)?;
-    sys::set_timeout(&conn, libc::SO_SNDTIMEO, Duration::from_millis(50))?;
+    set_timeout(&conn, libc::SO_SNDTIMEO, Duration::from_millis(50))?;
     let (in_time, error) = send_until_refused(&conn, &message)?;
     out.check_that("SO_SNDTIMEO: send", "part of 64 MiB", in_time, in_time < MESSAGE);
     out.check("SO_SNDTIMEO: send into full buffers", "EAGAIN", error);

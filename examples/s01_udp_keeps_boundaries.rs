@@ -14,9 +14,8 @@ use std::io;
 use std::process::ExitCode;
 
 use libc::{AI_PASSIVE, SOCK_DGRAM};
-use stage::{At, Out, Verdict, kernel, text};
+use stage::{At, Out, Verdict, kernel, retry_eintr, text};
 use tcp_stream_io::addr::{Hints, resolve};
-use tcp_stream_io::stream::retry_eintr;
 use tcp_stream_io::sys::NO_SIGPIPE;
 use tcp_stream_io::{UniqueFd, accept, connect_to, net, recv_exact, sys};
 

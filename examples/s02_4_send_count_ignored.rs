@@ -16,8 +16,8 @@ use std::process::ExitCode;
 use std::thread;
 
 use nix::sys::signal::{SaFlags, Signal::SIGUSR1};
-use stage::{At, Out, kernel, said, signals};
-use tcp_stream_io::stream::{Partial, retry_eintr};
+use stage::{At, Out, kernel, retry_eintr, said, signals};
+use tcp_stream_io::stream::Partial;
 use tcp_stream_io::sys::NO_SIGPIPE;
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, sys};
 

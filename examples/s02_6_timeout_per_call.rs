@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use stage::{At, Out, said};
+use stage::{At, Out, said, set_timeout};
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all, sys};
 
 const MESSAGE: usize = 100;
@@ -36,7 +36,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     let (conn, _) = accept(&listener)?;
     // WRONG: this bounds each recv, not the message. The cost: four timeouts and more.
-    sys::set_timeout(&conn, libc::SO_RCVTIMEO, TIMEOUT)?;
+    set_timeout(&conn, libc::SO_RCVTIMEO, TIMEOUT)?;
     let start = Instant::now();
     let result = recv_exact(&conn, &mut [0; MESSAGE]);
     let times = start.elapsed().as_secs_f64() / TIMEOUT.as_secs_f64();

@@ -15,9 +15,8 @@
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
-use stage::{At, Out, Verdict, text};
+use stage::{At, Out, Verdict, retry_eintr, text};
 use tcp_stream_io::framing::line::LineReader;
-use tcp_stream_io::stream::retry_eintr;
 use tcp_stream_io::{UniqueFd, accept, connect_to, send_all, sys};
 
 const CAP: usize = 16;

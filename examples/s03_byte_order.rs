@@ -15,9 +15,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Command, ExitCode};
 
-use stage::{At, Out, Verdict, kernel, text};
+use stage::{At, Out, Verdict, kernel, retry_eintr, text};
 use tcp_stream_io::framing::length::{DEFAULT_CAP, decode_header, encode_header};
-use tcp_stream_io::stream::retry_eintr;
 use tcp_stream_io::{UniqueFd, accept, connect_to, send_all, sys};
 
 const LENGTH: u32 = 258;

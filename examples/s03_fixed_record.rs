@@ -14,9 +14,8 @@
 use std::io;
 use std::process::ExitCode;
 
-use stage::{At, Out, Verdict, kernel};
+use stage::{At, Out, Verdict, kernel, retry_eintr};
 use tcp_stream_io::framing::record::recv_record;
-use tcp_stream_io::stream::retry_eintr;
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all, sys};
 
 const HEADER: usize = 32;

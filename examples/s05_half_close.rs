@@ -13,8 +13,8 @@
 use std::io;
 use std::process::ExitCode;
 
-use stage::{At, Out, Verdict, said, text};
-use tcp_stream_io::stream::{recv_some, retry_eintr};
+use stage::{At, Out, Verdict, retry_eintr, said, text};
+use tcp_stream_io::stream::recv_some;
 use tcp_stream_io::sys::NO_SIGPIPE;
 use tcp_stream_io::{UniqueFd, accept, connect_to, send_all, sys};
 

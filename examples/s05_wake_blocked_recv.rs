@@ -18,8 +18,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use libc::{SHUT_RDWR, SYS_recvfrom};
-use stage::{At, Out, kernel, said};
-use tcp_stream_io::stream::retry_eintr;
+use stage::{At, Out, kernel, retry_eintr, said};
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all, sys};
 
 fn client(at: &At, out: &Out) -> io::Result<()> {

@@ -16,9 +16,8 @@ use std::io;
 use std::process::ExitCode;
 
 use stage::child::{self, Child};
-use stage::{At, Out, said};
+use stage::{At, Out, retry_eintr, said};
 use tcp_stream_io::framing::length::DEFAULT_CAP;
-use tcp_stream_io::stream::retry_eintr;
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_frame, send_frame, sys};
 
 fn client(at: &At, out: &Out) -> io::Result<()> {

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use stage::child::{Child, FullTable};
-use stage::{At, Out, said, text};
+use stage::{At, Out, retry_eintr, said, text};
 use tcp_stream_io::framing::length::DEFAULT_CAP;
 use tcp_stream_io::net::{self, AcceptAdvice};
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_frame, send_frame, stream, sys};
@@ -53,7 +53,7 @@ fn in_child(_: &str, listener: UniqueFd) -> io::Result<String> {
         let Err(e) = accept(&listener) else { break };
         waiting += 1;
         if net::accept_advice(&e) == AcceptAdvice::Wait {
-            stream::retry_eintr(|| sys::poll(&mut [], 100))?; // something may be closed meanwhile
+            retry_eintr(|| sys::poll(&mut [], 100))?; // something may be closed meanwhile
         }
     }
 

@@ -17,12 +17,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use stage::child::{Child, FullTable, sigpipe_kills};
-use stage::{Out, Verdict, article};
+use stage::{Out, Verdict, article, retry_eintr};
 use tcp_stream_io::framing::length::{
     DEFAULT_CAP, recv_frame_with_deadline, send_frame_with_deadline,
 };
 use tcp_stream_io::net::{AcceptAdvice, accept_advice};
-use tcp_stream_io::stream::{lingering_close, retry_eintr};
+use tcp_stream_io::stream::lingering_close;
 use tcp_stream_io::{UniqueFd, accept, connect_to, listen_on, sys};
 
 /// What a client may take for its exchange.

@@ -13,9 +13,8 @@
 use std::io;
 use std::process::ExitCode;
 
-use stage::{At, Out, Verdict, kernel, said, text};
+use stage::{At, Out, Verdict, kernel, retry_eintr, said, text};
 use tcp_stream_io::framing::length::DEFAULT_CAP;
-use tcp_stream_io::stream::retry_eintr;
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_frame, send_frame, sys};
 
 const MESSAGE: &[u8] = b"HELLO-WORLD";

@@ -19,8 +19,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use stage::child::{self, Child};
-use stage::{Out, Verdict, kernel};
-use tcp_stream_io::stream::{retry_eintr, wait_ready};
+use stage::{Out, Verdict, kernel, retry_eintr};
+use tcp_stream_io::stream::wait_ready;
 use tcp_stream_io::{UniqueFd, accept, connect_to, listen_on, sys};
 
 const RENO: &str = "reno";

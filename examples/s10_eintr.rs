@@ -16,7 +16,7 @@ use std::process::{Command, ExitCode};
 use std::thread;
 
 use nix::sys::signal::{SaFlags, Signal::SIGUSR1};
-use stage::{At, Out, Verdict, kernel, said, signals};
+use stage::{At, Out, Verdict, kernel, retry_eintr, said, signals};
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all, sys};
 
 fn client(at: &At, _: &Out) -> io::Result<()> {

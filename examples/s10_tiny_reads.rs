@@ -15,8 +15,8 @@ use std::io;
 use std::process::ExitCode;
 
 use libc::{SOL_TCP, TCP_MAXSEG};
-use stage::{At, Out, Verdict, kernel};
-use tcp_stream_io::stream::{recv_some, retry_eintr};
+use stage::{At, Out, Verdict, kernel, retry_eintr};
+use tcp_stream_io::stream::recv_some;
 use tcp_stream_io::sys::NO_SIGPIPE;
 use tcp_stream_io::{UniqueFd, accept, connect_to, sys};
 

@@ -16,9 +16,8 @@ use std::time::Duration;
 
 use libc::{MSG_MORE, SOL_TCP, TCP_CORK};
 use stage::kernel::segments_sent;
-use stage::{At, Out, median, ms};
+use stage::{At, Out, median, ms, retry_eintr};
 use tcp_stream_io::framing::length::DEFAULT_CAP;
-use tcp_stream_io::stream::retry_eintr;
 use tcp_stream_io::sys::NO_SIGPIPE;
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_frame, send_all, send_frame, sys};
 

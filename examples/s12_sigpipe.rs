@@ -16,8 +16,7 @@ use std::process::ExitCode;
 use nix::sys::signal::{SigHandler, Signal::SIGPIPE, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
-use stage::{At, Out, Verdict, kernel, said};
-use tcp_stream_io::stream::retry_eintr;
+use stage::{At, Out, Verdict, kernel, retry_eintr, said};
 use tcp_stream_io::sys::NO_SIGPIPE;
 use tcp_stream_io::{UniqueFd, accept, connect_to, sys};
 

@@ -1,71 +1,69 @@
 //! Names to addresses and back: `resolve`, `AddrList`, `Addr`. The article's section 7.
 
 use std::ffi::{CStr, CString, c_char, c_int};
+use std::io::{self, ErrorKind};
 use std::marker::PhantomData;
-use std::{error, fmt, io, mem, ptr};
+use std::{fmt, iter, mem, ptr};
 
 use errno::{Errno, errno, set_errno};
-use libc::{addrinfo, sockaddr, sockaddr_storage, socklen_t};
+use libc::{EMFILE, ENFILE, addrinfo, sockaddr, sockaddr_storage, socklen_t};
 
-/// What to look for: `getaddrinfo`'s hints. The socket type is always `SOCK_STREAM`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Hints {
-    /// `AF_UNSPEC` (the default), `AF_INET` or `AF_INET6`.
-    pub family: c_int,
-    /// `AI_PASSIVE`, `AI_NUMERICHOST` and so on. `AI_ADDRCONFIG` is best left out: where only the
-    /// loopback is up it takes answers away, even to a numeric address.
-    pub flags: c_int,
-}
-
-/// Asks for the addresses of a host and port. `None` for the host means "this machine": any
-/// address with `AI_PASSIVE`, the loopback without.
+/// Asks for the stream addresses of a host and a port. No host means this machine: any of its
+/// addresses with `AI_PASSIVE`, the loopback without. man: getaddrinfo(3).
 ///
-/// man: getaddrinfo(3). Errors: `InvalidInput` for a name with a NUL byte; else an [`io::Error`]
-/// with a [`ResolveError`] inside. `getaddrinfo` retries its own system calls on EINTR.
+/// `family` is `AF_UNSPEC` (any), `AF_INET` or `AF_INET6`. Of the flags leave AI_ADDRCONFIG out: it
+/// takes answers away where only the loopback is up. The port is a number, for the C library takes
+/// the text "99999" as port 34463.
 ///
-/// The port is a `u16`, because the C library takes the text "99999" for port 34463.
-pub fn resolve(host: Option<&str>, port: u16, hints: &Hints) -> io::Result<AddrList> {
-    let nul = |_| io::Error::new(io::ErrorKind::InvalidInput, "host name contains a NUL byte");
-    let host = host.map(CString::new).transpose().map_err(nul)?;
+/// Errors: the text of the EAI code, of kind `NotFound` for EAI_NONAME; errno itself for
+/// EAI_SYSTEM and for a full table of descriptors; `InvalidInput` for a name with a NUL byte.
+pub fn resolve(host: Option<&str>, port: u16, family: c_int, flags: c_int) -> io::Result<AddrList> {
+    // C's strings end in NUL, so a name that holds one is an error (`NulError`).
+    let name = host.map(CString::new).transpose()?;
     let service = CString::new(port.to_string()).expect("digits hold no NUL");
 
-    // SAFETY:
-    // - addrinfo is a C struct of integers and pointers, for which all zeroes is a valid value.
+    // SAFETY: addrinfo is a C struct of integers and pointers: all zeroes is a valid value.
     let mut ai: addrinfo = unsafe { mem::zeroed() };
-    ai.ai_family = hints.family;
+    ai.ai_family = family;
     ai.ai_socktype = libc::SOCK_STREAM;
-    ai.ai_flags = hints.flags | libc::AI_NUMERICSERV;
+    ai.ai_flags = flags | libc::AI_NUMERICSERV;
 
+    // getaddrinfo sets errno only sometimes. Zero before the call shows whether it did.
     let mut head = ptr::null_mut();
-    let host_ptr = host.as_ref().map_or(ptr::null(), |h| h.as_ptr());
-    set_errno(Errno(0)); // so that an errno found afterwards is this call's
-    // SAFETY:
-    // - both strings end in NUL and outlive the call; `ai` and `head` are valid for it.
-    let code = unsafe { libc::getaddrinfo(host_ptr, service.as_ptr(), &ai, &mut head) };
-    if code == 0 {
-        return Ok(AddrList { head });
+    let name_ptr = name.as_ref().map_or(ptr::null(), |name| name.as_ptr());
+    set_errno(Errno(0));
+    // SAFETY: both strings end in NUL and outlive the call; `ai` and `head` are valid for it.
+    let code = unsafe { libc::getaddrinfo(name_ptr, service.as_ptr(), &ai, &mut head) };
+    let errno = errno().0;
+    match code {
+        0 => Ok(AddrList { head }),
+        libc::EAI_SYSTEM if errno != 0 => Err(io::Error::from_raw_os_error(errno)),
+        // Out of descriptors, glibc calls a name unknown whose files it could not open.
+        _ if errno == EMFILE || errno == ENFILE => Err(io::Error::from_raw_os_error(errno)),
+        // "No such host" is not "try again later". The article makes EINVAL of both.
+        _ => {
+            let no_such = code == libc::EAI_NONAME;
+            let kind = if no_such { ErrorKind::NotFound } else { ErrorKind::Other };
+            // SAFETY: gai_strerror returns a constant string that ends in NUL, whatever the code.
+            let text = unsafe { CStr::from_ptr(libc::gai_strerror(code)) }.to_string_lossy();
+            Err(io::Error::new(kind, format!("{}: {text}", host.unwrap_or("this machine"))))
+        }
     }
-    let errno = errno();
-    let name = host.map_or(String::new(), |h| h.to_string_lossy().into_owned());
-    Err(ResolveError { name, code, errno }.into())
 }
 
-/// The list that `getaddrinfo` allocated. Dropping it calls `freeaddrinfo`.
-///
-/// The article's `addr_list` can be neither copied nor moved, so its `resolve` does not compile.
-/// Here a move is the default, and `iter` walks the list without ever advancing `head`.
+/// The list that `getaddrinfo` allocated. Dropping it calls `freeaddrinfo`. The article's can be
+/// neither copied nor moved, so its `resolve` does not compile. Here a move is the default.
 #[derive(Debug)]
 pub struct AddrList {
     head: *mut addrinfo,
 }
 
 impl AddrList {
-    /// Lends each address, in the order of preference that the C library chose (RFC 6724).
+    /// Lends each address, in the order that the C library prefers. RFC 6724, section 6.
     pub fn iter(&self) -> impl Iterator<Item = Addr<'_>> {
         let mut next = self.head;
-        std::iter::from_fn(move || {
-            // SAFETY:
-            // - `next` is null or a node of the list, which lives as long as `self` is borrowed.
+        iter::from_fn(move || {
+            // SAFETY: `next` is null or a node of the list, which lives while `self` is borrowed.
             let ai = unsafe { next.as_ref() }?;
             next = ai.ai_next;
             Some(Addr { sa: ai.ai_addr, len: ai.ai_addrlen, list: PhantomData })
@@ -75,14 +73,12 @@ impl AddrList {
 
 impl Drop for AddrList {
     fn drop(&mut self) {
-        // SAFETY:
-        // - `head` came from getaddrinfo, was never changed, and no `Addr` outlives `self`.
+        // SAFETY: `head` came from getaddrinfo, never changed, and no `Addr` outlives `self`.
         unsafe { libc::freeaddrinfo(self.head) }
     }
 }
 
-/// A borrowed socket address: a `sockaddr` and its length. Prints as `127.0.0.1:9000` or, since
-/// `::1:9000` could be read two ways, `[::1]:9000`.
+/// A borrowed socket address: a `sockaddr` and its length, for as long as the list lives.
 #[derive(Clone, Copy)]
 pub struct Addr<'a> {
     sa: *const sockaddr,
@@ -91,10 +87,9 @@ pub struct Addr<'a> {
 }
 
 impl Addr<'_> {
-    /// `AF_INET` or `AF_INET6`.
+    /// `AF_INET`, `AF_INET6`, or whatever else the socket is.
     pub fn family(&self) -> c_int {
-        // SAFETY:
-        // - `sa` points at a sockaddr that lives as long as this borrow.
+        // SAFETY: `sa` points at a sockaddr that lives as long as this borrow.
         c_int::from(unsafe { (*self.sa).sa_family })
     }
 
@@ -102,43 +97,36 @@ impl Addr<'_> {
     pub fn as_ptr(&self) -> (*const sockaddr, socklen_t) {
         (self.sa, self.len)
     }
-
-    /// Host and port as numbers in text. man: getnameinfo(3). `None` for a family it cannot print.
-    fn numeric(&self) -> Option<(String, String)> {
-        let (mut host, mut port) = ([0 as c_char; 128], [0 as c_char; 8]);
-        // SAFETY:
-        // - `sa` is valid for `len` bytes, and each buffer for the length passed with it.
-        let code = unsafe {
-            libc::getnameinfo(
-                self.sa,
-                self.len,
-                host.as_mut_ptr(),
-                host.len() as socklen_t,
-                port.as_mut_ptr(),
-                port.len() as socklen_t,
-                libc::NI_NUMERICHOST | libc::NI_NUMERICSERV,
-            )
-        };
-        let text = |buf: &[c_char]| {
-            // SAFETY:
-            // - getnameinfo succeeded, so the buffer holds a string that ends in NUL.
-            unsafe { CStr::from_ptr(buf.as_ptr()) }.to_string_lossy().into_owned()
-        };
-        (code == 0).then(|| (text(&host), text(&port)))
-    }
 }
 
+/// The article's `to_string_sa`: `127.0.0.1:9000`, and `[::1]:9000`, for `::1:9000` is an IPv6
+/// address without a port. man: getnameinfo(3).
 impl fmt::Display for Addr<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.numeric() {
-            Some((host, port)) if self.family() == libc::AF_INET6 => write!(f, "[{host}]:{port}"),
-            Some((host, port)) => write!(f, "{host}:{port}"),
-            None => f.write_str("(unknown)"),
+        // Only these two have a host and a port. A Unix socket's path is neither.
+        let family = self.family();
+        if family != libc::AF_INET && family != libc::AF_INET6 {
+            return write!(f, "(unknown: address family {family})");
+        }
+        let (mut host, mut port) = ([0 as c_char; 128], [0 as c_char; 8]);
+        let numbers = libc::NI_NUMERICHOST | libc::NI_NUMERICSERV;
+        // SAFETY: `sa` is readable for `len` bytes. Each buffer is writable for the length given
+        // with it, and holds a string that ends in NUL: at first an empty one.
+        let (host, port) = unsafe {
+            let (host, host_len) = (host.as_mut_ptr(), host.len() as _);
+            let (port, port_len) = (port.as_mut_ptr(), port.len() as _);
+            libc::getnameinfo(self.sa, self.len, host, host_len, port, port_len, numbers);
+            (CStr::from_ptr(host).to_string_lossy(), CStr::from_ptr(port).to_string_lossy())
+        };
+        if family == libc::AF_INET6 {
+            write!(f, "[{host}]:{port}")
+        } else {
+            write!(f, "{host}:{port}")
         }
     }
 }
 
-/// An address that the kernel filled in: from `accept`, `getsockname` or `getpeername`.
+/// An address that the kernel fills in: by `accept`, `getsockname` or `getpeername`.
 #[derive(Clone, Copy)]
 pub struct SockAddr {
     storage: sockaddr_storage,
@@ -146,93 +134,34 @@ pub struct SockAddr {
 }
 
 impl SockAddr {
-    /// Lets a system call fill the space in, whose size it is told and whose length it returns.
-    pub(crate) fn filled_by<T>(call: impl FnOnce(*mut sockaddr, *mut socklen_t) -> T) -> (T, Self) {
-        // SAFETY:
-        // - sockaddr_storage is plain data, for which all zeroes is a valid value.
-        let mut storage: sockaddr_storage = unsafe { mem::zeroed() };
-        let mut len = size_of::<sockaddr_storage>() as socklen_t;
-        let result = call((&raw mut storage).cast(), &mut len);
-        (result, SockAddr { storage, len })
+    /// Room for any address. The kernel is told how much, and says how much it had to tell.
+    pub(crate) fn empty() -> SockAddr {
+        // SAFETY: sockaddr_storage is plain data: all zeroes is a valid value.
+        let storage = unsafe { mem::zeroed() };
+        SockAddr { storage, len: size_of::<sockaddr_storage>() as socklen_t }
+    }
+
+    /// Where a system call writes the address and its length.
+    pub(crate) fn as_mut_ptr(&mut self) -> (*mut sockaddr, *mut socklen_t) {
+        ((&raw mut self.storage).cast(), &mut self.len)
     }
 
     /// Lends it in the form that `bind` and `connect` take.
     pub fn as_addr(&self) -> Addr<'_> {
-        Addr { sa: (&raw const self.storage).cast(), len: self.len, list: PhantomData }
+        // The kernel names the address's full length, also where the room was too small for it.
+        let len = self.len.min(size_of::<sockaddr_storage>() as socklen_t);
+        Addr { sa: (&raw const self.storage).cast(), len, list: PhantomData }
     }
 
-    /// The port in host byte order; 0 where the family has none.
+    /// The port: what stands after the last colon. 0 where the family has none.
     pub fn port(&self) -> u16 {
-        self.as_addr().numeric().and_then(|(_, port)| port.parse().ok()).unwrap_or(0)
+        let text = self.to_string();
+        text.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(0)
     }
 }
 
 impl fmt::Display for SockAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_addr().fmt(f)
-    }
-}
-
-impl fmt::Debug for SockAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Why a name did not resolve. The article turned every such failure into `EINVAL`.
-///
-/// It sits inside an [`io::Error`]: `NotFound` for `EAI_NONAME`, errno's own kind for
-/// `EAI_SYSTEM`, `Other` for the rest. [`ResolveError::of`] finds it again.
-#[derive(Clone, Debug)]
-pub struct ResolveError {
-    /// The name that was asked for; empty for "this machine".
-    pub name: String,
-    /// An `EAI_` code, as `getaddrinfo` returned it.
-    pub code: c_int,
-    /// errno after the call; 0 if it was not set. Running out of descriptors shows only here.
-    pub errno: Errno,
-}
-
-impl ResolveError {
-    /// The one inside an error that [`resolve`] returned.
-    pub fn of(error: &io::Error) -> Option<&ResolveError> {
-        error.get_ref()?.downcast_ref()
-    }
-
-    /// Whether the same question may get an answer later.
-    pub fn is_temporary(&self) -> bool {
-        self.code == libc::EAI_AGAIN || self.is_out_of_descriptors()
-    }
-
-    fn is_out_of_descriptors(&self) -> bool {
-        matches!(self.errno.0, libc::EMFILE | libc::ENFILE)
-    }
-}
-
-impl fmt::Display for ResolveError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.name.is_empty() {
-            write!(f, "{}: ", self.name)?;
-        }
-        // SAFETY:
-        // - gai_strerror returns a constant string that ends in NUL, whatever the code.
-        let text = unsafe { CStr::from_ptr(libc::gai_strerror(self.code)) };
-        f.write_str(&text.to_string_lossy())?;
-        // errno means something for EAI_SYSTEM, and where a full table hides behind another code.
-        let counts = self.code == libc::EAI_SYSTEM || self.is_out_of_descriptors();
-        if counts { write!(f, " ({})", self.errno) } else { Ok(()) }
-    }
-}
-
-impl error::Error for ResolveError {}
-
-impl From<ResolveError> for io::Error {
-    fn from(e: ResolveError) -> io::Error {
-        let kind = match e.code {
-            libc::EAI_NONAME => io::ErrorKind::NotFound,
-            libc::EAI_SYSTEM => io::Error::from(e.errno).kind(),
-            _ => io::ErrorKind::Other,
-        };
-        io::Error::new(kind, e)
     }
 }

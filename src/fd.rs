@@ -1,60 +1,35 @@
-//! `UniqueFd`: a file descriptor that closes itself. The article's `unique_fd`, section 7.
+//! `UniqueFd`: a descriptor that closes itself. The article's `unique_fd`, section 7.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
-use crate::sys;
-
-/// The one owner of an open descriptor. Dropping it calls `close(2)`.
-///
-/// It cannot be copied, so it cannot be closed twice. A move is all that passing it on takes:
-/// the compiler forgets the old variable, and no `-1` has to mark it empty.
-///
-/// ```
-/// use tcp_stream_io::{fd::UniqueFd, sys};
-/// # fn main() -> std::io::Result<()> {
-/// let a: UniqueFd = sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
-/// let b = a; // a move: `a` can no longer be used
-/// b.close()  // Drop would do it too, but could not report an error
-/// # }
-/// ```
+/// The one owner of an open descriptor. Dropping it calls `close(2)`. It cannot be copied, so it
+/// cannot be closed twice; passing it on is a move, and no `-1` has to mark the old variable.
 #[derive(Debug)]
 pub struct UniqueFd(RawFd);
 
-impl UniqueFd {
-    /// Closes now and reports an error, which `Drop` cannot. man: close(2). Errors: EIO.
-    ///
-    /// EINTR: not an error and never retried. On Linux the descriptor is gone by then, and its
-    /// number may already belong to another thread.
-    pub fn close(self) -> io::Result<()> {
-        let fd = self.into_raw_fd(); // so that Drop does not close it a second time
-        // SAFETY:
-        // - `fd` was ours alone, and nobody can use it after this line.
-        match sys::zero_or_errno(unsafe { libc::close(fd) }) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
-            result => result,
-        }
-    }
-}
-
 impl Drop for UniqueFd {
     fn drop(&mut self) {
-        // SAFETY:
-        // - `self.0` is open and owned by `self`, which is going away.
+        // SAFETY: the descriptor is open and belongs to `self`, which is going away.
         unsafe { libc::close(self.0) };
     }
 }
 
-/// Lends the descriptor: it stays open for as long as the borrow lasts.
-impl AsFd for UniqueFd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY:
-        // - the descriptor stays open while `self` is borrowed.
-        unsafe { BorrowedFd::borrow_raw(self.0) }
+impl UniqueFd {
+    /// Closes now, and reports the error that `Drop` cannot. man: close(2). Errors: EIO. EINTR is
+    /// success: on Linux the descriptor is gone by then, and its number may be another thread's.
+    pub fn close(self) -> io::Result<()> {
+        let fd = self.0;
+        mem::forget(self); // else Drop would close the number a second time
+        // SAFETY: `fd` is open and was ours alone; nobody can use it after this call.
+        let closed = unsafe { libc::close(fd) } == 0;
+        let e = io::Error::last_os_error();
+        if closed || e.kind() == ErrorKind::Interrupted { Ok(()) } else { Err(e) }
     }
 }
 
+/// The number, for a call into the kernel: the article's `get`.
 impl AsRawFd for UniqueFd {
     fn as_raw_fd(&self) -> RawFd {
         self.0
@@ -64,28 +39,29 @@ impl AsRawFd for UniqueFd {
 /// Takes over a number that a system call has just returned.
 impl FromRawFd for UniqueFd {
     unsafe fn from_raw_fd(fd: RawFd) -> UniqueFd {
-        debug_assert!(fd >= 0);
         UniqueFd(fd)
     }
 }
 
-/// Gives the number away; whoever takes it has to close it.
-impl IntoRawFd for UniqueFd {
-    fn into_raw_fd(self) -> RawFd {
-        let fd = self.0;
-        mem::forget(self);
-        fd
+/// Lends the descriptor: it stays open for as long as the borrow lasts.
+impl AsFd for UniqueFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor stays open while `self` is borrowed.
+        unsafe { BorrowedFd::borrow_raw(self.0) }
     }
 }
 
+/// The way to the standard library: `TcpStream::from(OwnedFd::from(fd))`.
 impl From<UniqueFd> for OwnedFd {
     fn from(fd: UniqueFd) -> OwnedFd {
-        // SAFETY:
-        // - `into_raw_fd` gives up an open descriptor that nobody else owns.
-        unsafe { OwnedFd::from_raw_fd(fd.into_raw_fd()) }
+        let number = fd.0;
+        mem::forget(fd);
+        // SAFETY: `number` is open, and its owner has just given it up.
+        unsafe { OwnedFd::from_raw_fd(number) }
     }
 }
 
+/// The way back.
 impl From<OwnedFd> for UniqueFd {
     fn from(fd: OwnedFd) -> UniqueFd {
         UniqueFd(fd.into_raw_fd())

@@ -1,123 +1,119 @@
 //! Opening sockets: `listen_on`, `connect_to`, `accept`. The article's section 7.
 
-use std::cell::Cell;
 use std::ffi::c_int;
 use std::io::{self, ErrorKind};
-use std::os::fd::AsFd;
 use std::time::Instant;
-use std::{error, fmt};
 
-use libc::{AF_INET6, SOCK_STREAM, SOL_SOCKET};
+use libc::{AF_INET6, AF_UNSPEC, IPPROTO_IPV6, IPV6_V6ONLY, SOCK_STREAM, SOL_SOCKET};
 
-use crate::addr::{Addr, Hints, SockAddr, resolve};
+use crate::addr::{Addr, AddrList, SockAddr, resolve};
 use crate::fd::UniqueFd;
 use crate::{stream, sys};
 
 /// A listening socket at the first address of `host` that binds. Port 0: a free port, which
-/// [`sys::getsockname`] tells. The error carries the [`Attempts`].
-///
-/// `None` for the host serves IPv4 and IPv6 with one socket, `::` with IPV6_V6ONLY off, or
-/// `0.0.0.0` where there is no IPv6. `getaddrinfo` lists `0.0.0.0` first, so that a listener
-/// that takes the first address leaves every IPv6 client out.
+/// [`sys::getsockname`] tells. The error names every address and call that failed.
 pub fn listen_on(host: Option<&str>, port: u16, backlog: c_int) -> io::Result<UniqueFd> {
-    listen_on_reporting(host, port, backlog, |_| {})
-}
-
-/// As [`listen_on`], telling of each address that failed as it happens.
-pub fn listen_on_reporting(
-    host: Option<&str>,
-    port: u16,
-    backlog: c_int,
-    report: impl FnMut(&Attempt),
-) -> io::Result<UniqueFd> {
-    let list = resolve(host, port, &Hints { flags: libc::AI_PASSIVE, ..Hints::default() })?;
-    let mut addrs: Vec<Addr> = list.iter().collect();
-    if host.is_none() {
-        addrs.sort_by_key(|addr| addr.family() != AF_INET6); // `::` first, for it serves both
+    let (mut failed, mut kind) = (Vec::new(), ErrorKind::AddrNotAvailable);
+    for addr in resolve_to_listen(host, port)?.iter() {
+        match listen_at(addr, backlog) {
+            Ok(listener) => return Ok(listener),
+            Err((call, e)) => {
+                kind = e.kind();
+                failed.push(format!("{call} {addr}: {e}"));
+            }
+        }
     }
-    // Where `::` is only taken, `0.0.0.0` behind it would leave IPv6 clients out in silence.
-    let taken = Cell::new(false);
-    let addrs = addrs.into_iter().take_while(|_| host.is_some() || !taken.get());
-    let open = |addr: Addr| {
-        let opened = listen_at(addr, backlog);
-        taken.set(opened.as_ref().is_err_and(|(_, e)| e.kind() == ErrorKind::AddrInUse));
-        opened
-    };
-    first_that_works(addrs, open, report)
+    Err(io::Error::new(kind, failed.join("; ")))
 }
 
-fn listen_at(addr: Addr, backlog: c_int) -> Result<UniqueFd, (&'static str, io::Error)> {
+/// The addresses to try. Without a host: `::`, which serves IPv4 as well, or `0.0.0.0` where there
+/// is no IPv6. `getaddrinfo` lists `0.0.0.0` first, and that would leave every IPv6 client out.
+pub fn resolve_to_listen(host: Option<&str>, port: u16) -> io::Result<AddrList> {
+    let both = host.is_none() && sys::socket(AF_INET6, SOCK_STREAM, 0).is_ok();
+    resolve(host, port, if both { AF_INET6 } else { AF_UNSPEC }, libc::AI_PASSIVE)
+}
+
+/// A socket that listens at one address; or the call that failed, and what it said.
+pub fn listen_at(addr: Addr, backlog: c_int) -> Result<UniqueFd, (&'static str, io::Error)> {
     let fd = sys::socket(addr.family(), SOCK_STREAM, 0).map_err(|e| ("socket", e))?;
     // Before bind: lets a restarted server have its port while old connections are in TIME_WAIT,
     // if the server that made those had set it, too.
     sys::set_option(&fd, SOL_SOCKET, libc::SO_REUSEADDR, 1).map_err(|e| ("setsockopt", e))?;
+    // `::` then serves IPv4 as well. Its peers appear as ::ffff:192.0.2.1.
     if addr.family() == AF_INET6 {
-        sys::set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 0)
-            .map_err(|e| ("setsockopt", e))?;
+        sys::set_option(&fd, IPPROTO_IPV6, IPV6_V6ONLY, 0).map_err(|e| ("setsockopt", e))?;
     }
+    // With SO_REUSEADDR two sockets may bind one port. The second `listen` is what fails.
     sys::bind(&fd, addr).map_err(|e| ("bind", e))?;
-    sys::listen(&fd, backlog).map_err(|e| ("listen", e))?; // may say EADDRINUSE after bind did not
+    sys::listen(&fd, backlog).map_err(|e| ("listen", e))?;
     Ok(fd)
 }
 
-/// A connection to the first address of `host` that accepts one. The error carries the
-/// [`Attempts`].
+/// A connection to the first address of `host` that accepts one. The error names every address
+/// and call that failed. Rarely, a port of this machine at which nobody listens connects to itself:
+/// if the kernel chooses the same port for our end. `getsockname` and `getpeername` are equal then.
 pub fn connect_to(host: &str, port: u16) -> io::Result<UniqueFd> {
-    connect_to_reporting(host, port, None, |_| {})
-}
-
-/// As [`connect_to`], but `TimedOut` once `deadline` has passed, for all addresses together.
-pub fn connect_to_with_deadline(host: &str, port: u16, deadline: Instant) -> io::Result<UniqueFd> {
-    connect_to_reporting(host, port, Some(deadline), |_| {})
-}
-
-/// As [`connect_to`], telling of each address that failed as it happens.
-pub fn connect_to_reporting(
-    host: &str,
-    port: u16,
-    deadline: Option<Instant>,
-    report: impl FnMut(&Attempt),
-) -> io::Result<UniqueFd> {
-    let list = resolve(Some(host), port, &Hints::default())?;
-    first_that_works(list.iter(), |addr| connect_at(addr, deadline), report)
-}
-
-fn connect_at(
-    addr: Addr,
-    deadline: Option<Instant>,
-) -> Result<UniqueFd, (&'static str, io::Error)> {
-    let fd = sys::socket(addr.family(), SOCK_STREAM, 0).map_err(|e| ("socket", e))?;
-    connect(&fd, addr, deadline).map_err(|e| ("connect", e))?;
-    Ok(fd)
-}
-
-/// Connects a socket to one address. man: connect(2).
-///
-/// `connect` is called once. Interrupted, it goes on without us: to call it again gives EALREADY,
-/// EISCONN or success, depending on the moment. So wait until the socket is writable and ask
-/// SO_ERROR how it ended, which is also the way with a deadline.
-pub fn connect(fd: impl AsFd, addr: Addr, deadline: Option<Instant>) -> io::Result<()> {
-    if deadline.is_some() {
-        sys::set_nonblocking(&fd, true)?;
-    }
-    match sys::connect(&fd, addr) {
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::EINPROGRESS)) => {
-            stream::wait_ready(&fd, libc::POLLOUT, deadline)?;
-            match sys::get_option(&fd, SOL_SOCKET, libc::SO_ERROR)? {
-                // SO_ERROR 0 and yet not connected: then it never began.
-                0 => sys::getpeername(&fd).map(|_| ())?,
-                errno => return Err(io::Error::from_raw_os_error(errno)),
+    let (mut failed, mut kind) = (Vec::new(), ErrorKind::HostUnreachable);
+    for addr in resolve(Some(host), port, AF_UNSPEC, 0)?.iter() {
+        match connect_at(addr, None) {
+            Ok(conn) => return Ok(conn),
+            Err((call, e)) => {
+                kind = e.kind();
+                failed.push(format!("{call} {addr}: {e}"));
             }
         }
-        result => result?,
     }
-    if deadline.is_some() { sys::set_nonblocking(&fd, false) } else { Ok(()) }
+    Err(io::Error::new(kind, failed.join("; ")))
 }
 
-/// Takes one connection off the queue, and calls again on EINTR. What to do about any other
-/// error, [`accept_advice`] says.
-pub fn accept(listener: impl AsFd) -> io::Result<(UniqueFd, SockAddr)> {
-    stream::retry_eintr(|| sys::accept(&listener))
+/// A socket that is connected to one address; or the call that failed, and what it said.
+pub fn connect_at(
+    addr: Addr,
+    until: Option<Instant>,
+) -> Result<UniqueFd, (&'static str, io::Error)> {
+    let fd = sys::socket(addr.family(), SOCK_STREAM, 0).map_err(|e| ("socket", e))?;
+    connect(&fd, addr, until).map_err(|e| ("connect", e))?;
+    Ok(fd)
+}
+
+/// Connects a socket to one address. `TimedOut` once the deadline has passed. However it ends, the
+/// socket's mode is as it was found.
+pub fn connect(fd: &UniqueFd, addr: Addr, until: Option<Instant>) -> io::Result<()> {
+    if until.is_none() {
+        return connect_once(fd, addr, None);
+    }
+    // A blocking `connect` waits for minutes. A non-blocking one leaves the waiting to us.
+    stream::time_left(until)?;
+    let nonblocking = sys::set_nonblocking(fd, true)?;
+    let result = connect_once(fd, addr, until);
+    sys::set_nonblocking(fd, nonblocking)?;
+    result
+}
+
+/// `connect` is called once. Interrupted, it goes on without us: a second call gives EALREADY,
+/// EISCONN or success, as the moment has it. man: connect(2), EINPROGRESS.
+fn connect_once(fd: &UniqueFd, addr: Addr, until: Option<Instant>) -> io::Result<()> {
+    match sys::connect(fd, addr) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::EINPROGRESS)) => {}
+        result => return result,
+    }
+    // Writable: the attempt has ended. SO_ERROR says how, once.
+    stream::wait_ready(fd, libc::POLLOUT, until)?;
+    match sys::get_option(fd, SOL_SOCKET, libc::SO_ERROR)? {
+        // No error, and yet perhaps no peer: the signal may have come before the attempt began.
+        0 => sys::getpeername(fd).map(|_| ()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// Takes one connection off the queue. What to do about an error, [`accept_advice`] says.
+pub fn accept(listener: &UniqueFd) -> io::Result<(UniqueFd, SockAddr)> {
+    loop {
+        match sys::accept(listener) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            result => return result,
+        }
+    }
 }
 
 /// What a server does about an error of `accept`.
@@ -125,84 +121,23 @@ pub fn accept(listener: impl AsFd) -> io::Result<(UniqueFd, SockAddr)> {
 pub enum AcceptAdvice {
     /// It concerns one connection only, or none is there now: go on.
     TryAgain,
-    /// No descriptor or memory is left, and the connection stays in the queue: to call again at
-    /// once spins. Wait until something has been closed.
+    /// No descriptor is left, or no memory. The connection stays queued: calling at once spins.
     Wait,
     /// The listener itself is wrong.
     GiveUp,
 }
 
-/// Tells the errors of `accept` apart. man: accept(2), "Error handling".
+/// Tells the errors of `accept` apart. man: accept(2), "Error handling". That page would retry
+/// EOPNOTSUPP, too. But a socket that is no stream gives it for ever: `GiveUp`.
 pub fn accept_advice(error: &io::Error) -> AcceptAdvice {
     use libc::*;
-    match error.raw_os_error().unwrap_or(0) {
+    match error.raw_os_error().unwrap_or(EINVAL) {
+        EBADF | EFAULT | EINVAL | ENOTSOCK | EOPNOTSUPP => AcceptAdvice::GiveUp,
         EAGAIN | EINTR | ECONNABORTED | EPERM => AcceptAdvice::TryAgain,
         // Linux hands over an error that was waiting on the new connection.
-        EPROTO | ENOPROTOOPT | ENETDOWN | ENETUNREACH | EHOSTDOWN | EHOSTUNREACH | ETIMEDOUT => {
-            AcceptAdvice::TryAgain
-        }
-        EMFILE | ENFILE | ENOBUFS | ENOMEM => AcceptAdvice::Wait,
-        _ => AcceptAdvice::GiveUp,
+        ENETDOWN | ENETUNREACH | EHOSTDOWN | EHOSTUNREACH | ETIMEDOUT | EPROTO | ENOPROTOOPT
+        | EPROTONOSUPPORT | ESOCKTNOSUPPORT => AcceptAdvice::TryAgain,
+        // EMFILE, ENFILE, ENOBUFS, ENOMEM. And whatever a kernel may invent: a pause does no harm.
+        _ => AcceptAdvice::Wait,
     }
 }
-
-fn first_that_works<'a>(
-    addrs: impl Iterator<Item = Addr<'a>>,
-    mut open: impl FnMut(Addr) -> Result<UniqueFd, (&'static str, io::Error)>,
-    mut report: impl FnMut(&Attempt),
-) -> io::Result<UniqueFd> {
-    let mut failed = Vec::new();
-    for addr in addrs {
-        match open(addr) {
-            Ok(fd) => return Ok(fd),
-            Err((call, error)) => {
-                let attempt = Attempt { call, addr: addr.to_string(), error };
-                report(&attempt);
-                failed.push(attempt);
-            }
-        }
-    }
-    let kind = failed.last().map_or(ErrorKind::NotFound, |last| last.error.kind());
-    Err(io::Error::new(kind, Attempts { failed }))
-}
-
-/// One address that did not work.
-#[derive(Debug)]
-pub struct Attempt {
-    /// The system call that failed: "socket", "bind", "connect" …
-    pub call: &'static str,
-    /// The address, as text.
-    pub addr: String,
-    /// What the call said.
-    pub error: io::Error,
-}
-
-impl fmt::Display for Attempt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.call, self.addr, self.error)
-    }
-}
-
-/// All addresses that did not work, in order. It sits inside the [`io::Error`], which has the
-/// last one's kind.
-#[derive(Debug)]
-pub struct Attempts {
-    /// At least one, unless the name had no address.
-    pub failed: Vec<Attempt>,
-}
-
-impl Attempts {
-    /// The one inside an error that [`listen_on`] or [`connect_to`] returned.
-    pub fn of(error: &io::Error) -> Option<&Attempts> {
-        error.get_ref()?.downcast_ref()
-    }
-}
-
-impl fmt::Display for Attempts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let texts: Vec<String> = self.failed.iter().map(Attempt::to_string).collect();
-        f.write_str(&texts.join("; "))
-    }
-}
-
-impl error::Error for Attempts {}

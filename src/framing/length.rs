@@ -1,113 +1,89 @@
-//! Length prefix: four bytes, big-endian, then as many bytes of payload. The article's section 3.1.
+//! Length prefix: four bytes, big-endian, say how long the payload is. The article's section 3.1.
 
-use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
+use std::io::{self, ErrorKind};
 use std::time::Instant;
 
-use super::{invalid_data, invalid_input};
-use crate::stream;
+use crate::fd::UniqueFd;
+use crate::stream::{last_of, recv_exact, recv_exact_with_deadline, recv_some};
+use crate::stream::{send_all, send_all_with_deadline};
 
-/// The article's limit for a payload, 1 MiB. Both ends need one.
+/// The article's limit for a payload: 1 MiB. Both ends need one.
 pub const DEFAULT_CAP: usize = 1 << 20;
 
-/// Memory is reserved in steps of this many bytes as the payload arrives.
-const STEP: usize = 64 * 1024;
-
-/// The header of a payload of `len` bytes. `InvalidInput` if that is over `cap`, or over the
-/// 4 GiB - 1 that a header can say: a plain cast would announce 4 GiB + 5 as 5.
-///
-/// ```
-/// use tcp_stream_io::framing::length;
-/// assert_eq!(length::encode_header(5, length::DEFAULT_CAP).unwrap(), [0, 0, 0, 5]);
-/// ```
-#[inline]
-pub fn encode_header(len: usize, cap: usize) -> io::Result<[u8; 4]> {
-    match u32::try_from(len) {
-        Ok(announced) if len <= cap => Ok(announced.to_be_bytes()),
-        _ => Err(over_the_cap(len, cap)),
-    }
-}
-
-#[cold]
-fn over_the_cap(len: usize, cap: usize) -> io::Error {
-    invalid_input(format!("a payload of {len} bytes is over the cap of {cap}"))
-}
-
-/// How many bytes of payload follow. `InvalidData` if the header claims more than `cap`.
-#[inline]
-pub fn decode_header(header: [u8; 4], cap: usize) -> io::Result<usize> {
-    match usize::try_from(u32::from_be_bytes(header)) {
-        Ok(len) if len <= cap => Ok(len),
-        _ => Err(claims_too_much(u32::from_be_bytes(header), cap)),
-    }
-}
-
-#[cold]
-fn claims_too_much(claim: u32, cap: usize) -> io::Error {
-    invalid_data(format!("a frame claims {claim} bytes, over the cap of {cap}"))
-}
-
-/// Sends one frame, header and payload in one `sendmsg`. A payload over `cap` is `InvalidInput`
-/// before any byte leaves.
-pub fn send_frame(fd: impl AsFd, payload: &[u8], cap: usize) -> io::Result<()> {
-    send_frame_by(fd, payload, cap, None)
-}
-
-/// As [`send_frame`], but `TimedOut` once `deadline` has passed.
-pub fn send_frame_with_deadline(
-    fd: impl AsFd,
-    payload: &[u8],
-    cap: usize,
-    deadline: Instant,
-) -> io::Result<()> {
-    send_frame_by(fd, payload, cap, Some(deadline))
-}
-
-fn send_frame_by(
-    fd: impl AsFd,
-    payload: &[u8],
-    cap: usize,
-    deadline: Option<Instant>,
-) -> io::Result<()> {
+/// Sends one frame: a header and a payload. Article 3.1.
+/// `InvalidInput`, before any byte leaves: the payload is over `cap`, or over what a header can say.
+pub fn send_frame(fd: &UniqueFd, payload: &[u8], cap: usize) -> io::Result<()> {
+    // Gathered into one `send_all`. With one for each, on a connection that also answers, the
+    // payload waits for the acknowledgement of the header: 40 ms, every time. Article 11.
     let header = encode_header(payload.len(), cap)?;
-    let mut bufs = [IoSlice::new(&header), IoSlice::new(payload)];
-    stream::send_vectored_by(fd, &mut bufs, deadline)
+    send_all(fd, &[&header, payload].concat())
 }
 
-/// Receives one frame. `None`: the peer ended its stream between frames, as it should.
-///
+/// Receives one frame. `None`: the peer ended its stream between two frames. Article 3.1.
 /// `UnexpectedEof`: it ended inside one. `InvalidData`: the header claims more than `cap`, and
-/// nothing has been allocated. Below the cap, too, memory follows what has arrived and not what
-/// was claimed: at most 64 KiB ahead of it.
-pub fn recv_frame(fd: impl AsFd, cap: usize) -> io::Result<Option<Vec<u8>>> {
-    recv_frame_by(cap, |buf| stream::recv_exact(&fd, buf))
-}
-
-/// As [`recv_frame`], but `TimedOut` once `deadline` has passed.
-pub fn recv_frame_with_deadline(
-    fd: impl AsFd,
-    cap: usize,
-    deadline: Instant,
-) -> io::Result<Option<Vec<u8>>> {
-    recv_frame_by(cap, |buf| stream::recv_exact_with_deadline(&fd, buf, deadline))
-}
-
-fn recv_frame_by(
-    cap: usize,
-    mut recv_exact: impl FnMut(&mut [u8]) -> io::Result<()>,
-) -> io::Result<Option<Vec<u8>>> {
+/// nothing was allocated. After an error the stream is out of step: close it.
+pub fn recv_frame(fd: &UniqueFd, cap: usize) -> io::Result<Option<Vec<u8>>> {
+    // The first `recv` tells the two ends apart: 0 here is an end between frames.
     let mut header = [0; 4];
-    if !stream::or_clean_end(recv_exact(&mut header))? {
+    let got = recv_some(fd, &mut header, None)?;
+    if got == 0 {
         return Ok(None);
     }
+    // Nearly always all four bytes are here by now, and `recv_exact` has nothing to do.
+    recv_exact(fd, &mut header[got..]).map_err(|e| last_of(4, e))?;
+
+    // No memory before the claim is known to be reasonable. It is the peer who chose it.
     let len = decode_header(header, cap)?;
-    let mut payload = Vec::new();
-    while payload.len() < len {
-        let got = payload.len();
-        let step = STEP.min(len - got);
-        payload.reserve_exact(step);
-        payload.resize(got + step, 0);
-        recv_exact(&mut payload[got..]).map_err(|e| stream::part_of(e, got, len))?;
-    }
+    let mut payload = vec![0; len];
+    recv_exact(fd, &mut payload)?;
     Ok(Some(payload))
+}
+
+/// As [`send_frame`], but `TimedOut` once the deadline has passed.
+pub fn send_frame_with_deadline(
+    fd: &UniqueFd,
+    payload: &[u8],
+    cap: usize,
+    until: Instant,
+) -> io::Result<()> {
+    let header = encode_header(payload.len(), cap)?;
+    send_all_with_deadline(fd, &[&header, payload].concat(), until)
+}
+
+/// As [`recv_frame`], but `TimedOut` once the deadline has passed.
+pub fn recv_frame_with_deadline(
+    fd: &UniqueFd,
+    cap: usize,
+    until: Instant,
+) -> io::Result<Option<Vec<u8>>> {
+    let mut header = [0; 4];
+    let got = recv_some(fd, &mut header, Some(until))?;
+    if got == 0 {
+        return Ok(None);
+    }
+    recv_exact_with_deadline(fd, &mut header[got..], until).map_err(|e| last_of(4, e))?;
+    let mut payload = vec![0; decode_header(header, cap)?];
+    recv_exact_with_deadline(fd, &mut payload, until)?;
+    Ok(Some(payload))
+}
+
+/// The header of a payload of `len` bytes: `len` in network byte order. Errors: see [`send_frame`].
+pub fn encode_header(len: usize, cap: usize) -> io::Result<[u8; 4]> {
+    // The article's cast would announce 4 GiB + 5 bytes as 5.
+    let text = match u32::try_from(len) {
+        Ok(announced) if len <= cap => return Ok(announced.to_be_bytes()),
+        Ok(_) => format!("a payload of {len} bytes is over the cap of {cap}"),
+        Err(_) => format!("a payload of {len} bytes is longer than four bytes can say"),
+    };
+    Err(io::Error::new(ErrorKind::InvalidInput, text))
+}
+
+/// How many bytes of payload follow. Errors: see [`recv_frame`].
+pub fn decode_header(header: [u8; 4], cap: usize) -> io::Result<usize> {
+    let claim = u32::from_be_bytes(header);
+    if let Some(len) = usize::try_from(claim).ok().filter(|&len| len <= cap) {
+        return Ok(len);
+    }
+    let text = format!("a frame claims {claim} bytes, over the cap of {cap}");
+    Err(io::Error::new(ErrorKind::InvalidData, text))
 }

@@ -4,8 +4,8 @@ use std::ffi::c_int;
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::retry_eintr;
 use tcp_stream_io::framing::length::{DEFAULT_CAP, recv_frame_with_deadline};
-use tcp_stream_io::stream::retry_eintr;
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_frame, send_frame, sys};
 
 /// The article's `run_server`, call by call, until `until` has passed. Returns how often `accept`

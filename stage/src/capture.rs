@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::fmt::{self, Display};
 use std::io::{self, ErrorKind};
 
-use tcp_stream_io::stream::retry_eintr;
+use crate::retry_eintr;
 use tcp_stream_io::{UniqueFd, sys};
 
 /// Sees every IPv4 packet of this network, which had better be one of one's own

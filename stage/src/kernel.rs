@@ -1,10 +1,9 @@
 //! What the kernel is doing, and ways to wait until it has done it.
 
-use std::cell::Cell;
 use std::ffi::{c_int, c_long, c_short};
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -19,37 +18,41 @@ use tcp_stream_io::{UniqueFd, stream, sys};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes that have arrived and not been read: FIONREAD, tcp(7).
-pub fn unread(fd: impl AsFd) -> io::Result<usize> {
+pub fn unread(fd: &UniqueFd) -> io::Result<usize> {
     ioctl(fd, libc::FIONREAD)
 }
 
 /// Bytes in the send buffer that the peer has not acknowledged: SIOCOUTQ, tcp(7).
-pub fn unacked(fd: impl AsFd) -> io::Result<usize> {
+pub fn unacked(fd: &UniqueFd) -> io::Result<usize> {
     ioctl(fd, libc::TIOCOUTQ) // the same number as SIOCOUTQ
 }
 
-fn ioctl(fd: impl AsFd, request: libc::Ioctl) -> io::Result<usize> {
+fn ioctl(fd: &UniqueFd, request: libc::Ioctl) -> io::Result<usize> {
     let mut count: c_int = 0;
     // SAFETY:
     // - both requests write one int, and `count` is one.
-    match unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), request, &mut count) } {
+    match unsafe { libc::ioctl(fd.as_raw_fd(), request, &mut count) } {
         0 => Ok(count as usize),
         _ => Err(sys::last_errno()),
     }
 }
 
 /// What the kernel tells of a connection: TCP_INFO, tcp(7).
-pub fn tcp_info(fd: impl AsFd) -> io::Result<libc::tcp_info> {
-    // SAFETY:
-    // - tcp_info is integers, for which zero is a valid value.
-    let mut info: libc::tcp_info = unsafe { mem::zeroed() };
-    get_any_option(fd, libc::SOL_TCP, libc::TCP_INFO, &mut info)?;
-    Ok(info)
+pub fn tcp_info(fd: &UniqueFd) -> io::Result<libc::tcp_info> {
+    // SAFETY: tcp_info is integers: zero is a valid value, and so is whatever the kernel writes.
+    unsafe {
+        let mut info: libc::tcp_info = mem::zeroed();
+        get_any_option(fd, libc::SOL_TCP, libc::TCP_INFO, &mut info)?;
+        Ok(info)
+    }
 }
 
-/// Reads an option of any plain type. Returns how many bytes of it the kernel filled in.
-fn get_any_option<T: Copy>(
-    fd: impl AsFd,
+/// Reads an option. Returns how many bytes of it the kernel filled in.
+///
+/// # Safety
+/// Any bytes that the kernel may write are a valid `T`.
+unsafe fn get_any_option<T: Copy>(
+    fd: &UniqueFd,
     level: c_int,
     name: c_int,
     value: &mut T,
@@ -59,17 +62,20 @@ fn get_any_option<T: Copy>(
     // - `value` is writable for `len` bytes, and the kernel writes no more than that.
     let rc = unsafe {
         let at = ptr::from_mut(value).cast();
-        libc::getsockopt(fd.as_fd().as_raw_fd(), level, name, at, &mut len)
+        libc::getsockopt(fd.as_raw_fd(), level, name, at, &mut len)
     };
     if rc == 0 { Ok(len as usize) } else { Err(sys::last_errno()) }
 }
 
-/// Sets an option of any plain type.
-fn set_any_option<T>(fd: impl AsFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+/// Sets an option.
+///
+/// # Safety
+/// `value` is what the kernel expects there, and so is whatever it points at.
+unsafe fn set_any_option<T>(fd: &UniqueFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {
     let (at, len) = (ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t);
     // SAFETY:
     // - the pointer and the length are those of `value`, which the call only reads.
-    let rc = unsafe { libc::setsockopt(fd.as_fd().as_raw_fd(), level, name, at, len) };
+    let rc = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, at, len) };
     if rc == 0 { Ok(()) } else { Err(sys::last_errno()) }
 }
 
@@ -91,7 +97,7 @@ const STATES: [&str; 13] = [
 ];
 
 /// The connection's state by its name in RFC 9293, as Linux spells it.
-pub fn tcp_state(fd: impl AsFd) -> io::Result<&'static str> {
+pub fn tcp_state(fd: &UniqueFd) -> io::Result<&'static str> {
     Ok(STATES.get(usize::from(tcp_info(fd)?.tcpi_state)).unwrap_or(&"?"))
 }
 
@@ -107,8 +113,8 @@ pub struct Ports {
 
 impl Ports {
     /// Those of a connected socket.
-    pub fn of(fd: impl AsFd) -> io::Result<Ports> {
-        let (local, remote) = (sys::getsockname(&fd)?.port(), sys::getpeername(&fd)?.port());
+    pub fn of(fd: &UniqueFd) -> io::Result<Ports> {
+        let (local, remote) = (sys::getsockname(fd)?.port(), sys::getpeername(fd)?.port());
         Ok(Ports { local, remote })
     }
 
@@ -166,20 +172,21 @@ fn row(line: &str) -> Option<Row> {
 }
 
 /// Connections that wait for `accept`: the listener's TCP_INFO has them in a field of another name.
-pub fn queued(listener: impl AsFd) -> io::Result<usize> {
+pub fn queued(listener: &UniqueFd) -> io::Result<usize> {
     Ok(tcp_info(listener)?.tcpi_unacked as usize)
 }
 
 /// Waits until `count` connections wait for `accept`.
-pub fn wait_until_queued(listener: impl AsFd, count: usize) -> io::Result<()> {
+pub fn wait_until_queued(listener: &UniqueFd, count: usize) -> io::Result<()> {
     wait_for("connections in the queue", || Ok(queued(&listener)? >= count))
 }
 
 /// The SYN that began an accepted connection, from the TCP header on: TCP_SAVED_SYN, once. The
 /// listener must have had TCP_SAVE_SYN set when the SYN came.
-pub fn saved_syn(conn: impl AsFd) -> io::Result<Vec<u8>> {
+pub fn saved_syn(conn: &UniqueFd) -> io::Result<Vec<u8>> {
     let mut bytes = [0_u8; 256];
-    let len = get_any_option(conn, libc::SOL_TCP, libc::TCP_SAVED_SYN, &mut bytes)?;
+    // SAFETY: any bytes are valid bytes.
+    let len = unsafe { get_any_option(conn, libc::SOL_TCP, libc::TCP_SAVED_SYN, &mut bytes) }?;
     let mut syn = bytes[..len].to_vec();
     let ip_header = match syn.first().map(|byte| (byte >> 4, byte & 15)) {
         Some((4, words)) => 4 * usize::from(words),
@@ -191,14 +198,14 @@ pub fn saved_syn(conn: impl AsFd) -> io::Result<Vec<u8>> {
 
 /// Sends until the peer's window is closed and the send buffer full, and both stay so: whatever is
 /// queued from now on cannot leave before the peer reads. Returns how many bytes `send` took.
-pub fn fill(conn: impl AsFd) -> io::Result<usize> {
+pub fn fill(conn: &UniqueFd) -> io::Result<usize> {
     let piece = [b'x'; 64 * 1024];
     let mut taken = 0;
     wait_for("the peer's window to close", || {
         // An acknowledgement that is still to come would make room again after EAGAIN.
         let settled = tcp_info(&conn)?.tcpi_unacked == 0;
         loop {
-            match sys::send(&conn, &piece, sys::NO_SIGPIPE | libc::MSG_DONTWAIT) {
+            match sys::send(conn, &piece, sys::NO_SIGPIPE | libc::MSG_DONTWAIT) {
                 Ok(n) => taken += n,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break,
@@ -213,7 +220,7 @@ pub fn fill(conn: impl AsFd) -> io::Result<usize> {
 
 /// Makes the kernel lose each segment that comes in with this probability, at random: a filter of
 /// five instructions before TCP, SO_ATTACH_FILTER, socket(7). A listener's connections inherit it.
-pub fn lose_at_random(fd: impl AsFd, probability: f64) -> io::Result<()> {
+pub fn lose_at_random(fd: &UniqueFd, probability: f64) -> io::Result<()> {
     /// SKF_AD_OFF + SKF_AD_RANDOM of linux/filter.h: a load from there gives a random number.
     const RANDOM: u32 = (-0x1000_i32 + 56) as u32;
     let step = |code: u32, jt, k| libc::sock_filter { code: code as u16, jt, jf: 0, k };
@@ -225,70 +232,41 @@ pub fn lose_at_random(fd: impl AsFd, probability: f64) -> io::Result<()> {
         step(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),                  // keep all
     ];
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    set_any_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+    // SAFETY: `program` points at as many instructions as it says.
+    unsafe { set_any_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program) }
 }
 
 /// Sets a socket's congestion control, TCP_CONGESTION, tcp(7). ENOENT: the kernel has none of that
 /// name. EPERM: it has, but not for everyone.
-pub fn set_congestion_control(fd: impl AsFd, name: &str) -> io::Result<()> {
+pub fn set_congestion_control(fd: &UniqueFd, name: &str) -> io::Result<()> {
     let mut bytes = [0_u8; 16];
     bytes[..name.len()].copy_from_slice(name.as_bytes());
-    set_any_option(fd, libc::SOL_TCP, libc::TCP_CONGESTION, &bytes)
+    // SAFETY: the option is a name of up to 16 bytes.
+    unsafe { set_any_option(fd, libc::SOL_TCP, libc::TCP_CONGESTION, &bytes) }
 }
 
 /// Data segments sent on a connection so far, what was sent again not counted: TCP_INFO, tcp(7).
-pub fn segments_sent(fd: impl AsFd) -> io::Result<usize> {
+pub fn segments_sent(fd: &UniqueFd) -> io::Result<usize> {
     let info = tcp_info(fd)?;
     Ok((info.tcpi_data_segs_out - info.tcpi_total_retrans) as usize)
 }
 
-/// A descriptor that counts the system calls made on it: `sys` borrows it once for each.
-#[derive(Debug)]
-pub struct Counted {
-    fd: UniqueFd,
-    calls: Cell<usize>,
-}
-
-impl Counted {
-    /// Starts at 0.
-    pub fn new(fd: UniqueFd) -> Counted {
-        Counted { fd, calls: Cell::new(0) }
-    }
-
-    /// How many calls there have been.
-    pub fn calls(&self) -> usize {
-        self.calls.get()
-    }
-
-    /// The descriptor itself, for calls that are not to be counted.
-    pub fn uncounted(&self) -> &UniqueFd {
-        &self.fd
-    }
-}
-
-impl AsFd for Counted {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.calls.set(self.calls.get() + 1);
-        self.fd.as_fd()
-    }
-}
-
 /// Waits until `count` bytes have arrived, or the peer has ended: `poll` with SO_RCVLOWAT.
-pub fn wait_until_unread(fd: impl AsFd, count: usize) -> io::Result<()> {
-    sys::set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, count as c_int)?;
-    poll_for(&fd, libc::POLLIN, format_args!("{count} unread bytes"))?;
-    sys::set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, 1)
+pub fn wait_until_unread(fd: &UniqueFd, count: usize) -> io::Result<()> {
+    sys::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, count as c_int)?;
+    poll_for(fd, libc::POLLIN, format_args!("{count} unread bytes"))?;
+    sys::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, 1)
 }
 
 /// Waits until the peer's FIN or reset has arrived, whatever is still unread: `poll`, POLLRDHUP.
-pub fn wait_until_peer_ended(fd: impl AsFd) -> io::Result<()> {
-    poll_for(&fd, libc::POLLRDHUP, "the peer's end")
+pub fn wait_until_peer_ended(fd: &UniqueFd) -> io::Result<()> {
+    poll_for(fd, libc::POLLRDHUP, "the peer's end")
 }
 
-fn poll_for(fd: impl AsFd, event: c_short, what: impl Display) -> io::Result<()> {
-    let result = stream::wait_ready(&fd, event, Some(Instant::now() + PATIENCE));
+fn poll_for(fd: &UniqueFd, event: c_short, what: impl Display) -> io::Result<()> {
+    let result = stream::wait_ready(fd, event, Some(Instant::now() + PATIENCE));
     result.map_err(|e| match e.kind() {
-        ErrorKind::TimedOut => in_vain(format_args!("{what} on fd {}", fd.as_fd().as_raw_fd())),
+        ErrorKind::TimedOut => in_vain(format_args!("{what} on fd {}", fd.as_raw_fd())),
         _ => e,
     })
 }
@@ -298,14 +276,15 @@ fn in_vain(what: impl Display) -> io::Error {
 }
 
 /// Waits until the peer's kernel has acknowledged all that was sent.
-pub fn wait_until_acked(fd: impl AsFd) -> io::Result<()> {
+pub fn wait_until_acked(fd: &UniqueFd) -> io::Result<()> {
     wait_for("the acknowledgement", || Ok(unacked(&fd)? == 0))
 }
 
 /// Makes `close` send a reset instead of a FIN: SO_LINGER with zero seconds, socket(7).
-pub fn reset_on_close(fd: impl AsFd) -> io::Result<()> {
+pub fn reset_on_close(fd: &UniqueFd) -> io::Result<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    set_any_option(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger)
+    // SAFETY: SO_LINGER is a `linger`.
+    unsafe { set_any_option(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger) }
 }
 
 /// Waits for something that the kernel has no event for, by asking every 100 microseconds.

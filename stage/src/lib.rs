@@ -13,6 +13,7 @@ pub mod article;
 pub mod capture;
 pub mod child;
 pub mod claims;
+mod eintr;
 pub mod kernel;
 pub mod memory;
 mod options;
@@ -24,6 +25,7 @@ mod time;
 pub mod trace;
 
 pub use child::with_child;
+pub use eintr::{retry_eintr, set_timeout};
 pub use report::{Out, Verdict, said, text};
 pub use run::{About, At, pair, solo};
 pub use time::{median, ms};

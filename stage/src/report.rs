@@ -11,7 +11,6 @@ use anstyle::{AnsiColor, Style};
 use nix::errno::Errno;
 use tcp_stream_io::UniqueFd;
 use tcp_stream_io::addr::SockAddr;
-use tcp_stream_io::stream::Partial;
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -145,7 +144,7 @@ impl Display for Verdict {
 pub fn said<T: Returned>(result: &io::Result<T>) -> String {
     match result {
         Ok(value) => value.to_text(),
-        Err(e) => match e.raw_os_error().or_else(|| Partial::of(e)?.errno()) {
+        Err(e) => match e.raw_os_error() {
             Some(errno) => format!("{:?}", Errno::from_raw(errno)),
             None => format!("{:?}", e.kind()),
         },

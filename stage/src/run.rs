@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use std::{env, panic, process, thread};
 
 use nix::unistd::{Pid, gettid};
-use tcp_stream_io::addr::Hints;
 use tcp_stream_io::{UniqueFd, listen_on, net, resolve, sys};
 
 use crate::kernel;
@@ -88,7 +87,7 @@ impl At {
         prepare: impl Fn(&UniqueFd) -> io::Result<()>,
     ) -> io::Result<UniqueFd> {
         let mut last = io::Error::other("no address");
-        for addr in resolve(Some(&self.host), self.port, &Hints::default())?.iter() {
+        for addr in resolve(Some(&self.host), self.port, libc::AF_UNSPEC, 0)?.iter() {
             let fd = sys::socket(addr.family(), libc::SOCK_STREAM, 0)?;
             prepare(&fd)?;
             match net::connect(&fd, addr, None) {

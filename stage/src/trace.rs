@@ -6,9 +6,9 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::{env, fs};
 
+use crate::retry_eintr;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
-use tcp_stream_io::stream::retry_eintr;
 use tcp_stream_io::{UniqueFd, sys};
 
 use crate::child::{CHILD, find_program};
