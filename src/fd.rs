@@ -61,7 +61,6 @@ impl From<UniqueFd> for OwnedFd {
     }
 }
 
-/// The way back.
 impl From<OwnedFd> for UniqueFd {
     fn from(fd: OwnedFd) -> UniqueFd {
         UniqueFd(fd.into_raw_fd())

@@ -9,12 +9,11 @@
 //! | 5 close, half-close | [`sys::shutdown`], [`stream::lingering_close`] | `s05_*` |
 //! | 7 echo | [`fd`], [`addr`], [`net`]; `src/bin/echo.rs` | `s07_*` |
 //!
-//! Each arrow is an import, and there is no other. `sys` decides nothing; the loops do.
-//!
 //! ```text
-//! framing ──► stream ──► sys ──► fd
-//!               ▲         │
-//!              net ──────►└────► addr
+//! framing ──► stream, fd          examples ──► stage, src
+//! net ──► addr, stream, sys, fd   servers, speed, stage ──► src
+//! stream ──► sys, fd              tests ──► src, stage
+//! sys ──► addr, fd                lab, classroom ──► nothing here
 //! ```
 
 pub mod addr;

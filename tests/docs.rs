@@ -1,13 +1,19 @@
 //! What the documents say of examples is true: each is there, each is in the reading guide, and
 //! the output in the README is that of a run.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "CONTRIBUTING.md",
+    "classroom/README.md",
+    "docs/README.md",
+    "lab/README.md",
+    "stage/README.md",
+    "tests/README.md",
     "docs/reading-guide.md",
     "docs/errata.md",
     "docs/cpp-to-rust.md",
@@ -77,6 +83,48 @@ fn every_file_that_a_document_links_to_is_there() {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(base).join(target);
             assert!(path.exists(), "{document} links to {target}, and it is not there");
         }
+    }
+}
+
+/// The rows of the tables in `text`, cell by cell.
+fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    lines.map(|line| line.split(" | ").collect())
+}
+
+#[test]
+fn the_errata_have_a_row_for_each_claim_that_does_not_simply_hold() {
+    let ledger = read("docs/claims.md");
+    let (as_a_socket_sees_it, _) = ledger.split_once("## On the wire").expect("two tables");
+    let differs = |row: &Vec<&str>| !row[3].trim_end_matches("\\*").eq("holds");
+    let claims = rows(as_a_socket_sees_it).filter(|row| row.len() == 6 && row[0] != "id");
+    let expected: BTreeSet<&str> =
+        claims.filter(|row| row[0] != "---").filter(differs).map(|row| row[0]).collect();
+
+    let errata = read("docs/errata.md");
+    let (of_the_kernel, _) = errata.split_once("## What its code does").expect("two tables");
+    let listed = rows(of_the_kernel).filter(|row| !["id", "---"].contains(&row[0]));
+    let listed: BTreeSet<&str> = listed.map(|row| row[0]).collect();
+    assert!(expected.len() > 10, "{expected:?}");
+    assert_eq!(listed, expected);
+}
+
+#[test]
+fn each_row_of_the_errata_can_be_run() {
+    let errata = read("docs/errata.md");
+    let rows: Vec<_> = rows(&errata).filter(|row| !["id", "§", "---"].contains(&row[0])).collect();
+    assert!(rows.len() > 20);
+    for row in rows {
+        assert_eq!(named(row[row.len() - 2]).len(), 1, "{row:?}");
+    }
+}
+
+#[test]
+fn no_page_recommends_what_the_errata_correct() {
+    for document in DOCUMENTS.iter().filter(|name| **name != "docs/errata.md") {
+        let text = read(document);
+        let filter = text.split("trace=network").skip(1).find(|rest| !rest.starts_with(",close"));
+        assert!(filter.is_none(), "{document}: -e trace=network never shows close (O3)");
     }
 }
 
