@@ -12,7 +12,7 @@ that the byte order is written here in plain sight.
 import socket
 import sys
 
-TIMEOUT = 10  # seconds, for any one call
+HANG = 60  # seconds, for any one call
 
 
 def recv_exact(conn, count):
@@ -47,25 +47,25 @@ def server(host, port):
         while True:
             conn, _ = listener.accept()
             with conn:
-                conn.settimeout(TIMEOUT)
+                conn.settimeout(HANG)
                 header, payload = recv_frame(conn)
                 say(f"[frame] header {header.hex()}, {len(payload)} bytes")
                 send_frame(conn, payload)
                 conn.shutdown(socket.SHUT_WR)
                 rest = conn.recv(1)  # the client's end
-                say(f"[done] {len(rest)} bytes behind the frame")
+                say(f"[done] {len(rest)} bytes after the frame")
 
 
 def client(host, port, msg):
-    with socket.create_connection((host, port), TIMEOUT) as conn:
+    with socket.create_connection((host, port), HANG) as conn:
         send_frame(conn, msg.encode())
         header, payload = recv_frame(conn)
         say(f"[echoed] header {header.hex()}, {payload.decode()}")
-        say(f"[end] {len(conn.recv(1))} bytes behind the frame")
+        say(f"[end] {len(conn.recv(1))} bytes after the frame")
 
 
 def raw(host, port, text):
-    with socket.create_connection((host, port), TIMEOUT) as conn:
+    with socket.create_connection((host, port), HANG) as conn:
         for byte in bytes.fromhex(text):  # a byte a time
             conn.sendall(bytes([byte]))
         conn.shutdown(socket.SHUT_WR)
