@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::{env, fs};
 
+use stage::claims;
+
 const MOST_LINES: usize = 60;
 
 fn sources() -> Vec<(String, String)> {
@@ -33,6 +35,12 @@ fn every_example_fits_one_screen() {
     }
 }
 
+/// The claims of a header: its lines `Claim ID: words.`
+fn claims_told(source: &str) -> Vec<(&str, &str)> {
+    let lines = source.lines().filter_map(|line| line.strip_prefix("//! Claim "));
+    lines.map(|line| line.split_once(": ").unwrap_or((line, ""))).collect()
+}
+
 #[test]
 fn every_header_says_what_a_reader_looks_for() {
     for (name, source) in sources() {
@@ -57,5 +65,39 @@ fn every_example_belongs_to_the_section_in_its_name() {
         let article = source.split_once("Article ").expect("checked above").1;
         let digits: String = article.chars().take_while(char::is_ascii_digit).collect();
         assert_eq!(digits.parse(), Ok(section), "{name} says Article {digits}");
+    }
+}
+
+#[test]
+fn every_header_tells_the_claims_that_the_example_answers() {
+    for (name, source) in sources() {
+        let told: Vec<&str> = claims_told(&source).into_iter().map(|(id, _)| id).collect();
+        let answers = source.split(".claim(").skip(1).filter_map(|call| {
+            call.trim_start().strip_prefix('"').and_then(|id| id.split('"').next())
+        });
+        let [mut told, mut answered] = [told, answers.collect()];
+        told.sort_unstable();
+        answered.sort_unstable();
+        answered.dedup();
+        assert_eq!(told, answered, "{name}: the claims told, and those answered");
+        assert!(!source.contains("Claims: "), "{name}: a line for each, `Claim ID: words.`");
+    }
+}
+
+#[test]
+fn a_claims_id_never_stands_without_its_words() {
+    let ids: Vec<&str> = claims::all().map(|claim| claim.id).collect();
+    for (name, source) in sources() {
+        for (id, words) in claims_told(&source) {
+            assert!(ids.contains(&id), "{name}: claim {id} is not in stage/claims.tsv");
+            let sentence = words.ends_with('.') && words.split_whitespace().count() >= 4;
+            assert!(sentence, "{name}: claim {id} in words, a sentence: {words:?}");
+        }
+        for line in source.lines().filter(|line| !line.starts_with("//! Claim ")) {
+            let comment = line.split_once("//").map_or("", |(_, comment)| comment);
+            let mut words = comment.split(|c: char| !c.is_ascii_alphanumeric());
+            let id = words.find(|word| ids.contains(word));
+            assert_eq!(id, None, "{name}: an id without its words: {line}");
+        }
     }
 }

@@ -60,14 +60,11 @@ impl About {
         header.split("\n\n").next().unwrap_or_default().replace('\n', " ")
     }
 
-    /// The ids after "Claims" in the header.
+    /// The ids of the claims that it answers: the header's lines `Claim ID: words.`
     pub fn claims(&self) -> Vec<String> {
-        let header = self.header().replace('\n', " ");
-        let Some((_, list)) = header.split_once("Claims: ").or(header.split_once("Claim: ")) else {
-            return Vec::new();
-        };
-        let list = list.split('.').next().unwrap_or_default();
-        list.split(", ").map(str::to_owned).collect()
+        let header = self.header();
+        let lines = header.lines().filter_map(|line| line.strip_prefix("Claim "));
+        lines.filter_map(|line| Some(line.split_once(": ")?.0.to_owned())).collect()
     }
 }
 
