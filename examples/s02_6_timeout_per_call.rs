@@ -38,8 +38,8 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 }
 
 fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
-    // WRONG: this bounds each `recv`, not the message. The cost: the peer decides how long all of it
-    // takes.
+    // WRONG: this bounds each `recv`, not the message. The cost: the peer decides how long the
+    // message takes.
     let (conn, _) = accept(&listener)?;
     set_timeout(&conn, libc::SO_RCVTIMEO, TIMEOUT)?;
 

@@ -89,11 +89,13 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     let in_time = shorter >= DEADLINE;
     out.check_that("ms until then, at least", "400", shorter.as_millis(), in_time);
 
-    // The peer went on dripping: with a timeout for each call neither loop would have ended.
+    // With a timeout for each call neither loop would have come to an end.
     let (recv, send) = (said(&recv), said(&send));
     let both = recv == "TimedOut" && send == "TimedOut";
     let dripped = drips.is_ok() && reads.is_ok();
     let when = if in_time { "at the deadline" } else { "not at the deadline" };
+
+    // Both loops have to give up by themselves, while the peer goes on.
     let observed = format!("{when} recv_exact said {recv}, send_all {send}, to a dripping peer");
     out.claim("S4", Verdict::holds_if(both && in_time && dripped), observed);
     Ok(())
