@@ -67,7 +67,7 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     // To stop is not enough. Whoever gets the fields has to learn that more was meant.
     let [_, short, cut, wrong] = &seen[..] else { unreachable!() };
     let silent = cut.0 == short.0;
-    let stops = cut.1 != short.1 && cut.1.starts_with(&short.1);
+    let stops = cut.1 == [&short.1, DAMAGE].concat();
     let notices = wrong.1.contains("needs");
     let verdict = Verdict::holds_if(!silent && stops && notices)
         .or_when(stops, "the field reaches past the end of the message, and the decoder says so");
