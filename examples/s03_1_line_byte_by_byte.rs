@@ -8,7 +8,7 @@
 //!
 //! Expect: 25 lines of 80 bytes come out right, by 2000 calls of `recv`.
 //!
-//! Change and see: LENGTH to 40 (half as many calls); `strace -c` in front of the program (nearly
+//! Change and see: LENGTH to 40 (half as many calls); `strace -fc` in front of the program (nearly
 //! all of its calls are these). Next: s03_2_line_reader.
 
 use std::io::{self, ErrorKind};
