@@ -6,6 +6,8 @@ use std::{env, fs};
 use stage::claims;
 
 const MOST_LINES: usize = 60;
+/// So many lines may follow a comment. The book prints it beside them.
+const MOST_UNTOLD: usize = 7;
 
 fn sources() -> Vec<(String, String)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
@@ -15,13 +17,17 @@ fn sources() -> Vec<(String, String)> {
     sources.map(|path| (name(&path), fs::read_to_string(&path).unwrap())).collect()
 }
 
-/// Lines of code: without blanks, comments, imports and `main`.
-fn lines_of_code(source: &str) -> usize {
+/// What stands between the imports and `main`.
+fn items(source: &str) -> &str {
     let from_first_item = source.rsplit_once("\nuse ").map_or("", |(_, rest)| rest);
     let items = from_first_item.split_once(";\n").map_or("", |(_, items)| items);
-    let items = items.split("\nfn main()").next().unwrap();
+    items.split("\nfn main()").next().unwrap()
+}
+
+/// Lines of code: without blanks, comments, imports and `main`.
+fn lines_of_code(source: &str) -> usize {
     let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
-    items.lines().filter(is_code).count()
+    items(source).lines().filter(is_code).count()
 }
 
 #[test]
@@ -54,6 +60,23 @@ fn every_header_says_what_a_reader_looks_for() {
         let text = header.join("\n");
         for part in ["\n Article ", " man: ", "\n Expect:", "\n Change and see:"] {
             assert!(text.contains(part), "{name}: the header lacks {:?}", part.trim());
+        }
+    }
+}
+
+#[test]
+fn a_comment_stands_above_every_few_lines_and_at_the_end_of_none() {
+    for (name, source) in sources() {
+        let mut untold = 0;
+        for line in items(&source).lines().map(str::trim) {
+            if ["//", "fn ", "const "].iter().any(|begin| line.starts_with(begin)) {
+                untold = 0;
+                continue;
+            }
+            // A line that only closes what others have opened needs no word.
+            untold += usize::from(line.contains(char::is_alphanumeric));
+            assert!(untold <= MOST_UNTOLD, "{name}: no comment above these lines: {line}");
+            assert!(!line.contains(" // "), "{name}: the comment goes above its line: {line}");
         }
     }
 }

@@ -178,7 +178,7 @@ pub fn queued(listener: &UniqueFd) -> io::Result<usize> {
 
 /// Waits until `count` connections wait for `accept`.
 pub fn wait_until_queued(listener: &UniqueFd, count: usize) -> io::Result<()> {
-    wait_for("connections in the queue", || Ok(queued(&listener)? >= count))
+    wait_for("connections in the queue", || Ok(queued(listener)? >= count))
 }
 
 /// The SYN that began an accepted connection, from the TCP header on: TCP_SAVED_SYN, once. The
@@ -203,7 +203,7 @@ pub fn fill(conn: &UniqueFd) -> io::Result<usize> {
     let mut taken = 0;
     wait_for("the peer's window to close", || {
         // An acknowledgement that is still to come would make room again after EAGAIN.
-        let settled = tcp_info(&conn)?.tcpi_unacked == 0;
+        let settled = tcp_info(conn)?.tcpi_unacked == 0;
         loop {
             match sys::send(conn, &piece, sys::NO_SIGPIPE | libc::MSG_DONTWAIT) {
                 Ok(n) => taken += n,
@@ -212,7 +212,7 @@ pub fn fill(conn: &UniqueFd) -> io::Result<usize> {
                 Err(e) => return Err(e),
             }
         }
-        let info = tcp_info(&conn)?; // tcpi_unacked: segments on their way
+        let info = tcp_info(conn)?; // tcpi_unacked: segments on their way
         Ok(settled && info.tcpi_unacked == 0 && info.tcpi_notsent_bytes > 0)
     })?;
     Ok(taken)
@@ -277,7 +277,7 @@ fn in_vain(what: impl Display) -> io::Error {
 
 /// Waits until the peer's kernel has acknowledged all that was sent.
 pub fn wait_until_acked(fd: &UniqueFd) -> io::Result<()> {
-    wait_for("the acknowledgement", || Ok(unacked(&fd)? == 0))
+    wait_for("the acknowledgement", || Ok(unacked(fd)? == 0))
 }
 
 /// Makes `close` send a reset instead of a FIN: SO_LINGER with zero seconds, socket(7).
