@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{SaFlags, Signal::SIGUSR1};
-use stage::{At, Out, Verdict, kernel, said, signals};
+use stage::{At, HANG, Out, Verdict, kernel, said, signals};
 use tcp_stream_io::stream::recv_some;
 use tcp_stream_io::sys::NO_SIGPIPE;
 use tcp_stream_io::{UniqueFd, accept, connect_to, sys};
@@ -39,7 +39,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     let what = "SA_RESTART, after a part: send";
     let restart = took_a_part(out, what, &interrupted(&conn, &message)?);
     kernel::fill(&conn)?;
-    sys::set_timeout(&conn, libc::SO_SNDTIMEO, Duration::from_secs(3))?;
+    sys::set_timeout(&conn, libc::SO_SNDTIMEO, HANG)?;
     let timed = interrupted(&conn, b"x")?;
     out.check("SA_RESTART and SO_SNDTIMEO, full: send", "EINTR", said(&timed));
     sys::set_timeout(&conn, libc::SO_SNDTIMEO, Duration::ZERO)?;

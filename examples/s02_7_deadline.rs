@@ -6,11 +6,11 @@
 //! for what is left until that instant, and the call itself may not wait (MSG_DONTWAIT). Progress
 //! does not move an instant.
 //!
-//! Expect: both loops say TimedOut, with the count, after one deadline and before a second one
-//! would have passed; both had made progress until then.
+//! Expect: both loops say TimedOut, with the count, not before the deadline, and while the peer still
+//! drips; both had made progress until then.
 //!
-//! Change and see: `recv_exact` and SO_RCVTIMEO for the first (rung 6: the stage ends it); one
-//! byte instead of the drip (no progress).
+//! Change and see: `recv_exact` and SO_RCVTIMEO for the first (rung 6: the peer drips on, and the
+//! stage ends it); one byte instead of the drip (no progress).
 
 use std::io;
 use std::process::ExitCode;
@@ -27,12 +27,12 @@ const DEADLINE: Duration = Duration::from_millis(400);
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
     let conn = connect_to(&at.host, at.port)?;
-    out.note("sends a byte every 5 ms");
+    out.note("sends a byte every 5 ms, for as long as it can");
     while send_all(&conn, b"x").is_ok() {
         thread::sleep(DRIP);
     }
     let conn = connect_to(&at.host, at.port)?;
-    out.note("reads 100 kB every 5 ms");
+    out.note("reads 100 kB every 5 ms, up to the end");
     while recv_some(&conn, &mut vec![0; 100_000], None).is_ok_and(|n| n > 0) {
         thread::sleep(DRIP);
     }
@@ -59,15 +59,15 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     for (what, (result, took)) in [("recv_exact", &recv), ("send_all", &send)] {
         out.check(format_args!("{what}_with_deadline"), "TimedOut", said(result));
         let done = result.as_ref().err().and_then(Partial::of).map_or(0, Partial::done);
-        let some = 1 < done && done < LONG;
+        let some = 0 < done && done < LONG;
         out.check_that("bytes by then", "some, not all", done, some);
-        let ok = DEADLINE <= *took && *took < 2 * DEADLINE;
-        out.check_that("after", "1 deadline, not 2", format!("{} ms", took.as_millis()), ok);
+        let ok = DEADLINE <= *took;
+        out.check_that("after", "400 ms, no less", format!("{} ms", took.as_millis()), ok);
         in_time &= ok && some;
     }
     let (recv, send) = (said(&recv.0), said(&send.0));
     let both = recv == "TimedOut" && send == "TimedOut";
-    let when = if in_time { "at the deadline" } else { "not at the deadline" };
+    let when = if in_time { "after the deadline" } else { "before the deadline" };
     let observed = format!("{when} recv_exact said {recv}, send_all {send}, to a dripping peer");
     out.claim("S4", Verdict::holds_if(both && in_time), observed);
     Ok(())

@@ -14,11 +14,11 @@
 use std::io;
 use std::process::ExitCode;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use libc::{POLLOUT, SO_ERROR, SOCK_STREAM, SOL_SOCKET};
 use nix::sys::signal::{SaFlags, Signal::SIGUSR1};
-use stage::{At, Out, kernel, said, signals};
+use stage::{At, HANG, Out, kernel, said, signals};
 use tcp_stream_io::addr::{Hints, resolve};
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all, stream, sys};
 
@@ -44,7 +44,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     out.check("WRONG: connect again, under way", "EALREADY", said(&under_way));
 
     send_all(&talk, b".")?; // the server may make room; the SYN is sent again after a second
-    stream::wait_ready(&conn, POLLOUT, Some(Instant::now() + Duration::from_secs(5)))?;
+    stream::wait_ready(&conn, POLLOUT, Some(Instant::now() + HANG))?;
     let error = sys::get_option(&conn, SOL_SOCKET, SO_ERROR)?;
     out.check("poll, then SO_ERROR", 0, error);
     out.check("and the state is", "ESTABLISHED", kernel::tcp_state(&conn)?);

@@ -5,8 +5,8 @@
 //! No byte of the request leaves before the SYN+ACK has come. On the loopback a round trip is a
 //! few microseconds, so count the segments that have to come before the client can go on.
 //!
-//! Expect: 2 to wait for on a new connection (SYN+ACK, answer), 1 on a kept one; and even where
-//! there is no distance, the new one takes longer.
+//! Expect: 2 to wait for on a new connection (SYN+ACK, answer), 1 on a kept one. And a note: even
+//! where there is no distance, the new one takes longer, on a machine with nothing else to do.
 //!
 //! Change and see: an answer of two bytes, by two `send_all`, with TCP_NODELAY at the server (one
 //! more to wait for on either); put the first `tcp_info` behind the request.
@@ -48,8 +48,6 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 
     let (new, kept) = (median(new_times), median(kept_times));
     out.note(format_args!("a request on a new connection {new} us, on a kept one {kept} us"));
-    let times = new as f64 / kept as f64;
-    out.check_that("times as long on a new one", "more than 1", format!("{times:.1}"), times > 1.0);
     let observed = format!("{} segments to wait for on a new connection, {}", waits[0], waits[1]);
     let verdict = Verdict::holds_if(waits == ["2", "1"]);
     out.claim("H3", verdict, format!("{observed} on a kept one"));

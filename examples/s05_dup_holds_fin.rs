@@ -14,12 +14,11 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use libc::{SHUT_WR, SO_RCVTIMEO};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork};
-use stage::{At, Out, Verdict, kernel};
+use stage::{At, HANG, Out, Verdict, kernel};
 use tcp_stream_io::stream::retry_eintr;
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all, sys};
 
@@ -32,7 +31,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     copy.close()?;
 
     let conn = connect_to(&at.host, at.port)?;
-    sys::set_timeout(&conn, SO_RCVTIMEO, Duration::from_secs(5))?; // the child ends in any case
+    sys::set_timeout(&conn, SO_RCVTIMEO, HANG)?; // the child ends in any case
     // SAFETY:
     // - until `_exit` the child makes system calls only, which is all it may do beside threads.
     let child = match unsafe { fork() }? {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use libc::{MSG_MORE, SOL_TCP, TCP_CORK};
 use stage::kernel::segments_sent;
-use stage::{At, Out, median, ms};
+use stage::{At, Out, fastest, ms};
 use tcp_stream_io::framing::length::DEFAULT_CAP;
 use tcp_stream_io::stream::retry_eintr;
 use tcp_stream_io::sys::NO_SIGPIPE;
@@ -48,7 +48,7 @@ fn cork(conn: &UniqueFd) -> io::Result<()> {
 fn client(at: &At, out: &Out) -> io::Result<()> {
     let run = |send: fn(&UniqueFd) -> io::Result<()>| -> io::Result<(Duration, usize)> {
         let conn = connect_to(&at.host, at.port)?;
-        let round_trip = median(ROUNDS, || {
+        let round_trip = fastest(ROUNDS, || {
             send(&conn)?;
             recv_frame(&conn, DEFAULT_CAP).map(drop)
         })?;
