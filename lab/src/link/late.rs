@@ -64,7 +64,8 @@ impl Lateness {
         self.counts.iter().sum()
     }
 
-    /// This share of the packets (0.5: half of them) was at most so late. Up to a quarter too large.
+    /// This share of the packets (0.5: half of them) was at most so late. At most a quarter too
+    /// large.
     pub fn of(&self, share: f64) -> Duration {
         let wanted = (self.packets() as f64 * share).ceil() as u64;
         let mut seen = 0;
@@ -73,6 +74,18 @@ impl Lateness {
             seen >= wanted
         });
         Duration::from_nanos(within.map_or(0, most_at).min(self.worst))
+    }
+
+    /// For a picture: times, and the share of the packets that were at most so late.
+    pub fn shares(&self) -> Vec<(Duration, f64)> {
+        let all = self.packets() as f64;
+        let mut seen = 0;
+        let shares = (0..).zip(self.counts).filter(|(_, count)| *count > 0);
+        let shares = shares.map(|(place, count)| {
+            seen += count;
+            (Duration::from_nanos(most_at(place).min(self.worst)), seen as f64 / all)
+        });
+        shares.collect()
     }
 
     /// Half of the packets were at most so late.
@@ -135,6 +148,10 @@ mod tests {
         about(0.9, 89.0);
         about(1.0, 99.0);
         assert_eq!(late.of(0.01), Duration::ZERO);
+        let shares = late.shares();
+        assert_eq!(shares[0], (Duration::ZERO, 0.01));
+        assert_eq!(shares.last(), Some(&(Duration::from_millis(99), 1.0)));
+        assert!(shares.is_sorted());
         assert!(late.to_string().starts_with("half of 100 packets at most "), "{late}");
     }
 

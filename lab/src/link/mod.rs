@@ -143,12 +143,12 @@ impl Link {
 
     /// How late packets were handed over so far.
     pub fn lateness(&self) -> Lateness {
-        self.clock().lateness()
+        self.punctuality().so_far()
     }
 
     /// A handle to the lateness that outlives the link.
-    pub(crate) fn clock(&self) -> Clock {
-        Clock(Arc::clone(&self.shared))
+    pub(crate) fn punctuality(&self) -> Punctuality {
+        Punctuality(Arc::clone(&self.shared))
     }
 
     /// Why it carries nothing any more; `None`: it does.
@@ -180,11 +180,11 @@ impl Link {
 }
 
 /// Where it stands how late packets were.
-pub(crate) struct Clock(Arc<Shared>);
+pub(crate) struct Punctuality(Arc<Shared>);
 
-impl Clock {
-    /// So far.
-    pub fn lateness(&self) -> Lateness {
+impl Punctuality {
+    /// How late they were so far.
+    pub fn so_far(&self) -> Lateness {
         lock(&self.0.late).clone()
     }
 }
