@@ -95,7 +95,7 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
         let ms = |late: Duration| format!("{:.4}", late.as_secs_f64() * 1e3);
         table.row(&[
             name,
-            expected,
+            &format!("{expected:.4}"),
             &format!("{observed:.4}"),
             &ms(late.median()),
             &ms(late.of(0.9)),
