@@ -473,6 +473,7 @@ fn a_client_that_is_done_keeps_nobody() {
         assert_eq!(exchange(&conn, b"hello"), b"hello");
         assert_eq!(drain(&conn).unwrap(), 0); // the server's half-close, before ours
     }
+    server.wait_until_idle();
     assert_eq!(server.stop().err, [""; 0]); // and no deadline has passed
 }
 
@@ -544,6 +545,7 @@ fn a_client_that_sent_too_much_and_reads_late_gets_its_whole_answer() {
     // plain close would throw it away, for "extra" has not been read.
     assert_eq!(drain(&conn).unwrap(), 1_048_580);
     drop(conn);
+    server.wait_until_idle();
     assert_eq!(server.stop().err, [""; 0]);
 }
 

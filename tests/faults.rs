@@ -143,6 +143,7 @@ fn echo_pair(fault: Fault) -> (Vec<String>, BTreeSet<String>) {
         printed.push(format!("{:?}", ended.code));
         look_at(log);
     }
+    server.wait_until_idle(); // or the signal would come before its last word
     let ended = server.stop();
     printed.extend([ended.out, ended.err].concat());
     printed.push(format!("{:?}, by signal {:?}", ended.code, ended.signal));
