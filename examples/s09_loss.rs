@@ -37,7 +37,7 @@ fn in_child(_: &str, _: UniqueFd) -> io::Result<String> {
     RUNS.iter().map(|(one_in, send_buffer)| mean_window(*one_in, *send_buffer)).collect()
 }
 
-/// Both roles in turn: sends what there is room for, reads what has come, until 50 segments have
+/// Both roles in turn: sends what there is room for, reads what has come, until 40 segments have
 /// been lost. Returns the mean window in segments.
 fn mean_window(one_in: f64, send_buffer: Option<i32>) -> io::Result<String> {
     // The server's socket loses what arrives; the client's window answers to that.
@@ -58,10 +58,10 @@ fn mean_window(one_in: f64, send_buffer: Option<i32>) -> io::Result<String> {
         // losses end slow start, which is not what the law is about.
         let n = or_none(retry_eintr(|| sys::send(&client, &piece, libc::MSG_DONTWAIT)))? as f64;
         let info = kernel::tcp_info(&client)?;
-        if info.tcpi_total_retrans > 15 {
+        if info.tcpi_total_retrans > 10 {
             (sum, sent) = (sum + n * f64::from(info.tcpi_snd_cwnd), sent + n);
         }
-        if info.tcpi_total_retrans > 50 {
+        if info.tcpi_total_retrans > 40 {
             return Ok(format!("{:.1}\n", sum / sent));
         }
         // The server reads all that has come, so that its window never is the limit.

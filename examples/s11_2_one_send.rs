@@ -58,11 +58,12 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 
     // Removed is what was there before, and has no cause any more.
     let removed = two > DELAY && held_back == 0 && one_segment == 1;
-    // Bounds and counts, for the times differ from run to run.
     let more = if two > DELAY { "more" } else { "less" };
-    let gathered = format!("{one_segment} segment a message instead of {two_segments}");
-    let observed =
-        format!("two sends {more} than 60 ms; one send {held_back} bytes held back, {gathered}");
+    // A bound and counts, for the times differ from run to run.
+    let observed = format!(
+        "two sends: {more} than 60 ms a round trip; one send: {held_back} bytes held back, \
+         {one_segment} segment instead of {two_segments}"
+    );
     out.claim("N3", Verdict::holds_if(removed), observed);
     Ok(())
 }
