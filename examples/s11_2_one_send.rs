@@ -37,7 +37,8 @@ fn in_one_send(conn: &UniqueFd, payload: &[u8]) -> io::Result<()> {
     send_frame(conn, payload, DEFAULT_CAP)
 }
 
-const WAYS: [fn(&UniqueFd, &[u8]) -> io::Result<()>; 2] = [in_two_sends, in_one_send];
+type SendFrame = fn(&UniqueFd, &[u8]) -> io::Result<()>;
+const WAYS: [SendFrame; 2] = [in_two_sends, in_one_send];
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
     let mut seen = Vec::new();
@@ -69,10 +70,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 }
 
 /// How long it took, how many bytes were held back, and how many segments the message took.
-fn round_trip(
-    conn: &UniqueFd,
-    send: fn(&UniqueFd, &[u8]) -> io::Result<()>,
-) -> io::Result<(Duration, u32, usize)> {
+fn round_trip(conn: &UniqueFd, send: SendFrame) -> io::Result<(Duration, u32, usize)> {
     let (start, before) = (Instant::now(), segments_sent(conn)?);
     // What `send` has taken and the kernel has not sent is held back.
     delay_acks(conn)?;
