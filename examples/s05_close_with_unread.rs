@@ -28,7 +28,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     // WRONG: what the server does here costs the answer.
     let unread = ask(at)?;
     out.check("the request unread, close", "part of it, then ECONNRESET", &unread);
-    // RIGHT: the same server, the same unread request, and another way to close.
+    // The same server and the same unread request, but `lingering_close` in place of `close`.
     let lingering = ask(at)?;
     out.check("the request unread, lingering_close", "all of it, then 0", &lingering);
 

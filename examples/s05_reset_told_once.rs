@@ -50,7 +50,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     let frame = recv_frame(&conn, DEFAULT_CAP).map(or_no_more);
     out.check("send, its error ignored; recv_frame", "no more frames", said(&frame));
 
-    // RIGHT: the first error is the answer, and nothing is asked after it.
+    // The first error is the answer, and nothing is asked after it.
     let conn = reset_by_server(at)?;
     let frame = send_all(&conn, b"request").and_then(|()| recv_frame(&conn, DEFAULT_CAP));
     out.check("send, and recv_frame if it succeeded", "ECONNRESET", said(&frame.map(or_no_more)));

@@ -39,7 +39,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     });
     out.check("close: the blocked recv takes what comes later", "5", said(&closed));
 
-    // RIGHT: `shutdown` acts on the socket, and so on whoever waits for it.
+    // `shutdown` acts on the socket, and so on whoever waits for it.
     let shut_down = thread::scope(|scope| {
         kernel::when_blocked_in(scope, SYS_recvfrom, |_| sys::shutdown(&conn, SHUT_RDWR));
         retry_eintr(|| sys::recv(&conn, &mut [0; 5], 0))

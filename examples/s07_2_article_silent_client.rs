@@ -59,7 +59,8 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
         send_frame(&conn, &frame, DEFAULT_CAP)?;
     }
 
-    // RIGHT: each client has its time, from when it is accepted. Then it is the next one's turn.
+    // With a deadline each client has its time from when it is accepted. Then it is the next
+    // one's turn.
     kernel::wait_until_queued(&listener, 3)?;
     for expected in ["TimedOut".into(), text(b"HELLO")] {
         let (conn, _) = accept(&listener)?;

@@ -57,7 +57,7 @@ fn in_child(_: &str, listener: UniqueFd) -> io::Result<String> {
         at_once += usize::from(said(&accept(&listener).map(|_| ())) == "EMFILE");
     }
 
-    // RIGHT: it waits, for something may be closed meanwhile.
+    // A server that pauses gives time in which something may be closed.
     let (mut paused, until) = (0, Instant::now() + 3 * PAUSE);
     while paused == 0 || Instant::now() < until {
         let Err(e) = accept(&listener) else { break };

@@ -41,7 +41,7 @@ fn run(out: &Out) -> io::Result<()> {
     let expected = if is_v6 { "IPv4 ok, IPv6 ok" } else { "IPv4 ok, IPv6 ConnectionRefused" };
     out.check("at the first address that binds", expected, &at_first);
 
-    // RIGHT: the socket is at `::`, and IPV6_V6ONLY is off.
+    // A socket at `::`, with IPV6_V6ONLY off, is for both families.
     let both = listen_at(v6, 0)?;
     let at_v6 = who_is_served(&both)?;
     out.check("at ::, IPV6_V6ONLY 0", "IPv4 ok, IPv6 ok", &at_v6);

@@ -58,7 +58,7 @@ fn run(out: &Out) -> io::Result<()> {
     let reached = connect_to("127.0.0.1", port_of(&too_high)?);
     out.check("connect to the server's port + 65536", "ok", said(&reached));
 
-    // RIGHT: a type that holds ports and nothing else. The text is refused where it is read.
+    // A `u16` holds ports and nothing else, so the text is refused where it is read.
     for text in ["99999", "65536"] {
         let refused = text.parse::<u16>().map_or_else(|e| e.to_string(), |port| port.to_string());
         out.check(format_args!("u16: {text:?}"), "number too large to fit in target type", refused);

@@ -32,7 +32,7 @@ fn in_two_sends(conn: &UniqueFd, payload: &[u8]) -> io::Result<()> {
     send_all(conn, payload)
 }
 
-/// RIGHT: the library's `send_frame`, one call for both.
+/// The library's `send_frame`: one call for both.
 fn in_one_send(conn: &UniqueFd, payload: &[u8]) -> io::Result<()> {
     send_frame(conn, payload, DEFAULT_CAP)
 }

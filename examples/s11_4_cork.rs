@@ -33,13 +33,13 @@ fn plain(conn: &UniqueFd) -> io::Result<()> {
     send_all(conn, &PAYLOAD)
 }
 
-/// RIGHT: the first call says that it is not the last.
+/// MSG_MORE: the first call says that it is not the last.
 fn more(conn: &UniqueFd) -> io::Result<()> {
     retry_eintr(|| sys::send(conn, &HEADER, NO_SIGPIPE | MSG_MORE))?;
     send_all(conn, &PAYLOAD)
 }
 
-/// RIGHT: whatever is sent stays here until the cork is taken off.
+/// TCP_CORK: whatever is sent stays here until the cork is taken off.
 fn cork(conn: &UniqueFd) -> io::Result<()> {
     sys::set_option(conn, SOL_TCP, TCP_CORK, 1)?;
     send_all(conn, &HEADER)?;

@@ -65,7 +65,7 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     out.check("set once: the flag", 1, set);
     out.check_that("answers after which it is 0", "at least one", gone, gone > 0);
 
-    // RIGHT: set again as soon as something has been read.
+    // Set again as soon as something has been read, the flag is there when it is needed.
     let (conn, _) = accept(&listener)?;
     let (mut acks, mut at_once) = (0, 0);
     for _ in 0..ROUNDS {

@@ -50,7 +50,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     };
     out.check("default action, flags 0: the child was ended by", "SIGPIPE", &killed);
 
-    // RIGHT: the flag, call by call; or the signal ignored, for the whole process.
+    // The flag prevents the signal call by call; to ignore it does so for the whole process.
     let flag = retry_eintr(|| sys::send(&conn, b"x", NO_SIGPIPE));
     out.check("MSG_NOSIGNAL: send", "EPIPE", said(&flag));
     let ignored = retry_eintr(|| sys::send(&conn, b"x", 0));
