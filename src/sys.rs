@@ -140,8 +140,8 @@ pub fn set_nonblocking(fd: &UniqueFd, on: bool) -> io::Result<bool> {
     // SAFETY: F_GETFL takes no memory.
     let flags = count_or_errno(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) } as ssize_t)?;
     let was_on = flags as c_int & libc::O_NONBLOCK != 0;
-    // SAFETY: F_SETFL takes an int, here the old one with one bit changed.
     let flip = if on == was_on { 0 } else { libc::O_NONBLOCK };
+    // SAFETY: F_SETFL takes an int, here the old one with one bit changed.
     zero_or_errno(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags as c_int ^ flip) })?;
     Ok(was_on)
 }
