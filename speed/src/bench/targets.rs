@@ -2,7 +2,7 @@
 
 use crate::cost::{self, FRAME, PAIR};
 use crate::measure::Measured;
-use crate::{frames, hostile, lines, report, roundtrip, servers};
+use crate::{frames, hostile, lines, roundtrip, servers, units};
 
 /// One demand, and what came of it.
 pub struct Verdict {
@@ -64,13 +64,13 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
                 raw: ratio(frames::RAW),
                 by_cpu: over(leanest(size, whose), cpu(size)),
             };
-            let what = format!("frames of {} over {whose}'s", report::bytes(size));
+            let what = format!("frames of {} over {whose}'s", units::bytes(size));
             add(what, true, demanded, ratio("ours"), beside);
         }
     }
     for (size, demanded) in [(64, 0.72), (1 << 10, 0.85), (64 << 10, 0.90)] {
         let ratio = over(frame("ours, spins", size), frame(frames::RAW, size));
-        let what = format!("frames of {}, spinning: share of raw bytes", report::bytes(size));
+        let what = format!("frames of {}, spinning: share of raw bytes", units::bytes(size));
         add(what, true, demanded, ratio, Beside::default());
     }
 
@@ -120,7 +120,7 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
     for size in hostile::SIZES {
         let came = size as f64 / 1024.0;
         let heap = measured.median(hostile::SECTION, "ours", size, hostile::METRIC);
-        let what = format!("hostile header and {}: KiB over what came", report::bytes(size));
+        let what = format!("hostile header and {}: KiB over what came", units::bytes(size));
         plain(&what, 64.0, heap.map(|heap| heap - came));
     }
     verdicts

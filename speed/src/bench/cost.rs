@@ -14,15 +14,14 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tcp_stream_io::framing::batch::{FrameReader, FrameWriter};
-use tcp_stream_io::framing::length::DEFAULT_CAP;
-use tcp_stream_io::framing::line::LineReader;
+use speed::batch::{FrameReader, FrameWriter};
+use speed::line::LineReader;
+use tcp_stream_io::framing::length::{DEFAULT_CAP, recv_frame};
 use tcp_stream_io::stream::{recv_exact, send_all};
 use tcp_stream_io::{UniqueFd, sys};
 use tokio_util::bytes::Bytes;
 use tokio_util::codec::{FramedRead, FramedWrite, LinesCodec};
 
-use crate::frames::article_recv_one;
 use crate::lines;
 use crate::measure::{Case, Sample};
 use crate::threads::pair;
@@ -191,7 +190,7 @@ fn frame_article(n: u64) -> io::Result<()> {
         let payload = black_box(&payload[..]);
         send_all(&one, &(payload.len() as u32).to_be_bytes())?;
         send_all(&one, payload)?;
-        black_box(article_recv_one(&other)?);
+        black_box(recv_frame(&other, DEFAULT_CAP)?);
     }
     Ok(())
 }
@@ -199,8 +198,8 @@ fn frame_article(n: u64) -> io::Result<()> {
 fn frame_ours(n: u64) -> io::Result<()> {
     let (one, other) = pair()?;
     let payload = [b'x'; SIZE];
-    let mut writer = FrameWriter::new(one, DEFAULT_CAP);
-    let mut reader = FrameReader::new(other, DEFAULT_CAP);
+    let mut writer = FrameWriter::new(&one, DEFAULT_CAP);
+    let mut reader = FrameReader::new(&other, DEFAULT_CAP);
     stretches(n, |now| {
         for _ in 0..now {
             writer.write_frame(black_box(&payload))?;
@@ -270,7 +269,7 @@ fn send_lines(fd: &UniqueFd, lines: &[u8], count: u64) -> io::Result<()> {
 
 fn line_ours(n: u64) -> io::Result<()> {
     let ((one, other), lines) = (pair()?, lines());
-    let mut reader = LineReader::new(other, 4096);
+    let mut reader = LineReader::new(&other, 4096);
     stretches(n, |now| {
         send_lines(&one, &lines, now)?;
         for _ in 0..now {
