@@ -10,7 +10,7 @@ use libc::SHUT_WR;
 use speed::line::LineReader;
 use stage::kernel;
 use support::*;
-use tcp_stream_io::{UniqueFd, send_all, sys};
+use tcp_stream_io::{send_all, sys};
 
 /// What a stream of these bytes must be read as: the whole lines, and the tail without an end.
 fn lines_of(bytes: &[u8]) -> (Vec<Vec<u8>>, &[u8]) {
