@@ -36,7 +36,7 @@ const NO_SIGPIPE: c_int = libc::MSG_NOSIGNAL;
 
 type Repeat = fn(u64) -> io::Result<()>;
 
-const PEERS: [(&str, &str, Repeat); 14] = [
+const PEERS: [(&str, &str, Repeat); 15] = [
     (PAIR, "libc", pair_libc),
     (PAIR, "rustix", pair_rustix),
     (PAIR, "ours, sys", pair_sys),
@@ -44,6 +44,7 @@ const PEERS: [(&str, &str, Repeat); 14] = [
     (PAIR, "socket2", pair_socket2),
     (PAIR, "nix", pair_nix),
     (PAIR, "std", pair_std),
+    (PAIR, "std, write_all + read_exact", pair_std_all),
     (FRAME, "article", frame_article),
     (FRAME, "ours", frame_ours),
     (FRAME, "std", frame_std),
@@ -143,8 +144,8 @@ fn pair_all(n: u64) -> io::Result<()> {
     let (one, other) = pair()?;
     pairs(
         n,
-        |buf| send_all(&one, buf).map(|()| buf.len()),
-        |buf| recv_exact(&other, buf).map(|()| buf.len()),
+        |buf| send_all(&one, buf).map(|()| SIZE), // they have looked at the counts themselves
+        |buf| recv_exact(&other, buf).map(|()| SIZE),
     )
 }
 
@@ -168,6 +169,16 @@ fn pair_std(n: u64) -> io::Result<()> {
     let (one, other) = pair()?;
     let [mut one, mut other] = [one, other].map(|fd| TcpStream::from(OwnedFd::from(fd)));
     pairs(n, |buf| one.write(buf), |buf| other.read(buf))
+}
+
+fn pair_std_all(n: u64) -> io::Result<()> {
+    let (one, other) = pair()?;
+    let [mut one, mut other] = [one, other].map(|fd| TcpStream::from(OwnedFd::from(fd)));
+    pairs(
+        n,
+        |buf| one.write_all(buf).map(|()| SIZE),
+        |buf| other.read_exact(buf).map(|()| SIZE),
+    )
 }
 
 /// As many frames as one thread can send before it receives them.

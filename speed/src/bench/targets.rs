@@ -105,7 +105,9 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
         add(what.into(), false, demanded, ratio, Beside::default());
     };
     let cost = |section, peer| measured.median(section, peer, 64, cost::METRIC);
-    plain("instructions: thin send + recv", 50.0, cost(PAIR, "ours, sys"));
+    plain("instructions: thin send + recv", 40.0, cost(PAIR, "ours, sys"));
+    let loops = cost(PAIR, "ours, send_all + recv_exact");
+    plain("instructions: send_all + recv_exact", 60.0, loops);
     plain("instructions: a batched 64-byte frame", 85.0, cost(FRAME, "ours"));
 
     let rung = |word: &str, metric| {
