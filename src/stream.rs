@@ -8,21 +8,20 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use libc::{MSG_DONTWAIT, POLLIN, POLLOUT};
-
 use crate::fd::UniqueFd;
 use crate::sys::{self, NO_SIGPIPE};
 
 /// Sends every byte of `buf`, in as many `send` calls as it takes. Article 2.1.
-pub fn send_all(fd: &UniqueFd, buf: &[u8]) -> io::Result<()> {
-    let mut sent = 0;
-    while sent < buf.len() {
+#[inline]
+pub fn send_all(fd: &UniqueFd, mut buf: &[u8]) -> io::Result<()> {
+    while !buf.is_empty() {
         // MSG_NOSIGNAL: if the peer has gone we want EPIPE, not a signal that kills the process.
-        match sys::send(fd, &buf[sent..], NO_SIGPIPE) {
+        match sys::send(fd, buf, NO_SIGPIPE) {
+            Ok(n) if n == buf.len() => return Ok(()),
             // No progress: asking for ever would be the only other way to go on.
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            // Perhaps fewer than were asked for. The next call sends the rest.
-            Ok(n) => sent += n,
+            // Fewer than were asked for. The next call sends the rest.
+            Ok(n) => buf = rest(buf, n),
             // EINTR: a signal came before anything was copied, so the same call is made again.
             Err(e) if e.kind() == ErrorKind::Interrupted => continue,
             Err(e) => return Err(e),
@@ -33,20 +32,34 @@ pub fn send_all(fd: &UniqueFd, buf: &[u8]) -> io::Result<()> {
 
 /// Fills `buf` to the last byte, in as many `recv` calls as it takes. Article 2.1.
 /// `UnexpectedEof`: the peer ended its stream first. An empty `buf` needs no call, and none is made.
+#[inline]
 pub fn recv_exact(fd: &UniqueFd, buf: &mut [u8]) -> io::Result<()> {
-    let mut got = 0;
-    while got < buf.len() {
-        match sys::recv(fd, &mut buf[got..], 0) {
+    let (wanted, mut buf) = (buf.len(), buf);
+    while !buf.is_empty() {
+        match sys::recv(fd, buf, 0) {
+            Ok(n) if n == buf.len() => return Ok(()),
             // The peer's FIN, in the middle of what was asked for.
-            Ok(0) => return Err(ended(got, buf.len())),
+            Ok(0) => return Err(ended(wanted - buf.len(), wanted)),
             // What had arrived by now, however little. The next call waits for more.
-            Ok(n) => got += n,
+            Ok(n) => buf = rest_mut(buf, n),
             // EINTR: a signal came before anything was taken.
             Err(e) if e.kind() == ErrorKind::Interrupted => continue,
             Err(e) => return Err(e),
         }
     }
     Ok(())
+}
+
+// What a short count leaves. It is rare: out of line, it costs the usual case nothing.
+#[cold]
+#[inline(never)]
+fn rest(buf: &[u8], n: usize) -> &[u8] {
+    &buf[n..]
+}
+#[cold]
+#[inline(never)]
+fn rest_mut(buf: &mut [u8], n: usize) -> &mut [u8] {
+    &mut buf[n..]
 }
 
 /// An end inside a message is a broken message. It is not the reset that the article makes of it.
@@ -72,8 +85,8 @@ pub fn recv_some(fd: &UniqueFd, buf: &mut [u8], until: Option<Instant>) -> io::R
         let mut flags = 0;
         if until.is_some() {
             // `poll` does the waiting. Should another thread take what it saw, `recv` must not.
-            wait_ready(fd, POLLIN, until)?;
-            flags = MSG_DONTWAIT;
+            wait_ready(fd, libc::POLLIN, until)?;
+            flags = libc::MSG_DONTWAIT;
         }
         match sys::recv(fd, buf, flags) {
             Err(e) if e.kind() == ErrorKind::Interrupted => continue,
@@ -83,19 +96,17 @@ pub fn recv_some(fd: &UniqueFd, buf: &mut [u8], until: Option<Instant>) -> io::R
     }
 }
 
-// The same with a deadline, article 2.2: one instant for the whole of it. A peer that moves a byte
-// at a time does not postpone it, as it would postpone a timeout per call (SO_SNDTIMEO). After
-// `TimedOut` a part has been sent or taken, and the stream is out of step: close it.
+// With a deadline, article 2.2: one instant for the whole. A byte at a time does not postpone it, as
+// it would a timeout per call (SO_SNDTIMEO). After `TimedOut` the stream is out of step: close it.
 
 /// As [`send_all`], but `TimedOut` once the deadline has passed.
-pub fn send_all_with_deadline(fd: &UniqueFd, buf: &[u8], until: Instant) -> io::Result<()> {
-    let mut sent = 0;
-    while sent < buf.len() {
+pub fn send_all_with_deadline(fd: &UniqueFd, mut buf: &[u8], until: Instant) -> io::Result<()> {
+    while !buf.is_empty() {
         // Without MSG_DONTWAIT a blocking `send` would wait until it has copied everything.
-        wait_ready(fd, POLLOUT, Some(until))?;
-        match sys::send(fd, &buf[sent..], NO_SIGPIPE | MSG_DONTWAIT) {
+        wait_ready(fd, libc::POLLOUT, Some(until))?;
+        match sys::send(fd, buf, NO_SIGPIPE | libc::MSG_DONTWAIT) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(n) => sent += n,
+            Ok(n) => buf = &buf[n..],
             // EAGAIN: another thread has taken the room that `poll` saw.
             Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
             Err(e) => return Err(e),
@@ -149,7 +160,6 @@ pub fn lingering_close(fd: UniqueFd, until: Instant) -> io::Result<()> {
         Err(e) if e.kind() == ErrorKind::NotConnected => return fd.close(),
         result => result?,
     }
-    let mut unread = [0; 4096];
-    while recv_some(&fd, &mut unread, Some(until))? > 0 {}
+    while recv_some(&fd, &mut [0; 4096], Some(until))? > 0 {}
     fd.close()
 }

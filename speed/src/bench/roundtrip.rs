@@ -5,14 +5,13 @@ use std::io;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tcp_stream_io::framing::batch::{FrameReader, FrameWriter};
+use speed::batch::{FrameReader, FrameWriter};
 use tcp_stream_io::framing::length::{DEFAULT_CAP, recv_frame, send_frame};
-use tcp_stream_io::stream::{or_clean_end, recv_exact, send_all};
+use tcp_stream_io::stream::{recv_exact, send_all};
 use tcp_stream_io::{UniqueFd, sys};
 use tokio_util::bytes::Bytes;
 use tokio_util::codec::Framed;
 
-use crate::frames::article_recv_one;
 use crate::measure::{Case, Sample};
 use crate::threads::{Clock, pair, two_roles};
 use crate::tokio_peer;
@@ -78,13 +77,13 @@ fn article_send_one(fd: &UniqueFd, payload: &[u8]) -> io::Result<()> {
 fn article_client(fd: UniqueFd, clock: &mut Clock) -> io::Result<()> {
     while clock.more() {
         article_send_one(&fd, &REQUEST)?;
-        black_box(article_recv_one(&fd)?);
+        black_box(recv_frame(&fd, DEFAULT_CAP)?);
     }
     Ok(())
 }
 
 fn article_server(fd: UniqueFd) -> io::Result<()> {
-    while let Some(payload) = article_recv_one(&fd)? {
+    while let Some(payload) = recv_frame(&fd, DEFAULT_CAP)? {
         article_send_one(&fd, &payload)?;
     }
     Ok(())
@@ -171,7 +170,7 @@ fn floor_client<const CALLS: usize>(fd: UniqueFd, clock: &mut Clock) -> io::Resu
 }
 
 fn floor_server<const CALLS: usize>(fd: UniqueFd) -> io::Result<()> {
-    while or_clean_end(recv_exact(&fd, &mut [0]))? {
+    while sys::recv(&fd, &mut [0], 0)? > 0 {
         for _ in 1..CALLS {
             recv_exact(&fd, &mut [0])?;
         }

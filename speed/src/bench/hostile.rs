@@ -1,11 +1,11 @@
 //! Memory for a thousand headers that claim a whole MiB, when only a little of it comes.
 
 use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use futures_util::{FutureExt, StreamExt};
-use tcp_stream_io::framing::batch::FrameReader;
+use speed::batch::FrameReader;
 use tcp_stream_io::framing::length::DEFAULT_CAP;
 use tcp_stream_io::stream::send_all;
 use tcp_stream_io::{UniqueFd, sys};
@@ -23,8 +23,8 @@ const CONNECTIONS: usize = 1000;
 const PIECE: usize = 4 << 10;
 
 /// Reads what has arrived, so many bytes since the beginning, and keeps it.
-type Reader = Box<dyn FnMut(usize) -> io::Result<()>>;
-type Open = fn(UniqueFd, &'static Runtime) -> io::Result<Reader>;
+type Reader<'fd> = Box<dyn FnMut(usize) -> io::Result<()> + 'fd>;
+type Open = for<'fd> fn(&'fd UniqueFd, &'static Runtime) -> io::Result<Reader<'fd>>;
 
 const PEERS: [(&str, Open); 3] = [("article", article), ("ours", ours), ("tokio-util", tokio_util)];
 
@@ -38,10 +38,14 @@ pub fn cases() -> io::Result<Vec<Case>> {
 
 fn case(runtime: &'static Runtime, size: usize, (peer, open): (&str, Open)) -> Case {
     let run = move |_| {
-        let before = heap();
+        let pairs: Vec<_> = (0..CONNECTIONS).map(|_| pair()).collect::<io::Result<_>>()?;
         let mut readers = Vec::with_capacity(CONNECTIONS);
-        for _ in 0..CONNECTIONS {
-            readers.push(deceive(size, runtime, open)?);
+        let before = heap();
+        for (sender, receiver) in &pairs {
+            // What a reader has taken stays taken for as long as it lives.
+            let mut reader = open(receiver, runtime)?;
+            deceive(sender, size, &mut reader)?;
+            readers.push(reader);
         }
         let each = (heap() - before) as f64 / 1024.0 / CONNECTIONS as f64;
         Ok(Sample { values: vec![(METRIC, each)], contended: false })
@@ -49,24 +53,25 @@ fn case(runtime: &'static Runtime, size: usize, (peer, open): (&str, Open)) -> C
     Case { section: SECTION, peer: peer.into(), x: size, rounds: 1, run: Box::new(run) }
 }
 
-/// Announces the largest frame there may be, and sends `size` bytes of it. What a reader has taken
-/// stays taken as long as its connection is open, so that is returned, too.
-fn deceive(size: usize, runtime: &'static Runtime, open: Open) -> io::Result<(UniqueFd, Reader)> {
+/// Two connected sockets. Unix ones need no port each.
+fn pair() -> io::Result<(UniqueFd, UniqueFd)> {
     let (sender, receiver) = UnixStream::pair()?;
-    let sender = UniqueFd::from(OwnedFd::from(sender));
     let receiver = UniqueFd::from(OwnedFd::from(receiver));
     sys::set_nonblocking(&receiver, true)?;
-    let mut read = open(receiver, runtime)?;
+    Ok((UniqueFd::from(OwnedFd::from(sender)), receiver))
+}
 
-    send_all(&sender, &(DEFAULT_CAP as u32).to_be_bytes())?;
+/// Announces the largest frame there may be, and sends `size` bytes of it.
+fn deceive(sender: &UniqueFd, size: usize, read: &mut Reader) -> io::Result<()> {
+    send_all(sender, &(DEFAULT_CAP as u32).to_be_bytes())?;
     read(4)?;
     let mut sent = 4;
     for piece in vec![b'x'; size].chunks(PIECE) {
-        send_all(&sender, piece)?;
+        send_all(sender, piece)?;
         sent += piece.len();
         read(sent)?;
     }
-    Ok((sender, read))
+    Ok(())
 }
 
 /// Bytes in use, small pieces and large ones. man: mallinfo2(3).
@@ -78,16 +83,16 @@ fn heap() -> usize {
 }
 
 /// A header, then a `Vec` of what it claims.
-fn article(fd: UniqueFd, _: &'static Runtime) -> io::Result<Reader> {
+fn article<'fd>(fd: &'fd UniqueFd, _: &'static Runtime) -> io::Result<Reader<'fd>> {
     let (mut payload, mut have) = (Vec::new(), 0);
     Ok(Box::new(move |_| {
         if payload.is_empty() {
             let mut header = [0; 4];
-            sys::recv(&fd, &mut header, 0)?;
+            sys::recv(fd, &mut header, 0)?;
             payload = vec![0; u32::from_be_bytes(header) as usize];
         }
         loop {
-            match sys::recv(&fd, &mut payload[have..], 0) {
+            match sys::recv(fd, &mut payload[have..], 0) {
                 Ok(n) => have += n,
                 result => return blocked(result),
             }
@@ -95,14 +100,14 @@ fn article(fd: UniqueFd, _: &'static Runtime) -> io::Result<Reader> {
     }))
 }
 
-fn ours(fd: UniqueFd, _: &'static Runtime) -> io::Result<Reader> {
+fn ours<'fd>(fd: &'fd UniqueFd, _: &'static Runtime) -> io::Result<Reader<'fd>> {
     let mut frames = FrameReader::new(fd, DEFAULT_CAP);
     Ok(Box::new(move |_| blocked(frames.next_frame())))
 }
 
-fn tokio_util(fd: UniqueFd, runtime: &'static Runtime) -> io::Result<Reader> {
+fn tokio_util<'fd>(fd: &'fd UniqueFd, runtime: &'static Runtime) -> io::Result<Reader<'fd>> {
     let _inside = runtime.enter();
-    let stream = tokio::net::UnixStream::from_std(OwnedFd::from(fd).into())?;
+    let stream = tokio::net::UnixStream::from_std(fd.as_fd().try_clone_to_owned()?.into())?;
     let mut frames = FramedRead::new(stream, tokio_peer::codec());
     Ok(Box::new(move |sent| {
         runtime.block_on(async {

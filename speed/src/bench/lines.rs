@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tcp_stream_io::framing::line::LineReader;
+use speed::line::LineReader;
 use tcp_stream_io::stream::send_all;
 use tcp_stream_io::{UniqueFd, sys};
 use tokio_util::codec::{FramedRead, LinesCodec};
@@ -124,16 +124,16 @@ fn lines_codec<const N: usize>(fd: UniqueFd) -> io::Result<u64> {
 }
 
 fn ours(fd: UniqueFd) -> io::Result<u64> {
-    count(LineReader::new(fd, 4096))
+    count(LineReader::new(&fd, 4096))
 }
 
 fn ours_spinning<const N: u32>(fd: UniqueFd) -> io::Result<u64> {
-    let mut stream = LineReader::new(fd, 4096);
+    let mut stream = LineReader::new(&fd, 4096);
     stream.set_spins(N);
     count(stream)
 }
 
-fn count(mut stream: LineReader<UniqueFd>) -> io::Result<u64> {
+fn count(mut stream: LineReader<'_>) -> io::Result<u64> {
     let mut lines = 0;
     while let Some(line) = stream.next_line()? {
         black_box(line);

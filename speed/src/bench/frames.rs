@@ -7,9 +7,9 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tcp_stream_io::framing::batch::{FrameReader, FrameWriter};
-use tcp_stream_io::framing::length::{DEFAULT_CAP, send_frame};
-use tcp_stream_io::stream::{or_clean_end, recv_exact, send_all};
+use speed::batch::{FrameReader, FrameWriter};
+use tcp_stream_io::framing::length::{DEFAULT_CAP, recv_frame, send_frame};
+use tcp_stream_io::stream::send_all;
 use tcp_stream_io::{UniqueFd, sys};
 use tokio_util::codec::{FramedRead, FramedWrite};
 
@@ -92,26 +92,11 @@ pub fn article_send(fd: UniqueFd, payload: &[u8], clock: &mut Clock) -> io::Resu
 /// Two blocking receives a frame, and a fresh `Vec`.
 fn article_recv(fd: UniqueFd, _: usize) -> io::Result<u64> {
     let mut frames = 0;
-    while let Some(payload) = article_recv_one(&fd)? {
+    while let Some(payload) = recv_frame(&fd, DEFAULT_CAP)? {
         black_box(payload);
         frames += 1;
     }
     Ok(frames)
-}
-
-/// One frame as the article receives it.
-pub fn article_recv_one(fd: &UniqueFd) -> io::Result<Option<Vec<u8>>> {
-    let mut header = [0; 4];
-    if !or_clean_end(recv_exact(fd, &mut header))? {
-        return Ok(None);
-    }
-    let len = u32::from_be_bytes(header) as usize;
-    if len > DEFAULT_CAP {
-        return Err(ErrorKind::InvalidData.into());
-    }
-    let mut payload = vec![0; len];
-    recv_exact(fd, &mut payload)?;
-    Ok(Some(payload))
 }
 
 fn gathered_send(fd: UniqueFd, payload: &[u8], clock: &mut Clock) -> io::Result<()> {
@@ -122,7 +107,7 @@ fn gathered_send(fd: UniqueFd, payload: &[u8], clock: &mut Clock) -> io::Result<
 }
 
 fn ours_send(fd: UniqueFd, payload: &[u8], clock: &mut Clock) -> io::Result<()> {
-    let mut frames = FrameWriter::new(fd, DEFAULT_CAP);
+    let mut frames = FrameWriter::new(&fd, DEFAULT_CAP);
     while clock.more() {
         frames.write_frame(payload)?;
     }
@@ -130,16 +115,16 @@ fn ours_send(fd: UniqueFd, payload: &[u8], clock: &mut Clock) -> io::Result<()> 
 }
 
 fn ours_recv(fd: UniqueFd, _: usize) -> io::Result<u64> {
-    count(FrameReader::new(fd, DEFAULT_CAP))
+    count(FrameReader::new(&fd, DEFAULT_CAP))
 }
 
 fn ours_recv_spinning<const N: u32>(fd: UniqueFd, _: usize) -> io::Result<u64> {
-    let mut frames = FrameReader::new(fd, DEFAULT_CAP);
+    let mut frames = FrameReader::new(&fd, DEFAULT_CAP);
     frames.set_spins(N);
     count(frames)
 }
 
-fn count(mut frames: FrameReader<UniqueFd>) -> io::Result<u64> {
+fn count(mut frames: FrameReader<'_>) -> io::Result<u64> {
     let mut count = 0;
     while let Some(payload) = frames.next_frame()? {
         black_box(payload);

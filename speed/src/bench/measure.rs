@@ -113,7 +113,7 @@ pub fn measure(cases: Vec<Case>, plan: &Plan, notes: &mut Vec<String>) -> io::Re
     let mut left_out = vec![false; cases.len()];
     for round in 0..plan.rounds {
         if !io::stderr().is_terminal() {
-            eprintln!("bench: round {} of {}", round + 1, plan.rounds);
+            eprintln!("speed: round {} of {}", round + 1, plan.rounds);
         }
         for (i, case) in cases.iter().enumerate() {
             if left_out[i] || round >= case.rounds {

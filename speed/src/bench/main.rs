@@ -15,6 +15,7 @@ mod servers;
 mod targets;
 mod threads;
 mod tokio_peer;
+mod units;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ use measure::{Case, Plan};
 
 /// Measures the reference beside the article's design and the crates a reader would otherwise use.
 #[derive(Parser)]
-#[command(name = "bench", version)]
+#[command(name = "speed", version)]
 struct Options {
     /// Fewer and shorter samples: about a minute in all
     #[arg(long)]
@@ -82,7 +83,7 @@ fn main() -> ExitCode {
         // Whoever read our output has gone: nobody is left to be told.
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(e) => {
-            let _ = writeln!(io::stderr(), "bench: {e}");
+            let _ = writeln!(io::stderr(), "speed: {e}");
             ExitCode::FAILURE
         }
     }

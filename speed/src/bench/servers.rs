@@ -1,4 +1,4 @@
-//! Echo servers under load: the ladder's rungs, as they lie beside this program.
+//! Echo servers under load: the rungs of `servers/`, as they lie beside this program.
 //!
 //! The server has one core, the load the other. Each connection has one request of 64 bytes on
 //! the way and sends the next when the answer is there.
@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,7 +19,7 @@ use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use socket2::SockRef;
-use tcp_stream_io::stream::wait_ready;
+use tcp_stream_io::sys;
 
 use crate::measure::{Case, Sample};
 use crate::threads::{pin, waited_for_core};
@@ -38,7 +39,10 @@ const FRAME: usize = 4 + 64;
 pub fn cases(cores: [usize; 2], beside: &Path, quick: bool, notes: &mut Vec<String>) -> Vec<Case> {
     let rungs = rungs(beside);
     if rungs.is_empty() {
-        notes.push("echo: no server r01_…, r02_… beside this program: build the ladder".into());
+        notes.push(
+            "echo: no server r01_…, r02_… beside this program: cargo build --release -p servers"
+                .into(),
+        );
     }
     let most = allow_descriptors();
     let mut cases = Vec::new();
@@ -156,7 +160,9 @@ impl Server {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut server = Server { child, at: any }; // from here on Drop ends it
         let mut stdout = BufReader::new(stdout.ok_or(ErrorKind::BrokenPipe)?);
-        wait_ready(stdout.get_ref(), libc::POLLIN, Some(Instant::now() + PATIENCE))?;
+        if sys::poll(stdout.get_ref().as_fd(), libc::POLLIN, PATIENCE.as_millis() as i32)? == 0 {
+            return Err(io::Error::new(ErrorKind::TimedOut, "it does not say that it listens"));
+        }
         let mut line = String::new();
         stdout.read_line(&mut line)?;
         let address = line.trim().strip_prefix("[listen-ok] ").and_then(|at| at.parse().ok());

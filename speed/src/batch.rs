@@ -21,14 +21,15 @@
 //!   a frame, both sides together; 178 before. The article's loop takes 559, not counting what its
 //!   system calls cost in the kernel, and tokio-util's codec 522.
 
-use std::io::{self, ErrorKind, IoSlice};
-use std::os::fd::AsFd;
+use std::io::{self, ErrorKind};
 use std::time::Instant;
 
-use super::failed::Failed;
-use super::inbox::Inbox;
-use super::length::{decode_header, encode_header};
-use crate::stream;
+use tcp_stream_io::UniqueFd;
+use tcp_stream_io::framing::length::{decode_header, encode_header};
+
+use crate::failed::Failed;
+use crate::gather::send_both;
+use crate::inbox::Inbox;
 
 /// What the loopback's largest segment carries. Batches are a multiple of it, to the byte: one byte
 /// more would leave a runt segment behind each batch.
@@ -50,25 +51,26 @@ const HEADER: usize = 4;
 /// is full, so a request that waits for its answer must be flushed. Dropping does not flush, for
 /// it could not report an error.
 #[derive(Debug)]
-pub struct FrameWriter<Fd> {
-    fd: Fd,
+pub struct FrameWriter<'fd> {
+    fd: &'fd UniqueFd,
     cap: usize,
-    deadline: Option<Instant>,
+    until: Option<Instant>,
     buf: Vec<u8>,
     /// So many bytes of `buf` wait to be sent.
     end: usize,
     failed: Failed,
 }
 
-impl<Fd: AsFd> FrameWriter<Fd> {
+impl<'fd> FrameWriter<'fd> {
     /// A writer of frames of up to `cap` bytes of payload.
-    pub fn new(fd: Fd, cap: usize) -> FrameWriter<Fd> {
-        FrameWriter { fd, cap, deadline: None, buf: Vec::new(), end: 0, failed: Failed::default() }
+    pub fn new(fd: &'fd UniqueFd, cap: usize) -> FrameWriter<'fd> {
+        FrameWriter { fd, cap, until: None, buf: Vec::new(), end: 0, failed: Failed::default() }
     }
 
-    /// From now on `TimedOut` once `deadline` has passed; `None`: wait for ever.
-    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
-        self.deadline = deadline;
+    /// From now on `TimedOut` once the deadline has passed; `None`: wait for ever. The clock is
+    /// asked before each `send`; what fits into the buffer needs none.
+    pub fn set_deadline(&mut self, until: Option<Instant>) {
+        self.until = until;
     }
 
     /// Adds one frame. `InvalidInput`: the payload is over the cap, and nothing was added. Any
@@ -123,8 +125,7 @@ impl<Fd: AsFd> FrameWriter<Fd> {
     }
 
     fn send_with(&mut self, more: &[u8]) -> io::Result<()> {
-        let mut bufs = [IoSlice::new(&self.buf[..self.end]), IoSlice::new(more)];
-        let result = stream::send_vectored_by(&self.fd, &mut bufs, self.deadline);
+        let result = send_both(self.fd, &self.buf[..self.end], more, self.until);
         self.end = 0;
         result.inspect_err(|e| {
             self.failed.remember(e);
@@ -137,9 +138,10 @@ impl<Fd: AsFd> FrameWriter<Fd> {
 /// without an allocation a frame.
 ///
 /// ```
-/// # use tcp_stream_io::{UniqueFd, framing::batch::FrameReader, framing::length::DEFAULT_CAP};
+/// # use speed::batch::FrameReader;
+/// # use tcp_stream_io::{UniqueFd, framing::length::DEFAULT_CAP};
 /// # fn read(conn: UniqueFd) -> std::io::Result<()> {
-/// let mut frames = FrameReader::new(conn, DEFAULT_CAP);
+/// let mut frames = FrameReader::new(&conn, DEFAULT_CAP);
 /// while let Some(payload) = frames.next_frame()? {
 ///     println!("{} bytes", payload.len());
 /// }
@@ -147,20 +149,21 @@ impl<Fd: AsFd> FrameWriter<Fd> {
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct FrameReader<Fd> {
-    inbox: Inbox<Fd>,
+pub struct FrameReader<'fd> {
+    inbox: Inbox<'fd>,
     cap: usize,
 }
 
-impl<Fd: AsFd> FrameReader<Fd> {
+impl<'fd> FrameReader<'fd> {
     /// A reader of frames of up to `cap` bytes of payload.
-    pub fn new(fd: Fd, cap: usize) -> FrameReader<Fd> {
+    pub fn new(fd: &'fd UniqueFd, cap: usize) -> FrameReader<'fd> {
         FrameReader { inbox: Inbox::new(fd), cap }
     }
 
-    /// From now on `TimedOut` once `deadline` has passed; `None`: wait for ever.
-    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
-        self.inbox.deadline = deadline;
+    /// From now on `TimedOut` once the deadline has passed, also while data flows; `None`: wait for
+    /// ever. The clock is asked before each `recv`, and once for each KiB that is lent.
+    pub fn set_deadline(&mut self, until: Option<Instant>) {
+        self.inbox.set_deadline(until, 0);
     }
 
     /// Tries so many times without waiting before it sleeps. A sleep and a wake-up cost several
@@ -169,7 +172,7 @@ impl<Fd: AsFd> FrameReader<Fd> {
     /// Without this: 50 times after a `recv` of 32 KiB or more, for then a stream is flowing, and
     /// not at all after a smaller one.
     pub fn set_spins(&mut self, spins: u32) {
-        self.inbox.spins = Some(spins);
+        self.inbox.set_spins(spins);
     }
 
     /// Lends the next payload. `None`: the stream ended between frames.
@@ -179,12 +182,14 @@ impl<Fd: AsFd> FrameReader<Fd> {
     #[inline]
     pub fn next_frame(&mut self) -> io::Result<Option<&[u8]>> {
         loop {
-            let bytes = self.inbox.bytes();
+            let ready = self.inbox.ready();
             let mut need = HEADER;
-            if let Some(header) = bytes.first_chunk() {
-                // A header that claims too much stays in front, and so does its error.
-                need += decode_header(*header, self.cap)?;
-                if bytes.len() >= need {
+            if let Some(header) = ready.first_chunk() {
+                need = match whole_frame(*header, self.cap) {
+                    Ok(need) => need,
+                    Err(e) => return Err(self.inbox.fail(e)),
+                };
+                if ready.len() >= need {
                     return Ok(Some(&self.inbox.take(need)[HEADER..]));
                 }
             }
@@ -194,16 +199,48 @@ impl<Fd: AsFd> FrameReader<Fd> {
         }
     }
 
-    /// Less than the `need` bytes of the next frame is here. `false`: the stream has ended.
+    /// Less than the `need` bytes of the next frame is ready. `false`: the stream has ended.
     #[cold]
     fn receive(&mut self, need: usize) -> io::Result<bool> {
         self.inbox.failed.check()?;
-        let have = self.inbox.bytes().len();
+        if self.inbox.look(need)? {
+            return Ok(true);
+        }
+        let have = self.inbox.arrived().len();
         let more = self.inbox.fill(need.max(RECEIVE))? > 0;
         if !more && have > 0 {
             let text = format!("the stream ended inside a frame, after {have} of {need} bytes");
-            return Err(self.inbox.fail(ErrorKind::UnexpectedEof, text));
+            return Err(self.inbox.fail(io::Error::new(ErrorKind::UnexpectedEof, text)));
         }
         Ok(more)
+    }
+}
+
+/// How long a frame is, its header included.
+#[inline]
+fn whole_frame(header: [u8; 4], cap: usize) -> io::Result<usize> {
+    with_header(decode_header(header, cap)?)
+}
+
+/// Checked: where a `usize` has 32 bits, no buffer holds the longest frame that a header can claim.
+#[inline]
+fn with_header(payload: usize) -> io::Result<usize> {
+    payload.checked_add(HEADER).ok_or_else(|| {
+        let text = format!("a frame of {payload} bytes is longer than this machine can address");
+        io::Error::new(ErrorKind::InvalidData, text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_that_would_wrap_is_an_error() {
+        assert_eq!(with_header(0).unwrap(), 4);
+        assert_eq!(with_header(usize::MAX - 4).unwrap(), usize::MAX);
+        for over in usize::MAX - 3..=usize::MAX {
+            assert_eq!(with_header(over).unwrap_err().kind(), ErrorKind::InvalidData);
+        }
     }
 }

@@ -8,7 +8,8 @@ use plotters::prelude::*;
 
 use crate::frames;
 use crate::measure::Measured;
-use crate::report::{column, digits};
+use crate::report::column;
+use crate::units::digits;
 
 const SIZE: (u32, u32) = (900, 520);
 /// Where the chart ends and the names begin.
@@ -112,7 +113,7 @@ fn lines(
     root.present().map_err(other)
 }
 
-/// A bar a row, the longest the widest; its value stands behind it.
+/// A bar a row, the longest the widest; its value stands after it.
 fn bars(
     path: &Path,
     title: &str,

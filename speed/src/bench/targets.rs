@@ -2,7 +2,7 @@
 
 use crate::cost::{self, FRAME, PAIR};
 use crate::measure::Measured;
-use crate::{frames, hostile, lines, report, roundtrip, servers};
+use crate::{frames, hostile, lines, roundtrip, servers, units};
 
 /// One demand, and what came of it.
 pub struct Verdict {
@@ -64,13 +64,13 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
                 raw: ratio(frames::RAW),
                 by_cpu: over(leanest(size, whose), cpu(size)),
             };
-            let what = format!("frames of {} over {whose}'s", report::bytes(size));
+            let what = format!("frames of {} over {whose}'s", units::bytes(size));
             add(what, true, demanded, ratio("ours"), beside);
         }
     }
     for (size, demanded) in [(64, 0.72), (1 << 10, 0.85), (64 << 10, 0.90)] {
         let ratio = over(frame("ours, spins", size), frame(frames::RAW, size));
-        let what = format!("frames of {}, spinning: share of raw bytes", report::bytes(size));
+        let what = format!("frames of {}, spinning: share of raw bytes", units::bytes(size));
         add(what, true, demanded, ratio, Beside::default());
     }
 
@@ -105,7 +105,9 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
         add(what.into(), false, demanded, ratio, Beside::default());
     };
     let cost = |section, peer| measured.median(section, peer, 64, cost::METRIC);
-    plain("instructions: thin send + recv", 50.0, cost(PAIR, "ours, sys"));
+    plain("instructions: thin send + recv", 40.0, cost(PAIR, "ours, sys"));
+    let loops = cost(PAIR, "ours, send_all + recv_exact");
+    plain("instructions: send_all + recv_exact", 60.0, loops);
     plain("instructions: a batched 64-byte frame", 85.0, cost(FRAME, "ours"));
 
     let rung = |word: &str, metric| {
@@ -120,7 +122,7 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
     for size in hostile::SIZES {
         let came = size as f64 / 1024.0;
         let heap = measured.median(hostile::SECTION, "ours", size, hostile::METRIC);
-        let what = format!("hostile header and {}: KiB over what came", report::bytes(size));
+        let what = format!("hostile header and {}: KiB over what came", units::bytes(size));
         plain(&what, 64.0, heap.map(|heap| heap - came));
     }
     verdicts

@@ -1,28 +1,22 @@
-//! Lines: a message ends at `\n`, and a `\r` before it is dropped. The article's section 3.2.
+//! Lines, lent out of a buffer. The article's section 3.2, as fast as it goes.
+//!
+//! A message ends at `\n`, and a `\r` before it is dropped, as in
+//! [the reference](tcp_stream_io::framing::line), which copies each line out.
 
-use std::io::{self, ErrorKind, IoSlice};
-use std::os::fd::AsFd;
+use std::io::{self, ErrorKind};
 use std::time::Instant;
 
-use super::failed::Failed;
-use super::inbox::Inbox;
-use super::invalid_input;
-use crate::stream;
+use memchr::memchr;
+use tcp_stream_io::UniqueFd;
+
+use crate::failed::Failed;
+use crate::inbox::Inbox;
 
 /// Room for many lines a `recv`.
 const BUFFER: usize = 64 * 1024;
 
 /// The bytes of `\r\n`, which the cap does not count.
 const END: usize = 2;
-
-/// Sends one line and its `\n`, in one `sendmsg`. A line with a `\n` inside is `InvalidInput`:
-/// the other side would read two.
-pub fn send_line(fd: impl AsFd, line: &[u8]) -> io::Result<()> {
-    if line.contains(&b'\n') {
-        return Err(invalid_input("a line cannot hold a newline".into()));
-    }
-    stream::send_all_vectored(fd, &mut [IoSlice::new(line), IoSlice::new(b"\n")])
-}
 
 /// Reads lines through a buffer: one `recv` for as many lines as have arrived, where the article's
 /// reader makes one call a byte.
@@ -32,9 +26,9 @@ pub fn send_line(fd: impl AsFd, line: &[u8]) -> io::Result<()> {
 /// `LinesCodec`, which makes a `String` of it.
 ///
 /// ```
-/// # use tcp_stream_io::framing::line::LineReader;
-/// # fn read(conn: tcp_stream_io::fd::UniqueFd) -> std::io::Result<()> {
-/// let mut lines = LineReader::new(conn, 4096);
+/// # use speed::line::LineReader;
+/// # fn read(conn: tcp_stream_io::UniqueFd) -> std::io::Result<()> {
+/// let mut lines = LineReader::new(&conn, 4096);
 /// while let Some(line) = lines.next_line()? {
 ///     println!("{} bytes", line.len());
 /// }
@@ -42,34 +36,35 @@ pub fn send_line(fd: impl AsFd, line: &[u8]) -> io::Result<()> {
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct LineReader<Fd> {
-    inbox: Inbox<Fd>,
+pub struct LineReader<'fd> {
+    inbox: Inbox<'fd>,
     cap: usize,
     /// So many bytes at the front hold no newline.
     scanned: usize,
 }
 
-impl<Fd: AsFd> LineReader<Fd> {
+impl<'fd> LineReader<'fd> {
     /// A reader of lines of up to `cap` bytes, their end not counted.
-    pub fn new(fd: Fd, cap: usize) -> LineReader<Fd> {
+    pub fn new(fd: &'fd UniqueFd, cap: usize) -> LineReader<'fd> {
         LineReader { inbox: Inbox::new(fd), cap, scanned: 0 }
     }
 
-    /// From now on `TimedOut` once `deadline` has passed; `None`: wait for ever.
-    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
-        self.inbox.deadline = deadline;
+    /// From now on `TimedOut` once the deadline has passed, also while data flows; `None`: wait for
+    /// ever. The clock is asked before each `recv`, and once for each KiB that is lent.
+    pub fn set_deadline(&mut self, until: Option<Instant>) {
+        self.inbox.set_deadline(until, self.scanned);
     }
 
     /// Tries so many times without waiting before it sleeps. [`FrameReader`] has the reasons.
     ///
     /// [`FrameReader`]: super::batch::FrameReader::set_spins
     pub fn set_spins(&mut self, spins: u32) {
-        self.inbox.spins = Some(spins);
+        self.inbox.set_spins(spins);
     }
 
     /// Lends the next line without its end. `None`: the stream ended after a whole line.
     ///
-    /// `InvalidData`: the line is longer than `cap`; [`skip_line`](Self::skip_line) goes on behind
+    /// `InvalidData`: the line is longer than `cap`; [`skip_line`](Self::skip_line) goes on after
     /// it. `UnexpectedEof`: the stream ended inside a line; [`partial`](Self::partial) has what
     /// came. Either stays: the next call says the same.
     #[inline]
@@ -77,7 +72,7 @@ impl<Fd: AsFd> LineReader<Fd> {
         self.inbox.failed.check()?;
         loop {
             if let Some(at) = self.find_newline() {
-                let len = without_cr(&self.inbox.bytes()[..at]).len();
+                let len = without_cr(&self.inbox.ready()[..at]).len();
                 if len > self.cap {
                     return Err(self.too_long());
                 }
@@ -90,18 +85,22 @@ impl<Fd: AsFd> LineReader<Fd> {
         }
     }
 
-    /// What is here has no newline. `false`: the stream has ended.
+    /// What is ready has no newline. `false`: the stream has ended.
     #[cold]
     fn receive(&mut self) -> io::Result<bool> {
-        let have = self.inbox.bytes();
-        if without_cr(have).len() > self.cap {
+        let ready = self.inbox.ready();
+        if without_cr(ready).len() > self.cap {
             return Err(self.too_long());
         }
-        let len = have.len();
+        let twice = 2 * ready.len(); // so a long line does not take many looks
+        if self.inbox.look(twice)? {
+            return Ok(true);
+        }
+        let have = self.inbox.arrived().len();
         let more = self.inbox.fill(BUFFER.max(self.cap.saturating_add(END)))? > 0;
-        if !more && len > 0 {
-            let text = format!("the stream ended inside a line, after {len} bytes");
-            return Err(self.inbox.fail(ErrorKind::UnexpectedEof, text));
+        if !more && have > 0 {
+            let text = format!("the stream ended inside a line, after {have} bytes");
+            return Err(self.inbox.fail(io::Error::new(ErrorKind::UnexpectedEof, text)));
         }
         Ok(more)
     }
@@ -109,13 +108,12 @@ impl<Fd: AsFd> LineReader<Fd> {
     #[cold]
     fn too_long(&mut self) -> io::Error {
         let cap = self.cap;
-        let text = format!("a line is longer than {cap} bytes; skip_line() goes on behind it");
-        self.inbox.fail(ErrorKind::InvalidData, text)
+        let text = format!("a line is longer than {cap} bytes; skip_line() goes on after it");
+        self.inbox.fail(io::Error::new(ErrorKind::InvalidData, text))
     }
 
     /// After a line that was too long: throws it away up to its end, so that `next_line` goes on
-    /// with the one behind it. `false`: the stream ended first. A system error
-    /// stays.
+    /// with the one after it. `false`: the stream ended first. A system error stays.
     pub fn skip_line(&mut self) -> io::Result<bool> {
         match self.inbox.failed.check() {
             Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(false),
@@ -124,13 +122,13 @@ impl<Fd: AsFd> LineReader<Fd> {
         }
         loop {
             let newline = self.find_newline();
-            self.inbox.take(newline.map_or(self.inbox.bytes().len(), |at| at + 1));
+            self.inbox.take(newline.map_or(self.inbox.ready().len(), |at| at + 1));
             self.scanned = 0;
             if newline.is_some() {
                 self.inbox.failed = Failed::default();
                 return Ok(true);
             }
-            if self.inbox.fill(BUFFER)? == 0 {
+            if !self.inbox.look(0)? && self.inbox.fill(BUFFER)? == 0 {
                 return Ok(false);
             }
         }
@@ -138,15 +136,15 @@ impl<Fd: AsFd> LineReader<Fd> {
 
     /// What has arrived of a line that `next_line` could not return.
     pub fn partial(&self) -> &[u8] {
-        &self.inbox.bytes()[..self.scanned]
+        &self.inbox.arrived()[..self.scanned]
     }
 
     /// Where the first newline is. What was looked at before is not looked at again.
     #[inline]
     fn find_newline(&mut self) -> Option<usize> {
-        let have = self.inbox.bytes();
-        let found = find(b'\n', &have[self.scanned..]).map(|i| self.scanned + i);
-        self.scanned = found.unwrap_or(have.len());
+        let ready = self.inbox.ready();
+        let found = memchr(b'\n', &ready[self.scanned..]).map(|i| self.scanned + i);
+        self.scanned = found.unwrap_or(ready.len());
         found
     }
 }
@@ -155,14 +153,4 @@ impl<Fd: AsFd> LineReader<Fd> {
 #[inline]
 fn without_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
-}
-
-/// The C library looks at 32 bytes at a time where the processor can. man: memchr(3).
-#[inline]
-fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
-    let start = bytes.as_ptr();
-    // SAFETY:
-    // - `start` is readable for `bytes.len()` bytes.
-    let at = unsafe { libc::memchr(start.cast(), byte.into(), bytes.len()) };
-    (!at.is_null()).then(|| at.addr() - start.addr())
 }

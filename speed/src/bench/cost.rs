@@ -14,15 +14,14 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tcp_stream_io::framing::batch::{FrameReader, FrameWriter};
-use tcp_stream_io::framing::length::DEFAULT_CAP;
-use tcp_stream_io::framing::line::LineReader;
+use speed::batch::{FrameReader, FrameWriter};
+use speed::line::LineReader;
+use tcp_stream_io::framing::length::{DEFAULT_CAP, recv_frame};
 use tcp_stream_io::stream::{recv_exact, send_all};
 use tcp_stream_io::{UniqueFd, sys};
 use tokio_util::bytes::Bytes;
 use tokio_util::codec::{FramedRead, FramedWrite, LinesCodec};
 
-use crate::frames::article_recv_one;
 use crate::lines;
 use crate::measure::{Case, Sample};
 use crate::threads::pair;
@@ -37,7 +36,7 @@ const NO_SIGPIPE: c_int = libc::MSG_NOSIGNAL;
 
 type Repeat = fn(u64) -> io::Result<()>;
 
-const PEERS: [(&str, &str, Repeat); 14] = [
+const PEERS: [(&str, &str, Repeat); 15] = [
     (PAIR, "libc", pair_libc),
     (PAIR, "rustix", pair_rustix),
     (PAIR, "ours, sys", pair_sys),
@@ -45,6 +44,7 @@ const PEERS: [(&str, &str, Repeat); 14] = [
     (PAIR, "socket2", pair_socket2),
     (PAIR, "nix", pair_nix),
     (PAIR, "std", pair_std),
+    (PAIR, "std, write_all + read_exact", pair_std_all),
     (FRAME, "article", frame_article),
     (FRAME, "ours", frame_ours),
     (FRAME, "std", frame_std),
@@ -144,8 +144,8 @@ fn pair_all(n: u64) -> io::Result<()> {
     let (one, other) = pair()?;
     pairs(
         n,
-        |buf| send_all(&one, buf).map(|()| buf.len()),
-        |buf| recv_exact(&other, buf).map(|()| buf.len()),
+        |buf| send_all(&one, buf).map(|()| SIZE), // they have looked at the counts themselves
+        |buf| recv_exact(&other, buf).map(|()| SIZE),
     )
 }
 
@@ -171,6 +171,16 @@ fn pair_std(n: u64) -> io::Result<()> {
     pairs(n, |buf| one.write(buf), |buf| other.read(buf))
 }
 
+fn pair_std_all(n: u64) -> io::Result<()> {
+    let (one, other) = pair()?;
+    let [mut one, mut other] = [one, other].map(|fd| TcpStream::from(OwnedFd::from(fd)));
+    pairs(
+        n,
+        |buf| one.write_all(buf).map(|()| SIZE),
+        |buf| other.read_exact(buf).map(|()| SIZE),
+    )
+}
+
 /// As many frames as one thread can send before it receives them.
 const STRETCH: u64 = 2000;
 
@@ -191,7 +201,7 @@ fn frame_article(n: u64) -> io::Result<()> {
         let payload = black_box(&payload[..]);
         send_all(&one, &(payload.len() as u32).to_be_bytes())?;
         send_all(&one, payload)?;
-        black_box(article_recv_one(&other)?);
+        black_box(recv_frame(&other, DEFAULT_CAP)?);
     }
     Ok(())
 }
@@ -199,8 +209,8 @@ fn frame_article(n: u64) -> io::Result<()> {
 fn frame_ours(n: u64) -> io::Result<()> {
     let (one, other) = pair()?;
     let payload = [b'x'; SIZE];
-    let mut writer = FrameWriter::new(one, DEFAULT_CAP);
-    let mut reader = FrameReader::new(other, DEFAULT_CAP);
+    let mut writer = FrameWriter::new(&one, DEFAULT_CAP);
+    let mut reader = FrameReader::new(&other, DEFAULT_CAP);
     stretches(n, |now| {
         for _ in 0..now {
             writer.write_frame(black_box(&payload))?;
@@ -270,7 +280,7 @@ fn send_lines(fd: &UniqueFd, lines: &[u8], count: u64) -> io::Result<()> {
 
 fn line_ours(n: u64) -> io::Result<()> {
     let ((one, other), lines) = (pair()?, lines());
-    let mut reader = LineReader::new(other, 4096);
+    let mut reader = LineReader::new(&other, 4096);
     stretches(n, |now| {
         send_lines(&one, &lines, now)?;
         for _ in 0..now {

@@ -1,0 +1,22 @@
+//! Frames and lines, many a system call. The bytes on the wire are those of the reference.
+//!
+//! | module | what it has | the reference's |
+//! | --- | --- | --- |
+//! | [`batch`] | [`FrameWriter`](batch::FrameWriter), [`FrameReader`](batch::FrameReader) | `framing::length` |
+//! | [`line`](mod@line) | [`LineReader`](line::LineReader) | `framing::line` |
+//! | [`gather`] | two buffers in one `sendmsg` | |
+//!
+//! `src/bench` measures them beside the article's design and the usual crates: `make bench`.
+//!
+//! ```text
+//! batch ──► gather
+//!   │
+//!   └─────► inbox ──► failed
+//! line ───────┘
+//! ```
+
+pub mod batch;
+mod failed;
+pub mod gather;
+mod inbox;
+pub mod line;
