@@ -4,7 +4,7 @@
  *   FAULTS=eintr   every second call of a kind fails with EINTR, as if a signal had come. `connect`
  *                  and `close` have done their work by then, as in the kernel: a handshake goes
  *                  on, a descriptor is gone.
- *   FAULTS=short   send, sendmsg and recv do half of what they were asked to.
+ *   FAULTS=short   send and recv do half of what they were asked to.
  *   FAULTS=long    accept4, getsockname and getpeername say that the address had 4096 bytes, as the
  *                  kernel would of one that is longer than the room for it.
  *   FAULTS_LOG     a file; at exit one line is appended for each kind that was hit: kind, count.
@@ -18,12 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-enum kind { SEND, SENDMSG, RECV, ACCEPT4, POLL, CONNECT, CLOSE, GETSOCKNAME, GETPEERNAME, KINDS };
-static const char *const names[KINDS] = {"send",    "sendmsg", "recv",        "accept4",    "poll",
-                                         "connect", "close",   "getsockname", "getpeername"};
+enum kind { SEND, RECV, ACCEPT4, POLL, CONNECT, CLOSE, GETSOCKNAME, GETPEERNAME, KINDS };
+static const char *const names[KINDS] = {"send",    "recv",  "accept4",     "poll",
+                                         "connect", "close", "getsockname", "getpeername"};
 static int hits[KINDS];
 static int eintr, shorten, lengthen;
 
@@ -85,25 +84,6 @@ ssize_t send(int fd, const void *buf, size_t len, int flags) {
 ssize_t recv(int fd, void *buf, size_t len, int flags) {
     REAL(ssize_t, recv, int, void *, size_t, int);
     return interrupted(RECV) ? -1 : real(fd, buf, shortened(RECV, len), flags);
-}
-
-ssize_t sendmsg(int fd, const struct msghdr *msg, int flags) {
-    REAL(ssize_t, sendmsg, int, const struct msghdr *, int);
-    if (interrupted(SENDMSG))
-        return -1;
-    /* Short: only the first buffer that holds anything, and half of that. */
-    struct msghdr one = *msg;
-    struct iovec first;
-    for (size_t i = 0; shorten && i < msg->msg_iovlen; i++) {
-        if (!msg->msg_iov[i].iov_len)
-            continue;
-        first = msg->msg_iov[i];
-        first.iov_len = shortened(SENDMSG, first.iov_len);
-        one.msg_iov = &first;
-        one.msg_iovlen = 1;
-        break;
-    }
-    return real(fd, &one, flags);
 }
 
 int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags) {
