@@ -26,4 +26,4 @@ pub mod trace;
 pub use child::with_child;
 pub use report::{Out, Verdict, said, text};
 pub use run::{About, At, pair, solo};
-pub use time::{HANG, fastest, ms};
+pub use time::{HANG, Times, ms};

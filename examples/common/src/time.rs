@@ -6,21 +6,34 @@ use std::time::{Duration, Instant};
 /// What takes so long hangs, on whatever machine. It is no measure of anything else.
 pub const HANG: Duration = Duration::from_secs(60);
 
-/// Does `round` so many times, and returns the least that it took from the third time on.
-///
-/// A busy machine makes any round longer and none shorter: where a timer of the kernel is waited
-/// for every time, the least is no less than that timer; where it is not, one quick round shows it.
-/// The first two are apart, for a new connection is acknowledged at once.
-pub fn fastest(rounds: usize, mut round: impl FnMut() -> io::Result<()>) -> io::Result<Duration> {
-    let mut least = Duration::MAX;
-    for n in 0..rounds {
-        let start = Instant::now();
-        round()?;
-        if n >= 2 {
-            least = least.min(start.elapsed());
+/// What a number of rounds took.
+#[derive(Debug)]
+pub struct Times(Vec<Duration>);
+
+impl Times {
+    /// Does `round` so many times, and forgets two: a new connection is acknowledged at once.
+    pub fn of(rounds: usize, mut round: impl FnMut() -> io::Result<()>) -> io::Result<Times> {
+        let mut took = Vec::with_capacity(rounds);
+        for _ in 0..rounds {
+            let start = Instant::now();
+            round()?;
+            took.push(start.elapsed());
         }
+        took.drain(..2);
+        took.sort_unstable();
+        Ok(Times(took))
     }
-    Ok(least)
+
+    /// What half of them took or more: no busy machine makes it less.
+    pub fn median(&self) -> Duration {
+        self.0[self.0.len() / 2]
+    }
+
+    /// The least. A busy machine makes rounds longer. But one that was quick has shown that no timer
+    /// has to be waited for.
+    pub fn least(&self) -> Duration {
+        self.0[0]
+    }
 }
 
 /// As text, in milliseconds: "88.0 ms".
