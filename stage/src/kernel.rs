@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use std::{fs, mem, ptr};
 
 use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
-use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, gettid};
 use tcp_stream_io::{UniqueFd, stream, sys};
@@ -356,17 +355,23 @@ pub fn open_fds() -> Vec<c_int> {
     fds
 }
 
+/// The system call behind glibc's `poll`.
+#[cfg(target_arch = "x86_64")]
+pub const SYS_POLL: c_long = libc::SYS_poll;
+/// The system call behind glibc's `poll`.
+#[cfg(not(target_arch = "x86_64"))]
+pub const SYS_POLL: c_long = libc::SYS_ppoll;
+
 /// Blocked, and asleep: a thread that a tracer holds at the entry of the call is not yet in it.
-pub(crate) fn is_blocked_in(tid: Pid, number: c_long) -> bool {
-    blocked_in(tid).is_some_and(|(n, ..)| n == number)
-        && fs::read_to_string(format!("/proc/self/task/{tid}/stat"))
+pub(crate) fn is_blocked_in(thread: Pid, number: c_long) -> bool {
+    blocked_in(thread).is_some_and(|(n, ..)| n == number)
+        && fs::read_to_string(format!("/proc/{thread}/stat"))
             .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" S")))
 }
 
-/// The system call that a thread is blocked in, and its first two arguments: `/proc/self/task`,
-/// proc(5).
-fn blocked_in(tid: Pid) -> Option<(c_long, u64, u64)> {
-    let line = fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).ok()?;
+/// The system call that a thread of any process is blocked in, and its first two arguments: proc(5).
+fn blocked_in(thread: Pid) -> Option<(c_long, u64, u64)> {
+    let line = fs::read_to_string(format!("/proc/{thread}/syscall")).ok()?;
     let mut words = line.split_whitespace();
     let number = words.next()?.parse().ok()?;
     let mut arg = || u64::from_str_radix(words.next()?.trim_start_matches("0x"), 16).ok();

@@ -179,11 +179,7 @@ pub fn skipped(what: &str, why: impl std::fmt::Display) {
 
 // ---- signals ----
 
-/// The system call behind glibc's `poll`.
-#[cfg(target_arch = "x86_64")]
-pub const SYS_POLL: c_long = libc::SYS_poll;
-#[cfg(not(target_arch = "x86_64"))]
-pub const SYS_POLL: c_long = libc::SYS_ppoll;
+pub use stage::kernel::SYS_POLL;
 
 /// Interrupts the thread that made it, from others. SIGUSR1, a handler that counts, no SA_RESTART;
 /// sent while the thread is blocked in a system call, so that the call returns EINTR.
