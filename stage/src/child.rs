@@ -1,6 +1,5 @@
 //! A part of an example in a process of its own: what would end or upset this one.
 
-use std::ffi::c_long;
 use std::io::{self, ErrorKind};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -10,8 +9,6 @@ use std::{env, fs, mem};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
 use tcp_stream_io::{UniqueFd, sys};
 
 use crate::kernel;
@@ -92,22 +89,6 @@ impl Child {
             None if status.success() => Ok(Ended { said, by: None }),
             None => Err(io::Error::other(said)),
         }
-    }
-
-    /// Waits until it sleeps in the system call `number`; or, `false`, until it has ended.
-    pub fn sleeps_in(&self, number: c_long) -> io::Result<bool> {
-        let Some(child) = &self.0 else { return Ok(false) };
-        let pid = Pid::from_raw(child.id() as i32);
-        let ended = || {
-            let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-            io::Result::Ok(waitid(Id::Pid(pid), look)? != WaitStatus::StillAlive)
-        };
-        let mut sleeps = false;
-        kernel::wait_for("the child to sleep or to end", || {
-            sleeps = kernel::is_blocked_in(pid, number);
-            Ok(sleeps || ended()?)
-        })?;
-        Ok(sleeps)
     }
 
     /// Ends it, if it has not ended by itself.

@@ -263,12 +263,6 @@ pub fn segments_sent(fd: &UniqueFd) -> io::Result<usize> {
     Ok((info.tcpi_data_segs_out - info.tcpi_total_retrans) as usize)
 }
 
-/// How often this thread went to sleep by itself, and not because another one had its turn:
-/// getrusage(2).
-pub fn sleeps() -> io::Result<usize> {
-    Ok(getrusage(UsageWho::RUSAGE_THREAD)?.voluntary_context_switches() as usize)
-}
-
 /// Waits until `count` bytes have arrived, or the peer has ended: `poll` with SO_RCVLOWAT.
 pub fn wait_until_unread(fd: &UniqueFd, count: usize) -> io::Result<()> {
     sys::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, count as c_int)?;
@@ -354,13 +348,6 @@ pub fn open_fds() -> Vec<c_int> {
     fds.sort_unstable();
     fds
 }
-
-/// The system call behind glibc's `poll`.
-#[cfg(target_arch = "x86_64")]
-pub const SYS_POLL: c_long = libc::SYS_poll;
-/// The system call behind glibc's `poll`.
-#[cfg(not(target_arch = "x86_64"))]
-pub const SYS_POLL: c_long = libc::SYS_ppoll;
 
 /// Blocked, and asleep: a thread that a tracer holds at the entry of the call is not yet in it.
 pub(crate) fn is_blocked_in(thread: Pid, number: c_long) -> bool {
