@@ -13,6 +13,7 @@ mod programs;
 mod support;
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, id};
 use std::sync::Mutex;
