@@ -5,6 +5,7 @@
 //! | [`batch`] | [`FrameWriter`](batch::FrameWriter), [`FrameReader`](batch::FrameReader) | `framing::length` |
 //! | [`line`](mod@line) | [`LineReader`](line::LineReader) | `framing::line` |
 //! | [`gather`] | two buffers in one `sendmsg` | |
+//! | [`steps`] | how one gets there, a whole short program a step | |
 //!
 //! `src/bench` measures them beside the article's design and the usual crates: `make bench`.
 //!
@@ -20,3 +21,4 @@ mod failed;
 pub mod gather;
 mod inbox;
 pub mod line;
+pub mod steps;

@@ -181,9 +181,10 @@ pub fn skipped(what: &str, why: impl std::fmt::Display) {
 
 /// The system call behind glibc's `poll`.
 #[cfg(target_arch = "x86_64")]
-pub const SYS_POLL: c_long = libc::SYS_poll;
+pub const SYS_POLL: libc::c_long = libc::SYS_poll;
+/// The system call behind glibc's `poll`.
 #[cfg(not(target_arch = "x86_64"))]
-pub const SYS_POLL: c_long = libc::SYS_ppoll;
+pub const SYS_POLL: libc::c_long = libc::SYS_ppoll;
 
 /// Interrupts the thread that made it, from others. SIGUSR1, a handler that counts, no SA_RESTART;
 /// sent while the thread is blocked in a system call, so that the call returns EINTR.

@@ -265,7 +265,7 @@ fn silent(child: &mut Child) -> Result<(), Refusal> {
             }
         }
         let (said, _) = taken(child, &stage)?;
-        if said.busy > 30_000 {
+        if said.busy > 20_000 {
             return Err(Refusal::new(
                 "it asks again and again until the deadline, and never sleeps",
             )

@@ -174,11 +174,7 @@ fn pair_std(n: u64) -> io::Result<()> {
 fn pair_std_all(n: u64) -> io::Result<()> {
     let (one, other) = pair()?;
     let [mut one, mut other] = [one, other].map(|fd| TcpStream::from(OwnedFd::from(fd)));
-    pairs(
-        n,
-        |buf| one.write_all(buf).map(|()| SIZE),
-        |buf| other.read_exact(buf).map(|()| SIZE),
-    )
+    pairs(n, |buf| one.write_all(buf).map(|()| SIZE), |buf| other.read_exact(buf).map(|()| SIZE))
 }
 
 /// As many frames as one thread can send before it receives them.

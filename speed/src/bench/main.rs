@@ -99,6 +99,7 @@ fn run(options: &Options) -> io::Result<bool> {
 
     let wanted = |section| options.only.is_empty() || options.only.contains(&section);
     let cores = threads::two_cores()?;
+    let descriptors = servers::allow_descriptors();
     let mut notes = Vec::new();
     let mut cases: Vec<Case> = Vec::new();
     if wanted(Section::Frames) {
@@ -111,7 +112,7 @@ fn run(options: &Options) -> io::Result<bool> {
         cases.extend(lines::cases(cores));
     }
     if wanted(Section::Echo) {
-        cases.extend(servers::cases(cores, beside, options.quick, &mut notes));
+        cases.extend(servers::cases(cores, beside, options.quick, descriptors, &mut notes));
     }
     if wanted(Section::Cost) {
         cases.extend(cost::cases(&here, &mut notes));

@@ -36,7 +36,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(2);
 const FRAME: usize = 4 + 64;
 
-pub fn cases(cores: [usize; 2], beside: &Path, quick: bool, notes: &mut Vec<String>) -> Vec<Case> {
+pub fn cases(
+    cores: [usize; 2],
+    beside: &Path,
+    quick: bool,
+    most: usize,
+    notes: &mut Vec<String>,
+) -> Vec<Case> {
     let rungs = rungs(beside);
     if rungs.is_empty() {
         notes.push(
@@ -44,7 +50,6 @@ pub fn cases(cores: [usize; 2], beside: &Path, quick: bool, notes: &mut Vec<Stri
                 .into(),
         );
     }
-    let most = allow_descriptors();
     let mut cases = Vec::new();
     for connections in CONNECTIONS {
         if quick && ![1, 1000].contains(&connections) {
@@ -90,7 +95,7 @@ fn name(path: &Path) -> String {
 }
 
 /// Asks for as many descriptors as are allowed, for us and the servers, and says how many.
-fn allow_descriptors() -> usize {
+pub fn allow_descriptors() -> usize {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 0 };
     match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
         Ok(()) => hard as usize,
