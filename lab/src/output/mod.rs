@@ -7,12 +7,11 @@
 //!   html      one page: the diagram, a list, and what lies behind each event
 //!   pcapng    for Wireshark: segments and system calls on one timeline
 //!   jsonl     a line of JSON an event; `lab show` draws it again
-//!   ladder    text without times, ports and numbers: the same on every run      (causes: what had to come before what)
+//!   ladder    text without times, ports and numbers: the same on every run
 //!   words     how one event is said   (args: a call's arguments, made short)
 //! ```
 
 pub mod args;
-pub mod causes;
 pub mod html;
 pub mod jsonl;
 pub mod ladder;
