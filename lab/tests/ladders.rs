@@ -1,19 +1,24 @@
-//! The ladders in docs/ladders are what the kernel does today: each example with a peer is traced,
-//! and its ladder compared. `make ladders` (LADDERS=write) writes them anew.
+//! The ladders in docs/ladders are what the kernel does today: each example with a peer is traced
+//! once, and its ladder compared. `make ladders` (LADDERS=write) writes them anew.
+
+#[path = "common/skip.rs"]
+mod skip;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, BufReader, Write};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, iter};
+use std::sync::Mutex;
+use std::{env, iter, thread};
 
 use lab::output::{jsonl, ladder};
+use skip::skipped;
 
 /// A ladder is written only if so many runs in a row drew the same.
 const RUNS: usize = 5;
-/// A run that differs from what is written is one of so many, on a machine that is busy.
-const TRIES: usize = 3;
+/// So many examples are traced at a time: most of a trace is waiting.
+const AT_ONCE: usize = 4;
 /// So many lines of a difference are shown.
 const SHOWN: usize = 12;
 /// What stands around the list in the index.
@@ -41,7 +46,7 @@ fn the_ladders_are_those_of_a_run() {
     for name in written.iter().chain(without.keys()).filter(|name| !pairs.contains_key(*name)) {
         problems.push(format!("docs/ladders names {name}, and no such example has a peer"));
     }
-    'pairs: for (name, title) in &pairs {
+    for name in pairs.keys() {
         let path = docs().join(name).with_extension("txt");
         match (without.contains_key(name), path.exists()) {
             (true, true) => problems.push(format!("{name} has a ladder, and is in without.tsv")),
@@ -50,42 +55,10 @@ fn the_ladders_are_those_of_a_run() {
             }
             _ => {}
         }
-        if without.contains_key(name)
-            || only.as_ref().is_some_and(|only| !name.starts_with(only.as_str()))
-        {
-            continue;
-        }
-        let mut kept = match writes {
-            true => String::new(),
-            false => fs::read_to_string(&path).unwrap_or_default(),
-        };
-        for run in 1..=if writes { RUNS } else { TRIES } {
-            let drawn = match draw(name) {
-                Ok(ladder) => format!("{name}  {title}\nmake trace EX={name}\n\n{ladder}"),
-                Err(Failed::NotHere(why)) if !writes => {
-                    skipped(&why);
-                    break 'pairs;
-                }
-                Err(Failed::NotHere(why) | Failed::Otherwise(why)) => {
-                    problems.push(format!("{name}: {why}"));
-                    break;
-                }
-            };
-            if kept.is_empty() {
-                kept = drawn;
-            } else if !writes && kept == drawn {
-                break;
-            } else if !writes && run < TRIES {
-                eprintln!("again: {name}");
-            } else if kept != drawn {
-                problems.push(format!("{name}: another ladder\n{}", difference(&kept, &drawn)));
-                break;
-            }
-        }
-        if writes {
-            fs::write(&path, kept).expect("a ladder is written");
-        }
     }
+    let wanted = |name: &str| only.as_ref().is_none_or(|only| name.starts_with(only.as_str()));
+    let list = pairs.iter().filter(|(name, _)| !without.contains_key(*name) && wanted(name));
+    problems.extend(traced(list, writes));
     problems.extend(index(&pairs, &alone, &without, writes));
     assert!(problems.is_empty(), "{}\n`make ladders` writes it anew\n", problems.join("\n"));
 }
@@ -128,8 +101,60 @@ enum Failed {
     Otherwise(String),
 }
 
+/// Traces the examples, some at a time; gives what is wrong with them.
+fn traced<'a>(
+    list: impl Iterator<Item = (&'a String, &'a String)> + Send,
+    writes: bool,
+) -> Vec<String> {
+    let list = Mutex::new(list);
+    let (problems, not_here) = (Mutex::new(BTreeMap::new()), Mutex::new(None));
+    let next = || list.lock().unwrap().next();
+    let work = || {
+        while let Some((name, title)) = next() {
+            match if writes { write(name, title) } else { compare(name, title) } {
+                Ok(()) => {}
+                Err(Failed::NotHere(why)) if !writes => {
+                    *not_here.lock().unwrap() = Some(why);
+                    return;
+                }
+                Err(Failed::NotHere(why) | Failed::Otherwise(why)) => {
+                    problems.lock().unwrap().insert(name, format!("{name}: {why}"));
+                }
+            }
+        }
+    };
+    thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(work))));
+    if let Some(why) = not_here.into_inner().unwrap() {
+        skipped(&why);
+    }
+    problems.into_inner().unwrap().into_values().collect()
+}
+
+/// Traces an example once, and compares.
+fn compare(name: &str, title: &str) -> Result<(), Failed> {
+    let kept = fs::read_to_string(docs().join(name).with_extension("txt")).unwrap_or_default();
+    match draw(name, title)? {
+        drawn if drawn == kept => Ok(()),
+        drawn => Err(Failed::Otherwise(format!("another ladder\n{}", difference(&kept, &drawn)))),
+    }
+}
+
+/// Traces an example several times, and writes what all runs drew.
+fn write(name: &str, title: &str) -> Result<(), Failed> {
+    let drawn = draw(name, title)?;
+    for _ in 1..RUNS {
+        let other = draw(name, title)?;
+        if drawn != other {
+            let difference = difference(&drawn, &other);
+            return Err(Failed::Otherwise(format!("two runs differ\n{difference}")));
+        }
+    }
+    fs::write(docs().join(name).with_extension("txt"), drawn).expect("a ladder is written");
+    Ok(())
+}
+
 /// Traces an example, and draws its ladder.
-fn draw(name: &str) -> Result<String, Failed> {
+fn draw(name: &str, title: &str) -> Result<String, Failed> {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ladders").join(name);
     let _ = fs::remove_dir_all(&dir);
     let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
@@ -149,7 +174,10 @@ fn draw(name: &str) -> Result<String, Failed> {
             Err(Failed::Otherwise(format!("too long for a ladder: {missing}")))
         }
         Some(missing) => Err(Failed::NotHere(missing.clone())),
-        None => Ok(ladder::draw(&trace)),
+        None => {
+            let ladder = ladder::draw(&trace);
+            Ok(format!("{name}  {title}\nmake trace EX={name}\n\n{ladder}"))
+        }
     }
 }
 
@@ -216,9 +244,4 @@ fn an_example_without_a_peer_is_not_traced() {
         code => assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}"),
     }
     assert!(ran.stdout.is_empty(), "nothing was traced");
-}
-
-/// Says so past the test harness, which keeps what a passing test prints to itself.
-fn skipped(why: &str) {
-    let _ = writeln!(io::stderr(), "skipped: {why}");
 }
