@@ -11,8 +11,7 @@ use crate::fd::UniqueFd;
 use crate::{stream, sys};
 
 /// A listening socket at the first address of `host` that binds. Port 0: a free port, which
-/// [`sys::getsockname`] tells. The error names every address and call that failed, and is of the
-/// last one's kind.
+/// `getsockname` tells. The error names every address and call, and is of the last one's kind.
 pub fn listen_on(host: Option<&str>, port: u16, backlog: c_int) -> io::Result<UniqueFd> {
     let (mut failed, mut kind) = (Vec::new(), ErrorKind::AddrNotAvailable);
     for addr in resolve_to_listen(host, port)?.iter() {
@@ -30,7 +29,7 @@ pub fn listen_on(host: Option<&str>, port: u16, backlog: c_int) -> io::Result<Un
 /// The addresses to try. Without a host: `::`, which serves IPv4 as well, or `0.0.0.0` where there
 /// is no IPv6. `getaddrinfo` lists `0.0.0.0` first, and that would leave every IPv6 client out.
 pub fn resolve_to_listen(host: Option<&str>, port: u16) -> io::Result<AddrList> {
-    // A socket that is opened and closed at once tells whether there is IPv6.
+    // Opened and closed at once: is there IPv6?
     let both = host.is_none() && sys::socket(AF_INET6, SOCK_STREAM, 0).is_ok();
     resolve(host, port, if both { AF_INET6 } else { AF_UNSPEC }, libc::AI_PASSIVE)
 }

@@ -17,11 +17,12 @@ pub fn send_all(fd: &UniqueFd, mut buf: &[u8]) -> io::Result<()> {
     while !buf.is_empty() {
         // MSG_NOSIGNAL: if the peer has gone we want EPIPE, not a signal that kills the process.
         match sys::send(fd, buf, NO_SIGPIPE) {
+            Ok(n) if n == buf.len() => return Ok(()),
             // No progress, and no reason why: better an error than to ask for ever.
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            // Perhaps fewer than were asked for. On Linux a blocking `send` waits until it has copied
-            // everything, but a signal or SO_SNDTIMEO ends the wait. The next call sends the rest.
-            Ok(n) => buf = &buf[n..],
+            // Fewer than were asked for. A blocking `send` on Linux waits until all is copied, but
+            // a signal or SO_SNDTIMEO ends the wait. The next call sends the rest.
+            Ok(n) => buf = rest(buf, n),
             // EINTR: the signal came before anything was copied. Else `send` had told the count.
             Err(e) if e.kind() == ErrorKind::Interrupted => continue,
             Err(e) => return Err(e),
@@ -31,23 +32,33 @@ pub fn send_all(fd: &UniqueFd, mut buf: &[u8]) -> io::Result<()> {
 }
 
 /// Fills `buf` to the last byte, in as many `recv` calls as it takes. Article 2.1.
-/// `UnexpectedEof`: the peer ended its stream first. An empty `buf` needs no call, and none is made.
+/// `UnexpectedEof`: the peer ended its stream first. For an empty `buf` no call is made.
 #[inline]
-pub fn recv_exact(fd: &UniqueFd, buf: &mut [u8]) -> io::Result<()> {
+pub fn recv_exact(fd: &UniqueFd, mut buf: &mut [u8]) -> io::Result<()> {
     let wanted = buf.len();
-    let mut buf = buf;
     while !buf.is_empty() {
         match sys::recv(fd, buf, 0) {
+            Ok(n) if n == buf.len() => return Ok(()),
             // The peer's FIN, in the middle of what was asked for.
             Ok(0) => return Err(ended(wanted - buf.len(), wanted)),
             // What had arrived by now, however little. The next call waits for more.
-            Ok(n) => buf = &mut buf[n..],
+            Ok(n) => buf = rest_mut(buf, n),
             // EINTR: a signal came before anything was taken.
             Err(e) if e.kind() == ErrorKind::Interrupted => continue,
             Err(e) => return Err(e),
         }
     }
     Ok(())
+}
+
+// What a short count leaves. Kept out of line, it costs nothing where all went in one call.
+#[inline(never)]
+fn rest(buf: &[u8], n: usize) -> &[u8] {
+    &buf[n..]
+}
+#[inline(never)]
+fn rest_mut(buf: &mut [u8], n: usize) -> &mut [u8] {
+    &mut buf[n..]
 }
 
 /// An end inside a message is a broken message. It is not the reset that the article makes of it.
@@ -57,16 +68,15 @@ fn ended(got: usize, wanted: usize) -> io::Error {
     io::Error::new(ErrorKind::UnexpectedEof, text)
 }
 
-/// Of a message of `len` bytes, `recv_exact` was asked only for what was still missing. The text of
-/// an early end then names both: "after 1 of 2 bytes, the last of 4".
+/// Where `recv_exact` was asked for the rest of a message: "after 1 of 2 bytes, the last of 4".
 pub(crate) fn last_of(len: usize, e: io::Error) -> io::Error {
     let early = e.kind() == ErrorKind::UnexpectedEof;
     if early { io::Error::new(e.kind(), format!("{e}, the last of {len}")) } else { e }
 }
 
-/// One `recv`, made again after EINTR: how many bytes came, or 0 at the end of the stream. `TimedOut`
-/// once the deadline has passed, even if bytes are there. An empty `buf` is `InvalidInput`: its 0
-/// would look like the end.
+/// One `recv`, made again after EINTR: how many bytes came, or 0 at the end of the stream.
+/// `TimedOut` once the deadline has passed, even if bytes are there. An empty `buf` is
+/// `InvalidInput`: its 0 would look like the end.
 pub fn recv_some(fd: &UniqueFd, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
     if buf.is_empty() {
         return Err(ErrorKind::InvalidInput.into());
@@ -74,8 +84,7 @@ pub fn recv_some(fd: &UniqueFd, buf: &mut [u8], deadline: Option<Instant>) -> io
     loop {
         let mut flags = 0;
         if deadline.is_some() {
-            // `poll` does the waiting. Should another thread take the bytes first, `recv` says
-            // EAGAIN, and does not wait past the deadline.
+            // `poll` waits, and not `recv`: if another thread takes the bytes, it says EAGAIN.
             wait_ready(fd, libc::POLLIN, deadline)?;
             flags = libc::MSG_DONTWAIT;
         }
@@ -87,8 +96,8 @@ pub fn recv_some(fd: &UniqueFd, buf: &mut [u8], deadline: Option<Instant>) -> io
     }
 }
 
-// The twins with a deadline, article 2.2. It is one instant for all of `buf`: a peer that moves a byte
-// at a time does not postpone it, as it would postpone a timeout per call (SO_RCVTIMEO).
+// The twins with a deadline, article 2.2. It is one instant for all of `buf`: a peer that moves a
+// byte at a time does not postpone it, as it would postpone a timeout per call (SO_RCVTIMEO).
 
 /// As [`send_all`], but `TimedOut` once the deadline has passed. Then a part has left: close.
 pub fn send_all_with_deadline(fd: &UniqueFd, mut buf: &[u8], deadline: Instant) -> io::Result<()> {
@@ -130,13 +139,13 @@ pub fn time_left(deadline: Option<Instant>) -> io::Result<Option<Duration>> {
     }
 }
 
-/// Waits until `fd` is ready for `events` (`POLLIN`, `POLLOUT`), or `TimedOut` at the deadline. An
-/// error ends the wait, too, and the next call on `fd` reports it.
+/// Waits until `fd` is ready for `events` (`POLLIN`, `POLLOUT`), or has an error for the next call
+/// to report. `TimedOut` at the deadline.
 pub fn wait_ready(fd: &UniqueFd, events: c_short, deadline: Option<Instant>) -> io::Result<()> {
     loop {
-        // The clock comes first: a peer that always has one more byte ready must not hold us.
+        // The clock comes first: a peer that always has one more byte ready must not hold us. It is
+        // rounded up to milliseconds: `poll` with 0 would be a busy loop in the last of them.
         let left = time_left(deadline)?.map(|left| left.as_nanos().div_ceil(1_000_000));
-        // Milliseconds were rounded up: `poll` with 0 would be a busy loop in the last of them.
         let millis = left.map_or(-1, |left| c_int::try_from(left).unwrap_or(c_int::MAX));
         match sys::poll(fd.as_fd(), events, millis) {
             Ok(0) => continue,
@@ -147,9 +156,9 @@ pub fn wait_ready(fd: &UniqueFd, events: c_short, deadline: Option<Instant>) -> 
     }
 }
 
-/// Ends a conversation without losing the last answer: `SHUT_WR`, read to the peer's end, close. A
-/// plain `close` with unread bytes in the receive buffer sends a reset, which destroys what the peer
-/// has not read yet. `TimedOut` at the deadline; the socket is closed in any case.
+/// Ends a conversation without losing the last answer: `SHUT_WR`, read to the peer's end, close.
+/// A plain `close` with unread bytes sends a reset, which destroys what the peer has not read yet.
+/// `TimedOut` at the deadline; the socket is closed in any case.
 pub fn lingering_close(fd: UniqueFd, deadline: Instant) -> io::Result<()> {
     match sys::shutdown(&fd, libc::SHUT_WR) {
         // The peer has reset the connection: nothing is left to wait for, and nothing to lose.

@@ -165,8 +165,7 @@ fn count_or_errno(n: ssize_t) -> io::Result<usize> {
 #[cfg(not(target_vendor = "apple"))]
 mod platform {
     pub use libc::{MSG_NOSIGNAL as NO_SIGPIPE, SOCK_CLOEXEC, accept4};
-
-    /// Nothing is left to do: the flags have done it.
+    // Nothing is left to do: the flags have done it.
     pub fn prepared(fd: super::UniqueFd) -> std::io::Result<super::UniqueFd> {
         Ok(fd)
     }
@@ -187,10 +186,10 @@ mod platform {
         unsafe { libc::accept(fd, sa, len) }
     }
 
+    // An error of SO_NOSIGPIPE is a reset that came early. The next call will say so.
     pub fn prepared(fd: UniqueFd) -> io::Result<UniqueFd> {
         // SAFETY: F_SETFD takes an int.
         zero_or_errno(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) })?;
-        // EINVAL: the peer has reset the connection already, and the next call will say so.
         let _ = set_option(&fd, libc::SOL_SOCKET, libc::SO_NOSIGPIPE, 1);
         Ok(fd)
     }

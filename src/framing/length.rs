@@ -11,7 +11,7 @@ use crate::stream::{send_all, send_all_with_deadline};
 pub const DEFAULT_CAP: usize = 1 << 20;
 
 /// Sends one frame: a header and a payload. Article 3.1.
-/// `InvalidInput`, before any byte leaves: the payload is over `cap`, or over what a header can say.
+/// `InvalidInput`, before any byte leaves: it is over `cap`, or over what a header can say.
 pub fn send_frame(fd: &UniqueFd, payload: &[u8], cap: usize) -> io::Result<()> {
     // Gathered into one `send_all`, for the price of a copy. With one for each, on a connection
     // that also answers, Nagle keeps the payload until the header is acknowledged. Article 11.
@@ -81,10 +81,8 @@ pub fn encode_header(len: usize, cap: usize) -> io::Result<[u8; 4]> {
 /// How many bytes of payload follow. Errors: see [`recv_frame`].
 pub fn decode_header(header: [u8; 4], cap: usize) -> io::Result<usize> {
     let claim = u32::from_be_bytes(header);
-    if let Ok(len) = usize::try_from(claim)
-        && len <= cap
-    {
-        return Ok(len);
+    if claim as u64 <= cap as u64 {
+        return Ok(claim as usize);
     }
     let text = format!("a frame claims {claim} bytes, over the cap of {cap}");
     Err(io::Error::new(ErrorKind::InvalidData, text))

@@ -214,7 +214,7 @@ impl<'a> Drawing<'a> {
             format_args!(
                 "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"diagram\" role=\"img\" \
                  viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" \
-                 aria-label=\"Diagram diagram: {title}\">"
+                 aria-label=\"Diagram: {title}\">"
             ),
         );
         put(&mut self.out, style());
