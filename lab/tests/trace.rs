@@ -82,7 +82,11 @@ fn problems(trace: &Trace) -> Vec<String> {
             problems.push(what.to_owned());
         }
     };
-    check(states(trace, Host::Client, false) == CLIENT, "the client's states");
+    // A FIN that a slow machine makes the server send again is acknowledged once more; the server is
+    // gone by then and says so, and that RST ends TIME_WAIT (RFC 1337).
+    let states_of_client = states(trace, Host::Client, false);
+    let (reached, after) = states_of_client.split_at(CLIENT.len().min(states_of_client.len()));
+    check(reached == CLIENT && matches!(after, [] | ["CLOSED"]), "the client's states");
     check(states(trace, Host::Server, false) == SERVER, "the server's states");
     check(states(trace, Host::Server, true) == ["LISTEN", "CLOSED"], "the listener's states");
 
@@ -209,7 +213,7 @@ fn without_a_tracer_segments_and_states_are_left() {
     assert!(!trace.about.missing.is_empty());
     let is_call = |event: &&Event| matches!(event.what, What::Call(_));
     assert_eq!(trace.events.iter().filter(is_call).count(), 0);
-    assert_eq!(states(&trace, Host::Client, false).last(), Some(&"TIME_WAIT"));
+    assert!(states(&trace, Host::Client, false).contains(&"TIME_WAIT"));
     assert!(trace.events.iter().any(|event| matches!(event.what, What::Segment(_))));
 }
 
