@@ -1,7 +1,7 @@
 # The front door: `make` lists the verbs.
 
 .DEFAULT_GOAL := help
-.PHONY: help run-examples run trace ladders lab claims servers conformance bench
+.PHONY: help run-examples run trace traces lab claims servers conformance bench
 .PHONY: exercises exercise grade test check setup clean
 
 CARGO ?= cargo
@@ -26,9 +26,9 @@ trace: ## an example's system calls, segments and TCP states on one timeline: ma
 	@$(CARGO) build -q --examples
 	@$(CARGO) run -q -p lab -- trace $(EX) $(ARGS)
 
-ladders: ## the traces in docs/traces, anew, in three minutes; make ladders EX=s05 the fifth section's
+traces: ## the traces in docs/traces, anew, in three minutes; make traces EX=s05: the fifth section
 	@$(CARGO) build -q --examples
-	@EX=$(EX) LADDERS=write $(CARGO) test -q -p lab --test traces
+	@EX=$(EX) TRACES=write $(CARGO) test -q -p lab --test traces
 
 lab: ## the experiments that need a wire, with pictures, in minutes; ARGS=--quick in one
 	@$(CARGO) build -q --release -p lab

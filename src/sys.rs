@@ -190,7 +190,8 @@ mod platform {
     pub fn prepared(fd: UniqueFd) -> io::Result<UniqueFd> {
         // SAFETY: F_SETFD takes an int.
         zero_or_errno(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) })?;
-        set_option(&fd, libc::SOL_SOCKET, libc::SO_NOSIGPIPE, 1)?;
+        // EINVAL: the peer has reset the connection already, and the next call will say so.
+        let _ = set_option(&fd, libc::SOL_SOCKET, libc::SO_NOSIGPIPE, 1);
         Ok(fd)
     }
 }

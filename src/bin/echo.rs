@@ -42,8 +42,9 @@ fn run_server(bind_host: &str, port: u16) -> u8 {
         Err(e) => return fail(1, &format!("listen failed: {e}")),
     };
     // Without this line nobody knows the port.
-    if let Err(e) = line(io::stdout(), &format!("[listen-ok] {addr}")) {
-        return fail(4, &format!("stdout: {e}"));
+    match printed(format!("[listen-ok] {addr}").as_bytes()) {
+        0 => {}
+        exit_code => return exit_code,
     }
     loop {
         match net::accept(&listener) {
@@ -80,7 +81,7 @@ fn serve(conn: UniqueFd, peer: SockAddr, deadline: Instant) {
     }
 }
 
-/// As [`net::connect_to`], and prints each address that fails as it happens.
+/// As [`net::connect_to`] with a deadline, and prints each address that fails as it happens.
 fn connect_to(host: &str, port: u16, deadline: Instant) -> io::Result<UniqueFd> {
     for addr in resolve(Some(host), port, libc::AF_UNSPEC, 0)?.iter() {
         match net::connect_at(addr, Some(deadline)) {
