@@ -195,7 +195,7 @@ fn only_a_name_that_is_not_known_is_not_found() {
 #[test]
 fn out_of_descriptors_shows_through_the_resolver() {
     let test = "out_of_descriptors_shows_through_the_resolver";
-    // Other modules than these two, mdns4_minimal for one, say EBUSY where a descriptor was missing.
+    // Other modules than these two, mdns4_minimal for one, say EBUSY where a descriptor is missing.
     match own_process_with_file(test, "/etc/nsswitch.conf", "hosts: files dns") {
         Some(Ok(output)) => return assert_passed(&output),
         Some(Err(why)) => return skipped(test, why),
