@@ -726,6 +726,24 @@ fn a_reader_who_never_reads_does_not_stop_the_server() {
     assert_eq!(program.end().signal, Some(SIGTERM as i32));
 }
 
+#[test]
+fn a_log_that_is_full_from_the_start_does_not_stop_the_server() {
+    // Bound by us as well, so that no other test is given the port. Only one of the two listens.
+    let (held, port) = bound();
+    sys::set_option(&held, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1).unwrap();
+    let (_out, mut its_out) = pipe().unwrap();
+    its_out.write_all(&vec![b'x'; capacity(&its_out)]).unwrap();
+    let mut command = echo(&["server", LOCAL, &port.to_string()]);
+    command.stdin(Stdio::null()).stdout(its_out.try_clone().unwrap()).stderr(its_out);
+    let program = Program::of(command.spawn().unwrap());
+    let addrs = local(port);
+    let listens = || Ok(connect_at(addrs.iter().next().unwrap(), Some(deadline())).is_ok());
+    kernel::wait_for("the server to listen", listens).unwrap();
+    assert_serves(port);
+    program.signal(SIGTERM);
+    assert_eq!(program.end().signal, Some(SIGTERM as i32));
+}
+
 /// How many bytes a pipe holds: fcntl(2).
 fn capacity(pipe: &PipeWriter) -> usize {
     // SAFETY:

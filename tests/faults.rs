@@ -224,24 +224,27 @@ fn examples() -> Vec<(String, PathBuf, String)> {
 }
 
 /// What one example prints, in a form that does not change from run to run.
-fn print_of(program: &Path, fault: Fault, log: &Log) -> Vec<String> {
+fn print_of(program: &Path, fault: Fault, log: &Log) -> Vec<Line> {
     let ended = Program::start(&mut command(program, fault, &log.0)).end();
     let mut lines = normal(&ended.out);
-    lines.extend(ended.err);
-    lines.push(format!("{:?}", ended.code));
+    lines.extend(ended.err.iter().map(|line| Line::of(line, 1)));
+    lines.push(Line::of(&format!("exit code {:?}", ended.code), 4));
     lines
 }
 
 /// What a faulty run printed that the clean one did not, and the other way round. Or that the
 /// clean one failed, with which nothing can be compared.
-fn difference(what: &str, clean: &[String], printed: &[String]) -> Option<String> {
-    if clean.last().is_none_or(|code| code != "Some(0)") {
-        return Some(format!("{what}: fails without any fault:\n  {}", clean.join("\n  ")));
+fn difference(what: &str, clean: &[Line], printed: &[Line]) -> Option<String> {
+    if clean.last().is_none_or(|code| code.text != "exit code Some(0)") {
+        let lines: Vec<&str> = clean.iter().map(|line| line.text.as_str()).collect();
+        return Some(format!("{what}: fails without any fault:\n  {}", lines.join("\n  ")));
     }
-    let gone = clean.iter().filter(|line| !printed.contains(line));
-    let new = printed.iter().filter(|line| !clean.contains(line));
-    let lines = gone.map(|l| format!("\n- {l}")).chain(new.map(|l| format!("\n+ {l}")));
-    (printed != clean).then(|| format!("{what}:{}", lines.collect::<String>()))
+    let lacks = |lines: &[Line], line: &Line| !lines.iter().any(|other| other.is_same(line));
+    let gone = clean.iter().filter(|line| lacks(printed, line)).map(|line| ('-', line));
+    let new = printed.iter().filter(|line| lacks(clean, line)).map(|line| ('+', line));
+    let lines = gone.chain(new).map(|(sign, line)| format!("\n{sign} {}", line.text));
+    let same = clean.len() == printed.len() && clean.iter().zip(printed).all(|(a, b)| a.is_same(b));
+    (!same).then(|| format!("{what}:{}", lines.collect::<String>()))
 }
 
 /// All that differs between this example's clean run and one with EINTR in all kinds of call.
@@ -389,11 +392,30 @@ fn an_address_is_no_longer_than_the_room_for_it() {
 
 // ---- what may differ between two runs ----
 
-/// The lines of each role together, in their order: how the two interleave is chance. Numbers
-/// give way to `#` where a run measured them, which is everywhere but in a check that found
-/// exactly the text that was expected; and there, too, from four digits on: a port, or a size that
-/// the kernel chose and told twice.
-fn normal(lines: &[String]) -> Vec<String> {
+/// A line with `#` for its numbers, which a run may have measured.
+struct Line {
+    /// With its numbers, where they are not measured.
+    text: String,
+    masked: String,
+}
+
+impl Line {
+    /// Masks what is surely measured: numbers of at least so many digits.
+    fn of(line: &str, digits: usize) -> Line {
+        Line { text: mask_numbers(line, digits), masked: mask_numbers(line, 1) }
+    }
+
+    /// Of a number that only one of the two runs has measured, nothing can be said.
+    fn is_same(&self, other: &Line) -> bool {
+        let one_is_measured = self.text == self.masked || other.text == other.masked;
+        self.text == other.text || one_is_measured && self.masked == other.masked
+    }
+}
+
+/// The lines of each role together, in their order: how the two interleave is chance. A number may
+/// be measured everywhere but in a check that found exactly the text that was expected; and there,
+/// too, from four digits on: a port, or a size that the kernel chose and told twice.
+fn normal(lines: &[String]) -> Vec<Line> {
     let mut blocks: Vec<Vec<&str>> = Vec::new();
     for line in lines {
         match blocks.last_mut() {
@@ -402,11 +424,11 @@ fn normal(lines: &[String]) -> Vec<String> {
         }
     }
     blocks.sort_by_key(|block| block[0].split_whitespace().next().map(str::to_owned));
-    let normal_block = |block: Vec<&str>| -> Vec<String> {
+    let normal_block = |block: Vec<&str>| -> Vec<Line> {
         let after = |word| block.iter().find_map(|l| l.trim_start().strip_prefix(word));
         let expected = after("expected");
         let exact = expected.is_some() && expected == after("observed").map(without_verdict);
-        block.iter().map(|l| mask_numbers(l, if exact { 4 } else { 1 })).collect()
+        block.iter().map(|line| Line::of(line, if exact { 4 } else { 1 })).collect()
     };
     blocks.into_iter().flat_map(normal_block).collect()
 }
@@ -455,6 +477,7 @@ fn masks() {
         "            observed  9   ok",
     ];
     let normal = normal(&printed.map(str::to_owned));
+    let texts: Vec<&str> = normal.iter().map(|line| line.text.as_str()).collect();
     let expected = [
         "  client  sent # bytes",
         "  server  recv of 8 bytes",
@@ -464,5 +487,13 @@ fn masks() {
         "            expected  more than #",
         "            observed  #   ok",
     ];
-    assert_eq!(normal, expected);
+    assert_eq!(texts, expected);
+}
+
+#[test]
+fn a_number_that_was_measured_once_is_compared_with_nothing() {
+    let [exact, by_chance] = [Line::of("observed 5", 4), Line::of("observed 5", 1)];
+    assert!(exact.is_same(&by_chance) && by_chance.is_same(&Line::of("observed 6", 4)));
+    assert!(!exact.is_same(&Line::of("observed 6", 4)));
+    assert!(!by_chance.is_same(&Line::of("expected 5", 1)));
 }

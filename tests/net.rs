@@ -126,7 +126,7 @@ fn two_addresses(addrs: [&str; 2]) -> String {
 #[test]
 fn where_the_first_address_refuses_the_next_is_tried() {
     let test = "where_the_first_address_refuses_the_next_is_tried";
-    match own_process_with_hosts(test, &two_addresses([LOCAL, "127.0.0.2"])) {
+    match own_process_with_file(test, "/etc/hosts", &two_addresses([LOCAL, "127.0.0.2"])) {
         Some(Ok(output)) => return assert_passed(&output),
         Some(Err(why)) => return skipped(test, why),
         None => {}
@@ -169,7 +169,7 @@ fn assert_names_both(e: io::Error, port: u16, call: &str, why: [(&str, c_int); 2
 fn where_no_address_can_be_reached_the_error_names_each() {
     let test = "where_no_address_can_be_reached_the_error_names_each";
     let everyone = "255.255.255.255"; // to whom there are no connections
-    match own_process_with_hosts(test, &two_addresses([LOCAL, everyone])) {
+    match own_process_with_file(test, "/etc/hosts", &two_addresses([LOCAL, everyone])) {
         Some(Ok(output)) => return assert_passed(&output),
         Some(Err(why)) => return skipped(test, why),
         None => {}
@@ -184,7 +184,7 @@ fn where_no_address_can_be_reached_the_error_names_each() {
 fn where_no_address_can_be_bound_the_error_names_each() {
     let test = "where_no_address_can_be_bound_the_error_names_each";
     let not_ours = "203.0.113.1"; // kept for documentation, RFC 5737
-    match own_process_with_hosts(test, &two_addresses([LOCAL, not_ours])) {
+    match own_process_with_file(test, "/etc/hosts", &two_addresses([LOCAL, not_ours])) {
         Some(Ok(output)) => return assert_passed(&output),
         Some(Err(why)) => return skipped(test, why),
         None => {}

@@ -261,25 +261,29 @@ pub fn run_again_with(test: &str, variables: &[(&str, &OsStr)]) -> Output {
     run_again(command, test)
 }
 
-/// The same with an `/etc/hosts` of its own, which needs no root where users may have namespaces.
-/// `Err`: why it cannot be had.
-pub fn own_process_with_hosts(test: &str, hosts: &str) -> Option<Result<Output, String>> {
+/// The same with a file of its own in the place of one of the system's, such as `/etc/hosts`. It
+/// needs no root where users may have namespaces. `Err`: why it cannot be had.
+pub fn own_process_with_file(
+    test: &str,
+    path: &str,
+    content: &str,
+) -> Option<Result<Output, String>> {
     if is_own_process() {
         return None;
     }
     // Once mounted, the file needs no name any more.
-    let script = r#"f=$(mktemp) && echo "$0" >"$f" && mount --bind "$f" /etc/hosts && rm "$f" &&
+    let script = r#"f=$(mktemp) && echo "$1" >"$f" && mount --bind "$f" "$0" && rm "$f" && shift &&
                     exec "$@""#;
-    let command_with_hosts = || {
+    let command_with_file = || {
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, hosts]);
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, path, content]);
         command
     };
-    Some(match command_with_hosts().arg("true").output() {
+    Some(match command_with_file().arg("true").output() {
         Err(e) => Err(format!("unshare: {e}")),
         Ok(tried) if !tried.status.success() => Err(text(&tried.stderr).trim().to_owned()),
         Ok(_) => {
-            let mut command = command_with_hosts();
+            let mut command = command_with_file();
             command.arg(env::current_exe().unwrap());
             Ok(run_again(command, test))
         }
