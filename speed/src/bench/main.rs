@@ -12,6 +12,8 @@ mod picture;
 mod report;
 mod roundtrip;
 mod servers;
+mod steps;
+mod stepwise;
 mod targets;
 mod threads;
 mod tokio_peer;
@@ -57,6 +59,8 @@ struct Options {
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Section {
+    /// What each step of frames, lines and requests buys
+    Steps,
     /// Frames one way, 16 B to 1 MiB
     Frames,
     /// Request and response of 64 B, on one core and on two
@@ -74,7 +78,7 @@ enum Section {
 fn main() -> ExitCode {
     let options = Options::parse();
     let result = match &options.repeat {
-        Some(args) => cost::repeat(&args[0], &args[1]).map(|()| true),
+        Some(args) => repeat(&args[0], &args[1]).map(|()| true),
         None => run(&options),
     };
     match result {
@@ -87,6 +91,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What runs under callgrind.
+fn repeat(name: &str, n: &str) -> io::Result<()> {
+    let n = n.parse().map_err(|_| io::Error::other(format!("no number: {n:?}")))?;
+    stepwise::repeat(name, n).unwrap_or_else(|| cost::repeat(name, n))
 }
 
 /// `false`: a ratio fell short.
@@ -102,6 +112,9 @@ fn run(options: &Options) -> io::Result<bool> {
     let descriptors = servers::allow_descriptors();
     let mut notes = Vec::new();
     let mut cases: Vec<Case> = Vec::new();
+    if wanted(Section::Steps) {
+        cases.extend(stepwise::cases(&here, cores, &mut notes));
+    }
     if wanted(Section::Frames) {
         cases.extend(frames::cases(cores));
     }
