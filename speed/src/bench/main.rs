@@ -8,6 +8,7 @@ mod frames;
 mod hostile;
 mod lines;
 mod measure;
+mod page;
 mod picture;
 mod report;
 mod roundtrip;
@@ -47,6 +48,10 @@ struct Options {
     /// Where the rows and pictures go [default: "bench" in the target directory]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+
+    /// Write the page of this run, too: what `make bench` does with docs/speed.md
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
 
     /// End with exit code 1 where a ratio falls short
     #[arg(long)]
@@ -140,6 +145,9 @@ fn run(options: &Options) -> io::Result<bool> {
     let verdicts = targets::judge(&measured);
     report::write_rows(&out.join("rows.csv"), &measured)?;
     let pictures = picture::draw_all(&out, &measured)?;
+    if let Some(path) = &options.page {
+        page::write(path, &measured)?;
+    }
     let text = report::text(&measured, &verdicts, &notes, &out, &pictures);
     io::stdout().write_all(text.as_bytes())?;
     Ok(verdicts.iter().all(|verdict| verdict.reached()))

@@ -15,8 +15,8 @@ use crate::units::digits;
 pub const RATE: &str = "a second";
 /// Of both sides together.
 pub const CPU: &str = "ns of CPU";
-pub const CALLS: &str = "calls";
-pub const SEGMENTS: &str = "segments";
+pub const CALLS: &str = "calls a 1000";
+pub const SEGMENTS: &str = "segments a 1000";
 pub const INSTRUCTIONS: &str = "instructions";
 const METRICS: [&str; 5] = [RATE, CPU, CALLS, SEGMENTS, INSTRUCTIONS];
 
@@ -51,7 +51,7 @@ fn sample(step: &Step, cores: [usize; 2], time: Duration) -> io::Result<Sample> 
     let values = vec![
         (RATE, messages / ran.took.wall.as_secs_f64()),
         (CPU, ran.took.cpu_both.as_nanos() as f64 / messages),
-        (SEGMENTS, ran.segments as f64 / messages),
+        (SEGMENTS, 1000.0 * ran.segments as f64 / messages),
     ];
     // It sleeps nearly all of the time: that its core does not work says nothing.
     Ok(Sample { values, contended: ran.took.contended && !step.is_slow() })
@@ -68,7 +68,7 @@ fn calls(step: &Step, program: &Path, time: Duration) -> io::Result<Sample> {
     let numbers = text.trim().split_once(' ').map(|(a, b)| (a.parse::<f64>(), b.parse::<f64>()));
     match numbers {
         Some((Ok(calls), Ok(messages))) => {
-            Ok(Sample { values: vec![(CALLS, calls / messages)], contended: false })
+            Ok(Sample { values: vec![(CALLS, 1000.0 * calls / messages)], contended: false })
         }
         _ => Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
     }
@@ -129,7 +129,10 @@ pub fn table(measured: &Measured, series: &str) -> String {
     if rows.is_empty() {
         return text;
     }
-    let _ = writeln!(text, "{series}, by step; each figure but the first is a message's");
+    let _ = writeln!(
+        text,
+        "{series}, by step; calls and segments are those of 1000, both sides together"
+    );
     for row in std::iter::once(HEAD.map(str::to_owned)).chain(rows) {
         let [name, rate, cpu, calls, segments, instructions, times, news] = row;
         let _ = write!(text, "  {name:<18}{rate:>10}{cpu:>11}{calls:>9}{segments:>10}");
