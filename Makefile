@@ -47,10 +47,11 @@ servers: ## the echo server rung by rung, under a short load: what each adds, an
 	@$(CARGO) build -q --release -p servers --bins
 	@$(CARGO) run -q --release -p servers --bin servers -- $(ARGS)
 
-bench: ## speed and cost beside the usual crates, in minutes; make bench QUICK=1 in about one
+bench: ## what each step buys, beside the usual crates; writes docs/speed.md; QUICK=1: in a minute
 	$(CARGO) build --profile bench -p speed
 	$(CARGO) build --release -p servers
-	@$(CARGO) run -q --profile bench -p speed -- $(if $(QUICK),--quick) $(ARGS)
+	@$(CARGO) run -q --profile bench -p speed -- $(if $(QUICK),--quick) \
+		$(if $(QUICK)$(ARGS),,--page docs/speed.md) $(ARGS)
 
 RUSTLINGS := 6.5.0
 

@@ -64,6 +64,7 @@ pub struct FrameWriter<'fd> {
 impl<'fd> FrameWriter<'fd> {
     /// A writer of frames of up to `cap` bytes of payload.
     pub fn new(fd: &'fd UniqueFd, cap: usize) -> FrameWriter<'fd> {
+        let cap = cap.min(u32::MAX as usize); // what a header can say
         FrameWriter { fd, cap, until: None, buf: Vec::new(), end: 0, failed: Failed::default() }
     }
 
@@ -77,18 +78,19 @@ impl<'fd> FrameWriter<'fd> {
     /// other error stays: how much of the stream has left is unknown by then.
     #[inline]
     pub fn write_frame(&mut self, payload: &[u8]) -> io::Result<()> {
-        let header = encode_header(payload.len(), self.cap)?;
-        let end = self.end + HEADER + payload.len();
-        match self.buf.get_mut(self.end..end) {
-            // Most frames go this way. A writer that has failed has no buffer, so they do not.
-            Some(room) => {
-                room[..HEADER].copy_from_slice(&header);
-                room[HEADER..].copy_from_slice(payload);
-                self.end = end;
-                Ok(())
-            }
-            None => self.write_parts(&header, payload),
+        if payload.len() > self.cap {
+            return Err(too_long(payload.len(), self.cap));
         }
+        let header = (payload.len() as u32).to_be_bytes();
+        let (need, room) = (HEADER + payload.len(), &mut self.buf[self.end..]);
+        if need > room.len() {
+            return self.write_parts(header, payload);
+        }
+        // Most frames go this way. A writer that has failed has no buffer, so they do not.
+        room[..HEADER].copy_from_slice(&header);
+        room[HEADER..need].copy_from_slice(payload);
+        self.end += need;
+        Ok(())
     }
 
     /// Sends what is in the buffer.
@@ -99,9 +101,9 @@ impl<'fd> FrameWriter<'fd> {
 
     /// There is no room for the whole frame, or the writer has failed.
     #[cold]
-    fn write_parts(&mut self, header: &[u8], payload: &[u8]) -> io::Result<()> {
+    fn write_parts(&mut self, header: [u8; 4], payload: &[u8]) -> io::Result<()> {
         self.failed.check()?;
-        self.write(header)?;
+        self.write(&header)?;
         self.write(payload)
     }
 
@@ -157,6 +159,8 @@ pub struct FrameReader<'fd> {
 impl<'fd> FrameReader<'fd> {
     /// A reader of frames of up to `cap` bytes of payload.
     pub fn new(fd: &'fd UniqueFd, cap: usize) -> FrameReader<'fd> {
+        // Where a `usize` has 32 bits, no buffer holds the longest frame that a header can claim.
+        let cap = cap.min(usize::MAX - HEADER);
         FrameReader { inbox: Inbox::new(fd), cap }
     }
 
@@ -185,10 +189,11 @@ impl<'fd> FrameReader<'fd> {
             let ready = self.inbox.ready();
             let mut need = HEADER;
             if let Some(header) = ready.first_chunk() {
-                need = match whole_frame(*header, self.cap) {
-                    Ok(need) => need,
-                    Err(e) => return Err(self.inbox.fail(e)),
-                };
+                let len = u32::from_be_bytes(*header) as usize;
+                if len > self.cap {
+                    return Err(self.over_the_cap(*header));
+                }
+                need += len;
                 if ready.len() >= need {
                     return Ok(Some(&self.inbox.take(need)[HEADER..]));
                 }
@@ -197,6 +202,12 @@ impl<'fd> FrameReader<'fd> {
                 return Ok(None);
             }
         }
+    }
+
+    #[cold]
+    fn over_the_cap(&mut self, header: [u8; 4]) -> io::Error {
+        let error = decode_header(header, self.cap).expect_err("it is over the cap");
+        self.inbox.fail(error, 0)
     }
 
     /// Less than the `need` bytes of the next frame is ready. `false`: the stream has ended.
@@ -210,37 +221,28 @@ impl<'fd> FrameReader<'fd> {
         let more = self.inbox.fill(need.max(RECEIVE))? > 0;
         if !more && have > 0 {
             let text = format!("the stream ended inside a frame, after {have} of {need} bytes");
-            return Err(self.inbox.fail(io::Error::new(ErrorKind::UnexpectedEof, text)));
+            return Err(self.inbox.fail(io::Error::new(ErrorKind::UnexpectedEof, text), 0));
         }
         Ok(more)
     }
 }
 
-/// How long a frame is, its header included.
-#[inline]
-fn whole_frame(header: [u8; 4], cap: usize) -> io::Result<usize> {
-    with_header(decode_header(header, cap)?)
-}
-
-/// Checked: where a `usize` has 32 bits, no buffer holds the longest frame that a header can claim.
-#[inline]
-fn with_header(payload: usize) -> io::Result<usize> {
-    payload.checked_add(HEADER).ok_or_else(|| {
-        let text = format!("a frame of {payload} bytes is longer than this machine can address");
-        io::Error::new(ErrorKind::InvalidData, text)
-    })
+/// Out of line, for its text is more code than all the rest.
+#[cold]
+fn too_long(len: usize, cap: usize) -> io::Error {
+    encode_header(len, cap).expect_err("it is over the cap")
 }
 
 #[cfg(test)]
 mod tests {
+    use tcp_stream_io::sys;
+
     use super::*;
 
     #[test]
-    fn a_length_that_would_wrap_is_an_error() {
-        assert_eq!(with_header(0).unwrap(), 4);
-        assert_eq!(with_header(usize::MAX - 4).unwrap(), usize::MAX);
-        for over in usize::MAX - 3..=usize::MAX {
-            assert_eq!(with_header(over).unwrap_err().kind(), ErrorKind::InvalidData);
-        }
+    fn no_cap_lets_a_length_and_its_header_wrap() {
+        let fd = sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
+        assert_eq!(FrameReader::new(&fd, usize::MAX).cap.checked_add(HEADER), Some(usize::MAX));
+        assert_eq!(FrameReader::new(&fd, 1000).cap, 1000);
     }
 }

@@ -125,7 +125,10 @@ impl<'fd> Inbox<'fd> {
                 Ok(n)
             }
             Err(e) if matches!(e.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => Err(e),
-            Err(e) => Err(self.fail(e)),
+            Err(e) => {
+                self.failed.remember(&e);
+                Err(e)
+            }
         }
     }
 
@@ -145,10 +148,12 @@ impl<'fd> Inbox<'fd> {
         stream::recv_some(self.fd, free, self.until)
     }
 
-    /// From now on every call says this.
+    /// From now on every call says this: nothing is ready any more but the first bytes, which hold
+    /// no whole message.
     #[cold]
-    pub(crate) fn fail(&mut self, error: io::Error) -> io::Error {
+    pub(crate) fn fail(&mut self, error: io::Error, searched: usize) -> io::Error {
         self.failed.remember(&error);
+        self.horizon = self.start + searched;
         error
     }
 }

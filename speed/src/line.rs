@@ -6,7 +6,6 @@
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
-use memchr::memchr;
 use tcp_stream_io::UniqueFd;
 
 use crate::failed::Failed;
@@ -69,15 +68,16 @@ impl<'fd> LineReader<'fd> {
     /// came. Either stays: the next call says the same.
     #[inline]
     pub fn next_line(&mut self) -> io::Result<Option<&[u8]>> {
-        self.inbox.failed.check()?;
         loop {
-            if let Some(at) = self.find_newline() {
-                let len = without_cr(&self.inbox.ready()[..at]).len();
-                if len > self.cap {
-                    return Err(self.too_long());
+            // A reader that has failed finds nothing here.
+            let ready = self.inbox.ready();
+            if let Some(found) = find(b'\n', &ready[self.scanned..]) {
+                let at = self.scanned + found;
+                if at > self.cap && self.is_too_long(at) {
+                    return Err(self.too_long(at));
                 }
                 self.scanned = 0;
-                return Ok(Some(&self.inbox.take(at + 1)[..len]));
+                return Ok(Some(without_cr(&self.inbox.take(at + 1)[..at])));
             }
             if !self.receive()? {
                 return Ok(None);
@@ -88,11 +88,13 @@ impl<'fd> LineReader<'fd> {
     /// What is ready has no newline. `false`: the stream has ended.
     #[cold]
     fn receive(&mut self) -> io::Result<bool> {
-        let ready = self.inbox.ready();
-        if without_cr(ready).len() > self.cap {
-            return Err(self.too_long());
+        self.inbox.failed.check()?;
+        // What was looked at is not looked at again.
+        self.scanned = self.inbox.ready().len();
+        if self.is_too_long(self.scanned) {
+            return Err(self.too_long(self.scanned));
         }
-        let twice = 2 * ready.len(); // so a long line does not take many looks
+        let twice = 2 * self.scanned; // so a long line does not take many looks at the clock
         if self.inbox.look(twice)? {
             return Ok(true);
         }
@@ -100,16 +102,23 @@ impl<'fd> LineReader<'fd> {
         let more = self.inbox.fill(BUFFER.max(self.cap.saturating_add(END)))? > 0;
         if !more && have > 0 {
             let text = format!("the stream ended inside a line, after {have} bytes");
-            return Err(self.inbox.fail(io::Error::new(ErrorKind::UnexpectedEof, text)));
+            return Err(self.inbox.fail(io::Error::new(ErrorKind::UnexpectedEof, text), have));
         }
         Ok(more)
     }
 
+    /// Whether the first `len` bytes that are ready are a line over the cap, or begin one.
     #[cold]
-    fn too_long(&mut self) -> io::Error {
+    fn is_too_long(&self, len: usize) -> bool {
+        without_cr(&self.inbox.ready()[..len]).len() > self.cap
+    }
+
+    #[cold]
+    fn too_long(&mut self, len: usize) -> io::Error {
+        self.scanned = len;
         let cap = self.cap;
         let text = format!("a line is longer than {cap} bytes; skip_line() goes on after it");
-        self.inbox.fail(io::Error::new(ErrorKind::InvalidData, text))
+        self.inbox.fail(io::Error::new(ErrorKind::InvalidData, text), len)
     }
 
     /// After a line that was too long: throws it away up to its end, so that `next_line` goes on
@@ -121,8 +130,9 @@ impl<'fd> LineReader<'fd> {
             _ => {}
         }
         loop {
-            let newline = self.find_newline();
-            self.inbox.take(newline.map_or(self.inbox.ready().len(), |at| at + 1));
+            let ready = self.inbox.ready();
+            let newline = find(b'\n', ready);
+            self.inbox.take(newline.map_or(ready.len(), |at| at + 1));
             self.scanned = 0;
             if newline.is_some() {
                 self.inbox.failed = Failed::default();
@@ -138,19 +148,19 @@ impl<'fd> LineReader<'fd> {
     pub fn partial(&self) -> &[u8] {
         &self.inbox.arrived()[..self.scanned]
     }
-
-    /// Where the first newline is. What was looked at before is not looked at again.
-    #[inline]
-    fn find_newline(&mut self) -> Option<usize> {
-        let ready = self.inbox.ready();
-        let found = memchr(b'\n', &ready[self.scanned..]).map(|i| self.scanned + i);
-        self.scanned = found.unwrap_or(ready.len());
-        found
-    }
 }
 
 /// A newline may come as `\r\n`.
 #[inline]
 fn without_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// The C library looks at 32 bytes at a time where the processor can. man: memchr(3).
+#[inline]
+fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
+    let start = bytes.as_ptr();
+    // SAFETY: `start` is readable for `bytes.len()` bytes.
+    let at = unsafe { libc::memchr(start.cast(), byte.into(), bytes.len()) };
+    (!at.is_null()).then(|| at.addr() - start.addr())
 }

@@ -200,7 +200,7 @@ fn every_reader_of_lines_passes_on_the_lines_of_the_model() {
         let total = if name == "lines_1_byte_by_byte" { MB / 4 } else { 6 * MB };
         let (mut random, mut bytes, mut lines) = (Random(6), Vec::new(), Vec::new());
         while bytes.len() < total {
-            let len = if random.below(50) == 0 { 70_000 } else { 200 };
+            let len = if random.below(50) == 0 { 60_000 } else { 200 };
             let mut line = random.bytes(len);
             line.truncate(random.below(len + 1));
             line.retain(|byte| !b"\r\n".contains(byte));

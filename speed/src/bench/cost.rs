@@ -55,23 +55,30 @@ const PEERS: [(&str, &str, Repeat); 15] = [
 ];
 
 pub fn cases(program: &Path, notes: &mut Vec<String>) -> Vec<Case> {
-    let quiet = |command: &mut Command| command.stdout(Stdio::null()).status().is_ok();
-    if !quiet(Command::new("valgrind").arg("--version")) {
+    if !has_valgrind() {
         notes.push("cost: there is no valgrind; `make setup` installs it".into());
         return Vec::new();
     }
     let case = |(section, peer, _): (&'static str, &str, Repeat)| {
         let (program, name) = (program.to_owned(), format!("{section}: {peer}"));
         let run = move |_: Duration| {
-            const N: u64 = 4000;
-            let count = count(&program, &name, 2 * N)? - count(&program, &name, N)?;
-            let values = vec![(METRIC, count as f64 / N as f64)];
+            let values = vec![(METRIC, instructions(&program, &name, 4000)?)];
             Ok(Sample { values, contended: false })
         };
         let x = if section == LINE { lines::LINE } else { SIZE };
         Case { section, peer: peer.into(), x, rounds: 1, run: Box::new(run) }
     };
     PEERS.map(case).into()
+}
+
+pub fn has_valgrind() -> bool {
+    Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_ok()
+}
+
+/// Instructions of one of `n`: those of a run of `2 * n` less those of a run of `n`.
+pub fn instructions(program: &Path, peer: &str, n: u64) -> io::Result<f64> {
+    let count = count(program, peer, 2 * n)?.saturating_sub(count(program, peer, n)?);
+    Ok(count as f64 / n as f64)
 }
 
 /// All instructions of a run of this program.
@@ -90,10 +97,10 @@ fn count(program: &Path, peer: &str, n: u64) -> io::Result<u64> {
 }
 
 /// What runs under callgrind.
-pub fn repeat(peer: &str, n: &str) -> io::Result<()> {
+pub fn repeat(peer: &str, n: u64) -> io::Result<()> {
     let found = PEERS.iter().find(|(section, name, _)| format!("{section}: {name}") == peer);
     let (_, _, repeat) = found.ok_or_else(|| io::Error::other(format!("no peer {peer:?}")))?;
-    repeat(n.parse().map_err(|_| io::Error::other(format!("no number: {n:?}")))?)
+    repeat(n)
 }
 
 /// Sends 64 bytes and receives them, N times. A closure that does not do exactly that is an error.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use speed::batch::{FrameReader, FrameWriter};
 use tcp_stream_io::framing::length::{DEFAULT_CAP, recv_frame, send_frame};
-use tcp_stream_io::stream::send_all;
+use tcp_stream_io::stream::{recv_some, send_all};
 use tcp_stream_io::{UniqueFd, sys};
 use tokio_util::codec::{FramedRead, FramedWrite};
 
@@ -25,6 +25,8 @@ pub const SIZES: [usize; 7] = [16, 64, 256, 1 << 10, 4 << 10, 64 << 10, 1 << 20]
 
 /// Bytes without any meaning, as fast as the kernel moves them.
 pub const RAW: &str = "raw bytes";
+/// The same, but its receiver sleeps where there is nothing, so its CPU time says something.
+pub const RAW_CPU: &str = "raw bytes, asleep";
 /// What one send carries: segments of the loopback, filled to the byte.
 const RAW_SEND: usize = 8 * 65_483;
 const RAW_RECEIVE: usize = 4 * 65_483;
@@ -37,7 +39,7 @@ type Send = fn(UniqueFd, &[u8], &mut Clock) -> io::Result<()>;
 type Receive = fn(UniqueFd, usize) -> io::Result<u64>;
 
 /// A way to send frames and a way to receive them, which returns how many came.
-pub const PEERS: [(&str, Send, Receive); 10] = [
+pub const PEERS: [(&str, Send, Receive); 11] = [
     ("article", article_send, article_recv),
     ("gathered", gathered_send, article_recv),
     ("ours", ours_send, ours_recv),
@@ -48,6 +50,7 @@ pub const PEERS: [(&str, Send, Receive); 10] = [
     ("std 64 KiB", std_send::<BUFFER>, std_recv::<BUFFER>),
     ("std 256 KiB", std_send::<LARGE_BUFFER>, std_recv::<LARGE_BUFFER>),
     (RAW, raw_send, raw_recv),
+    (RAW_CPU, raw_send, raw_recv_asleep),
 ];
 
 pub fn cases(cores: [usize; 2]) -> Vec<Case> {
@@ -68,7 +71,8 @@ fn case(
             send(sender, black_box(&payload), &mut clock).map(|()| clock.calls)
         };
         let (sent, received, took) = two_roles(cores, sending, || receive(receiver, size))?;
-        if sent != received && peer != RAW {
+        let raw = peer == RAW || peer == RAW_CPU;
+        if sent != received && !raw {
             return Err(io::Error::other(format!("{sent} frames sent, {received} received")));
         }
         let rate = received as f64 / took.wall.as_secs_f64();
@@ -201,6 +205,16 @@ fn raw_send(fd: UniqueFd, payload: &[u8], clock: &mut Clock) -> io::Result<()> {
 /// Counts the frames for which the bytes would have been enough.
 fn raw_recv(fd: UniqueFd, size: usize) -> io::Result<u64> {
     Ok(raw_count(&fd)? / (size as u64 + 4))
+}
+
+fn raw_recv_asleep(fd: UniqueFd, size: usize) -> io::Result<u64> {
+    let (mut buf, mut bytes) = (vec![0; RAW_RECEIVE], 0);
+    loop {
+        match recv_some(&fd, &mut buf, None)? {
+            0 => return Ok(bytes / (size as u64 + 4)),
+            n => bytes += n as u64,
+        }
+    }
 }
 
 /// Bytes up to the end of the stream, never sleeping.

@@ -8,10 +8,13 @@ mod frames;
 mod hostile;
 mod lines;
 mod measure;
+mod page;
 mod picture;
 mod report;
 mod roundtrip;
 mod servers;
+mod steps;
+mod stepwise;
 mod targets;
 mod threads;
 mod tokio_peer;
@@ -46,6 +49,10 @@ struct Options {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
+    /// Write the page of this run, too: what `make bench` does with docs/speed.md
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
+
     /// End with exit code 1 where a ratio falls short
     #[arg(long)]
     strict: bool,
@@ -57,6 +64,8 @@ struct Options {
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Section {
+    /// What each step of frames, lines and requests buys
+    Steps,
     /// Frames one way, 16 B to 1 MiB
     Frames,
     /// Request and response of 64 B, on one core and on two
@@ -74,7 +83,7 @@ enum Section {
 fn main() -> ExitCode {
     let options = Options::parse();
     let result = match &options.repeat {
-        Some(args) => cost::repeat(&args[0], &args[1]).map(|()| true),
+        Some(args) => repeat(&args[0], &args[1]).map(|()| true),
         None => run(&options),
     };
     match result {
@@ -87,6 +96,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What runs under callgrind.
+fn repeat(name: &str, n: &str) -> io::Result<()> {
+    let n = n.parse().map_err(|_| io::Error::other(format!("no number: {n:?}")))?;
+    stepwise::repeat(name, n).unwrap_or_else(|| cost::repeat(name, n))
 }
 
 /// `false`: a ratio fell short.
@@ -102,6 +117,9 @@ fn run(options: &Options) -> io::Result<bool> {
     let descriptors = servers::allow_descriptors();
     let mut notes = Vec::new();
     let mut cases: Vec<Case> = Vec::new();
+    if wanted(Section::Steps) {
+        cases.extend(stepwise::cases(&here, cores, &mut notes));
+    }
     if wanted(Section::Frames) {
         cases.extend(frames::cases(cores));
     }
@@ -127,6 +145,9 @@ fn run(options: &Options) -> io::Result<bool> {
     let verdicts = targets::judge(&measured);
     report::write_rows(&out.join("rows.csv"), &measured)?;
     let pictures = picture::draw_all(&out, &measured)?;
+    if let Some(path) = &options.page {
+        page::write(path, &measured)?;
+    }
     let text = report::text(&measured, &verdicts, &notes, &out, &pictures);
     io::stdout().write_all(text.as_bytes())?;
     Ok(verdicts.iter().all(|verdict| verdict.reached()))

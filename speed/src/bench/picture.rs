@@ -9,6 +9,7 @@ use plotters::prelude::*;
 use crate::frames;
 use crate::measure::Measured;
 use crate::report::column;
+use crate::steps;
 use crate::units::digits;
 
 const SIZE: (u32, u32) = (900, 520);
@@ -38,6 +39,9 @@ const THEIRS: RGBColor = RGBColor(120, 120, 120);
 pub fn draw_all(dir: &Path, measured: &Measured) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for (section, metric) in measured.tables() {
+        if steps::SERIES.contains(&section) {
+            continue; // a table says it all
+        }
         let name = format!("{section} {metric}");
         let words =
             name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::measure::Measured;
 use crate::targets::Verdict;
 use crate::units::{bytes, digits};
+use crate::{steps, stepwise};
 
 /// One line a sample: comma-separated, a header first.
 pub fn write_rows(path: &Path, measured: &Measured) -> io::Result<()> {
@@ -29,8 +30,13 @@ pub fn text(
     pictures: &[PathBuf],
 ) -> String {
     let mut text = String::new();
+    for series in steps::SERIES {
+        text += &stepwise::table(measured, series);
+    }
     for (section, metric) in measured.tables() {
-        text += &table(measured, section, metric);
+        if !steps::SERIES.contains(&section) {
+            text += &table(measured, section, metric);
+        }
     }
     if !verdicts.is_empty() {
         let _ = write!(text, "{:<50}{:>9}{:>10}", "ratios", "demanded", "measured");

@@ -68,6 +68,18 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
             add(what, true, demanded, ratio("ours"), beside);
         }
     }
+    let over_best = [0.30, 0.50, 0.50, 0.55, 0.55, 0.55, 0.75];
+    for (size, demanded) in frames::SIZES.into_iter().zip(over_best) {
+        if let Some((best, theirs)) = leanest_peer(measured, size) {
+            let what = format!("CPU, frames of {} over {best}'s", units::bytes(size));
+            let raw = over(
+                measured.median(frames::SECTION, frames::RAW_CPU, size, frames::CPU),
+                Some(theirs),
+            );
+            let beside = Beside { raw, ..Beside::default() };
+            add(what, false, demanded, over(cpu(size), Some(theirs)), beside);
+        }
+    }
     for (size, demanded) in [(64, 0.72), (1 << 10, 0.85), (64 << 10, 0.90)] {
         let ratio = over(frame("ours, spins", size), frame(frames::RAW, size));
         let what = format!("frames of {}, spinning: share of raw bytes", units::bytes(size));
@@ -108,7 +120,9 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
     plain("instructions: thin send + recv", 40.0, cost(PAIR, "ours, sys"));
     let loops = cost(PAIR, "ours, send_all + recv_exact");
     plain("instructions: send_all + recv_exact", 60.0, loops);
-    plain("instructions: a batched 64-byte frame", 85.0, cost(FRAME, "ours"));
+    plain("instructions: a batched 64-byte frame", 60.0, cost(FRAME, "ours"));
+    let line = measured.median(cost::LINE, "ours", lines::LINE, cost::METRIC);
+    plain("instructions: an 80-byte line", 70.0, line);
 
     let rung = |word: &str, metric| {
         let peers = measured.distinct(servers::SECTION, metric, |row| row.peer.as_str());
@@ -126,6 +140,15 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
         plain(&what, 64.0, heap.map(|heap| heap - came));
     }
     verdicts
+}
+
+/// The peer that takes the least CPU time for a frame of this size, and how much: std's and
+/// tokio-util's.
+pub fn leanest_peer(measured: &Measured, size: usize) -> Option<(&str, f64)> {
+    let peers = measured.distinct(frames::SECTION, frames::CPU, |row| row.peer.as_str());
+    let theirs = peers.into_iter().filter(|p| p.starts_with("std") || p.starts_with("tokio-util"));
+    let cpu = |peer| measured.median(frames::SECTION, peer, size, frames::CPU);
+    theirs.filter_map(|peer| Some((peer, cpu(peer)?))).min_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 /// What is shown beside a ratio.

@@ -52,6 +52,12 @@ impl Clock {
         Clock { stretch, left: stretch, end: now + time, warm: None, calls: 0, last: now }
     }
 
+    /// Lets so many through, whatever time it is.
+    pub fn counting(n: u64) -> Clock {
+        let now = Instant::now();
+        Clock { stretch: n as u32, left: n as u32, end: now, warm: Some(now), calls: 0, last: now }
+    }
+
     /// Whether to go on with one more.
     #[inline]
     pub fn more(&mut self) -> bool {
@@ -97,13 +103,14 @@ pub fn two_roles<A: Send, B: Send>(
     });
     let ((a, one), (b, other)) = (one?, other?);
     let (wall, cpu) = (one.wall.max(other.wall), one.cpu.max(other.cpu));
+    let cpu_both = one.cpu + other.cpu;
     let lost = if cores[0] == cores[1] {
         // One of the two is always ready to run, so the core is ours or somebody else's.
         wall.saturating_sub(one.cpu + other.cpu)
     } else {
         one.waited.max(other.waited)
     };
-    Ok((a, b, Took { wall, cpu, contended: lost > wall / 20 }))
+    Ok((a, b, Took { wall, cpu, cpu_both, contended: lost > wall / 20 }))
 }
 
 /// How long a sample took, and whether somebody else had a core for more than 5 % of that.
@@ -112,6 +119,8 @@ pub struct Took {
     /// CPU time of the busier role: what would be left if each had a core for itself, and nothing
     /// to wait for. It hardly changes on a busy machine.
     pub cpu: Duration,
+    /// CPU time of both roles: what the messages cost the machine.
+    pub cpu_both: Duration,
     pub contended: bool,
 }
 

@@ -10,7 +10,7 @@ use tcp_stream_io::framing::line::LineReader;
 
 /// Passes on each line without its end, up to the end of the stream.
 pub fn receive(fd: &UniqueFd, mut each: impl FnMut(&[u8])) -> io::Result<()> {
-    let mut lines = LineReader::new(fd, 1 << 20);
+    let mut lines = LineReader::new(fd, 1 << 16);
     while let Some(line) = lines.recv_line()? {
         each(&line);
     }

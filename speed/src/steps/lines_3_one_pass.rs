@@ -11,7 +11,7 @@ use crate::line::LineReader;
 
 /// Lends each line without its end, up to the end of the stream.
 pub fn receive(fd: &UniqueFd, mut each: impl FnMut(&[u8])) -> io::Result<()> {
-    let mut lines = LineReader::new(fd, 1 << 20);
+    let mut lines = LineReader::new(fd, 1 << 16);
     while let Some(line) = lines.next_line()? {
         each(line);
     }
