@@ -260,7 +260,9 @@ pub fn set_congestion_control(fd: &UniqueFd, name: &str) -> io::Result<()> {
 /// Data segments sent on a connection so far, what was sent again not counted: TCP_INFO, tcp(7).
 pub fn segments_sent(fd: &UniqueFd) -> io::Result<usize> {
     let info = tcp_info(fd)?;
-    Ok((info.tcpi_data_segs_out - info.tcpi_total_retrans) as usize)
+    // A FIN that is sent again counts there as well, and has no data.
+    let again = if info.tcpi_bytes_retrans > 0 { info.tcpi_total_retrans } else { 0 };
+    Ok(info.tcpi_data_segs_out.saturating_sub(again) as usize)
 }
 
 /// Waits until `count` bytes have arrived, or the peer has ended: `poll` with SO_RCVLOWAT.
