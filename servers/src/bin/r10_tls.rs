@@ -2,8 +2,9 @@
 //!
 //! Adds: TLS, over r03's threads. rustls needs `Read` and `Write` and never sees the socket, so
 //!   two short `impl`s for our descriptor are all. The certificate is made on the spot and
-//!   printed behind the first line; a client has to be told to trust it.
-//! Does not survive: what r03 does not. A silent client now costs a thread and TLS's buffers.
+//!   printed after the first line; a client has to be told to trust it.
+//! Promises: nobody in between reads or changes a frame, and an end that was not the peer's shows.
+//! Limits: what r03's are. A silent client now costs a thread and TLS's buffers.
 //! At work: rustls, with a certificate from a CA; with tokio, tokio-rustls.
 
 use std::error::Error;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
 fn config() -> Result<ServerConfig, Box<dyn Error + Send + Sync>> {
     let names = ["localhost".into(), "127.0.0.1".into(), "::1".into()];
     let made = rcgen::generate_simple_self_signed(names)?;
-    start::say(made.cert.pem());
+    start::print(&made.cert.pem())?;
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let config = ServerConfig::builder().with_no_client_auth();
     Ok(config.with_single_cert(vec![made.cert.into()], key)?)
@@ -64,12 +65,18 @@ fn serve_client(conn: UniqueFd, config: Arc<ServerConfig>) -> io::Result<()> {
     sys::set_option(&conn, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
     let tls = ServerConnection::new(config).map_err(io::Error::other)?;
     let mut tls = StreamOwned::new(tls, Socket(conn)); // the handshake comes with the first read
+    let answered = answer(&mut tls);
+    tls.conn.send_close_notify(); // TLS's own end: a bare FIN could be an attacker's
+    let result = answered.and(tls.flush());
+    start::finish(tls.sock.0, result)
+}
+
+fn answer(tls: &mut (impl Read + Write)) -> io::Result<()> {
     let mut frame = Vec::new();
-    while recv_frame(&mut tls, &mut frame)? {
+    while recv_frame(tls, &mut frame)? {
         tls.write_all(&frame)?;
     }
-    tls.conn.send_close_notify(); // TLS's own end: a bare FIN could be an attacker's
-    tls.flush()
+    Ok(())
 }
 
 /// Receives a frame, header included. `false`: the client ended its stream, and said so.
