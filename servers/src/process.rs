@@ -4,16 +4,16 @@ use std::ffi::c_int;
 use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsFd, FromRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use tcp_stream_io::sys::last_errno;
+use tcp_stream_io::sys::{self, last_errno};
 use tcp_stream_io::{UniqueFd, stream};
 
-use crate::HANG;
+use crate::wait::{HANG_LIMIT, retry_eintr};
 
 /// A running server. It is killed when this is dropped, or when this process ends in any way.
 #[derive(Debug)]
@@ -27,11 +27,15 @@ pub struct Server {
 impl Server {
     /// Starts a program with `127.0.0.1 0` and waits for its `[listen-ok]`.
     pub fn start(program: &Path) -> io::Result<Server> {
+        Server::start_with(program, Stdio::null())
+    }
+
+    /// The same, with something to log to.
+    pub fn start_with(program: &Path, stderr: Stdio) -> io::Result<Server> {
         let mut command = Command::new(program);
         command.args(["127.0.0.1", "0"]).stdin(Stdio::null());
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
-        // SAFETY:
-        // - between fork and exec, prctl is a plain system call that allocates nothing.
+        command.stdout(Stdio::piped()).stderr(stderr);
+        // SAFETY: between fork and exec, prctl is a plain system call that allocates nothing.
         unsafe {
             command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
                 0 => Ok(()),
@@ -58,9 +62,12 @@ impl Server {
 
     /// What it prints next, up to and including `end`.
     pub fn read_until(&mut self, end: &str) -> io::Result<String> {
-        let (mut text, deadline) = (Vec::new(), Instant::now() + HANG);
+        let (mut text, limit) = (Vec::new(), HANG_LIMIT.as_millis() as c_int);
         while !text.ends_with(end.as_bytes()) {
-            stream::wait_ready(&self.out, libc::POLLIN, Some(deadline))?;
+            let out = self.out.as_fd();
+            if retry_eintr(|| sys::poll(out, libc::POLLIN, limit))? == 0 {
+                return Err(io::Error::new(ErrorKind::TimedOut, "it prints nothing"));
+            }
             let mut byte = [0];
             self.out.read_exact(&mut byte)?;
             text.push(byte[0]);
@@ -97,8 +104,7 @@ impl Server {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: c_int) -> io::Result<()> {
-        // SAFETY:
-        // - no memory is passed, and the process is our child, which has not been waited for.
+        // SAFETY: the call takes no memory, and the child has not been waited for.
         match unsafe { libc::kill(self.child.id() as libc::pid_t, signal) } {
             0 => Ok(()),
             _ => Err(last_errno()),
@@ -108,16 +114,14 @@ impl Server {
     /// Waits for its end.
     pub fn wait(mut self) -> io::Result<ExitStatus> {
         let pid = self.child.id() as libc::pid_t;
-        // SAFETY:
-        // - no memory is passed, and `pid` is our child, which has not been waited for.
+        // SAFETY: the call takes no memory, and the child has not been waited for.
         let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) as c_int };
         if pidfd < 0 {
             return Err(last_errno());
         }
-        // SAFETY:
-        // - the kernel has just opened `pidfd` for this call, so nobody else owns it.
+        // SAFETY: the kernel has just opened `pidfd` for this call, so nobody else owns it.
         let pidfd = unsafe { UniqueFd::from_raw_fd(pidfd) };
-        stream::wait_ready(&pidfd, libc::POLLIN, Some(Instant::now() + HANG))?;
+        stream::wait_ready(&pidfd, libc::POLLIN, Some(Instant::now() + HANG_LIMIT))?;
         self.child.wait()
     }
 }
