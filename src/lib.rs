@@ -9,10 +9,10 @@
 //! | 7 echo | [`fd`], [`addr`], [`net`]; `src/bin/echo.rs` | `s07_*` |
 //!
 //! ```text
-//! framing ──► stream, fd          examples ──► stage, src
-//! net ──► addr, stream, sys, fd   servers, speed, stage ──► src
-//! stream ──► sys, fd              tests ──► src, stage
-//! sys ──► addr, fd                lab, classroom ──► nothing here
+//! framing ──► stream, fd          servers, stage ──► src
+//! net ──► addr, stream, sys, fd   examples, speed, tests ──► src, stage
+//! stream ──► sys, fd              lab, classroom ──► nothing here
+//! sys ──► addr, fd
 //! ```
 
 pub mod addr;

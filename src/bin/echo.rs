@@ -42,8 +42,8 @@ fn run_server(bind_host: &str, port: u16) -> u8 {
         Err(e) => return fail(1, &format!("listen failed: {e}")),
     };
     // Without this line nobody knows the port.
-    if printed(format!("[listen-ok] {addr}").as_bytes()) != 0 {
-        return 4;
+    if let Err(e) = line(io::stdout(), &format!("[listen-ok] {addr}")) {
+        return fail(4, &format!("stdout: {e}"));
     }
     loop {
         match net::accept(&listener) {
@@ -99,7 +99,7 @@ fn run_client(host: &str, port: u16, msg: &[u8]) -> u8 {
     };
     // The peer may have reset the connection already. Then it has no name, and `send` will say so.
     if let Ok(peer) = sys::getpeername(&conn) {
-        say(&format!("[connected] {peer}"));
+        let _ = line(io::stdout(), &format!("[connected] {peer}")); // `printed` will complain
     }
     if let Err(e) = length::send_frame_with_deadline(&conn, msg, DEFAULT_CAP, deadline) {
         return fail(2, &format!("send_frame: {e}"));
