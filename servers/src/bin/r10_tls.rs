@@ -87,10 +87,12 @@ fn serve_client(conn: UniqueFd, config: Arc<ServerConfig>) -> io::Result<()> {
     let tls = ServerConnection::new(config).map_err(io::Error::other)?;
     // The handshake comes with the first read.
     let mut tls = StreamOwned::new(tls, Socket { conn, left: 0 });
-    let answered = answer(&mut tls);
+    let result = answer(&mut tls);
     tls.conn.send_close_notify(); // TLS's own end: a bare FIN could be an attacker's
-    let result = answered.and(tls.flush());
-    start::finish(tls.sock.conn, result)
+    let (mut tls, mut socket) = tls.into_parts();
+    // Not `flush`, which would wait for the rest of a handshake that will never come.
+    while tls.wants_write() && tls.write_tls(&mut socket).is_ok() {}
+    start::finish(socket.conn, result)
 }
 
 fn answer(tls: &mut (impl Read + Write)) -> io::Result<()> {
