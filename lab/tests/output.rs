@@ -280,6 +280,28 @@ fn how_data_is_cut_is_no_part_of_an_outline() {
 }
 
 #[test]
+fn what_a_busy_machine_loses_is_no_part_of_an_outline() {
+    use Host::{Client, Server};
+    // When each of two copies leaves, arrives, and its fate; 0: it does not arrive.
+    let run = |copies: [(u64, u64, &str); 2]| {
+        let mut script = script::Script::new("lost");
+        script.call(100, 110, Server, ("listen", "3, 16", "0"), b"");
+        let send = ("sendto", "3, \"one\", 3, 0, NULL, 0", "3");
+        script.call(2000, 2010, Client, send, b"one");
+        for (left, arrived, fate) in copies {
+            script.segment((left, arrived), Client, ("P.", 1, 1), b"one", fate);
+        }
+        lines(&outline::draw(&script.trace))
+    };
+    let sent = |run: &[String]| run.iter().filter(|line| line.starts_with('P')).count();
+    let once = run([(2005, 2015, ""), (2500, 2510, "again")]);
+    assert_eq!(once, run([(2005, 0, ""), (2500, 2510, "again")]));
+    assert_eq!(sent(&once), 1, "{once:?}");
+    let by_the_link = run([(2005, 0, "lost by the link (rule: drop 1)"), (2500, 2510, "again")]);
+    assert_eq!(sent(&by_the_link), 2, "{by_the_link:?}");
+}
+
+#[test]
 fn which_fin_is_first_is_no_part_of_an_outline() {
     use Host::{Client, Server};
     let close = |client: u64, server: u64| {

@@ -159,12 +159,13 @@ fn draw(name: &str, title: &str) -> Result<String, Failed> {
     let _ = fs::remove_dir_all(&dir);
     let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
     let ran = lab.args(["trace", name, "--out"]).arg(&dir).output().expect("lab runs");
-    let last =
-        |text: &[u8]| String::from_utf8_lossy(text).lines().last().unwrap_or("no word").to_owned();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let lines: Vec<&str> = said.lines().collect();
+    let last = |count: usize| lines[lines.len().saturating_sub(count)..].join("\n");
     match ran.status.code() {
         Some(0) => {}
-        Some(3) => return Err(Failed::NotHere(last(&ran.stderr))),
-        _ => return Err(Failed::Otherwise(format!("{}: {}", ran.status, last(&ran.stderr)))),
+        Some(3) => return Err(Failed::NotHere(last(1))),
+        _ => return Err(Failed::Otherwise(format!("{}\n{}", ran.status, last(SHOWN)))),
     }
     let file = File::open(dir.join("trace.jsonl")).expect("a trace is written");
     let trace = jsonl::read(BufReader::new(file)).expect("a trace reads back");

@@ -28,7 +28,8 @@
 //! Left out, because it is chance whether it is there:
 //! - Acknowledgements without data, but for the handshake's third and the last of a connection; the
 //!   number that data acknowledges.
-//! - A segment that was sent again although it had arrived.
+//! - A segment that was sent again although it had arrived. One that was lost although the link was
+//!   not told to lose it, which a busy machine may do: what was sent again is then the first.
 //! - Resets of one direction behind the first, and one that only answers a late acknowledgement.
 //! - FIN_WAIT2, unless the peer answers the FIN with data that leaves at once.
 //! - What follows where each side ends a connection and it is not sure that one had heard of the
@@ -181,16 +182,18 @@ impl Drawing<'_> {
                 What::State(change) => (Some(step.host), change.now.clone()),
                 _ => unreachable!("not a state"),
             },
-            Act::Segment(event) => {
-                let segment = self.wire.segment(event);
-                (None, segment_text(segment, chance, chance_back))
-            }
-            Act::Fin(event) => {
+            Act::Segment(event) | Act::Fin(event) => {
                 let segment = self.wire.segment(event);
                 let end = segment.seq.wrapping_add(segment.len);
-                let again = if segment.again { " again" } else { "" };
-                let text = bytes("F.", end, end, chance) + again;
-                (None, arrow(step.host, &text, segment.arrived.is_none()))
+                let mut text = match step.what {
+                    Act::Fin(_) => bytes("F.", end, end, chance),
+                    _ => segment_text(segment, chance, chance_back),
+                };
+                let direction = step.way.and_then(|way| self.wire.direction(way));
+                if direction.is_some_and(|direction| direction.again.contains(&event)) {
+                    text += " again";
+                }
+                (None, arrow(step.host, &text, wire::is_lost(segment)))
             }
             Act::Data(from, to, false) => {
                 (None, arrow(step.host, &bytes("P.", from, to, chance), false))
@@ -299,7 +302,7 @@ fn made(call: &Call) -> Option<i32> {
     call.result.as_deref().filter(|_| makes)?.parse().ok().filter(|fd| *fd >= 0)
 }
 
-/// `P. 1:6(5) ─────►`.
+/// `P. 1:6(5)`, `S 0:0(0) <mss 1460,...>`.
 fn segment_text(segment: &Segment, chance: bool, chance_back: bool) -> String {
     let end = segment.seq.wrapping_add(segment.len);
     let mut text = match segment.flags.as_str() {
@@ -312,10 +315,7 @@ fn segment_text(segment: &Segment, chance: bool, chance_back: bool) -> String {
         let mss = mss.split(',').next().unwrap_or(mss);
         text += &format!(" <mss {mss},...>");
     }
-    if segment.again {
-        text += " again";
-    }
-    arrow(segment.from, &text, segment.arrived.is_none())
+    text
 }
 
 /// `P. 1:6(5)`; amounts that are chance are left out.

@@ -135,7 +135,10 @@ impl Found<'_> {
         let seen = seen.chain(direction.repairs.iter().copied());
         acts.extend(seen.map(|event| (event, Act::Segment(event), None)));
         for piece in self.pieces(way, direction) {
-            let inside = |&&(from, to, _): &&(u32, u32, usize)| from < piece.to && piece.from < to;
+            // What is sent again for what the link lost is drawn as it was seen.
+            let inside = |&&(from, to, event): &&(u32, u32, usize)| {
+                from < piece.to && piece.from < to && !direction.again.contains(&event)
+            };
             let mut carried = direction.carried.iter().filter(inside);
             if let Some(&(_, end, event)) = carried.next() {
                 let to = carried.map(|(_, end, _)| *end).fold(end, u32::max).min(piece.to);
@@ -367,12 +370,12 @@ impl Found<'_> {
 
     /// What was lost at first and came later: without it nothing behind it counts.
     fn repaired(&self, way: Way, byte: u64) -> Vec<usize> {
-        let repairs = self.wire.direction(way).map_or(&[][..], |one| one.repairs.as_slice());
+        let again = self.wire.direction(way).map_or(&[][..], |one| one.again.as_slice());
         let came = |event: &&usize| {
             let segment = self.wire.segment(**event);
-            segment.again && segment.arrived.is_some() && u64::from(segment.seq) <= byte
+            segment.arrived.is_some() && u64::from(segment.seq) <= byte
         };
-        repairs.iter().filter(came).filter_map(|event| self.segment(*event)).collect()
+        again.iter().filter(came).filter_map(|event| self.segment(*event)).collect()
     }
 }
 

@@ -17,8 +17,10 @@ pub struct Direction {
     pub first: Option<usize>,
     /// The data that arrived, as it was cut when it first left: from, up to, in which segment.
     pub carried: Vec<(u32, u32, usize)>,
-    /// What was lost, and the data that was sent again for it.
+    /// What the link lost, and the data that was sent again for it.
     pub repairs: Vec<usize>,
+    /// What was sent again for what the link lost.
+    pub again: Vec<usize>,
     pub fin: Option<usize>,
     /// The first one.
     pub reset: Option<usize>,
@@ -26,8 +28,9 @@ pub struct Direction {
     acks: Vec<(u32, usize)>,
     /// The bytes of data that its sender takes in one segment.
     most: u32,
-    /// The number of the first byte that has not left yet, and the bytes before it that are lost.
+    /// No byte from this one on has left yet.
     next: u32,
+    /// The bytes that the link lost.
     lost: Vec<(u32, u32)>,
 }
 
@@ -85,6 +88,10 @@ impl<'a> Wire<'a> {
 
     fn take(&mut self, index: usize, segment: &Segment, way: Way) {
         let chance = segment.flags == "R" && self.answers_an_ack(index, segment);
+        let space = segment.len > 0 || segment.flags.contains(['S', 'F']);
+        if space && segment.arrived.is_none() && !is_lost(segment) {
+            return; // it is sent again, and the machine lost it: that is chance
+        }
         let arrives = |event: usize| self::segment(self.trace, event).arrived.is_some();
         let direction = self.directions.entry(way).or_insert_with(|| Direction::new(segment.from));
         let Direction { syn, fin, reset, .. } = direction;
@@ -105,7 +112,10 @@ impl<'a> Wire<'a> {
             flags if flags.contains('F') => instead(fin),
             _ => None,
         };
-        direction.repairs.extend(lost);
+        if let Some(lost) = lost {
+            direction.repairs.push(lost);
+            direction.again.push(index);
+        }
         if segment.flags.contains(['S', 'R']) {
             return;
         }
@@ -140,6 +150,7 @@ impl Direction {
             first: None,
             carried: Vec::new(),
             repairs: Vec::new(),
+            again: Vec::new(),
             fin: None,
             reset: None,
             acks: Vec::new(),
@@ -149,30 +160,50 @@ impl Direction {
         }
     }
 
-    /// Takes data apart: what is new, what was lost before, and what had arrived, which is chance.
+    /// Takes in data, as far as it had not arrived before: what is sent again then is chance.
     fn data(&mut self, index: usize, segment: &Segment) {
         let end = segment.seq.saturating_add(segment.len);
-        let new = (segment.seq.max(self.next), end);
-        let has_new = new.0 < new.1;
-        let missing = self.lost.iter().any(|(from, to)| *from < end && segment.seq < *to);
-        if missing || (has_new && segment.arrived.is_none()) {
+        let new = self.not_there(segment.seq, end);
+        let repairs = self.lost.iter().any(|(from, to)| *from < end && segment.seq < *to);
+        if new.is_empty() {
+            return;
+        }
+        if repairs {
+            self.again.push(index);
+        }
+        if repairs || segment.arrived.is_none() {
             self.repairs.push(index);
         }
         if segment.arrived.is_some() {
-            self.lost.retain(|(from, to)| end < *to || *from < segment.seq);
-            if has_new {
-                self.carried.push((new.0, new.1, index));
-            }
-        } else if has_new {
-            self.lost.push(new);
+            self.lost.retain(|(from, to)| *from < segment.seq || end < *to);
+            self.carried.extend(new.into_iter().map(|(from, to)| (from, to, index)));
+        } else {
+            self.lost.push((segment.seq, end));
         }
         self.next = self.next.max(end);
     }
 
-    /// The last byte of what arrived first is at a cut.
+    /// The bytes from one number up to another that have not arrived yet.
+    fn not_there(&self, from: u32, to: u32) -> Vec<(u32, u32)> {
+        let mut parts = vec![(from, to)];
+        if from < self.next {
+            for &(begin, end, _) in &self.carried {
+                let around = |(from, to): (u32, u32)| [(from, to.min(begin)), (from.max(end), to)];
+                parts = parts.into_iter().flat_map(around).filter(|(from, to)| from < to).collect();
+            }
+        }
+        parts
+    }
+
+    /// Whether a segment began with this byte when it first arrived, or none held it.
     pub fn is_cut_at(&self, byte: u32) -> bool {
         !self.carried.iter().any(|(from, to, _)| *from < byte && byte < *to)
     }
+}
+
+/// Whether the link lost a segment, as it was told to.
+pub fn is_lost(segment: &Segment) -> bool {
+    segment.arrived.is_none() && !segment.fate.is_empty()
 }
 
 /// The data that fits into a segment, as a SYN tells it.
