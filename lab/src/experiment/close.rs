@@ -108,7 +108,7 @@ fn close_wait(run: &mut Run) -> anyhow::Result<()> {
         states::until(&world.server, PORT, port, "CLOSED")
     })?;
     let passive: Vec<&Change> = changes.iter().filter(|c| c.host == Host::Server).collect();
-    let order = joined(passive.iter().map(|c| &c.now));
+    let order = joined(passive.iter().map(|c| c.now));
     let lasted = passive.get(1).map_or(Duration::ZERO, |left| left.at);
     let (long, seconds) = (lasted >= hold, hold.as_secs_f64());
     run.tally.check_that(
@@ -218,7 +218,7 @@ fn picture(changes: &[Change]) -> Picture {
             match series.iter_mut().find(|s| s.name == change.now) {
                 Some(known) => known.points.extend(band),
                 None => series.push(Series {
-                    name: change.now.clone(),
+                    name: change.now.into(),
                     mark: Mark::Band,
                     colour: [5, 4, 1, 3, 0, 2][series.len() % 6],
                     points: band.to_vec(),

@@ -110,8 +110,8 @@ impl Wire {
 /// stands where it was sent first.
 pub fn order<'a>(seen: impl IntoIterator<Item = &'a Seen>) -> String {
     let mut known = Vec::new();
-    let mut is_new = |s: &Seen| {
-        let Segment { from, flags, seq, len, ack, .. } = s.segment.clone();
+    let mut is_new = |s: &'a Seen| {
+        let Segment { from, flags, seq, len, ack, .. } = &s.segment;
         let it = (from, flags, seq, len, ack);
         let new = !known.contains(&it);
         known.push(it);
