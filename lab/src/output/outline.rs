@@ -265,7 +265,7 @@ impl Drawing<'_> {
             "" => format!(") = {result}"),
             how => format!(", {how}) = {result}"),
         };
-        let room = SIDE.saturating_sub(begin.chars().count() + end.chars().count());
+        let room = SIDE.saturating_sub(begin.chars().count() + end.chars().count()).max(1);
         begin + &words::fit(vec![data], room) + &end
     }
 

@@ -159,7 +159,7 @@ impl<'a> Calls<'a> {
     /// Whether a call is more of what its thread has just done.
     fn continues(&self, before: &Call, next: &Call, way: Option<Way>) -> bool {
         let moves = |call: &Call| moved(call).is_some_and(|moved| moved > 0);
-        let reads = |call: &Call| reads(call) && moves(call);
+        let reads = |call: &Call| reads(call) && moves(call) && !peeks(call);
         let fills = |call: &Call| sends(call) && moves(call);
         let same = before.name == next.name && before.fd == next.fd;
         let filled = way.is_some_and(|way| self.filled.contains_key(&way));
@@ -181,7 +181,7 @@ impl<'a> Calls<'a> {
             let way = if sends(call) { way } else { back(way) };
             let total = totals.entry((way, sends(call))).or_insert(0);
             self.rows[index].bytes = (*total + 1, *total + 1 + moved);
-            if how_it_takes(call).contains("MSG_PEEK") {
+            if peeks(call) {
                 continue; // it leaves what it takes
             }
             *total += moved;
@@ -516,6 +516,11 @@ pub fn how_it_takes(call: &Call) -> String {
     };
     let takes = |flag: &&str| ["MSG_PEEK", "MSG_WAITALL", "MSG_OOB", "MSG_TRUNC"].contains(flag);
     flags.split('|').filter(takes).collect::<Vec<_>>().join("|")
+}
+
+/// Whether a read leaves what it takes.
+fn peeks(call: &Call) -> bool {
+    how_it_takes(call).contains("MSG_PEEK")
 }
 
 /// The directions in which a `send` took less than it was given.
