@@ -1,25 +1,11 @@
 //! Many frames a call: `FrameWriter` gathers them, `FrameReader` lends them. Article 3.1, 11.2.
 //!
-//! The bytes on the wire are those of [`length`](super::length). What changes is how many system
-//! calls and segments they take. A stream of small frames spends nearly all of its time there.
+//! The bytes on the wire are those of [`length`](tcp_stream_io::framing::length). What changes is how
+//! many system calls and segments they take. [`steps`](crate::steps) goes there one reason at a time,
+//! and `docs/speed.md` has what each is worth.
 //!
-//! What each step buys for 64-byte frames one way over the loopback. `make bench` measures it on
-//! your machine; these figures are from one with two cores.
-//!
-//! | step | frames a second | over the article's |
-//! | --- | --- | --- |
-//! | the article: two `send` and two `recv` a frame | 0.47 million | 1 |
-//! | header and payload in one `sendmsg` | 0.59 million | 1.3 |
-//! | a full buffer a `send`; many frames out of one `recv`, lent and not copied | 43 million | 93 |
-//! | a flowing stream is tried again before the reader sleeps | 61 million | 130 |
-//! | the limit: the same bytes, without a look at them | 74 million | 159 |
-//!
-//! - The batch has to end where a segment ends. With 65,536 bytes in place of 65,483 a segment the
-//!   last two steps fall to two thirds. Eight segments a `send` are a tenth faster than four;
-//!   larger receives make no difference.
-//! - All that is rare in a frame's way has a function of its own. That leaves 75 user instructions
-//!   a frame, both sides together; 178 before. The article's loop takes 559, not counting what its
-//!   system calls cost in the kernel, and tokio-util's codec 522.
+//! All that is rare in a frame's way has a function of its own, marked `#[cold]`: so the way of nearly
+//! all frames is short enough to stand in the caller's loop.
 
 use std::io::{self, ErrorKind};
 use std::time::Instant;

@@ -10,10 +10,10 @@
 //! `src/bench` measures them beside the article's design and the usual crates: `make bench`.
 //!
 //! ```text
-//! batch ──► gather
-//!   │
-//!   └─────► inbox ──► failed
-//! line ───────┘
+//! steps ──► batch, line, gather
+//! batch ──► inbox, gather, failed
+//! line ──► inbox, failed
+//! inbox ──► failed
 //! ```
 
 pub mod batch;

@@ -11,7 +11,7 @@ use std::net::TcpStream;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use speed::batch::{FrameReader, FrameWriter};
@@ -36,7 +36,7 @@ const NO_SIGPIPE: c_int = libc::MSG_NOSIGNAL;
 
 type Repeat = fn(u64) -> io::Result<()>;
 
-const PEERS: [(&str, &str, Repeat); 15] = [
+const PEERS: [(&str, &str, Repeat); 17] = [
     (PAIR, "libc", pair_libc),
     (PAIR, "rustix", pair_rustix),
     (PAIR, "ours, sys", pair_sys),
@@ -47,9 +47,11 @@ const PEERS: [(&str, &str, Repeat); 15] = [
     (PAIR, "std, write_all + read_exact", pair_std_all),
     (FRAME, "article", frame_article),
     (FRAME, "ours", frame_ours),
+    (FRAME, "ours, with a deadline", frame_deadline),
     (FRAME, "std", frame_std),
     (FRAME, "tokio-util", frame_tokio),
     (LINE, "ours", line_ours),
+    (LINE, "ours, with a deadline", line_deadline),
     (LINE, "std", line_std),
     (LINE, "LinesCodec", line_codec),
 ];
@@ -210,10 +212,19 @@ fn frame_article(n: u64) -> io::Result<()> {
 }
 
 fn frame_ours(n: u64) -> io::Result<()> {
+    frames_until(n, None)
+}
+
+fn frame_deadline(n: u64) -> io::Result<()> {
+    frames_until(n, Some(Instant::now() + Duration::from_secs(60)))
+}
+
+fn frames_until(n: u64, until: Option<Instant>) -> io::Result<()> {
     let (one, other) = pair()?;
     let payload = [b'x'; SIZE];
     let mut writer = FrameWriter::new(&one, DEFAULT_CAP);
     let mut reader = FrameReader::new(&other, DEFAULT_CAP);
+    reader.set_deadline(until);
     stretches(n, |now| {
         for _ in 0..now {
             writer.write_frame(black_box(&payload))?;
@@ -282,8 +293,17 @@ fn send_lines(fd: &UniqueFd, lines: &[u8], count: u64) -> io::Result<()> {
 }
 
 fn line_ours(n: u64) -> io::Result<()> {
+    lines_until(n, None)
+}
+
+fn line_deadline(n: u64) -> io::Result<()> {
+    lines_until(n, Some(Instant::now() + Duration::from_secs(60)))
+}
+
+fn lines_until(n: u64, until: Option<Instant>) -> io::Result<()> {
     let ((one, other), lines) = (pair()?, lines());
     let mut reader = LineReader::new(&other, 4096);
+    reader.set_deadline(until);
     stretches(n, |now| {
         send_lines(&one, &lines, now)?;
         for _ in 0..now {

@@ -4,14 +4,16 @@ use std::hint::black_box;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use asynchronous_codec::LengthCodec;
 use futures_util::{SinkExt, StreamExt};
 use speed::batch::{FrameReader, FrameWriter};
 use tcp_stream_io::framing::length::{DEFAULT_CAP, recv_frame, send_frame};
 use tcp_stream_io::stream::{recv_some, send_all};
 use tcp_stream_io::{UniqueFd, sys};
 use tokio_util::codec::{FramedRead, FramedWrite};
+use tokio_util::compat::TokioAsyncReadCompatExt;
 
 use crate::measure::{Case, Sample};
 use crate::threads::{Clock, pair, two_roles};
@@ -39,16 +41,18 @@ type Send = fn(UniqueFd, &[u8], &mut Clock) -> io::Result<()>;
 type Receive = fn(UniqueFd, usize) -> io::Result<u64>;
 
 /// A way to send frames and a way to receive them, which returns how many came.
-pub const PEERS: [(&str, Send, Receive); 11] = [
+pub const PEERS: [(&str, Send, Receive); 13] = [
     ("article", article_send, article_recv),
     ("gathered", gathered_send, article_recv),
     ("ours", ours_send, ours_recv),
     ("ours, never spins", ours_send, ours_recv_spinning::<0>),
     ("ours, spins", ours_send, ours_recv_spinning::<SPINS>),
+    ("ours, with a deadline", ours_send, ours_recv_by_deadline),
     ("tokio-util 64 KiB", tokio_send::<BUFFER>, tokio_recv::<BUFFER>),
     ("tokio-util 256 KiB", tokio_send::<LARGE_BUFFER>, tokio_recv::<LARGE_BUFFER>),
     ("std 64 KiB", std_send::<BUFFER>, std_recv::<BUFFER>),
     ("std 256 KiB", std_send::<LARGE_BUFFER>, std_recv::<LARGE_BUFFER>),
+    ("asynchronous-codec", codec_send, codec_recv),
     (RAW, raw_send, raw_recv),
     (RAW_CPU, raw_send, raw_recv_asleep),
 ];
@@ -122,6 +126,13 @@ fn ours_recv(fd: UniqueFd, _: usize) -> io::Result<u64> {
     count(FrameReader::new(&fd, DEFAULT_CAP))
 }
 
+/// It never comes, but the clock is asked for it.
+fn ours_recv_by_deadline(fd: UniqueFd, _: usize) -> io::Result<u64> {
+    let mut frames = FrameReader::new(&fd, DEFAULT_CAP);
+    frames.set_deadline(Some(Instant::now() + Duration::from_secs(60)));
+    count(frames)
+}
+
 fn ours_recv_spinning<const N: u32>(fd: UniqueFd, _: usize) -> io::Result<u64> {
     let mut frames = FrameReader::new(&fd, DEFAULT_CAP);
     frames.set_spins(N);
@@ -153,6 +164,33 @@ fn tokio_recv<const N: usize>(fd: UniqueFd, _: usize) -> io::Result<u64> {
     tokio_peer::block_on(async {
         let stream = tokio_peer::stream(fd)?;
         let mut frames = FramedRead::with_capacity(stream, tokio_peer::codec(), N);
+        let mut count = 0;
+        while let Some(payload) = frames.next().await.transpose()? {
+            black_box(payload);
+            count += 1;
+        }
+        Ok(count)
+    })
+}
+
+/// Its header has eight bytes and its reads 8 KiB; nothing but the write buffer can be tuned.
+fn codec_send(fd: UniqueFd, payload: &[u8], clock: &mut Clock) -> io::Result<()> {
+    let payload = tokio_util::bytes::Bytes::copy_from_slice(payload);
+    tokio_peer::block_on(async {
+        let stream = tokio_peer::stream(fd)?.compat();
+        let mut frames = asynchronous_codec::FramedWrite::new(stream, LengthCodec);
+        frames.set_send_high_water_mark(LARGE_BUFFER);
+        while clock.more() {
+            frames.feed(payload.clone()).await?;
+        }
+        SinkExt::<tokio_util::bytes::Bytes>::flush(&mut frames).await
+    })
+}
+
+fn codec_recv(fd: UniqueFd, _: usize) -> io::Result<u64> {
+    tokio_peer::block_on(async {
+        let stream = tokio_peer::stream(fd)?.compat();
+        let mut frames = asynchronous_codec::FramedRead::new(stream, LengthCodec);
         let mut count = 0;
         while let Some(payload) = frames.next().await.transpose()? {
             black_box(payload);

@@ -142,11 +142,12 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
     verdicts
 }
 
-/// The peer that takes the least CPU time for a frame of this size, and how much: std's and
-/// tokio-util's.
+/// The peer that takes the least CPU time for a frame of this size, and how much.
 pub fn leanest_peer(measured: &Measured, size: usize) -> Option<(&str, f64)> {
     let peers = measured.distinct(frames::SECTION, frames::CPU, |row| row.peer.as_str());
-    let theirs = peers.into_iter().filter(|p| p.starts_with("std") || p.starts_with("tokio-util"));
+    let starts = ["std", "tokio-util", "asynchronous-codec"];
+    let theirs =
+        peers.into_iter().filter(|peer| starts.iter().any(|start| peer.starts_with(start)));
     let cpu = |peer| measured.median(frames::SECTION, peer, size, frames::CPU);
     theirs.filter_map(|peer| Some((peer, cpu(peer)?))).min_by(|a, b| a.1.total_cmp(&b.1))
 }
