@@ -71,6 +71,21 @@ pub fn stays_asleep(pid: u32) -> bool {
     before.is_some() && before == sleeps(pid)
 }
 
+/// The port at which it listens on TCP: the socket in `/proc/net/tcp` whose number is that of one of
+/// its descriptors.
+pub fn listens_at(pid: u32) -> Option<u16> {
+    let of = |fd: i32| fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok();
+    let open: Vec<_> = descriptors(pid).into_iter().filter_map(of).collect();
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
+    tables.iter().flatten().flat_map(|table| table.lines()).find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let socket = format!("socket:[{}]", words.get(9)?);
+        let listens = words[3] == "0A" && open.iter().any(|link| link.as_os_str() == &*socket);
+        let port = words[1].rsplit(':').next()?;
+        listens.then(|| u16::from_str_radix(port, 16).ok()).flatten()
+    })
+}
+
 /// How many connections wait to be accepted by the socket that listens at this port.
 pub fn queued(port: u16) -> u32 {
     look_it_up(port, 0).map_or(0, |(waiting, _)| waiting)
@@ -96,8 +111,22 @@ pub fn under_way(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
     queues.or_else(|| look_it_up(local.port(), remote.port())).map(|(_, send)| send)
 }
 
-/// Its receive queue and its send queue by sock_diag(7): without a walk through all sockets.
+/// Whether the socket with these two ends is still there, and neither side has ended its stream.
+pub fn established(local: SocketAddr, remote: SocketAddr) -> bool {
+    const TCP_ESTABLISHED: u8 = 1;
+    // struct inet_diag_msg, after the header of 16 bytes: idiag_state is its second.
+    diagnosed(local, remote).is_some_and(|answer| answer.get(17) == Some(&TCP_ESTABLISHED))
+}
+
+/// Its receive queue and its send queue: idiag_rqueue and idiag_wqueue, bytes 56 to 63.
 fn ask_the_kernel(local: SocketAddr, remote: SocketAddr) -> Option<(u32, u32)> {
+    let answer = diagnosed(local, remote)?;
+    let queue = |at: usize| Some(u32::from_ne_bytes(answer.get(at..at + 4)?.try_into().ok()?));
+    Some((queue(16 + 56)?, queue(16 + 60)?))
+}
+
+/// What sock_diag(7) says of one socket, without a walk through all of them.
+fn diagnosed(local: SocketAddr, remote: SocketAddr) -> Option<Vec<u8>> {
     const SOCK_DIAG_BY_FAMILY: u16 = 20;
     let family = if local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let address = |addr: SocketAddr| match addr.ip() {
@@ -123,12 +152,11 @@ fn ask_the_kernel(local: SocketAddr, remote: SocketAddr) -> Option<(u32, u32)> {
     .concat();
     let netlink = sys::socket(libc::AF_NETLINK, libc::SOCK_DGRAM, libc::NETLINK_SOCK_DIAG).ok()?;
     sys::send(&netlink, &request, 0).ok()?;
-    let mut answer = [0; 1024];
+    let mut answer = vec![0; 1024];
     let n = sys::recv(&netlink, &mut answer, libc::MSG_DONTWAIT).ok()?;
-    let found = answer[4..6] == SOCK_DIAG_BY_FAMILY.to_ne_bytes();
-    // struct inet_diag_msg, after the header: idiag_rqueue and idiag_wqueue are its bytes 56 to 63.
-    let queue = |at: usize| Some(u32::from_ne_bytes(answer[..n].get(at..at + 4)?.try_into().ok()?));
-    if found { Some((queue(72)?, queue(76)?)) } else { None }
+    answer.truncate(n);
+    let found = answer.get(4..6)? == SOCK_DIAG_BY_FAMILY.to_ne_bytes();
+    found.then_some(answer)
 }
 
 /// The same in `/proc/net/tcp`, proc(5): all sockets as text. Slow where there are many.

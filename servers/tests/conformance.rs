@@ -11,9 +11,7 @@ use nix::unistd::Pid;
 use servers::conformance::checks::{CHECKS, Check};
 use servers::conformance::expected::{BUILT_IN, Expected, Verdict};
 use servers::conformance::server::Recipe;
-use servers::conformance::suite::{
-    Findings, Outcome, PATIENCE, Plan, allow_many_descriptors, run,
-};
+use servers::conformance::suite::{Findings, Outcome, PATIENCE, Plan, allow_many_descriptors, run};
 use servers::outside::within;
 use servers::wait::HANG_LIMIT;
 

@@ -60,9 +60,12 @@ impl Server {
 
     fn serve(&mut self) -> io::Result<()> {
         let mut events = [NO_EVENT; 256];
-        while self.listener.is_some() || self.clients.iter().any(Option::is_some) {
+        loop {
             // The clock comes first: whoever always has one more byte must not hold it up.
             self.finish_late()?;
+            if self.listener.is_none() && self.clients.iter().all(Option::is_none) {
+                return Ok(());
+            }
             let until = [self.next, self.accept_at].into_iter().flatten().min();
             let timeout_ms = millis_until(until);
             let happened = or_nothing(epoll_wait(&self.epoll, &mut events, timeout_ms))?;
@@ -82,7 +85,6 @@ impl Server {
                 self.accept(64)?; // a turn: those inside have theirs, too
             }
         }
-        Ok(())
     }
 
     /// Takes connections that wait, so many at most.

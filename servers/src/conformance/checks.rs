@@ -518,8 +518,8 @@ fn full(s: &mut Subject) -> Observed {
     let mut waiting = Vec::new();
     let slept = within(s.patience, || {
         // One waits in the queue; or the server, which has kept a descriptor for this, lets it go.
-        let noticed = queued(s.server.addr.port()) > 0
-            || waiting.last().is_some_and(Client::has_something);
+        let noticed =
+            queued(s.server.addr.port()) > 0 || waiting.last().is_some_and(Client::has_something);
         if !noticed {
             waiting.push(s.connect_silent()?); // into a descriptor that another one has left
         }

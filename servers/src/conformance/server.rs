@@ -275,10 +275,7 @@ fn fill(pipe: &OwnedFd) -> io::Result<()> {
 
 /// Reads what it prints, and sends the address that it announces. Then it reads on, so that the
 /// server never waits for us, or not.
-fn listen_line(
-    stdout: Option<impl Read + Send + 'static>,
-    and_on: bool,
-) -> Receiver<SocketAddr> {
+fn listen_line(stdout: Option<impl Read + Send + 'static>, and_on: bool) -> Receiver<SocketAddr> {
     let (sender, receiver) = mpsc::channel();
     if let Some(stdout) = stdout {
         thread::spawn(move || {
