@@ -6,6 +6,9 @@ use std::process::ExitCode;
 
 use grader::clean_end::End;
 
+/// The longest payload.
+const MAX: usize = 65_536;
+
 /// Reads frames until there are no more.
 fn clean_end(fd: RawFd, frames: &mut Vec<Vec<u8>>) -> io::Result<End> {
     match read_frames(fd, frames) {
@@ -23,7 +26,11 @@ fn read_frames(fd: RawFd, frames: &mut Vec<Vec<u8>>) -> io::Result<End> {
             0 => return Ok(End::Clean), // not a byte of a next frame
             _ => return Ok(End::Broken),
         }
-        let mut payload = vec![0; u32::from_be_bytes(header) as usize];
+        let len = u32::from_be_bytes(header) as usize;
+        if len > MAX {
+            return Err(ErrorKind::InvalidData.into()); // a claim is no reason to take memory
+        }
+        let mut payload = vec![0; len];
         if fill(fd, &mut payload)? < payload.len() {
             return Ok(End::Broken);
         }
