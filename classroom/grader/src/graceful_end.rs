@@ -58,8 +58,8 @@ const CASES: &[Case] = &[
     Case { name: "signals come while it waits", run: signals },
     Case { name: "clients reset their connections", run: resets },
     Case { name: "a client ends and resets while the echo is on its way", run: ends_and_resets },
-    Case { name: "it is asked to stop while a client does not read", run: deaf },
     Case { name: "a client comes, and it is asked to stop, at the same time", run: together },
+    Case { name: "it is asked to stop while a client does not read", run: deaf },
     Case { name: "another client waits in the queue when it is asked to stop", run: queue },
 ];
 

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
@@ -132,6 +134,44 @@ fn starters_say_whose_it_is_to_do() {
         let asks = text.contains("not started yet: this is yours to do") && text.contains("open ");
         (passed || !asks).then(|| "a starter has to say that nothing has been written yet".into())
     });
+}
+
+/// What the learner begins with: in a solution `//> ` stands before what the starter has, and what
+/// follows it, to `//<`, is the answer.
+fn starter(solution: &str) -> String {
+    let (mut starter, mut answer) = (String::new(), false);
+    for line in solution.lines() {
+        let text = line.trim_start();
+        let indent = &line[..line.len() - text.len()];
+        match text.get(..3) {
+            Some("//<") => answer = false,
+            Some("//>") => {
+                answer = true;
+                if let Some(text) = text.strip_prefix("//> ") {
+                    starter += &format!("{indent}{text}\n");
+                }
+            }
+            _ if answer => {}
+            _ => starter += &format!("{line}\n"),
+        }
+    }
+    starter
+}
+
+/// `make starters` writes them.
+#[test]
+fn starters_are_cut_out_of_the_solutions() {
+    let classroom = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("exercises");
+    for about in grader::ALL {
+        let file = |dir: &str| classroom.with_file_name(dir).join(about.dir).join(about.name);
+        let solution = fs::read_to_string(file("solutions").with_extension("rs")).unwrap();
+        let exercise = file("exercises").with_extension("rs");
+        if env::var_os("STARTERS").is_some_and(|what| what == "write") {
+            fs::write(&exercise, starter(&solution)).unwrap();
+        }
+        let found = fs::read_to_string(&exercise).unwrap();
+        assert!(found == starter(&solution), "{}: make starters", exercise.display());
+    }
 }
 
 #[test]
