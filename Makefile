@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run-examples run trace traces lab claims servers conformance bench
-.PHONY: exercises exercise grade test check setup clean
+.PHONY: exercises exercise starters grade test check setup clean
 
 CARGO ?= cargo
 OTHER := $(if $(filter aarch64,$(shell uname -m)),x86_64,aarch64)-unknown-linux-gnu
@@ -67,6 +67,9 @@ exercise: ## grade one exercise without rustlings: make exercise EX=send_all
 		ls classroom/exercises/*/*.rs | sed 's|.*/\(.*\)\.rs|  \1|'; exit 2; }
 	@$(CARGO) run -q -p classroom --bin $(EX)
 
+starters: ## write the exercises anew, as they are cut out of the solutions: drops what was written
+	@STARTERS=write $(CARGO) test -q -p proof starters_are_cut >/dev/null
+
 grade: ## grade all exercises: a table, and target/grade.json for an autograder
 	@$(CARGO) run -q -p grader --bin grade
 
@@ -79,7 +82,8 @@ test: check ## everything: format, lints, tests, documentation, every example
 
 check: ## format, lints and documentation only
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --all-targets -- -D warnings -D missing_docs \
+		-D clippy::undocumented_unsafe_blocks
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc -q $(ALL) --no-deps
 	@# The tracer has each processor's own system-call numbers; the other one's are compiled, at least.
 	@if [ -d "$$(rustc --print sysroot)/lib/rustlib/$(OTHER)" ]; then \

@@ -10,7 +10,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, connect, setsockopt, socket, sockopt,
 };
 
-use crate::grading::HANG;
+use crate::about::HANG;
 use crate::inside;
 
 /// The grader's end.
@@ -69,6 +69,18 @@ impl Peer {
     /// Ends its stream with a FIN, and still reads.
     pub fn end(&self) {
         let _ = self.0.shutdown(Shutdown::Write);
+    }
+
+    /// Waits until the FIN has come to the other end.
+    pub fn end_has_arrived(&self, other: &OwnedFd) -> io::Result<()> {
+        let give_up = Instant::now() + HANG;
+        while !inside::ended(other.as_raw_fd()) {
+            if Instant::now() > give_up {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            thread::yield_now();
+        }
+        Ok(())
     }
 
     /// Ends both directions, and wakes whoever waits in one of its calls.
