@@ -9,9 +9,9 @@
 //! | 7 echo | [`fd`], [`addr`], [`net`]; `src/bin/echo.rs` | `s07_*` |
 //!
 //! ```text
-//! framing ──► stream, fd          servers, stage ──► src
+//! framing ──► stream, fd          servers, stage, classroom ──► src
 //! net ──► addr, stream, sys, fd   examples, speed, tests ──► src, stage
-//! stream ──► sys, fd              lab, classroom ──► nothing here
+//! stream ──► sys, fd              lab ──► nothing here
 //! sys ──► addr, fd
 //! ```
 
