@@ -94,7 +94,7 @@ impl Peer {
     }
 
     /// Reads until the child's end is closed, on a thread of its own. It reads no further than
-    /// [`MOST`]: who sends on without an end comes to wait for it.
+    /// `MOST`: who sends on without an end comes to wait for it.
     pub fn read_all(self) -> JoinHandle<Vec<u8>> {
         thread::spawn(move || {
             let mut all = Vec::new();
