@@ -26,6 +26,8 @@ pub struct Calls {
     pub touched: Vec<String>,
     /// Calls of `poll` that were told not to wait.
     pub looks: usize,
+    /// Those that found nothing until their time was over.
+    pub over: usize,
     /// Calls of `close`.
     pub closes: usize,
     /// Those of them that failed: nothing was open under that number.
@@ -63,16 +65,18 @@ struct Log {
     by_name: BTreeMap<&'static str, usize>,
     touched: Vec<String>,
     looks: usize,
+    over: usize,
 }
 
 impl Log {
     const fn new() -> Log {
-        Log { lent: Vec::new(), by_name: BTreeMap::new(), touched: Vec::new(), looks: 0 }
+        Log { lent: Vec::new(), by_name: BTreeMap::new(), touched: Vec::new(), looks: 0, over: 0 }
     }
 }
 
 /// Watches a call that these descriptors are lent to.
 pub fn watch(lent: &[c_int]) {
+    WOULD_BLOCK.store(0, Relaxed);
     *LOG.lock().unwrap() = Log { lent: lent.to_vec(), ..Log::new() };
 }
 
@@ -150,6 +154,7 @@ pub fn counted() -> Calls {
         by_name: log.by_name.iter().map(|(&name, &n)| (name.into(), n)).collect(),
         touched: log.touched.clone(),
         looks: log.looks,
+        over: log.over,
         closes: CLOSES.load(Relaxed),
         closed_nothing: CLOSED_NOTHING.load(Relaxed),
         connects: CONNECTS.load(Relaxed),
@@ -389,7 +394,11 @@ unsafe extern "C" fn poll(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_in
     }
     // SAFETY:
     // - the caller keeps the contract of poll.
-    unsafe { waited_for(fds, n, timeout) }
+    let ready = unsafe { waited_for(fds, n, timeout) };
+    if ready == 0 {
+        LOG.lock().unwrap().over += 1;
+    }
+    ready
 }
 
 /// # Safety
