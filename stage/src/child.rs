@@ -185,11 +185,11 @@ fn interface(name: &str) -> libc::ifreq {
     request
 }
 
-fn configure(what: libc::Ioctl, request: &libc::ifreq) -> io::Result<()> {
+fn configure(what: libc::c_ulong, request: &libc::ifreq) -> io::Result<()> {
     let fd = sys::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
     // SAFETY:
     // - both requests read an ifreq, and `request` is one.
-    match unsafe { libc::ioctl(fd.as_raw_fd(), what, request) } {
+    match unsafe { libc::ioctl(fd.as_raw_fd(), what as _, request) } {
         0 => Ok(()),
         _ => Err(sys::last_errno()),
     }
