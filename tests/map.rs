@@ -437,3 +437,26 @@ fn a_function_that_asks_something_of_its_caller_is_unsafe() {
 fn is_safety_note(line: &str) -> bool {
     line.starts_with("//") && (line.contains("SAFETY:") || line.contains("# Safety"))
 }
+
+/// Unsafe functions of `FromRawFd` and `GlobalAlloc`.
+const TRAITS: [&str; 5] = ["from_raw_fd", "alloc", "alloc_zeroed", "dealloc", "realloc"];
+
+#[test]
+fn an_unsafe_function_says_what_it_asks_for() {
+    let mut functions = 0;
+    for (file, lines) in lines_of_src_and_stage() {
+        for (n, line) in lines.iter().enumerate() {
+            // Of a trait's own functions the trait says it.
+            let of_trait = TRAITS.iter().any(|name| line.contains(&format!("fn {name}(")));
+            if line.starts_with("//") || !line.contains("unsafe fn ") || of_trait {
+                continue;
+            }
+            functions += 1;
+            let above = lines[..n].iter().rev();
+            let mut above =
+                above.take_while(|line| line.starts_with("///") || line.starts_with("#["));
+            assert!(above.any(|line| line.contains("# Safety")), "{file}:{}: {line}", n + 1);
+        }
+    }
+    assert!(functions > 1, "{functions} functions");
+}
