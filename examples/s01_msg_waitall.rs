@@ -23,11 +23,16 @@ use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all, sys};
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
     let conn = connect_to(&at.host, at.port)?;
+
+    // Twice a message of 10 bytes in two pieces. The second piece leaves when the server says that
+    // it has seen what the first one alone does.
     for _ in 0..2 {
         send_all(&conn, b"HELLO")?;
-        recv_exact(&conn, &mut [0])?; // the server has had those, and waits or has returned
+        recv_exact(&conn, &mut [0])?;
         send_all(&conn, b"WORLD")?;
     }
+
+    // The third message ends in its middle: the connection is closed on return.
     out.note("stops half-way");
     send_all(&conn, b"HELLO")
 }
@@ -35,25 +40,34 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     let (conn, _) = accept(&listener)?;
     signals::count(SIGUSR1, SaFlags::SA_RESTART)?;
-    let mut buf = [0; 10];
 
+    // Five bytes are there, which would be enough for a plain `recv`. This one goes on waiting, and
+    // the second piece comes because it has been seen to wait.
+    kernel::wait_until_unread(&conn, 5)?;
+    let mut buf = [0; 10];
     let n = thread::scope(|scope| {
         kernel::when_blocked_in(scope, SYS_recvfrom, |_| send_all(&conn, b"."));
         retry_eintr(|| sys::recv(&conn, &mut buf, MSG_WAITALL))
     })?;
     out.check("10 bytes in two pieces: recv", text(b"HELLOWORLD"), text(&buf[..n]));
 
-    // WRONG: takes MSG_WAITALL for a promise. Half of a message passes for the whole.
+    // WRONG: takes MSG_WAITALL for a promise. A signal comes in the middle of the wait, and half of
+    // a message passes for the whole.
     kernel::wait_until_unread(&conn, 5)?;
+    let mut buf = [0; 10];
     let n = thread::scope(|scope| {
         kernel::when_blocked_in(scope, SYS_recvfrom, |caller| caller.signal(SIGUSR1));
         retry_eintr(|| sys::recv(&conn, &mut buf, MSG_WAITALL))
     })?;
     out.check("a signal after 5 of 10, SA_RESTART: recv", text(b"HELLO"), text(&buf[..n]));
+
+    // A loop knows how far it got, and asks for the rest.
     send_all(&conn, b".")?;
     let rest = recv_exact(&conn, &mut buf[n..]).map(|()| text(&buf));
     out.check("recv_exact for the rest", text(b"HELLOWORLD"), said(&rest));
 
+    // The peer's end cuts the call short, too. Nothing but the count tells it from a whole message.
+    let mut buf = [0; 10];
     let n = retry_eintr(|| sys::recv(&conn, &mut buf, MSG_WAITALL))?;
     out.check("the end after 5 of 10: recv", text(b"HELLO"), text(&buf[..n]));
     Ok(())

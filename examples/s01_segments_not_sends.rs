@@ -1,6 +1,7 @@
 //! Many small sends leave as few segments, and one large send as many.
 //!
-//! Article 1.1. Claim: B2. man: send(2), tcp(7) (TCP_INFO).
+//! Article 1.1. man: send(2), tcp(7) (TCP_INFO).
+//! Claim B2: Sends say nothing of the number and size of the segments, either.
 //!
 //! `send` only copies bytes into the send buffer. TCP cuts segments out of that buffer later: as
 //! large as it may, and a small one not while an earlier one is unacknowledged (Nagle).
@@ -24,6 +25,9 @@ const LARGE: usize = 1024 * 1024;
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
     let conn = connect_to(&at.host, at.port)?;
+
+    // While the first piece is unacknowledged, the next ones gather in the send buffer and leave
+    // together.
     out.note(format_args!("sends {} bytes, {SENDS} times", SMALL.len()));
     for _ in 0..SENDS {
         send_all(&conn, SMALL)?;
@@ -32,11 +36,14 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     let few = of_many < SENDS / 2;
     out.check_that("segments of them", "fewer than half as many", of_many, few);
 
+    // One call, and more bytes than any segment can carry.
     out.note(format_args!("sends {LARGE} bytes, once"));
-    retry_eintr(|| sys::send(&conn, &vec![b'x'; LARGE], NO_SIGPIPE))?;
+    let sent = retry_eintr(|| sys::send(&conn, &vec![b'x'; LARGE], NO_SIGPIPE))?;
+    out.check("that one send", LARGE, sent);
     let of_one = segments(&conn)? - of_many;
     out.check_that("segments of that", "more than 1", of_one, of_one > 1);
 
+    // Were each send a segment, there would be 1000 of the first kind and 1 of the second.
     let fewer = if few { "fewer than" } else { "at least" };
     let more = if of_one > 1 { "more than 1" } else { "1" };
     let half = SENDS / 2;
@@ -52,8 +59,10 @@ fn segments(conn: &UniqueFd) -> io::Result<usize> {
 }
 
 fn server(listener: UniqueFd, _: &Out) -> io::Result<()> {
+    // The small pieces are not read as they come, for reading would only hurry the
+    // acknowledgements.
     let (conn, _) = accept(&listener)?;
-    kernel::wait_until_unread(&conn, SENDS * SMALL.len())?; // reading would only hurry the ACKs
+    kernel::wait_until_unread(&conn, SENDS * SMALL.len())?;
     recv_exact(&conn, &mut vec![0; SENDS * SMALL.len() + LARGE])
 }
 

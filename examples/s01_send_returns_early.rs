@@ -1,6 +1,7 @@
 //! `send` succeeds once the bytes are in the kernel's send buffer, not once they have arrived.
 //!
-//! Article 1.2. Claim: K1. man: send(2), tcp(7) (SIOCOUTQ).
+//! Article 1.2. man: send(2), tcp(7) (SIOCOUTQ).
+//! Claim K1: A send succeeds once the bytes are in the send buffer, not once they have arrived.
 //!
 //! The client sends more than the server's receive buffer can hold. The server reads a little and
 //! goes away. If `send` waited for the bytes to arrive, it would never return.
@@ -21,11 +22,13 @@ use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, sys};
 const MESSAGE: usize = 1024 * 1024;
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
+    // The server has not read a byte when this call returns.
     let conn = connect_to(&at.host, at.port)?;
     let sent = retry_eintr(|| sys::send(&conn, &vec![b'x'; MESSAGE], NO_SIGPIPE))?;
     out.check("send of 1 MiB", MESSAGE, sent);
 
-    // Until nothing is on the way any more: what is left now waits for the server to read.
+    // When no segment is on its way any more, the rest waits for room at the server. `send` has
+    // reported those bytes as sent, and they have not left this machine.
     kernel::wait_for("the last segment", || Ok(kernel::tcp_info(&conn)?.tcpi_unacked == 0))?;
     let held = kernel::unacked(&conn)?;
     out.check_that("of these bytes the kernel still holds", "more than 0", held, held > 0);
@@ -33,7 +36,9 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     let observed = format!("send had returned, and {left} of it was still in the send buffer");
     out.claim("K1", Verdict::holds_if(sent == MESSAGE && held > 0), observed);
 
-    let _looked = connect_to(&at.host, at.port)?; // tells the server that it may go
+    // A second connection lets the server go. That the first bytes were lost, only a later call
+    // says.
+    let _looked = connect_to(&at.host, at.port)?;
     kernel::wait_until_peer_ended(&conn)?;
     let next = retry_eintr(|| sys::send(&conn, b"x", NO_SIGPIPE));
     out.check("the next send", "ECONNRESET", said(&next));
@@ -41,8 +46,11 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 }
 
 fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
+    // Nothing is read until the client has looked, which its second connection tells.
     let (conn, _) = accept(&listener)?;
-    let (_looked, _) = accept(&listener)?; // until the client has looked
+    let (_looked, _) = accept(&listener)?;
+
+    // A close with unread bytes is a reset, and they are gone.
     recv_exact(&conn, &mut [0; 100])?;
     out.note("has read 100 bytes, and closes");
     conn.close()

@@ -1,8 +1,9 @@
-//! Rung 5: `send_all` delivers every byte, however often a signal cuts its `send` short.
+//! Step 5: `send_all` delivers every byte, however often a signal cuts its `send` short.
 //!
-//! Article 2.1. Claim: S1. man: send(2), signal(7).
+//! Article 2.1. man: send(2), signal(7).
+//! Claim S1: The send loop delivers every byte, whatever the short writes.
 //!
-//! Since rung 4: the count is used. What `send` did not take is sent by the next call, and a call
+//! Since step 4: the count is used. What `send` did not take is sent by the next call, and a call
 //! that took nothing (EINTR) is made again. A storm of signals hits `send` whenever it blocks.
 //!
 //! Expect: ten signals or more in the middle of `send`, and the server gets all of it, in order.
@@ -28,15 +29,20 @@ fn block() -> Vec<u8> {
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
     let conn = connect_to(&at.host, at.port)?;
+
+    // From now on a helper thread sends a signal each time that this thread is asleep in `send`.
     signals::count(SIGUSR1, SaFlags::empty())?;
     let storm = signals::Storm::on_this_thread(SIGUSR1, libc::SYS_sendto)?;
     thread::scope(|scope| {
+        // Only after ten signals a second connection lets the server read.
         scope.spawn(|| {
             kernel::wait_for("10 signals", || Ok(signals::counted() >= 10))?;
-            connect_to(&at.host, at.port) // only now may the server read
+            connect_to(&at.host, at.port)
         });
         send_all(&conn, &block().repeat(MESSAGE / BLOCK))
     })?;
+
+    // The first one left a short count, and those into the full buffer EINTR.
     storm.stop()?;
     let signals = signals::counted();
     out.check_that("signals in the middle of send", "10 or more", signals, signals >= 10);
@@ -44,10 +50,13 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 }
 
 fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
+    // The second connection says that the client was interrupted often enough.
     let (conn, _) = accept(&listener)?;
-    accept(&listener)?; // until the client has been interrupted often enough
+    accept(&listener)?;
     let mut message = vec![0; MESSAGE];
     let result = recv_exact(&conn, &mut message);
+
+    // A byte that was lost, or sent twice, would move every block after it.
     let block = block();
     let right = message.chunks(BLOCK).take_while(|&chunk| chunk == block).count() * BLOCK;
     out.check("bytes that came in their place", MESSAGE, right);

@@ -1,31 +1,35 @@
-//! Rung 6, wrong: SO_RCVTIMEO taken for a deadline; a peer that drips stretches it at will.
+//! Step 6, wrong: SO_RCVTIMEO taken for a deadline; a peer that drips stretches it at will.
 //!
 //! Article 2.2. man: socket(7) (SO_RCVTIMEO).
 //!
-//! Since rung 5: nobody should wait for ever, so the loop of rung 3 gets a timeout. But it is the
+//! Since step 5: nobody should wait for ever, so the loop of step 3 gets a timeout. But it is the
 //! socket's, for one call. A message takes many calls, and each byte that comes starts it anew.
 //!
-//! Expect: with "200 ms" on the socket, a message of 100 bytes at 10 ms a byte takes a second, and
-//! no call has said that it took too long. A message of a million bytes would take three hours.
+//! Expect: with "1 second" on the socket, a message of 24 bytes at 50 ms a byte takes more than a
+//! second, and no call has said so. A message of a million bytes would take fourteen hours.
 //!
-//! Change and see: MESSAGE; the drip to 300 ms and MESSAGE to 3 (the first wait says EAGAIN: the
-//! timeout bounds a silence, nothing else).
+//! Change and see: MESSAGE; the drip to 1500 ms (the first wait says EAGAIN: the timeout bounds a
+//! silence, nothing else).
 
 use std::io;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use stage::{At, Out, said, set_timeout};
-use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all, sys};
+use stage::{At, Out, said, set_timeout, text};
+use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all};
 
-const MESSAGE: usize = 100;
-const DRIP: Duration = Duration::from_millis(10);
-const TIMEOUT: Duration = Duration::from_millis(200);
+const MESSAGE: usize = 24;
+const DRIP: Duration = Duration::from_millis(50);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
+    // The drip begins when the server's clock runs.
     let conn = connect_to(&at.host, at.port)?;
-    out.note("drips a byte every 10 ms");
+    recv_exact(&conn, &mut [0])?;
+
+    // Every silence is far shorter than the timeout.
+    out.note("drips a byte every 50 ms");
     for _ in 0..MESSAGE {
         thread::sleep(DRIP);
         send_all(&conn, b"x")?;
@@ -34,16 +38,22 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 }
 
 fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
+    // WRONG: this bounds each `recv`, not the message. The cost: the peer decides how long the
+    // message takes.
     let (conn, _) = accept(&listener)?;
-    // WRONG: this bounds each recv, not the message. The cost: four timeouts and more.
     set_timeout(&conn, libc::SO_RCVTIMEO, TIMEOUT)?;
-    let start = Instant::now();
-    let result = recv_exact(&conn, &mut [0; MESSAGE]);
-    let times = start.elapsed().as_secs_f64() / TIMEOUT.as_secs_f64();
 
-    out.check("recv_exact, every call with a timeout of 200 ms", "ok", said(&result));
-    let observed = format!("{times:.1}");
-    out.check_that("time that it took, in timeouts", "more than 4", observed, times > 4.0);
+    // The loop makes a call for each byte that drips in, and each call has a second of its own.
+    let start = Instant::now();
+    send_all(&conn, b".")?;
+    let mut message = [0; MESSAGE];
+    let result = recv_exact(&conn, &mut message);
+    let took = start.elapsed();
+
+    // No call waited for a whole timeout, and all of them together waited for more than one.
+    out.check("recv_exact, every call with a timeout of 1 s", "ok", said(&result));
+    out.check("what came", text(&[b'x'; MESSAGE]), text(&message));
+    out.check_that("ms that it took", "more than 1000", took.as_millis(), took > TIMEOUT);
     Ok(())
 }
 

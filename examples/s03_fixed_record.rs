@@ -1,6 +1,7 @@
 //! Records of a fixed size need no mark: one `recv_exact` of 128 bytes is one record.
 //!
-//! Article 3.3. Claim: X1. man: recv(2).
+//! Article 3.3. man: recv(2).
+//! Claim X1: A record of 32 + 96 bytes is one recv_exact of 128.
 //!
 //! A header of 32 bytes and a body of 96, always. No byte on the wire says so: both ends have to
 //! know. And nothing keeps the 128 bytes together on their way, so it takes the loop here, too.
@@ -22,32 +23,40 @@ const HEADER: usize = 32;
 const BODY: usize = 96;
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
+    // The rest of the first record leaves when the server has had its one `recv`.
     let conn = connect_to(&at.host, at.port)?;
     let first = record('a');
     let (start, rest) = first.split_at(7);
     out.note("sends 7 bytes of a record, then the rest in pieces of 30");
     send_all(&conn, start)?;
-    recv_exact(&conn, &mut [0])?; // the server has had its one recv
+    recv_exact(&conn, &mut [0])?;
+
+    // Each piece waits until the one before has arrived, so that it travels alone.
     for piece in rest.chunks(30) {
         send_all(&conn, piece)?;
-        kernel::wait_until_acked(&conn)?; // so that each travels alone
+        kernel::wait_until_acked(&conn)?;
     }
+
+    // The opposite: more than one record in a single piece, and an end in the middle of one.
     out.note("sends two records at once, and a part of a fourth");
     send_all(&conn, &[record('b'), record('c'), record('d')[..50].to_vec()].concat())
 }
 
 fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
+    // WRONG: takes what one `recv` returns for a record. The cost: a part of it. (This one only
+    // looks, so that the bytes are still there.)
     let (conn, _) = accept(&listener)?;
-    // WRONG: takes what one recv returns for a record.
     let mut buf = [0; 128];
-    let n = retry_eintr(|| sys::recv(&conn, &mut buf, libc::MSG_PEEK))?; // and leaves it there
+    let n = retry_eintr(|| sys::recv(&conn, &mut buf, libc::MSG_PEEK))?;
     out.check("one recv of 128 bytes", 7, n);
     send_all(&conn, b".")?;
 
+    // However the bytes are cut on their way, the count alone makes the records.
     let mut records = Vec::new();
     let cut = loop {
         match recv_record::<128>(&conn) {
             Ok(Some(record)) => records.push(describe(&record)),
+            // An end between two records would be a clean one. Here the fourth is cut.
             Ok(None) => break "None".to_owned(),
             Err(e) => break e.to_string(),
         }
@@ -55,8 +64,12 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     let records = records.join("; ");
     let expected = "32 a, 96 A; 32 b, 96 B; 32 c, 96 C";
     out.check("recv_exact of 128 bytes, again and again", expected, &records);
-    out.check("the last one", "got 50 of 128 bytes, then the peer ended its stream", &cut);
 
+    // Fifty bytes had come with one `recv`, and `recv_exact` was asked for the others.
+    let expected_end = "the peer ended its stream after 0 of 78 bytes, the last of 128";
+    out.check("the last one", expected_end, &cut);
+
+    // Header and body of each record are its own: none took a byte of its neighbour.
     let observed = format!("from pieces, and from one piece: {records}");
     out.claim("X1", Verdict::holds_if(records == expected), observed);
     Ok(())

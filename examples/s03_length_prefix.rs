@@ -1,6 +1,7 @@
 //! A length prefix marks where a message ends, and needs a cap: a header can claim 4 GiB.
 //!
-//! Article 3.1. Claim: L1. man: recv(2), malloc(3).
+//! Article 3.1. man: recv(2), malloc(3).
+//! Claim L1: Without a cap one header makes the receiver allocate 4 GiB.
 //!
 //! Four bytes, big-endian, say how long the payload is; `send_frame` and `recv_frame` do both
 //! halves. Those four bytes come from the other side. Nothing stops it from sending ff ff ff ff.
@@ -8,7 +9,8 @@
 //! Expect: two frames come out as they went in, an empty one among them; a claim of 4 GiB, taken
 //! at its word, allocates 4 GiB; with a cap it is InvalidData and costs nothing.
 //!
-//! Change and see: the cap, to 4; the hostile header, to 00 00 00 05 (it lacks a payload then).
+//! Change and see: the cap to 4 (the first frame is refused); HOSTILE to 00 00 00 05 (it lacks a
+//! payload then).
 
 use std::io;
 use std::process::ExitCode;
@@ -20,32 +22,38 @@ use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, recv_frame, send_a
 const HOSTILE: [u8; 4] = [0xff; 4];
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
+    // A frame may be empty: its header says so, and nothing follows.
     let conn = connect_to(&at.host, at.port)?;
     send_frame(&conn, b"HELLO", DEFAULT_CAP)?;
     send_frame(&conn, b"", DEFAULT_CAP)?;
 
-    out.note("sends two headers that claim 4 GiB, and nothing behind them");
+    // Eight bytes are all that this costs the sender.
+    out.note("sends two headers that claim 4 GiB, and no payload");
     send_all(&conn, &[HOSTILE, HOSTILE].concat())
 }
 
 fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
+    // An empty frame is a message. The end of the stream is none.
     let (conn, _) = accept(&listener)?;
     for expected in [&b"HELLO"[..], b""] {
-        let frame = recv_frame(&conn, DEFAULT_CAP)?.unwrap_or_default();
-        out.check("recv_frame", text(expected), text(&frame));
+        let frame = recv_frame(&conn, DEFAULT_CAP)?;
+        let got = frame.map_or("the end of the stream".into(), |frame| text(&frame));
+        out.check("recv_frame", text(expected), got);
     }
 
-    // WRONG: believes the header.
+    // WRONG: believes the header. The cost: as much memory as a stranger asks for.
     let mut header = [0; 4];
     recv_exact(&conn, &mut header)?;
     let claim = u32::from_be_bytes(header) as usize;
     let (_, without) = memory::peak_of(|| Vec::<u8>::new().try_reserve_exact(claim));
-    out.check("without a cap: bytes allocated for 4 received", claim, without);
+    out.check("without a cap: bytes allocated for 4 received", u32::MAX, without);
 
+    // `recv_frame` looks at the claim before it asks for memory.
     let (refused, with) = memory::peak_of(|| recv_frame(&conn, DEFAULT_CAP).map(|_| "a frame"));
     out.check("with a cap: recv_frame", "InvalidData", said(&refused));
     out.check_that("with a cap: bytes allocated", "an error's text", with, with < 1024);
 
+    // The same four bytes came twice. The cap made the difference.
     let gib = (without as f64 / (1u64 << 30) as f64).round();
     let bound = if with < 1024 { "less than" } else { "more than" };
     let observed = format!("without a cap {gib} GiB, with it {bound} 1 KiB");

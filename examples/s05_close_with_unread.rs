@@ -13,9 +13,9 @@
 
 use std::io;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use stage::{At, Out, Verdict, kernel, said};
+use stage::{At, HANG, Out, Verdict, kernel, said};
 use tcp_stream_io::stream::{lingering_close, recv_some};
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all};
 
@@ -64,7 +64,7 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
         let sent = kernel::fill(&conn)?.to_be_bytes(); // an answer larger than the window
         if lingering {
             send_all(&talk, &sent)?;
-            lingering_close(conn, Instant::now() + Duration::from_secs(5))?;
+            lingering_close(conn, Instant::now() + HANG)?;
         } else {
             conn.close()?;
             send_all(&talk, &sent)?;

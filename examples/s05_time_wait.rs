@@ -67,9 +67,9 @@ fn left_in(state: &str, ports: Ports) -> io::Result<Duration> {
     Ok(left.unwrap_or_default())
 }
 
-/// To the nearest five, for some time has passed since the timer was set.
+/// Up to the next five, for some time has passed since the timer was set.
 fn seconds(time: Duration) -> String {
-    format!("{:.0} s", (time.as_secs_f64() / 5.0).round() * 5.0)
+    format!("{:.0} s", (time.as_secs_f64() / 5.0).ceil() * 5.0)
 }
 
 fn main() -> ExitCode {

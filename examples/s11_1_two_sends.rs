@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use libc::{SOL_TCP, TCP_NODELAY, TCP_QUICKACK};
-use stage::{At, Out, Verdict, median, ms};
+use stage::{At, Out, Verdict, fastest, ms};
 use tcp_stream_io::stream::or_clean_end;
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all, sys};
 
@@ -34,7 +34,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     for (no_nagle, no_delayed_ack) in WAYS {
         let conn = connect_to(&at.host, at.port)?;
         sys::set_option(&conn, SOL_TCP, TCP_NODELAY, no_nagle.into())?;
-        round_trips.push(median(ROUNDS, || {
+        round_trips.push(fastest(ROUNDS, || {
             send(&conn)?;
             recv(&conn, no_delayed_ack).map(|_| ())
         })?);

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use libc::{SOL_TCP, TCP_NODELAY};
 use stage::kernel::segments_sent;
-use stage::{At, Out, Verdict, median, ms};
+use stage::{At, Out, Verdict, fastest, ms};
 use tcp_stream_io::framing::length::{self, DEFAULT_CAP};
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_frame, send_all, send_frame, sys};
 
@@ -30,7 +30,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     for nodelay in [0, 1] {
         let conn = connect_to(&at.host, at.port)?;
         sys::set_option(&conn, SOL_TCP, TCP_NODELAY, nodelay)?;
-        let round_trip = median(ROUNDS, || {
+        let round_trip = fastest(ROUNDS, || {
             send_in_pieces(&conn, 64, 32)?;
             recv_frame(&conn, DEFAULT_CAP).map(drop)
         })?;

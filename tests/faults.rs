@@ -34,7 +34,7 @@ const COUNTED: [&str; 8] = [
     "libc::recv",
     "tcp_info",
     "segments_sent",
-    "median(",
+    "fastest(",
 ];
 
 /// What to inject.

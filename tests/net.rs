@@ -124,11 +124,11 @@ fn where_the_first_address_refuses_the_next_is_tried() {
 fn a_handshake_without_an_answer_ends_at_the_deadline() {
     let (_listener, _queued, port) = full_listener();
     for limit in [millis(100), millis(0)] {
-        let start = Instant::now();
-        let e = connect_to_with_deadline("127.0.0.1", port, start + limit).unwrap_err();
-        let took = start.elapsed();
+        let deadline = Instant::now() + limit;
+        let e = connect_to_with_deadline("127.0.0.1", port, deadline).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::TimedOut);
-        assert!(limit <= took && took < limit + millis(1000), "{took:?}");
+        assert!(Instant::now() >= deadline, "before its time");
+        // No errno: it is the deadline, and not the kernel that gave up.
         assert_eq!(e.to_string(), format!("connect 127.0.0.1:{port}: timed out"));
     }
 }
@@ -152,8 +152,6 @@ fn a_connection_made_by_a_deadline_blocks_like_any_other() {
 fn an_interrupted_connect_goes_on_and_is_not_called_again() {
     let (listener, queued, port) = full_listener();
     let socket = patient(sys::socket(AF_INET, SOCK_STREAM, 0).unwrap());
-    // With two retries the kernel gives up after seven seconds, not after two minutes.
-    sys::set_option(&socket, libc::IPPROTO_TCP, libc::TCP_SYNCNT, 2).unwrap();
     let addrs = resolve(Some("127.0.0.1"), port, &Hints::default()).unwrap();
     let me = Interrupter::of_this_thread();
     thread::scope(|s| {
@@ -178,7 +176,6 @@ fn an_interrupted_connect_that_is_refused_says_so() {
     let listener = listen_on(Some("127.0.0.1"), port, 0).unwrap();
     let _queued = fill_the_queue(&listener, port);
     let socket = patient(sys::socket(AF_INET, SOCK_STREAM, 0).unwrap());
-    sys::set_option(&socket, libc::IPPROTO_TCP, libc::TCP_SYNCNT, 2).unwrap();
     let addrs = resolve(Some("127.0.0.1"), port, &Hints::default()).unwrap();
     let me = Interrupter::of_this_thread();
     let result = thread::scope(|s| {

@@ -12,7 +12,7 @@ that the byte order is written here in plain sight.
 import socket
 import sys
 
-TIMEOUT = 10  # seconds, for any one call
+HANG = 60  # seconds, for any one call
 
 
 def recv_exact(conn, count):
@@ -47,7 +47,7 @@ def server(host, port):
         while True:
             conn, _ = listener.accept()
             with conn:
-                conn.settimeout(TIMEOUT)
+                conn.settimeout(HANG)
                 header, payload = recv_frame(conn)
                 say(f"[frame] header {header.hex()}, {len(payload)} bytes")
                 send_frame(conn, payload)
@@ -57,7 +57,7 @@ def server(host, port):
 
 
 def client(host, port, msg):
-    with socket.create_connection((host, port), TIMEOUT) as conn:
+    with socket.create_connection((host, port), HANG) as conn:
         send_frame(conn, msg.encode())
         header, payload = recv_frame(conn)
         say(f"[echoed] header {header.hex()}, {payload.decode()}")
@@ -65,7 +65,7 @@ def client(host, port, msg):
 
 
 def raw(host, port, text):
-    with socket.create_connection((host, port), TIMEOUT) as conn:
+    with socket.create_connection((host, port), HANG) as conn:
         for byte in bytes.fromhex(text):  # a byte a time
             conn.sendall(bytes([byte]))
         conn.shutdown(socket.SHUT_WR)

@@ -21,7 +21,8 @@ Examples:
   lab shell --delay 50ms --loss 1%
   lab experiment nagle
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 not possible on this machine.";
+Exit codes: 0 ok, 1 failed, 2 usage, 3 not possible on this machine, 4 (experiment) not judged, for
+the link was late.";
 
 // Parsed once: its size does not matter.
 #[allow(clippy::large_enum_variant)]

@@ -17,3 +17,8 @@ pub mod load;
 pub mod rungs;
 pub mod server;
 pub mod start;
+
+use std::time::Duration;
+
+/// What takes so long hangs, on whatever machine. It is no measure of anything else.
+pub const HANG: Duration = Duration::from_secs(60);

@@ -4,7 +4,6 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use libc::{EPOLL_CTL_ADD, EPOLLIN};
 use rustls::pki_types::pem::PemObject;
@@ -13,10 +12,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tcp_stream_io::UniqueFd;
 use tcp_stream_io::stream::retry_eintr;
 
+use crate::HANG;
 use crate::epoll::{NO_EVENT, epoll_create1, epoll_ctl, epoll_wait};
-
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A frame of 64 bytes.
 const FRAME: [u8; 68] = {
@@ -98,8 +95,8 @@ impl Load {
         let total = active * frames;
         let mut events = [NO_EVENT; 256];
         while active > 0 {
-            let patience = PATIENCE.as_millis() as i32;
-            let happened = retry_eintr(|| epoll_wait(&self.epoll, &mut events, patience))?;
+            let timeout_ms = HANG.as_millis() as i32;
+            let happened = retry_eintr(|| epoll_wait(&self.epoll, &mut events, timeout_ms))?;
             if happened == 0 {
                 return Err(io::Error::new(ErrorKind::TimedOut, "an answer does not come"));
             }
@@ -132,7 +129,7 @@ impl Load {
 pub fn connect(addr: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> io::Result<Box<dyn Wire>> {
     let socket = TcpStream::connect(addr)?;
     socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(HANG))?;
     let Some(config) = tls else { return Ok(Box::new(socket)) };
     let tls = ClientConnection::new(Arc::clone(config), ServerName::from(addr.ip()));
     Ok(Box::new(StreamOwned::new(tls.map_err(io::Error::other)?, socket)))

@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 use tcp_stream_io::sys::last_errno;
 use tcp_stream_io::{UniqueFd, stream};
 
-/// How long a server may take to start, and to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::HANG;
 
 /// A running server. It is killed when this is dropped, or when this process ends in any way.
 #[derive(Debug)]
@@ -59,7 +58,7 @@ impl Server {
 
     /// What it prints next, up to and including `end`.
     pub fn read_until(&mut self, end: &str) -> io::Result<String> {
-        let (mut text, deadline) = (Vec::new(), Instant::now() + PATIENCE);
+        let (mut text, deadline) = (Vec::new(), Instant::now() + HANG);
         while !text.ends_with(end.as_bytes()) {
             stream::wait_ready(&self.out, libc::POLLIN, Some(deadline))?;
             let mut byte = [0];
@@ -118,7 +117,7 @@ impl Server {
         // SAFETY:
         // - the kernel has just opened `pidfd` for this call, so nobody else owns it.
         let pidfd = unsafe { UniqueFd::from_raw_fd(pidfd) };
-        stream::wait_ready(&pidfd, libc::POLLIN, Some(Instant::now() + PATIENCE))?;
+        stream::wait_ready(&pidfd, libc::POLLIN, Some(Instant::now() + HANG))?;
         self.child.wait()
     }
 }

@@ -5,17 +5,30 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 use std::{fs, mem, ptr};
 
 use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, gettid};
 use tcp_stream_io::{UniqueFd, stream, sys};
 
-/// How long a wait for the kernel may take before it is an error.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::time::HANG;
+
+/// How long a wait for the kernel may take before it is an error, if the stage has said it.
+static LIMIT: OnceLock<Duration> = OnceLock::new();
+
+/// A wait hangs before its role does, and so can say what it waits for.
+pub(crate) fn roles_hang_after(limit: Duration) {
+    let _ = LIMIT.set(limit / 2); // once in a process
+}
+
+fn give_up() -> Instant {
+    Instant::now() + *LIMIT.get().unwrap_or(&HANG)
+}
 
 /// Bytes that have arrived and not been read: FIONREAD, tcp(7).
 pub fn unread(fd: &UniqueFd) -> io::Result<usize> {
@@ -178,7 +191,7 @@ pub fn queued(listener: &UniqueFd) -> io::Result<usize> {
 
 /// Waits until `count` connections wait for `accept`.
 pub fn wait_until_queued(listener: &UniqueFd, count: usize) -> io::Result<()> {
-    wait_for("connections in the queue", || Ok(queued(&listener)? >= count))
+    wait_for("connections in the queue", || Ok(queued(listener)? >= count))
 }
 
 /// The SYN that began an accepted connection, from the TCP header on: TCP_SAVED_SYN, once. The
@@ -203,7 +216,7 @@ pub fn fill(conn: &UniqueFd) -> io::Result<usize> {
     let mut taken = 0;
     wait_for("the peer's window to close", || {
         // An acknowledgement that is still to come would make room again after EAGAIN.
-        let settled = tcp_info(&conn)?.tcpi_unacked == 0;
+        let settled = tcp_info(conn)?.tcpi_unacked == 0;
         loop {
             match sys::send(conn, &piece, sys::NO_SIGPIPE | libc::MSG_DONTWAIT) {
                 Ok(n) => taken += n,
@@ -212,7 +225,7 @@ pub fn fill(conn: &UniqueFd) -> io::Result<usize> {
                 Err(e) => return Err(e),
             }
         }
-        let info = tcp_info(&conn)?; // tcpi_unacked: segments on their way
+        let info = tcp_info(conn)?; // tcpi_unacked: segments on their way
         Ok(settled && info.tcpi_unacked == 0 && info.tcpi_notsent_bytes > 0)
     })?;
     Ok(taken)
@@ -251,6 +264,12 @@ pub fn segments_sent(fd: &UniqueFd) -> io::Result<usize> {
     Ok((info.tcpi_data_segs_out - info.tcpi_total_retrans) as usize)
 }
 
+/// How often this thread went to sleep by itself, and not because another one had its turn:
+/// getrusage(2).
+pub fn sleeps() -> io::Result<usize> {
+    Ok(getrusage(UsageWho::RUSAGE_THREAD)?.voluntary_context_switches() as usize)
+}
+
 /// Waits until `count` bytes have arrived, or the peer has ended: `poll` with SO_RCVLOWAT.
 pub fn wait_until_unread(fd: &UniqueFd, count: usize) -> io::Result<()> {
     sys::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, count as c_int)?;
@@ -264,7 +283,7 @@ pub fn wait_until_peer_ended(fd: &UniqueFd) -> io::Result<()> {
 }
 
 fn poll_for(fd: &UniqueFd, event: c_short, what: impl Display) -> io::Result<()> {
-    let result = stream::wait_ready(fd, event, Some(Instant::now() + PATIENCE));
+    let result = stream::wait_ready(fd, event, Some(give_up()));
     result.map_err(|e| match e.kind() {
         ErrorKind::TimedOut => in_vain(format_args!("{what} on fd {}", fd.as_raw_fd())),
         _ => e,
@@ -277,7 +296,7 @@ fn in_vain(what: impl Display) -> io::Error {
 
 /// Waits until the peer's kernel has acknowledged all that was sent.
 pub fn wait_until_acked(fd: &UniqueFd) -> io::Result<()> {
-    wait_for("the acknowledgement", || Ok(unacked(&fd)? == 0))
+    wait_for("the acknowledgement", || Ok(unacked(fd)? == 0))
 }
 
 /// Makes `close` send a reset instead of a FIN: SO_LINGER with zero seconds, socket(7).
@@ -289,7 +308,7 @@ pub fn reset_on_close(fd: &UniqueFd) -> io::Result<()> {
 
 /// Waits for something that the kernel has no event for, by asking every 100 microseconds.
 pub fn wait_for(what: &str, mut is_so: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
-    let until = Instant::now() + PATIENCE;
+    let until = give_up();
     while !is_so()? {
         if Instant::now() > until {
             return Err(in_vain(what));

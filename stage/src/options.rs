@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::run::{About, At};
+use crate::time::HANG;
 
 pub(crate) enum Command {
     Help,
@@ -30,7 +31,7 @@ const ROLES: &str = "\
 ";
 
 const USAGE: &str = "\
-  --limit SECONDS       say where each role hangs after so long [10]
+  --limit SECONDS       say where each role hangs after so long [60]
   --report FILE         write counts and verdicts to FILE, separated by tabs
   -h, --help            this text";
 
@@ -42,7 +43,7 @@ pub(crate) fn usage(about: &About, roles: bool) -> String {
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, lexopt::Error> {
     use lexopt::prelude::*;
 
-    let (mut role, mut addr, mut limit) = (None, None, Duration::from_secs(10));
+    let (mut role, mut addr, mut limit) = (None, None, HANG);
     let mut report = None;
     let mut parser = lexopt::Parser::from_args(args);
     while let Some(arg) = parser.next()? {

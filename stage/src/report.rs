@@ -209,6 +209,11 @@ pub(crate) fn summary(tally: &Tally, run_ok: bool) {
     }
 }
 
+/// Where a role is that has not ended yet.
+pub(crate) fn still(role: &str, what: impl Display) {
+    line(format_args!("  {DIM}{role:<6}{DIM:#}  still {what}"));
+}
+
 /// Something that went wrong with the run itself.
 pub(crate) fn trouble(what: impl Display) {
     line(format_args!("  {BAD}FAILED{BAD:#}  {what}"));

@@ -1,7 +1,7 @@
 //! Runs the roles, watches the time, and counts descriptors before and after.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -60,14 +60,11 @@ impl About {
         header.split("\n\n").next().unwrap_or_default().replace('\n', " ")
     }
 
-    /// The ids after "Claims" in the header.
+    /// The ids of the claims that it answers: the header's lines `Claim ID: words.`
     pub fn claims(&self) -> Vec<String> {
-        let header = self.header().replace('\n', " ");
-        let Some((_, list)) = header.split_once("Claims: ").or(header.split_once("Claim: ")) else {
-            return Vec::new();
-        };
-        let list = list.split('.').next().unwrap_or_default();
-        list.split(", ").map(str::to_owned).collect()
+        let header = self.header();
+        let lines = header.lines().filter_map(|line| line.strip_prefix("Claim "));
+        lines.filter_map(|line| Some(line.split_once(": ")?.0.to_owned())).collect()
     }
 }
 
@@ -178,6 +175,7 @@ fn start(
         }
     };
     report::title(about.name, &about.title());
+    kernel::roles_hang_after(options.limit);
     let out = Out::new("main");
     let both_roles = options.role.is_none();
     let fds_before = kernel::open_fds();
@@ -259,8 +257,11 @@ fn watch(
 ) -> u8 {
     let mut code = 0;
     let mut until = Instant::now() + limit;
+    // Whoever watches is told before that, and can end it with Ctrl-C.
+    let mut tell = io::stdout().is_terminal().then(|| Instant::now() + limit / 6);
     loop {
-        match finished.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        let next = tell.map_or(until, |tell| tell.min(until));
+        match finished.recv_timeout(next.saturating_duration_since(Instant::now())) {
             Ok((role, result)) => {
                 running.retain(|(name, _)| *name != role);
                 if let Err(e) = result {
@@ -270,6 +271,12 @@ fn watch(
                 }
             }
             Err(RecvTimeoutError::Disconnected) => return code,
+            Err(RecvTimeoutError::Timeout) if Instant::now() < until => {
+                for (role, tid) in running.iter() {
+                    report::still(role, kernel::what_is_it_doing(*tid));
+                }
+                tell = None;
+            }
             Err(RecvTimeoutError::Timeout) => {
                 for (role, tid) in running.iter() {
                     report::trouble(format_args!("{role}: {}", kernel::what_is_it_doing(*tid)));

@@ -23,6 +23,8 @@ pub struct Outcome {
     pub checks: usize,
     /// The claims that were answered.
     pub answers: Vec<Answer>,
+    /// Those that were not, by id, and why.
+    pub unanswered: Vec<(String, String)>,
     /// How long it took.
     pub time: Duration,
 }
@@ -70,15 +72,14 @@ pub fn run(name: &str) -> io::Result<Outcome> {
         io::Error::new(e.kind(), format!("{name}: {e}; `make run-examples` builds it"))
     })?;
     let time = start.elapsed();
-    let (checks, answers) = read_report(&report, name)?;
-    Ok(Outcome { output, checks, answers, time })
+    outcome(output, &report, name, time)
 }
 
 /// What a program has written to the file after `--report`: how many checks, and its answers.
-fn read_report(report: &Path, name: &str) -> io::Result<(usize, Vec<Answer>)> {
+fn outcome(output: Output, report: &Path, name: &str, time: Duration) -> io::Result<Outcome> {
     let text = fs::read_to_string(report).unwrap_or_default(); // none if it died
     let _ = fs::remove_file(report);
-    let (mut checks, mut answers) = (0, Vec::new());
+    let (mut checks, mut answers, mut unanswered) = (0, Vec::new(), Vec::new());
     for line in text.lines() {
         match line.split('\t').collect::<Vec<_>>()[..] {
             ["checks", n, _] => checks = n.parse().map_err(io::Error::other)?,
@@ -87,10 +88,11 @@ fn read_report(report: &Path, name: &str) -> io::Result<(usize, Vec<Answer>)> {
                 verdict: verdict.to_owned(),
                 observed: observed.to_owned(),
             }),
+            ["unanswered", id, why] => unanswered.push((id.to_owned(), why.to_owned())),
             _ => return Err(io::Error::other(format!("{name} reports {line:?}"))),
         }
     }
-    Ok((checks, answers))
+    Ok(Outcome { output, checks, answers, unanswered, time })
 }
 
 /// The lab's experiments, by name: what it lists.
@@ -101,6 +103,7 @@ pub fn experiments() -> io::Result<Vec<String>> {
 }
 
 /// Runs one of the lab's experiments, in its quick setting. Its exit code 3: not on this machine.
+/// 4: not all of it was judged, for this machine was too busy to keep the link on time.
 pub fn experiment(name: &str) -> io::Result<Outcome> {
     let lab = lab()?;
     let report = lab.with_file_name(format!("{name}.{}.report", process::id()));
@@ -109,8 +112,7 @@ pub fn experiment(name: &str) -> io::Result<Outcome> {
     command.args(["experiment", name, "--quick", "--out"]).arg(lab.with_file_name("lab-quick"));
     let output = command.arg("--report").arg(&report).output()?;
     let time = start.elapsed();
-    let (checks, answers) = read_report(&report, name)?;
-    Ok(Outcome { output, checks, answers, time })
+    outcome(output, &report, name, time)
 }
 
 /// The lab's program lies beside this one.

@@ -4,8 +4,12 @@
 mod programs;
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::ptr;
 
 use programs::{Ended, Program, run};
 
@@ -92,28 +96,56 @@ fn a_leaked_descriptor_fails() {
 
 #[test]
 fn a_role_that_hangs_is_told_with_its_call_and_descriptor() {
-    let ended = expect("recv", &["--limit", "1"], 3, &["  0 checks ok, but the run FAILED"]);
-    let fd = number_after(&ended, "will recv on fd ");
-    let line = format!("  FAILED  server: blocked in recv on fd {fd}");
-    assert!(ended.out.contains(&line), "{:#?}", ended.out);
+    // Time enough for each role to come to where it hangs. All at once: each takes its whole time.
+    let start = |wrong| Program::start(&mut fixture(wrong, &["--limit", "3"]));
+    let [recv, poll, accept, spin] = ["recv", "poll", "accept", "spin"].map(start).map(|program| {
+        let ended = program.end();
+        assert_eq!(ended.code, Some(3), "{:#?}", ended.out);
+        ended
+    });
 
-    let ended = expect("poll", &["--limit", "1"], 3, &[]);
-    let fd = number_after(&ended, "will poll fd ");
+    let summary = "  0 checks ok, but the run FAILED".to_owned();
+    assert!(recv.out.contains(&summary), "{:#?}", recv.out);
+    let fd = number_after(&recv, "will recv on fd ");
+    let line = format!("  FAILED  server: blocked in recv on fd {fd}");
+    assert!(recv.out.contains(&line), "{:#?}", recv.out);
+
+    let fd = number_after(&poll, "will poll fd ");
     let line = format!("  FAILED  server: blocked in poll on fd {fd}");
-    assert!(ended.out.contains(&line), "{:#?}", ended.out);
+    assert!(poll.out.contains(&line), "{:#?}", poll.out);
 
     // The listener, which no role has printed.
-    let ended = expect("accept", &["--limit", "1"], 3, &[]);
-    let fd = number_after(&ended, "  FAILED  server: blocked in accept on fd ");
+    let fd = number_after(&accept, "  FAILED  server: blocked in accept on fd ");
     assert!((3..100).contains(&fd));
 
-    let line = "  FAILED  server: running, not blocked in a system call";
-    expect("spin", &["--limit", "1"], 3, &[line]);
+    let line = "  FAILED  server: running, not blocked in a system call".to_owned();
+    assert!(spin.out.contains(&line), "{:#?}", spin.out);
+}
+
+#[test]
+fn on_a_terminal_it_is_told_before_that() {
+    let (mut master, mut slave) = (-1, -1);
+    let (name, settings, size) = (ptr::null_mut(), ptr::null(), ptr::null());
+    // SAFETY:
+    // - both numbers are writable, and null is taken for "not wanted" and "as usual";
+    // - the descriptors are new, and so ours alone.
+    let (master, slave) = unsafe {
+        assert_eq!(libc::openpty(&mut master, &mut slave, name, settings, size), 0);
+        (File::from_raw_fd(master), OwnedFd::from_raw_fd(slave))
+    };
+    let mut command = fixture("recv", &["--limit", "18"]);
+    let program = command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(slave).spawn().unwrap();
+    drop(command); // and with it our copy of the terminal
+    let _ends = Program::of(program);
+    let lines = BufReader::new(master).lines().map_while(Result::ok);
+    let told = lines.map(|line| line.trim_end().to_owned()).find(|line| line.contains("still "));
+    let told = told.expect("it is told, and the run goes on");
+    assert!(told.starts_with("  server  still blocked in recv on fd "), "{told}");
 }
 
 #[test]
 fn a_wait_that_ends_in_vain_says_for_what() {
-    let ended = expect("wait", &[], 1, &[]);
+    let ended = expect("wait", &["--limit", "4"], 1, &[]);
     let fd = number_after(&ended, "will wait on fd ");
     let line = format!("  FAILED  server: waited in vain for 10 unread bytes on fd {fd}");
     assert!(ended.out.contains(&line), "{:#?}", ended.out);

@@ -18,12 +18,13 @@ use stage::{kernel, signals};
 use tcp_stream_io::addr::Hints;
 use tcp_stream_io::{UniqueFd, accept, connect_to, listen_on, resolve, stream, sys};
 
-/// What should not wait at all may wait so long, before the test fails instead of hanging.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+/// What takes so long hangs. No test measures by it: it only makes a failure of what would
+/// otherwise never end.
+pub const HANG: Duration = Duration::from_secs(60);
 
-/// A deadline for what should end long before it.
+/// A deadline for what ends before it, on whatever machine.
 pub fn soon() -> Instant {
-    Instant::now() + PATIENCE
+    Instant::now() + HANG
 }
 
 /// A deadline for what cannot end before it.
@@ -35,14 +36,14 @@ pub fn millis(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Ends the process after a minute: for a loop that would go on for ever, which no timeout on a
-/// socket can end. The last line of the output then is the last test that did end.
+/// Ends a process that hangs: for a loop that would go on for ever, which no timeout on a socket
+/// can end. The last line of the output then is the last test that did end.
 fn end_tests_that_hang() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         thread::spawn(|| {
-            thread::sleep(Duration::from_secs(60));
-            let _ = writeln!(io::stderr(), "a test hangs: it has run for a minute");
+            thread::sleep(5 * HANG); // for all the tests of a file
+            let _ = writeln!(io::stderr(), "a test hangs: these tests have run for five minutes");
             process::abort();
         });
     });
@@ -77,8 +78,8 @@ pub fn narrow_pair() -> (UniqueFd, UniqueFd) {
 
 /// A blocking call on it that hangs ends in EAGAIN: a test that fails, not one that never ends.
 pub fn patient(fd: UniqueFd) -> UniqueFd {
-    sys::set_timeout(&fd, libc::SO_RCVTIMEO, PATIENCE).unwrap();
-    sys::set_timeout(&fd, libc::SO_SNDTIMEO, PATIENCE).unwrap();
+    sys::set_timeout(&fd, libc::SO_RCVTIMEO, HANG).unwrap();
+    sys::set_timeout(&fd, libc::SO_SNDTIMEO, HANG).unwrap();
     fd
 }
 
@@ -133,6 +134,40 @@ pub fn pattern(n: usize) -> Vec<u8> {
     (0..n).map(|i| (i % 251) as u8).collect()
 }
 
+// ---- deadlines ----
+
+/// How long [`before_it_is_over`] keeps on: many deadlines of the calls that are made under it.
+const LONG_PAST: Duration = Duration::from_secs(3);
+
+/// Makes a call with a deadline, and does `meanwhile` again and again on another thread. Where the
+/// call is still there long after its deadline, `at_last` gives it all that it waits for. So the
+/// call's own answer tells whether something moved its deadline: if not, it is TimedOut, however
+/// late this machine lets the thread run.
+pub fn before_it_is_over<R>(
+    call: impl FnOnce() -> R,
+    mut meanwhile: impl FnMut() + Send,
+    at_last: impl FnOnce() + Send,
+) -> R {
+    let over = AtomicBool::new(false);
+    thread::scope(|s| {
+        s.spawn(|| {
+            let long_past = Instant::now() + LONG_PAST;
+            while !over.load(Ordering::SeqCst) {
+                if Instant::now() > long_past {
+                    return at_last();
+                }
+                meanwhile();
+                thread::sleep(millis(1)); // the call needs a processor, too
+            }
+        });
+        let result = call();
+        over.store(true, Ordering::SeqCst);
+        result
+    })
+}
+
+// ---- what may not be here ----
+
 /// Whether this machine has `::1`. If not, says on the terminal what is left out.
 pub fn has_ipv6(what: &str) -> bool {
     let tried = listen_on(Some("::1"), 0, 1);
@@ -179,11 +214,16 @@ impl Interrupter {
         kernel::wait_for(&what, || Ok(self.is_blocked_in(call))).unwrap();
     }
 
+    /// A signal, wherever the thread is.
+    pub fn interrupt(&self) {
+        pthread_kill(self.pthread, Signal::SIGUSR1).unwrap();
+    }
+
     /// One EINTR: waits until the thread is blocked in `call`, and until the handler has run.
     pub fn interrupt_in(&self, call: c_long) {
         self.wait_until_blocked_in(call);
         let before = signals::counted();
-        pthread_kill(self.pthread, Signal::SIGUSR1).unwrap();
+        self.interrupt();
         kernel::wait_for("the handler to run", || Ok(signals::counted() > before)).unwrap();
     }
 
@@ -194,7 +234,7 @@ impl Interrupter {
         thread::scope(|s| {
             s.spawn(|| {
                 while !over.load(Ordering::SeqCst) && Instant::now() < until {
-                    pthread_kill(self.pthread, Signal::SIGUSR1).unwrap();
+                    self.interrupt();
                     thread::sleep(Duration::from_micros(50)); // or the thread would do nothing else
                 }
             });

@@ -14,15 +14,22 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::grading::{About, CHILD};
+use crate::grading::{About, CHILD, HANG};
 use crate::inside::{After, CONTROL, Event, Question};
 use crate::kernel::{self, Look};
 use crate::refusal::Refusal;
 use crate::wire;
 
-/// A call that only the peer can end, and a peer that has done all it will do: after this long
-/// with no change at all, it is blocked for good.
-const QUIET: Duration = Duration::from_secs(1);
+/// A call that only the peer can end, and a peer that has done all it will do: after looks for so
+/// many milliseconds that have found no change at all, it is blocked for good. They are counted in
+/// looks, for a clock would run on while a busy machine lets nobody look.
+const QUIET: u32 = 1000;
+
+/// The same for a `poll`, which may wait for a handshake that the kernel tries anew.
+const QUIET_POLL: u32 = 4000;
+
+/// Looks for so many milliseconds that have found it asleep by itself, of which nothing comes.
+const NAPS: u32 = 2000;
 
 /// Processor time, in ticks of 10 ms, after which a call is a loop without an end.
 const SPIN: u64 = 200;
@@ -32,7 +39,6 @@ pub struct Child<A, S> {
     process: process::Child,
     control: UnixStream,
     about: &'static About,
-    deadline: Instant,
     /// How far the transfer is, what the peer has done, and what a hang then means.
     scene: [String; 3],
     sleeps: u64,
@@ -49,7 +55,7 @@ impl<A, S> Drop for Child<A, S> {
 }
 
 impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
-    pub(crate) fn start(about: &'static About, deadline: Instant) -> io::Result<Self> {
+    pub(crate) fn start(about: &'static About) -> io::Result<Self> {
         let (control, theirs) = UnixStream::pair()?;
         let process = Command::new(env::current_exe()?)
             .args(env::args_os().skip(1))
@@ -60,7 +66,6 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
             process,
             control,
             about,
-            deadline,
             scene: Default::default(),
             sleeps: 0,
             ticks: 0,
@@ -97,23 +102,47 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
     /// Waits until the call sleeps in the kernel, anew since this was last asked. `false`: it has
     /// returned instead.
     pub fn until_blocked(&mut self) -> Result<bool, Refusal> {
-        self.wait(true)
+        self.wait(true, false)
     }
 
     /// The peer is silent for as long as the answer's own timeout, if it has one. `false`: it has
     /// returned. To be called where [`until_blocked`](Child::until_blocked) was true.
     pub fn is_patient(&mut self) -> Result<bool, Refusal> {
-        let Some(ms) = kernel::look(self.pid())?.gives_up.filter(|ms| *ms <= 2000) else {
+        let before = kernel::look(self.pid())?;
+        let Some(ms) = before.timeout.filter(|ms| (0..=2000).contains(ms)) else {
             return Ok(true);
         };
         let end = Instant::now() + Duration::from_millis(ms as u64 + 100);
-        while Instant::now() < end {
+        let hangs = Instant::now() + HANG;
+        loop {
             if readable(&self.control, 20)? {
                 return Ok(false);
             }
+            let now = kernel::look(self.pid())?;
+            let sleeps_again = now.blocked() && now.sleeps > before.sleeps;
+            if Instant::now() > end && sleeps_again || Instant::now() > hangs {
+                self.sleeps = now.sleeps.saturating_sub(1); // it may be seen to sleep once more
+                return Ok(true);
+            }
         }
-        self.sleeps = kernel::look(self.pid())?.sleeps.saturating_sub(1); // it may sleep again
-        Ok(true)
+    }
+
+    /// Waits until something comes to the peer from the answer, or its stream ends. `false`: the
+    /// answer sleeps on, look after look, or has returned, or works and brings nothing.
+    pub fn brings(&self, to: impl AsFd) -> Result<bool, Refusal> {
+        let hangs = Instant::now() + HANG;
+        let mut quiet = 0;
+        while quiet < QUIET && Instant::now() < hangs {
+            if readable(&to, 5)? {
+                return Ok(true);
+            }
+            let look = kernel::look(self.pid())?;
+            quiet = if look.state == 'R' { 0 } else { quiet + 5 };
+            if look.ticks.saturating_sub(self.ticks) >= SPIN {
+                break;
+            }
+        }
+        Ok(readable(&to, 0)?)
     }
 
     /// Sends SIGUSR1, whose handler does nothing and interrupts a call that sleeps.
@@ -123,7 +152,17 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
 
     /// Waits for the answer to return.
     pub fn said(&mut self) -> Result<(S, Vec<u8>), Refusal> {
-        self.wait(false)?;
+        self.wait(false, false)?;
+        self.event()
+    }
+
+    /// The same where nothing is left to wait for: whatever it sleeps in, it hangs.
+    pub fn said_without_sleep(&mut self) -> Result<(S, Vec<u8>), Refusal> {
+        self.wait(false, true)?;
+        self.event()
+    }
+
+    fn event(&mut self) -> Result<(S, Vec<u8>), Refusal> {
         match self.arrived.take() {
             Some((Event::Said(said), bytes)) => Ok((said, bytes)),
             Some((Event::NotStarted, _)) => {
@@ -184,9 +223,11 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
         Ok(())
     }
 
-    /// Waits for an event of the child; with `for_block`, also for its next sleep (`true`).
-    fn wait(&mut self, for_block: bool) -> Result<bool, Refusal> {
-        let mut last: Option<(Look, Instant)> = None;
+    /// Waits for an event of the child; with `for_block`, also for its next sleep (`true`). With
+    /// `at_once` any long sleep hangs.
+    fn wait(&mut self, for_block: bool, at_once: bool) -> Result<bool, Refusal> {
+        let hangs = Instant::now() + HANG;
+        let (mut last, mut quiet, mut naps): (Option<Look>, u32, u32) = (None, 0, 0);
         loop {
             if self.arrived.is_some() {
                 return Ok(false);
@@ -205,16 +246,17 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
                 self.sleeps = look.sleeps;
                 return Ok(true);
             }
-            let now = Instant::now();
-            if last.as_ref().is_none_or(|(before, _)| *before != look) {
-                last = Some((look.clone(), now));
-            }
-            let quiet = last.as_ref().map_or(Duration::ZERO, |(_, since)| now - *since);
-            let stuck = look.waits_for_the_peer() && !outside && quiet >= QUIET;
+            quiet = if last.as_ref() == Some(&look) { quiet + u32::from(tick) } else { 0 };
+            naps += if look.naps() { u32::from(tick) } else { 0 };
+            let for_nothing = look.waits_for_the_peer() || at_once && look.blocked();
+            let stuck = for_nothing && quiet >= QUIET
+                || look.polls_for_ever() && quiet >= QUIET_POLL
+                || naps >= NAPS;
             let spins = look.ticks.saturating_sub(self.ticks) >= SPIN;
-            if stuck || spins || now >= self.deadline {
+            if stuck && !outside || spins || Instant::now() >= hangs {
                 return Err(self.hangs(&look));
             }
+            last = Some(look);
         }
     }
 
@@ -264,8 +306,8 @@ fn ended(name: &str, status: ExitStatus) -> Refusal {
     }
 }
 
-fn readable(control: &UnixStream, milliseconds: u8) -> io::Result<bool> {
-    let mut fds = [PollFd::new(control.as_fd(), PollFlags::POLLIN)];
+fn readable(fd: impl AsFd, milliseconds: u8) -> io::Result<bool> {
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
     Ok(poll(&mut fds, PollTimeout::from(milliseconds))? > 0)
 }
 

@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -18,8 +18,8 @@ pub(crate) const CHILD: &str = "GRADER_CHILD";
 /// A file for the [`Report`], if set.
 pub const REPORT: &str = "GRADER_REPORT";
 
-/// No exercise takes longer.
-pub const LIMIT: Duration = Duration::from_secs(5);
+/// What takes so long hangs, on whatever machine. It is no measure of anything else.
+pub const HANG: Duration = Duration::from_secs(60);
 
 /// An exercise, and where to read on.
 #[derive(Debug)]
@@ -75,14 +75,12 @@ where
             Err(_) => ExitCode::FAILURE,
         };
     }
-    let deadline = Instant::now() + LIMIT;
     let (green, bold) = (AnsiColor::Green.on_default().bold(), Style::new().bold());
     let mut report = Report { exercise: about.name.into(), of: cases.len(), ..Report::default() };
     for case in cases {
         // Each in a process of its own: one mistake does not spoil the next case.
-        let outcome = Child::start(about, deadline)
-            .map_err(Refusal::from)
-            .and_then(|mut child| (case.run)(&mut child));
+        let outcome =
+            Child::start(about).map_err(Refusal::from).and_then(|mut child| (case.run)(&mut child));
         match outcome {
             Ok(()) => {
                 anstream::println!("  {green}ok{green:#}        {}", case.name);

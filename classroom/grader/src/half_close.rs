@@ -1,7 +1,7 @@
 //! Exercise `half_close`: a request that ends with a FIN, and its answer. Article 5.2.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::thread::{self, JoinHandle};
 
@@ -200,8 +200,7 @@ fn complete(child: &mut Child, peer: &Peer, request: &[u8]) -> Result<bool, Refu
         return Ok(false);
     }
     let got = peer.read(request.len());
-    let mut fds = [PollFd::new(peer.as_fd(), PollFlags::POLLIN)];
-    let ended = poll(&mut fds, PollTimeout::from(500_u16)).map_err(io::Error::from)? > 0;
+    let ended = child.brings(peer)?;
     if got == request && (!ended || peer.read_waiting()? != Heard::End) {
         return Err(Refusal::new(NO_END)
             .but("the end of the stream at the server", "silence, while the client reads"));

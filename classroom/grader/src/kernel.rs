@@ -9,8 +9,8 @@ pub struct Look {
     pub state: char,
     /// The system call it is in and the call's first argument, which mostly is a descriptor.
     pub call: Option<(i64, i32)>,
-    /// Milliseconds after which a `poll` returns by itself.
-    pub gives_up: Option<i32>,
+    /// Milliseconds after which a `poll` returns by itself; negative: never.
+    pub timeout: Option<i32>,
     /// How often it went to sleep by itself: every sleep is one more.
     pub sleeps: u64,
     /// Processor time used, in clock ticks of 10 ms.
@@ -33,7 +33,7 @@ pub fn look(pid: i32) -> io::Result<Look> {
     let line = fs::read_to_string(format!("/proc/{pid}/syscall")).ok();
     Ok(Look {
         state: fields.first().and_then(|f| f.chars().next()).unwrap_or('?'),
-        gives_up: line.as_deref().and_then(timeout),
+        timeout: line.as_deref().and_then(timeout),
         call: line.as_deref().and_then(call),
         sleeps,
         ticks: number(11) + number(12),
@@ -48,12 +48,12 @@ fn call(line: &str) -> Option<(i64, i32)> {
     Some((number, u64::from_str_radix(first, 16).ok()? as i32))
 }
 
-/// The third argument, where the call is `poll`; negative is for ever.
+/// The third argument, where the call is `poll`.
 #[cfg(target_arch = "x86_64")]
 fn timeout(line: &str) -> Option<i32> {
     (call(line)?.0 == libc::SYS_poll).then_some(())?;
     let third = line.split_whitespace().nth(3)?.strip_prefix("0x")?;
-    Some(u64::from_str_radix(third, 16).ok()? as i32).filter(|ms| *ms >= 0)
+    Some(u64::from_str_radix(third, 16).ok()? as i32)
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -109,10 +109,21 @@ impl Look {
     /// A call that only the peer can end. The others may have a timeout of their own.
     pub fn waits_for_the_peer(&self) -> bool {
         let calls = ["recv", "send", "read", "write", "accept", "connect", "close"];
-        self.blocked()
-            && self
-                .call
-                .is_some_and(|(number, _)| calls.iter().any(|c| name(number).0.starts_with(c)))
+        self.blocked() && calls.iter().any(|call| self.call_name().starts_with(call))
+    }
+
+    /// A `poll` without a timeout. What it waits for may be the kernel's to do, in a second or two.
+    pub fn polls_for_ever(&self) -> bool {
+        self.blocked() && self.timeout.is_some_and(|ms| ms < 0)
+    }
+
+    /// It sleeps until some time has passed.
+    pub fn naps(&self) -> bool {
+        self.blocked() && self.call_name() == "a sleep"
+    }
+
+    fn call_name(&self) -> &'static str {
+        self.call.map_or("", |(number, _)| name(number).0)
     }
 
     /// `recv on fd 4`, for a message.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::calls::{self, AFTER_CLOSE, Calls, Seldom};
 use crate::child;
-use crate::grading::{self, About, LIMIT};
+use crate::grading::{self, About, HANG};
 use crate::inside::{After, Failure, fd_flags, observe, portable, show, unasked_settings};
 use crate::refusal::Refusal;
 
@@ -240,7 +240,7 @@ fn listens(said: &Said, port: u16) -> Result<u16, Refusal> {
 /// A connection comes through.
 fn serves(child: &mut Child, port: u16) -> Result<(), Refusal> {
     let mut conn = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    conn.set_read_timeout(Some(LIMIT))?;
+    conn.set_read_timeout(Some(HANG))?;
     conn.write_all(b"hello")?;
     let (said, _) = child.call(Ask::Accept, &[], vec![])?;
     let mut echo = [0; 5];

@@ -10,11 +10,14 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, connect, setsockopt, socket, sockopt,
 };
 
-use crate::grading::LIMIT;
+use crate::grading::HANG;
 use crate::inside;
 
-/// The grader's end. Its calls give up after five seconds.
+/// The grader's end.
 pub struct Peer(TcpStream);
+
+/// Much more than any exercise sends.
+const MOST: u64 = 64 << 20;
 
 /// Buffer sizes, in bytes; the kernel doubles them. `None`: as they are.
 #[derive(Clone, Copy, Default)]
@@ -51,8 +54,8 @@ pub fn pair_with(buffers: Buffers) -> io::Result<(Peer, OwnedFd)> {
     let SocketAddr::V4(at) = listener.local_addr()? else { unreachable!("bound to IPv4") };
     connect(theirs.as_raw_fd(), &SockaddrIn::from(at))?;
     let (ours, _) = listener.accept()?;
-    ours.set_read_timeout(Some(LIMIT))?;
-    ours.set_write_timeout(Some(LIMIT))?;
+    ours.set_read_timeout(Some(HANG))?;
+    ours.set_write_timeout(Some(HANG))?;
     ours.set_nodelay(true)?;
     Ok((Peer(ours), theirs))
 }
@@ -78,11 +81,15 @@ impl Peer {
         Ok(setsockopt(&self.0, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?)
     }
 
-    /// Reads until the child's end is closed, on a thread of its own.
+    /// Reads until the child's end is closed, on a thread of its own. It reads no further than
+    /// [`MOST`]: who sends on without an end comes to wait for it.
     pub fn read_all(self) -> JoinHandle<Vec<u8>> {
         thread::spawn(move || {
             let mut all = Vec::new();
-            let _ = (&self.0).read_to_end(&mut all);
+            let _ = (&self.0).take(MOST).read_to_end(&mut all);
+            while all.len() as u64 == MOST {
+                thread::park();
+            }
             all
         })
     }
@@ -117,7 +124,7 @@ impl AsFd for Peer {
 
 /// Waits until `count` bytes wait to be read from `fd`.
 pub fn arrived(fd: impl AsFd, count: usize) -> io::Result<()> {
-    let give_up = Instant::now() + LIMIT;
+    let give_up = Instant::now() + HANG;
     while inside::unread(fd.as_fd().as_raw_fd()) < count {
         if Instant::now() > give_up {
             return Err(io::ErrorKind::TimedOut.into());

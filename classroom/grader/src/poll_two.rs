@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::RawFd;
 use std::process::ExitCode;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::child;
@@ -57,9 +56,6 @@ const CASES: &[Case] = &[
     Case { name: "one client resets its connection, the other goes on", run: resets },
 ];
 
-/// How long an answer may take that needs no more than a few system calls.
-const SOON: Duration = Duration::from_millis(1500);
-
 struct Clients([Peer; 2]);
 
 fn begin(child: &mut Child, tiny: bool) -> Result<Clients, Refusal> {
@@ -67,12 +63,6 @@ fn begin(child: &mut Child, tiny: bool) -> Result<Clients, Refusal> {
     let ((a, first), (b, second)) = (make()?, make()?);
     child.ask(Ask, &[], vec![first, second])?;
     Ok(Clients([a, b]))
-}
-
-/// Something has come to this client, or its stream has ended, before long.
-fn hears(peer: &Peer) -> io::Result<bool> {
-    let mut fds = [PollFd::new(peer.as_fd(), PollFlags::POLLIN)];
-    Ok(poll(&mut fds, PollTimeout::try_from(SOON).expect("short"))? > 0)
 }
 
 /// Where the answer stands, for a message: a call that it waits in, or an end that came too early.
@@ -98,8 +88,7 @@ fn echoes(
 ) -> Result<(), Refusal> {
     peer.send(bytes);
     let mut got = Vec::new();
-    let begun = Instant::now();
-    while got.len() < bytes.len() && begun.elapsed() < SOON && hears(peer)? {
+    while got.len() < bytes.len() && child.brings(peer)? {
         match peer.read_waiting()? {
             Heard::Bytes(more) => got.extend(more),
             Heard::Nothing => {}
@@ -156,7 +145,7 @@ const SPINS: &str = "it asks poll over and over for something it does nothing ab
 
 fn ends(child: &mut Child, peer: &Peer) -> Result<(), Refusal> {
     peer.end();
-    if !hears(peer)? || peer.read_waiting()? != Heard::End {
+    if !child.brings(peer)? || peer.read_waiting()? != Heard::End {
         let seen = stands(child)?;
         return Err(Refusal::new(if seen.starts_with("it has returned") {
             FIRST

@@ -120,6 +120,11 @@ impl Reader {
 
     /// Goes through what was seen before `until`, in the order in which it happened.
     fn settle(&mut self, until: Nanos) {
+        // A link that is late tells of what has left long since.
+        let mut index = 0;
+        while index < self.under_way.len() && !self.told.is_empty() {
+            index += usize::from(!self.apply_fate(index));
+        }
         // Stable, and the sender's tap stamps before the receiver's.
         self.fresh.sort_by_key(|seen| (seen.at, !seen.outgoing));
         let settled = self.fresh.partition_point(|seen| seen.at < until);
@@ -129,22 +134,27 @@ impl Reader {
                 self.arrive(&seen, key);
             } else if let Some(segment) = self.connections.segment(seen.host, &seen.packet) {
                 self.under_way.push_back(Departed { at: seen.at, key, segment });
-                self.apply_fate();
+                self.apply_fate(self.under_way.len() - 1);
             }
         }
     }
 
-    /// Looks for what the link has told of the segment that has just left.
-    fn apply_fate(&mut self) {
-        let Some(one) = self.under_way.back_mut() else { return };
+    /// Looks for what the link has told of this segment under way. `true`: it is under way no more.
+    fn apply_fate(&mut self, index: usize) -> bool {
+        let Some(one) = self.under_way.get_mut(index).filter(|one| one.segment.fate.is_empty())
+        else {
+            return false;
+        };
         let is_it = |fate: &Fate| fate.key == one.key && fate.from == one.segment.from;
-        let Some(index) = self.told.iter().position(is_it) else { return };
-        one.segment.fate = self.told.remove(index).text;
+        let Some(told) = self.told.iter().position(is_it) else { return false };
+        one.segment.fate = self.told.remove(told).text;
         if one.segment.fate.starts_with("lost")
-            && let Some(lost) = self.under_way.pop_back()
+            && let Some(lost) = self.under_way.remove(index)
         {
             self.tell(lost.at, lost.segment);
+            return true;
         }
+        false
     }
 
     fn arrive(&mut self, seen: &Seen, key: u64) {

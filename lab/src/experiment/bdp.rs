@@ -8,7 +8,7 @@
 //! A packet needs 0.8 ms to get onto the link and 100 ms to be answered, so W packets a 100.8 ms
 //! take W / 126 of the link: 125 cover the round trip, and one is being sent.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -17,9 +17,9 @@ use super::plot::{Axis, Mark, Picture, Series};
 use super::report::Verdict;
 use super::scale::Scale;
 use super::table::Table;
+use super::tolerance::Tolerance;
 use super::{Run, in_parallel, median, traffic, within};
 use crate::link::{LinkConfig, Queue};
-use crate::world::World;
 
 const RATE: u64 = 10_000_000;
 const RTT: Duration = Duration::from_millis(100);
@@ -30,6 +30,9 @@ const ANSWER: usize = 4;
 const BDP: f64 = RATE as f64 / 8.0 * 0.1 / PACKET as f64;
 /// And the one that is being sent.
 const FULL: f64 = BDP + 1.0;
+
+/// Each way, of the 100 ms of a round trip: 1 % of what is measured.
+const TOLERANCE: Tolerance = Tolerance::nine_in_ten(Duration::from_micros(500));
 
 pub fn run(run: &mut Run) -> anyhow::Result<()> {
     let windows: Vec<usize> = run.either(
@@ -44,7 +47,7 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
     let each = (warm_up + time) / at_once as u32;
     let progress = run.progress(each * windows.len() as u32);
     let shares = in_parallel(&windows, at_once, |&window| {
-        let share = measure(window, warm_up, time)?;
+        let share = measure(run, window, warm_up, time)?;
         progress.spent(each, &format!("window {window}"));
         Ok(share)
     })?;
@@ -52,7 +55,8 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
     let points: Vec<(usize, f64)> = windows.into_iter().zip(shares).collect();
 
     let one = points[0].1;
-    run.tally.check_that(
+    let mut timed = run.on_time(TOLERANCE);
+    timed.check_that(
         "stop-and-wait: its share of the link",
         format_args!("1/{FULL} within {:.0} %", bound * 100.0),
         format_args!("1/{:.1}", 1.0 / one),
@@ -63,14 +67,14 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
     let worst = |points: &mut dyn Iterator<Item = f64>| points.fold(0.0f64, |a, b| a.max(b.abs()));
     let off =
         worst(&mut points.iter().filter(|p| below(p.0)).map(|p| p.1 * FULL / p.0 as f64 - 1.0));
-    run.tally.check_that(
+    timed.check_that(
         "below the knee: the share is window/126",
         format_args!("within {:.0} %", bound * 100.0),
         format_args!("off by {:.1} % at most", off * 100.0),
         off <= bound,
     );
     let off = worst(&mut points.iter().filter(|p| above(p.0)).map(|p| p.1 - 1.0));
-    run.tally.check_that(
+    timed.check_that(
         "above it: the whole link",
         format_args!("within {:.0} %", bound * 100.0),
         format_args!("off by {:.1} % at most", off * 100.0),
@@ -79,19 +83,19 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
     let slope = median(points.iter().filter(|p| below(p.0)).map(|p| p.1 / p.0 as f64).collect());
     let plateau = median(points.iter().filter(|p| above(p.0)).map(|p| p.1).collect());
     let knee = plateau / slope;
-    run.tally.check_that(
+    timed.check_that(
         "where the two lines meet",
         format_args!("{FULL} packets within {:.0} %", bound * 100.0),
         format_args!("{knee:.1} packets"),
         within(bound, FULL, knee),
     );
-    run.tally.claim(
+    timed.claim(
         "P1",
         Verdict::holds_if(within(bound, BDP, knee - 1.0)),
         "125 packets of 1000 bytes, and the one being sent, fill the link",
     );
     let times = 1.0 / one;
-    run.tally.claim(
+    timed.claim(
         "P2",
         Verdict::holds_if((times - BDP).abs() < (times - FULL).abs())
             .or_when(within(bound, FULL, times), "the packet's own time on the link is left out"),
@@ -124,8 +128,8 @@ fn one_message_a_segment(fd: &std::os::fd::OwnedFd) -> nix::Result<()> {
 }
 
 /// The share of the link's rate that packets take, of which `window` are unanswered at any time.
-fn measure(window: usize, warm_up: Duration, time: Duration) -> anyhow::Result<f64> {
-    let world = World::new(&LinkConfig {
+fn measure(run: &Run, window: usize, warm_up: Duration, time: Duration) -> anyhow::Result<f64> {
+    let world = run.world(&LinkConfig {
         delay: RTT / 2,
         rate: Some(RATE),
         queue: Some(Queue::Packets(1000)),
@@ -142,7 +146,7 @@ fn measure(window: usize, warm_up: Duration, time: Duration) -> anyhow::Result<f
         client.write_all(&messages)?;
         let (mut buf, mut bytes) = (vec![0; ANSWER * window], 0);
         while answers.len() < sent {
-            let n = client.read(&mut buf)?;
+            let n = traffic::read(&client, &mut buf)?;
             anyhow::ensure!(n > 0, "the server has closed");
             let now = begin.elapsed();
             bytes += n;

@@ -39,14 +39,14 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
 
 /// The client closes; the server, some time later, too.
 fn four_way(run: &mut Run) -> anyhow::Result<()> {
-    let world = World::new(&link())?;
-    let (client, mut server) = traffic::pair(&world, traffic::plain, traffic::plain)?;
+    let world = run.world(&link())?;
+    let (client, server) = traffic::pair(&world, traffic::plain, traffic::plain)?;
     let port = traffic::port(client.local_addr())?;
     let wire = Wire::watch(&world)?;
     let ((), changes) = states::watch(&world, PORT, port, || {
         states::until(&world.client, port, PORT, "ESTABLISHED")?;
         client.shutdown(Shutdown::Write)?;
-        anyhow::ensure!(server.read(&mut [0])? == 0, "nothing was sent");
+        anyhow::ensure!(traffic::read(&server, &mut [0])? == 0, "nothing was sent");
         // The server has heard of the end. It closes once its ACK has been seen to arrive.
         states::until(&world.client, port, PORT, "FIN_WAIT2")?;
         std::thread::sleep(RTT); // FIN_WAIT2 and CLOSE_WAIT last as long as the server likes
@@ -94,11 +94,11 @@ fn name(host: Host) -> &'static str {
 
 /// The application that does not close after recv has returned 0.
 fn close_wait(run: &mut Run) -> anyhow::Result<()> {
-    let world = World::new(&link())?;
-    let (client, mut server) = traffic::pair(&world, traffic::plain, traffic::plain)?;
+    let world = run.world(&link())?;
+    let (client, server) = traffic::pair(&world, traffic::plain, traffic::plain)?;
     let port = traffic::port(client.local_addr())?;
     drop(client);
-    anyhow::ensure!(server.read(&mut [0])? == 0, "nothing was sent");
+    anyhow::ensure!(traffic::read(&server, &mut [0])? == 0, "nothing was sent");
     let hold = run.either(Duration::from_millis(500), Duration::from_secs(10));
     let ((), changes) = states::watch(&world, PORT, port, || {
         std::thread::sleep(hold); // this is what is watched: that nothing happens
@@ -106,7 +106,7 @@ fn close_wait(run: &mut Run) -> anyhow::Result<()> {
         states::until(&world.server, PORT, port, "CLOSED")
     })?;
     let passive: Vec<&Change> = changes.iter().filter(|c| c.host == Host::Server).collect();
-    let order = joined(passive.iter().map(|c| c.now));
+    let order = joined(passive.iter().map(|c| &c.now));
     let lasted = passive.get(1).map_or(Duration::ZERO, |left| left.at);
     let (long, seconds) = (lasted >= hold, hold.as_secs_f64());
     run.tally.check_that(
@@ -135,7 +135,7 @@ fn bind_after_time_wait(run: &mut Run) -> anyhow::Result<()> {
         ("SO_REUSEADDR set by the old server, too", reusable, reusable, "ok"),
     ];
     for (what, old, new, expected) in cases {
-        let world = World::new(&LinkConfig::default())?;
+        let world = run.world(&LinkConfig::default())?;
         let (client, server) = traffic::pair(&world, old, traffic::plain)?;
         let port = traffic::port(client.local_addr())?;
         drop(server); // and the listener went with `pair`
@@ -167,7 +167,7 @@ fn unread_data(run: &mut Run) -> anyhow::Result<()> {
         ("with all data read", true, "server FIN+ACK, then 0 bytes"),
         ("with data unread", false, "server RST+ACK, then ECONNRESET"),
     ] {
-        let world = World::new(&link())?;
+        let world = run.world(&link())?;
         let (mut client, mut server) = traffic::pair(&world, traffic::plain, traffic::plain)?;
         let wire = Wire::watch(&world)?;
         client.write_all(b"hello")?;
@@ -178,7 +178,7 @@ fn unread_data(run: &mut Run) -> anyhow::Result<()> {
             server.read_exact(&mut [0; 5])?;
         }
         drop(server);
-        let then = ended(&mut client)?;
+        let then = ended(&client)?;
         let port_done = |s: &Seen| s.segment.from == Host::Server && (s.has('F') || s.has('R'));
         let seen = wire.until("the server's last segment", |seen| seen.iter().any(port_done))?;
         let last = seen.iter().find(|s| port_done(s)).map_or(String::new(), Seen::in_words);
@@ -192,8 +192,8 @@ fn unread_data(run: &mut Run) -> anyhow::Result<()> {
 }
 
 /// What the client's recv says.
-fn ended(client: &mut TcpStream) -> anyhow::Result<String> {
-    match client.read(&mut [0; 8]) {
+fn ended(client: &TcpStream) -> anyhow::Result<String> {
+    match traffic::read(client, &mut [0; 8]) {
         Ok(n) => Ok(format!("{n} bytes")),
         Err(e) if e.kind() == ErrorKind::ConnectionReset => Ok("ECONNRESET".into()),
         Err(e) => Err(e.into()),
@@ -216,7 +216,7 @@ fn picture(changes: &[Change]) -> Picture {
             match series.iter_mut().find(|s| s.name == change.now) {
                 Some(known) => known.points.extend(band),
                 None => series.push(Series {
-                    name: change.now.into(),
+                    name: change.now.clone(),
                     mark: Mark::Band,
                     colour: [5, 4, 1, 3, 0, 2][series.len() % 6],
                     points: band.to_vec(),

@@ -8,18 +8,22 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use super::plot::{Axis, Mark, Picture, Series};
+use super::report::Timed;
 use super::scale::Scale;
 use super::table::Table;
+use super::tolerance::Tolerance;
 use super::wire::{Seen, Wire, ms};
 use super::{Run, in_parallel, joined, traffic, within};
 use crate::link::{LinkConfig, Nth};
 use crate::record::{Host, Nanos};
-use crate::world::World;
 
 const RTT: f64 = 40.0;
 /// 2.4 ms a segment, so that the acknowledgements come one after the other.
 const RATE: u64 = 5_000_000;
 const SEGMENT: u32 = 1448;
+/// The third duplicate ACK comes 4.8 ms after the first. Had it not come a quarter of a round trip
+/// after that, 10 ms, TCP would not wait for it any longer (RFC 8985, 7.1).
+const TOLERANCE: Tolerance = Tolerance::all(Duration::from_millis(4));
 /// The least that Linux waits before it retransmits by timeout, beyond the round trip (RTO).
 const RTO_MIN: f64 = 200.0;
 
@@ -32,7 +36,7 @@ struct Case {
     times: u32,
     /// Tail loss probes, which come before a timeout.
     probes: bool,
-    check: fn(&mut Run, &Case, &[Seen]) -> anyhow::Result<()>,
+    check: fn(Timed, &Case, &[Seen]) -> anyhow::Result<()>,
 }
 
 pub fn run(run: &mut Run) -> anyhow::Result<()> {
@@ -68,13 +72,13 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
     let last = Duration::from_millis(300) * (1 << cases[2].times); // the timeouts take longest
     let progress = run.progress(last);
     let transfers = in_parallel(&cases, cases.len(), |case| {
-        let seen = transfer(case)?;
+        let seen = transfer(run, case)?;
         progress.spent(if case.times > 1 { last } else { Duration::ZERO }, case.name);
         Ok(seen)
     })?;
     drop(progress);
     for (case, seen) in cases.iter().zip(&transfers) {
-        (case.check)(run, case, seen)?;
+        (case.check)(run.on_time(TOLERANCE), case, seen)?;
         run.table(case.name, &table(seen))?;
         run.picture(case.name, &picture(case, seen))?;
     }
@@ -82,9 +86,9 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
 }
 
 /// Sends segments at once over a link that drops one of them, until all have been read.
-fn transfer(case: &Case) -> anyhow::Result<Vec<Seen>> {
+fn transfer(run: &Run, case: &Case) -> anyhow::Result<Vec<Seen>> {
     let probes = if case.probes { "3" } else { "0" };
-    let world = World::new(&LinkConfig {
+    let world = run.world(&LinkConfig {
         delay: Duration::from_secs_f64(RTT / 2e3),
         rate: Some(RATE),
         drop: (case.drop.iter())
@@ -128,48 +132,48 @@ fn duplicates(seen: &[Seen], lost: &Seen) -> Vec<Nanos> {
     named.filter_map(|s| s.segment.arrived).collect()
 }
 
-fn fast(run: &mut Run, _: &Case, seen: &[Seen]) -> anyhow::Result<()> {
+fn fast(mut timed: Timed, _: &Case, seen: &[Seen]) -> anyhow::Result<()> {
     let (lost, again) = lost(seen)?;
     let first = again[0];
     let duplicates = duplicates(seen, lost);
     let before = duplicates.iter().filter(|at| **at <= first.at).count();
-    run.tally.check_that(
+    timed.check_that(
         "duplicate ACKs (with SACK) before the retransmission",
         "3, or one or two more",
         before,
         (3..=5).contains(&before),
     );
     let after = ms(lost.at, first.at);
-    run.tally.check_that(
+    timed.check_that(
         "when it leaves, after the loss",
         format_args!("a round trip ({RTT} ms) or later, before the least timeout ({RTO_MIN} ms)"),
         format_args!("after {after:.1} ms"),
         (RTT..RTO_MIN).contains(&after),
     );
-    run.tally.check("how often it was sent again", 1, again.len());
+    timed.check("how often it was sent again", 1, again.len());
     Ok(())
 }
 
 /// Nothing comes after the last segments, so no duplicate ACK tells of their loss. RFC 8985, 7.2:
 /// two round trips after the last ACK the very last one is sent again, as a probe. Its SACK tells
 /// of the other.
-fn tail(run: &mut Run, case: &Case, seen: &[Seen]) -> anyhow::Result<()> {
+fn tail(mut timed: Timed, case: &Case, seen: &[Seen]) -> anyhow::Result<()> {
     let (lost, again) = lost(seen)?;
     let other = again[0];
     let end = 1 + SEGMENT * case.segments;
     let probe = seen.iter().find(|s| s.is_data_of(Host::Client) && s.segment.again);
     let probe = probe.ok_or_else(|| anyhow::anyhow!("nothing was sent again"))?;
     let before = duplicates(seen, lost).iter().filter(|at| **at <= probe.at).count();
-    run.tally.check("duplicate ACKs before anything is sent again", 0, before);
+    timed.check("duplicate ACKs before anything is sent again", 0, before);
     let which = if probe.end() == end { "the last" } else { "another" };
-    run.tally.check("which segment is sent again first", "the last", which);
+    timed.check("which segment is sent again first", "the last", which);
     let last_ack = (seen.iter())
         .filter(|s| s.segment.from == Host::Server)
         .filter_map(|s| s.segment.arrived.filter(|at| *at < probe.at))
         .max()
         .unwrap_or(lost.at);
     let after = ms(last_ack, probe.at);
-    run.tally.check_that(
+    timed.check_that(
         "when, after the last ACK came",
         format_args!(
             "two round trips ({} ms) or later, before a timeout ({RTO_MIN} ms)",
@@ -179,7 +183,7 @@ fn tail(run: &mut Run, case: &Case, seen: &[Seen]) -> anyhow::Result<()> {
         (2.0 * RTT..RTO_MIN).contains(&after),
     );
     let after = ms(probe.at, other.at);
-    run.tally.check_that(
+    timed.check_that(
         "when the other is, after the probe",
         format_args!("a round trip ({RTT} ms) or later, before a timeout ({RTO_MIN} ms)"),
         format_args!("after {after:.1} ms"),
@@ -188,13 +192,13 @@ fn tail(run: &mut Run, case: &Case, seen: &[Seen]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn timeouts(run: &mut Run, case: &Case, seen: &[Seen]) -> anyhow::Result<()> {
+fn timeouts(mut timed: Timed, case: &Case, seen: &[Seen]) -> anyhow::Result<()> {
     let (lost, again) = lost(seen)?;
-    run.tally.check("how often the segment was sent again", case.times, again.len());
+    timed.check("how often the segment was sent again", case.times, again.len());
     let sent: Vec<Nanos> = std::iter::once(lost.at).chain(again.iter().map(|s| s.at)).collect();
     let waits: Vec<f64> = sent.windows(2).map(|pair| ms(pair[0], pair[1])).collect();
     let text = joined(waits.iter().map(|wait| format!("{wait:.0} ms")));
-    run.tally.check_that(
+    timed.check_that(
         "the waits between the transmissions",
         format_args!("the first at least {RTO_MIN} ms, each next one twice the one before"),
         text,

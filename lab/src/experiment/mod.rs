@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -14,6 +15,7 @@ mod report;
 mod scale;
 mod states;
 mod table;
+mod tolerance;
 mod traffic;
 mod wire;
 
@@ -22,16 +24,20 @@ mod bdp;
 mod close;
 mod echo;
 mod handshake;
+mod link;
 mod loss;
 mod mathis;
 mod nagle;
 mod partial;
 
 use crate::NotPossible;
+use crate::link::{Lateness, LinkConfig, Punctuality};
+use crate::world::World;
 use plot::Picture;
 use progress::Progress;
-use report::Tally;
+use report::{Outcome, Tally, Timed};
 use table::Table;
+use tolerance::Tolerance;
 
 /// An experiment.
 struct Experiment {
@@ -40,7 +46,12 @@ struct Experiment {
     run: fn(&mut Run) -> anyhow::Result<()>,
 }
 
-static ALL: [Experiment; 8] = [
+static ALL: [Experiment; 9] = [
+    Experiment {
+        name: "link",
+        sentence: "The link keeps its delay and its rate, as far as this machine is on time.",
+        run: link::run,
+    },
     Experiment {
         name: "handshake",
         sentence: "A connection costs a round trip before the first byte.",
@@ -117,7 +128,11 @@ Examples:
   lab experiment nagle
   lab experiment all --quick --out /tmp/pictures
 
-Exit codes: 0 all checks ok, 1 one failed, 2 usage, 3 not possible on this machine.";
+Exit codes: 0 all checks ok, 1 one failed, 2 usage, 3 not possible on this machine, 4 not judged:
+the link was late, for this machine had other things to do. What does not depend on time is judged
+all the same.";
+
+const NOT_JUDGED: u8 = 4;
 
 /// Runs the subcommand.
 pub fn run(args: &ExperimentArgs) -> anyhow::Result<ExitCode> {
@@ -135,11 +150,11 @@ pub fn run(args: &ExperimentArgs) -> anyhow::Result<ExitCode> {
     }
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot make the directory {}", args.out.display()))?;
-    let (mut sum, mut ok) = (Tally::default(), true);
+    let (mut sum, mut outcomes) = (Tally::default(), Vec::new());
     for experiment in chosen {
         match run_one(experiment, args) {
             Ok(tally) => {
-                ok &= tally.ok();
+                outcomes.push(tally.outcome());
                 sum.add(tally);
             }
             Err(error) if error.is::<NotPossible>() => return Err(error),
@@ -149,7 +164,7 @@ pub fn run(args: &ExperimentArgs) -> anyhow::Result<ExitCode> {
                     "{} did not come to its end: {error:#}",
                     experiment.name
                 ));
-                ok = false;
+                outcomes.push(Outcome::Failed);
             }
         }
     }
@@ -157,15 +172,24 @@ pub fn run(args: &ExperimentArgs) -> anyhow::Result<ExitCode> {
         std::fs::write(file, sum.machine_readable())
             .with_context(|| format!("cannot write the report {}", file.display()))?;
     }
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match () {
+        () if outcomes.contains(&Outcome::Failed) => ExitCode::FAILURE,
+        () if outcomes.contains(&Outcome::NotJudged) => ExitCode::from(NOT_JUDGED),
+        () => ExitCode::SUCCESS,
+    })
 }
 
 fn run_one(experiment: &Experiment, args: &ExperimentArgs) -> anyhow::Result<Tally> {
     let Experiment { name, sentence, run } = experiment;
     report::title(name, sentence);
     let begin = Instant::now();
-    let mut context = Run { name, quick: args.quick, out: &args.out, tally: Tally::default() };
+    let (tally, links) = (Tally::default(), Mutex::default());
+    let mut context = Run { name, quick: args.quick, out: &args.out, tally, links };
     run(&mut context)?;
+    let late = context.lateness();
+    if late.packets() > 0 {
+        report::note(format_args!("the link  {late}"));
+    }
     context.tally.finish();
     report::note(format_args!("{:.1} s", begin.elapsed().as_secs_f64()));
     Ok(context.tally)
@@ -178,9 +202,33 @@ struct Run<'a> {
     quick: bool,
     out: &'a Path,
     tally: Tally,
+    /// How late each link was.
+    links: Mutex<Vec<Punctuality>>,
 }
 
 impl Run<'_> {
+    /// A world whose link is looked at when something is judged that depends on time.
+    fn world(&self, config: &LinkConfig) -> anyhow::Result<World> {
+        let world = World::new(config)?;
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.push(world.link.punctuality());
+        Ok(world)
+    }
+
+    /// How late the links were so far.
+    fn lateness(&self) -> Lateness {
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = Lateness::default();
+        links.iter().for_each(|link| all.merge(&link.so_far()));
+        all
+    }
+
+    /// For what depends on time: it is judged if all links so far were as punctual as this.
+    fn on_time(&mut self, tolerance: Tolerance) -> Timed<'_> {
+        let late = tolerance.late(&self.lateness());
+        self.tally.timed(late)
+    }
+
     /// One or the other: what the quick setting takes, what the full one does.
     fn either<T>(&self, quick: T, full: T) -> T {
         if self.quick { quick } else { full }
@@ -220,7 +268,6 @@ fn in_parallel<I: Sync, T: Send>(
     at_once: usize,
     work: impl Fn(&I) -> anyhow::Result<T> + Sync,
 ) -> anyhow::Result<Vec<T>> {
-    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<(usize, anyhow::Result<T>)>> = Mutex::default();

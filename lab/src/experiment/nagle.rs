@@ -13,17 +13,20 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{MsgFlags, send, sendmsg, setsockopt};
 
 use super::plot::{Axis, Label, Mark, Picture, Series};
-use super::report::Verdict;
+use super::report::{Timed, Verdict};
 use super::scale::Scale;
 use super::table::Table;
+use super::tolerance::Tolerance;
 use super::traffic::{Cork, QuickAck};
 use super::wire::{Seen, Wire, ms};
 use super::{Run, in_parallel, lower_quartile, median, traffic};
+use crate::clock;
 use crate::link::LinkConfig;
 use crate::record::Host;
-use crate::world::World;
 
 const RTT: f64 = 10.0;
+/// A message and its answer cross the link four times at most: 2 ms of the 4 that they may be late.
+const TOLERANCE: Tolerance = Tolerance::nine_in_ten(Duration::from_micros(500));
 /// What Linux waits at least before it acknowledges on its own, in milliseconds.
 const DELAYED_ACK: f64 = 40.0;
 const HEADER: usize = 4;
@@ -99,17 +102,18 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
     let rounds = run.either(8, 40);
     let progress = run.progress(WAYS.iter().map(|way| cost(way, rounds)).sum());
     let points = in_parallel(&WAYS, 3, |way| {
-        let point = measure(way, rounds)?;
+        let point = measure(run, way, rounds)?;
         progress.spent(cost(way, rounds), way.name);
         Ok(point)
     })?;
     drop(progress);
+    let mut timed = run.on_time(TOLERANCE);
     let mut table = Table::new(["way", "lower_quartile_ms", "segments_a_message"]);
     for (way, Point { took, segments }) in WAYS.iter().zip(&points) {
         let (expected, number) = way.expect;
         // A timer fires some milliseconds late, and the hosts take their time.
         let (least, most) = (expected - 1.0, expected + (expected * 0.25).max(4.0));
-        run.tally.check_that(
+        timed.check_that(
             way.name,
             format_args!("{least} to {most} ms, {number} {}", plural(number)),
             format_args!("{took:.1} ms, {segments} {}", plural(*segments as usize)),
@@ -117,26 +121,26 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
         );
         table.row(&[&way.name, &format!("{took:.2}"), segments]);
     }
-    verdicts(run, &points);
+    verdicts(timed, &points);
     run.table("", &table)?;
     run.picture("", &picture(&points))
 }
 
-fn verdicts(run: &mut Run, points: &[Point]) {
+fn verdicts(mut timed: Timed, points: &[Point]) {
     let [two, quick, nodelay, one, .., eight, eight_nodelay, _] = points else { return };
     let less = |than: &Point| two.took - than.took > DELAYED_ACK - 5.0;
-    run.tally.claim(
+    timed.claim(
         "N2",
         Verdict::holds_if(less(nodelay) && less(quick)),
         "over a round trip of 10 ms, Nagle off or delayed ACKs off: more than 35 ms less",
     );
-    run.tally.claim(
+    timed.claim(
         "N3",
         Verdict::holds_if(less(one) && one.segments < two.segments),
         "one sendmsg: more than 35 ms less, 1 segment a message instead of 2",
     );
     let price = eight_nodelay.segments > eight.segments;
-    run.tally.claim(
+    timed.claim(
         "N4",
         Verdict::holds_if(less(nodelay) && price && nodelay.segments > two.segments).or_when(
             less(nodelay) && price,
@@ -154,16 +158,16 @@ fn cost(way: &Way, rounds: u32) -> Duration {
     Duration::from_secs_f64(way.expect.0 / 1e3 * f64::from(rounds + WARM_UP) / 3.0)
 }
 
-fn link() -> LinkConfig {
-    LinkConfig { delay: Duration::from_secs_f64(RTT / 2e3), ..LinkConfig::default() }
+fn link(rtt: f64) -> LinkConfig {
+    LinkConfig { delay: Duration::from_secs_f64(rtt / 2e3), ..LinkConfig::default() }
 }
 
 /// A new connection acknowledges its first segments at once; a few round trips later it no longer
 /// does.
 const WARM_UP: u32 = 5;
 
-fn measure(way: &Way, rounds: u32) -> anyhow::Result<Point> {
-    let world = World::new(&link())?;
+fn measure(run: &Run, way: &Way, rounds: u32) -> anyhow::Result<Point> {
+    let world = run.world(&link(RTT))?;
     let wire = Wire::watch(&world)?;
     let (client, server) = traffic::pair(&world, traffic::plain, traffic::plain)?;
     client.set_nodelay(way.nodelay)?;
@@ -192,7 +196,7 @@ fn measure(way: &Way, rounds: u32) -> anyhow::Result<Point> {
     })?;
     // By message: a segment belongs to the one in which it begins.
     let mut segments = vec![0.0; (rounds + WARM_UP) as usize];
-    for of_client in seen.iter().filter(|s| s.is_data_of(Host::Client)) {
+    for of_client in seen.iter().filter(|s| s.is_data_of(Host::Client) && !s.segment.again) {
         segments[(of_client.segment.seq as usize - 1) / MESSAGE] += 1.0;
     }
     let measured = WARM_UP as usize..;
@@ -202,8 +206,10 @@ fn measure(way: &Way, rounds: u32) -> anyhow::Result<Point> {
     })
 }
 
+/// The bytes of a host's stream, each counted once, however often it was sent.
 fn bytes(seen: &[Seen], host: Host) -> usize {
-    seen.iter().filter(|s| s.is_data_of(host)).map(|s| s.segment.len as usize).sum()
+    let once = seen.iter().filter(|s| s.is_data_of(host) && !s.segment.again);
+    once.map(|s| s.segment.len as usize).sum()
 }
 
 /// Answers each message, in one send. Reads what is there, as a server would.
@@ -213,7 +219,7 @@ fn serve(mut stream: TcpStream, quickack: bool) -> io::Result<()> {
         if quickack {
             setsockopt(&stream, QuickAck, &true)?; // it does not last
         }
-        match stream.read(&mut [0; MESSAGE])? {
+        match traffic::read(&stream, &mut [0; MESSAGE])? {
             0 => return Ok(()),
             n => got += n,
         }
@@ -224,20 +230,25 @@ fn serve(mut stream: TcpStream, quickack: bool) -> io::Result<()> {
     }
 }
 
-/// N1 on the wire: two sends at once, the second small, and when that one left.
+/// N1 on the wire: two sends, the second small and before the first is acknowledged. Either its
+/// segment leaves in the call, or after the acknowledgement has come.
 fn held_back(run: &mut Run) -> anyhow::Result<()> {
-    let mut held = Vec::new();
+    // Longer than this machine may take between two sends.
+    let rtt = 200.0;
+    let (mut held, mut late) = (Vec::new(), None);
     for (first, expected) in [(60, "held back"), (1448, "sent at once")] {
-        let world = World::new(&link())?;
+        let world = run.world(&link(rtt))?;
         let wire = Wire::watch(&world)?;
         let (client, _server) = traffic::pair(&world, traffic::plain, traffic::plain)?;
-        one_by_one(&client, &[&vec![b'x'; first], &[b'y'; 60]])?;
+        (&client).write_all(&vec![b'x'; first])?;
+        (&client).write_all(&[b'y'; 60])?;
+        let returned = clock::now();
         let end = 1 + first as u32 + 60;
         let seen = wire.until("the acknowledgement of both", |seen| {
             seen.iter().any(|s| s.segment.from == Host::Server && s.segment.ack >= Some(end))
         })?;
-        let [one, two] = seen.iter().filter(|s| s.is_data_of(Host::Client)).collect::<Vec<_>>()[..]
-        else {
+        let sent = seen.iter().filter(|s| s.is_data_of(Host::Client) && !s.segment.again);
+        let [one, two] = sent.collect::<Vec<_>>()[..] else {
             anyhow::bail!("two sends made other than two segments");
         };
         let acked = (seen.iter())
@@ -245,24 +256,27 @@ fn held_back(run: &mut Run) -> anyhow::Result<()> {
             .filter_map(|s| s.segment.arrived)
             .min()
             .unwrap_or(u64::MAX);
-        let after = ms(one.at, two.at);
-        let what = match (two.at >= acked, after < RTT / 2.0) {
-            (true, _) => "held back",
-            (false, true) => "sent at once",
-            (false, false) => "sent later, but before the ACK",
+        if returned >= acked {
+            late = Some(format!("between two sends this machine took {rtt} ms"));
+        }
+        let what = match () {
+            () if two.at >= acked => "held back",
+            () if two.at <= returned => "sent at once",
+            () => "sent later, but before the ACK",
         };
         held.push(what == "held back");
-        run.tally.check_that(
+        run.tally.timed(late.clone()).check_that(
             format_args!("a segment of 60 bytes behind one of {first} that is not acknowledged"),
             expected,
             format_args!(
-                "{what}: {after:.1} ms after it, whose ACK came after {:.1} ms",
+                "{what}: {:.1} ms after it, whose ACK came after {:.1} ms",
+                ms(one.at, two.at),
                 ms(one.at, acked)
             ),
             what == expected,
         );
     }
-    run.tally.claim(
+    run.tally.timed(late).claim(
         "N1",
         Verdict::holds_if(held == [true, true])
             .or_when(held[0], "what is not acknowledged is a small segment, too"),

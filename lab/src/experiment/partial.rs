@@ -3,7 +3,7 @@
 //!
 //! Segments are those on the wire: not as the sender's socket counts them, but as they came by.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -18,7 +18,6 @@ use super::wire::{Seen, Wire};
 use super::{Run, in_parallel, within};
 use crate::link::LinkConfig;
 use crate::record::Host;
-use crate::world::World;
 
 /// What is sent how, over what, and read how.
 struct Case {
@@ -26,6 +25,8 @@ struct Case {
     /// Bytes a send, and how many sends.
     sends: (usize, usize),
     mtu: u32,
+    /// Each way: longer than this machine may take for ten segments.
+    delay: Duration,
     server: Setup,
     /// Bytes a read, at most.
     read: usize,
@@ -59,6 +60,7 @@ const LARGE: Case = Case {
     name: "1 send of 100,000 bytes",
     sends: (100_000, 1),
     mtu: 1500,
+    delay: Duration::from_millis(50),
     server: traffic::plain,
     read: 64 * 1024,
 };
@@ -67,7 +69,12 @@ const CASES: [Case; 6] = [
     LARGE,
     Case { name: "1000 sends of 10 bytes", sends: (10, 1000), ..LARGE },
     Case { name: "1 send, MTU 600", mtu: 600, ..LARGE },
-    Case { name: "1 send, small SO_RCVBUF", server: small_window, ..LARGE },
+    Case {
+        name: "1 send, small SO_RCVBUF",
+        server: small_window,
+        delay: Duration::from_millis(5), // it takes many round trips
+        ..LARGE
+    },
     Case { name: "read by 4, MTU 1500", sends: (8000, 1), read: 4, ..LARGE },
     Case { name: "read by 4, MTU 1052", sends: (8000, 1), read: 4, mtu: 1052, ..LARGE },
 ];
@@ -80,7 +87,7 @@ fn small_window(listener: &OwnedFd) -> nix::Result<()> {
 pub fn run(run: &mut Run) -> anyhow::Result<()> {
     let progress = run.progress(Duration::from_secs(1));
     let outcomes = in_parallel(&CASES, 3, |case| {
-        let outcome = measure(case)?;
+        let outcome = measure(run, case)?;
         progress.spent(Duration::from_secs(1) / CASES.len() as u32, case.name);
         Ok(outcome)
     })?;
@@ -182,15 +189,15 @@ fn reads_with_offsets(reads: &[usize]) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-fn measure(case: &Case) -> anyhow::Result<Outcome> {
-    let world = World::new(&LinkConfig {
-        delay: Duration::from_millis(5),
+fn measure(run: &Run, case: &Case) -> anyhow::Result<Outcome> {
+    let world = run.world(&LinkConfig {
+        delay: case.delay,
         mtu: Some(case.mtu),
         cc: Some("reno".into()), // others may spread the first flight over the round trip
         ..LinkConfig::default()
     })?;
     let wire = Wire::watch(&world)?;
-    let (mut client, mut server) = traffic::pair(&world, case.server, traffic::plain)?;
+    let (mut client, server) = traffic::pair(&world, case.server, traffic::plain)?;
     let (size, times) = case.sends;
     let mut reads = Vec::new();
     std::thread::scope(|scope| -> anyhow::Result<()> {
@@ -200,7 +207,7 @@ fn measure(case: &Case) -> anyhow::Result<Outcome> {
         });
         let mut buf = vec![0; case.read];
         loop {
-            match server.read(&mut buf)? {
+            match traffic::read(&server, &mut buf)? {
                 0 => break,
                 n => reads.push(n),
             }
@@ -223,7 +230,8 @@ fn first_flight(seen: &[Seen]) -> usize {
         .filter_map(|s| s.segment.arrived)
         .min()
         .unwrap_or(u64::MAX);
-    seen.iter().filter(|s| s.is_data_of(Host::Client) && s.at < acked).count()
+    let sent = seen.iter().filter(|s| s.is_data_of(Host::Client) && !s.segment.again);
+    sent.filter(|s| s.at < acked).count()
 }
 
 fn picture(outcomes: &[Outcome]) -> Picture {

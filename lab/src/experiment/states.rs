@@ -1,17 +1,14 @@
-//! The TCP states of a connection on both hosts, looking again and again: proc(5), /proc/net/tcp.
-//!
-//! What lasts at least as long as a segment is under way is seen; the experiments' links are slow
-//! enough for that.
+//! The TCP states of a connection on both hosts.
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::record::Host;
-use crate::states::NAMES;
+use crate::clock;
+use crate::record::{Host, What};
+use crate::states::{NAMES, States};
 use crate::world::{Node, World};
 
 /// From when on a socket was in a state.
@@ -22,7 +19,7 @@ pub struct Change {
     /// Where.
     pub host: Host,
     /// "CLOSED" for a socket that is gone.
-    pub now: &'static str,
+    pub now: String,
 }
 
 /// The states of the connections whose local and remote port are these, on a host.
@@ -47,66 +44,60 @@ fn read(local: u16, remote: u16) -> anyhow::Result<&'static str> {
     Ok("CLOSED")
 }
 
-/// Watches both ends of a connection while `work` is done, which begins when both were seen once.
-pub fn watch<T: Send>(
+/// Watches both ends of a connection while `work` is done. The link asks for their states before it
+/// takes a packet from one of them and after it has handed one over: what lasts from one packet to
+/// the next is seen, however slow this machine is.
+pub fn watch<T>(
     world: &World,
     server_port: u16,
     client_port: u16,
     work: impl FnOnce() -> anyhow::Result<T>,
 ) -> anyhow::Result<(T, Vec<Change>)> {
-    let (done, begin) = (AtomicBool::new(false), Instant::now());
-    let (sender, ready) = mpsc::channel();
-    let look = |host: Host, ready: mpsc::Sender<()>| {
-        let (node, local, remote) = match host {
-            Host::Server => (&world.server, server_port, client_port),
-            Host::Client => (&world.client, client_port, server_port),
-        };
-        node.run(|| -> anyhow::Result<Vec<Change>> {
-            let mut changes = vec![Change { at: begin.elapsed(), host, now: read(local, remote)? }];
-            let _ = ready.send(());
-            drop(ready);
-            loop {
-                let last = done.load(Ordering::Acquire);
-                let now = read(local, remote)?;
-                if changes.last().is_none_or(|change| change.now != now) {
-                    changes.push(Change { at: begin.elapsed(), host, now });
-                }
-                if last {
-                    return Ok(changes);
-                }
-                std::thread::sleep(Duration::from_micros(500)); // how often to look
-            }
-        })
+    let begin = clock::now();
+    let (sender, events) = mpsc::channel();
+    let mut states = States::open(world, sender)?;
+    states.ask(Host::Client)?;
+    states.ask(Host::Server)?;
+    let states = Arc::new(Mutex::new(states));
+    let ask = || {
+        let states = Arc::clone(&states);
+        move |host| drop(states.lock().map(|mut states| states.ask(host)))
     };
-    std::thread::scope(|scope| {
-        let (look, watchers) = (&look, [Host::Client, Host::Server]);
-        let watchers = watchers.map(|host| {
-            let sender = sender.clone();
-            scope.spawn(move || look(host, sender))
-        });
-        drop(sender);
-        // Both have seen how it begins; or one of them has failed, and says so below.
-        let _ = ready.iter().take(2).count();
-        let result = work();
-        done.store(true, Ordering::Release);
-        let mut changes = Vec::new();
-        for watcher in watchers {
-            changes.extend(watcher.join().expect("a watcher does not panic")?);
+    let (taken, delivered) = (ask(), ask());
+    world.link.on_taken(taken);
+    world.link.on_delivery(move |packet| delivered(packet.to));
+    let result = work();
+    world.link.on_taken(|_| {});
+    world.link.on_delivery(|_| {});
+    drop(states); // and with it the sender of events
+    let changes = events.iter().filter_map(|event| match event.what {
+        What::State(change) => {
+            let ports = (change.local.port(), change.peer.map(|peer| peer.port()));
+            let own = match change.host {
+                Host::Server => (server_port, Some(client_port)),
+                Host::Client => (client_port, Some(server_port)),
+            };
+            let at = Duration::from_nanos(event.at.saturating_sub(begin));
+            (ports == own).then_some(Change { at, host: change.host, now: change.now })
         }
-        Ok((result?, changes))
-    })
+        _ => None,
+    });
+    Ok((result?, changes.collect()))
 }
+
+/// Catches a hang.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until a socket is in a state.
 pub fn until(node: &Node, local: u16, remote: u16, wanted: &str) -> anyhow::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     node.run(|| {
         loop {
             let now = read(local, remote)?;
             if now == wanted {
                 return Ok(());
             }
-            anyhow::ensure!(Instant::now() < deadline, "still {now} after 10 s, not {wanted}");
+            anyhow::ensure!(Instant::now() < deadline, "still {now} after a minute, not {wanted}");
             std::thread::sleep(Duration::from_micros(500)); // how often to look
         }
     })
@@ -114,5 +105,5 @@ pub fn until(node: &Node, local: u16, remote: u16, wanted: &str) -> anyhow::Resu
 
 /// The names in their order: "FIN_WAIT1, FIN_WAIT2".
 pub fn names(changes: &[Change], host: Host) -> String {
-    super::joined(changes.iter().filter(|change| change.host == host).map(|change| change.now))
+    super::joined(changes.iter().filter(|change| change.host == host).map(|change| &change.now))
 }

@@ -19,8 +19,8 @@ use crate::world::{Node, World};
 /// Where the experiments' servers listen.
 pub const PORT: u16 = 9000;
 
-/// No call in an experiment lasts longer: one that would has met a fault, and fails (EAGAIN).
-const NO_LONGER: Duration = Duration::from_secs(30);
+/// Catches a hang: no call in an experiment lasts longer, unless it fails (EAGAIN).
+const NO_LONGER: Duration = Duration::from_secs(60);
 
 sockopt_impl!(
     /// Hold back what is not a full segment, until it is taken off. See tcp(7).
@@ -40,13 +40,13 @@ pub fn plain(_: &OwnedFd) -> nix::Result<()> {
 
 /// A socket of a host.
 pub fn socket_on(node: &Node) -> nix::Result<OwnedFd> {
-    let fd = node.run(|| {
-        socket::socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
-    })?;
+    node.run(|| socket::socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None))
+}
+
+fn set_limit(fd: &OwnedFd) -> nix::Result<()> {
     let limit = TimeVal::new(NO_LONGER.as_secs() as i64, 0);
-    setsockopt(&fd, sockopt::ReceiveTimeout, &limit)?;
-    setsockopt(&fd, sockopt::SendTimeout, &limit)?;
-    Ok(fd)
+    setsockopt(fd, sockopt::ReceiveTimeout, &limit)?;
+    setsockopt(fd, sockopt::SendTimeout, &limit)
 }
 
 /// Where a host's port is.
@@ -57,6 +57,7 @@ pub fn at(node: &Node, port: u16) -> SocketAddrV4 {
 /// Binds and listens at the server's [`PORT`].
 pub fn listener(world: &World, setup: Setup) -> nix::Result<TcpListener> {
     let fd = socket_on(&world.server)?;
+    set_limit(&fd)?;
     setup(&fd)?;
     socket::bind(fd.as_raw_fd(), &SockaddrIn::from(at(&world.server, PORT)))?;
     socket::listen(&fd, Backlog::new(64)?)?;
@@ -70,9 +71,12 @@ pub fn connection(world: &World, setup: Setup) -> nix::Result<TcpStream> {
     connect(fd, at(&world.server, PORT))
 }
 
-/// Connects a socket.
+/// Connects a socket. The time limit comes after that: a call that has one fails with EINTR where
+/// this process is stopped and goes on (signal(7)), and connect(2) is not to be called twice. It
+/// gives up by itself.
 pub fn connect(fd: OwnedFd, to: SocketAddrV4) -> nix::Result<TcpStream> {
     socket::connect(fd.as_raw_fd(), &SockaddrIn::from(to))?;
+    set_limit(&fd)?;
     Ok(TcpStream::from(fd))
 }
 
@@ -89,6 +93,16 @@ pub fn pair(world: &World, server: Setup, client: Setup) -> io::Result<(TcpStrea
     let listener = listener(world, server)?;
     let near = connection(world, client)?;
     Ok((near, accept(&listener)?))
+}
+
+/// recv(2), once more where it was only interrupted: see `connect`.
+pub fn read(mut stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(buf) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 /// Chooses the congestion control, which may be another for each connection.

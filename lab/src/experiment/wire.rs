@@ -56,8 +56,8 @@ pub struct Wire {
     seen: Vec<Seen>,
 }
 
-/// What has not come by then does not come.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Catches a hang: what has not come by then does not come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Wire {
     /// Begins to watch.

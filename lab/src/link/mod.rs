@@ -2,17 +2,23 @@
 //!
 //! ```text
 //!   config   the flags
+//!   schedule what is due when: both directions, without sockets or a clock
 //!   shaper   one direction: when a packet is delivered, or why it is not
 //!   rules    drop the third data segment, and the like
 //!   relay    the thread that moves the packets
 //!   packet   its sockets
+//!   late     how late it was
 //! ```
 
 mod config;
+mod late;
 pub(crate) mod packet;
 mod relay;
 mod rules;
+mod schedule;
 mod shaper;
+#[cfg(test)]
+mod tests;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
@@ -20,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 pub use config::{LinkConfig, Loss, Nth, Queue};
+pub use late::Lateness;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 pub(crate) use relay::Macs;
 
@@ -90,6 +97,7 @@ type TakenHook = Box<dyn FnMut(Host) + Send>;
 #[derive(Default)]
 struct Shared {
     stats: Mutex<Stats>,
+    late: Mutex<Lateness>,
     delivered_hook: Mutex<Option<Hook>>,
     taken_hook: Mutex<Option<TakenHook>>,
     /// `None`: nobody wants to know.
@@ -133,6 +141,16 @@ impl Link {
         *lock(&self.shared.stats)
     }
 
+    /// How late packets were handed over so far.
+    pub fn lateness(&self) -> Lateness {
+        self.punctuality().so_far()
+    }
+
+    /// A handle to the lateness that outlives the link.
+    pub(crate) fn punctuality(&self) -> Punctuality {
+        Punctuality(Arc::clone(&self.shared))
+    }
+
     /// Why it carries nothing any more; `None`: it does.
     pub fn failed(&self) -> Option<String> {
         lock(&self.shared.failed).clone()
@@ -158,6 +176,16 @@ impl Link {
     /// A handle to the fates that outlives a borrow of the link.
     pub(crate) fn fates(&self) -> Fates {
         Fates(Arc::clone(&self.shared))
+    }
+}
+
+/// Where it stands how late packets were.
+pub(crate) struct Punctuality(Arc<Shared>);
+
+impl Punctuality {
+    /// How late they were so far.
+    pub fn so_far(&self) -> Lateness {
+        lock(&self.0.late).clone()
     }
 }
 

@@ -1,6 +1,5 @@
 //! The thread that moves the packets.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -13,10 +12,10 @@ use nix::sys::prctl;
 use nix::sys::time::TimeSpec;
 
 use super::packet::PacketSocket;
-use super::shaper::Shaper;
+use super::schedule::{Due, Schedule};
 use super::{Delivered, Fate, LinkConfig, Shared, key, lock};
 use crate::clock;
-use crate::record::{Host, Nanos};
+use crate::record::Host;
 
 /// So many packets at once: enough to save calls, few enough to keep both directions moving.
 const BATCH: usize = 64;
@@ -30,26 +29,22 @@ pub struct Macs {
     pub server: [u8; 6],
 }
 
-/// Two directions, and the hooks that hear of each packet.
+/// The two ends, what is between them, and the hooks that hear of each packet.
 pub struct Relay {
-    /// From the client, from the server.
-    sides: [Side; 2],
+    client: Side,
+    server: Side,
+    schedule: Schedule,
     shared: Arc<Shared>,
     stop: Arc<EventFd>,
 }
 
-/// One end of the link: its socket, and the direction that begins there.
+/// One end of the link.
 struct Side {
     /// The host here.
     host: Host,
     socket: PacketSocket,
     /// The hardware address of the host here.
     mac: [u8; 6],
-    shaper: Shaper,
-    /// What is under way from here, by the time of its delivery.
-    line: VecDeque<(Nanos, Vec<u8>)>,
-    /// Used packets, to be used again.
-    spare: Vec<Vec<u8>>,
 }
 
 impl Relay {
@@ -61,18 +56,11 @@ impl Relay {
         stop: Arc<EventFd>,
     ) -> io::Result<Relay> {
         let side = |host, interface, mac| -> io::Result<Side> {
-            Ok(Side {
-                host,
-                socket: PacketSocket::open(interface, config.mtu(), false)?,
-                mac,
-                shaper: Shaper::new(config, host),
-                line: VecDeque::new(),
-                spare: Vec::new(),
-            })
+            Ok(Side { host, socket: PacketSocket::open(interface, config.mtu(), false)?, mac })
         };
         let client = side(Host::Client, "client", macs.client)?;
         let server = side(Host::Server, "server", macs.server)?;
-        Ok(Relay { sides: [client, server], shared, stop })
+        Ok(Relay { client, server, schedule: Schedule::new(config), shared, stop })
     }
 
     /// Moves packets until it is told to stop.
@@ -93,49 +81,60 @@ impl Relay {
 
     /// Takes in what has come, hands over what is due, waits for more. `false`: stop.
     fn step(&mut self) -> io::Result<bool> {
-        for side in &mut self.sides {
-            side.take_in(&self.shared);
+        for side in [&mut self.client, &mut self.server] {
+            side.take_in(&mut self.schedule, &self.shared);
         }
-        let [client, server] = &mut self.sides;
-        client.hand_over(server, &self.shared)?;
-        server.hand_over(client, &self.shared)?;
+        self.hand_over()?;
         self.tell_stats();
 
-        let next = self.sides.iter().filter_map(|side| Some(side.line.front()?.0)).min();
-        let wait = next.map(|at| Duration::from_nanos(at.saturating_sub(clock::now())));
-        let [client, server] = &self.sides;
+        let wait = self.schedule.next().map(|at| at.saturating_sub(clock::now()));
+        let wait = wait.map(|nanos| TimeSpec::from(Duration::from_nanos(nanos)));
         let poll = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds =
-            [poll(client.socket.as_fd()), poll(server.socket.as_fd()), poll(self.stop.as_fd())];
-        match ppoll(&mut fds, wait.map(TimeSpec::from), None) {
+        let (client, server) = (self.client.socket.as_fd(), self.server.socket.as_fd());
+        let mut fds = [poll(client), poll(server), poll(self.stop.as_fd())];
+        match ppoll(&mut fds, wait, None) {
             Ok(_) | Err(Errno::EINTR) => Ok(!fds[2].any().unwrap_or(false)),
             Err(error) => Err(error.into()),
         }
     }
 
+    /// Hands over what is due.
+    fn hand_over(&mut self) -> io::Result<()> {
+        let now = clock::now();
+        let mut hook = lock(&self.shared.delivered_hook);
+        // The hook is to find the host's TCP as this one packet has left it.
+        let most = if hook.is_some() { 1 } else { BATCH };
+        while let Some(Due { from, packets }) = self.schedule.due(now, most) {
+            let to = if from == Host::Client { &self.server } else { &self.client };
+            to.socket.send(to.mac, packets.clone().map(|one| &one.packet[..]))?;
+            let (at, count) = (clock::now(), packets.len());
+            let mut late = lock(&self.shared.late);
+            packets.clone().for_each(|one| late.add(one.due, at));
+            drop(late);
+            if let Some(hook) = hook.as_mut() {
+                packets.for_each(|one| hook(Delivered { at, to: to.host, packet: &one.packet }));
+            }
+            self.schedule.handed_over(from, count);
+        }
+        Ok(())
+    }
+
     fn tell_stats(&mut self) {
-        let [client, server] = &mut self.sides;
         let mut stats = lock(&self.shared.stats);
-        stats.from_client = client.shaper.carried;
-        stats.from_server = server.shaper.carried;
+        stats.from_client = *self.schedule.carried(Host::Client);
+        stats.from_server = *self.schedule.carried(Host::Server);
     }
 }
 
 impl Side {
     /// Takes in what has come.
-    fn take_in(&mut self, shared: &Shared) {
+    fn take_in(&mut self, schedule: &mut Schedule, shared: &Shared) {
         let mut taken = 0;
         while taken < BATCH
             && let Some(packet) = self.socket.peek(taken)
         {
             taken += 1;
-            let (line, spare) = (&mut self.line, &mut self.spare);
-            let fate = self.shaper.offer(packet.at, packet.bytes, |due, bytes| {
-                let mut copy = spare.pop().unwrap_or_default();
-                copy.clear();
-                copy.extend_from_slice(bytes);
-                line.push_back((due, copy));
-            });
+            let fate = schedule.take(self.host, packet.at, packet.bytes);
             if let (Some(text), Some(fates)) = (fate, lock(&shared.fates).as_mut()) {
                 fates.push(Fate { from: self.host, key: key(packet.bytes), text });
             }
@@ -148,30 +147,7 @@ impl Side {
         }
         if taken == BATCH {
             // Only a relay that falls behind can have missed a packet, and then batches are full.
-            self.shaper.carried.missed += self.socket.missed();
-        }
-    }
-
-    /// Hands over what is due.
-    fn hand_over(&mut self, to: &Side, shared: &Shared) -> io::Result<()> {
-        let now = clock::now();
-        let mut hook = lock(&shared.delivered_hook);
-        loop {
-            let ready = self.line.iter().take(BATCH).take_while(|(due, _)| *due <= now).count();
-            // The hook is to find the host's TCP as this one packet has left it.
-            let ready = if hook.is_some() { ready.min(1) } else { ready };
-            if ready == 0 {
-                return Ok(());
-            }
-            to.socket.send(to.mac, self.line.iter().take(ready).map(|(_, packet)| &packet[..]))?;
-            for (_, packet) in self.line.drain(..ready) {
-                if let Some(hook) = hook.as_mut() {
-                    hook(Delivered { at: clock::now(), to: to.host, packet: &packet });
-                }
-                if self.spare.len() < 2 * BATCH {
-                    self.spare.push(packet);
-                }
-            }
+            schedule.carried(self.host).missed += self.socket.missed();
         }
     }
 }

@@ -12,9 +12,9 @@ use super::report::{BAD, DIM, GOOD, say};
 use super::server::Recipe;
 use super::{Findings, Outcome, Plan};
 
-/// What our echo server is told to take for one exchange. Longer than a client's patience, so
+/// What our echo server is told to take for one exchange. Much longer than a client waits, so
 /// that who is held up by a silent client shows.
-const ECHO_DEADLINE: u64 = 3;
+const ECHO_DEADLINE: u64 = 10;
 
 /// Who promises to drop a client that is stuck inside a frame, and after how many seconds.
 const PROMISES: [(&str, u64); 4] =

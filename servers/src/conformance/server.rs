@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{fs, thread};
 
 use nix::sys::prctl::set_pdeathsig;
@@ -18,8 +18,10 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use tcp_stream_io::{UniqueFd, stream};
 
-/// How long a server may take to listen.
-const TO_LISTEN: Duration = Duration::from_secs(10);
+use super::idle::Watched;
+
+/// A server that has been asleep in so many looks, of 10 ms each, does not begin to listen.
+const TO_LISTEN: u32 = 1000;
 
 /// How to start a server: a program and its arguments. `{addr}` and `{port}` in them become the
 /// address and a free port. Without `{port}` the server must print `[listen-ok] ADDRESS:PORT`.
@@ -109,27 +111,28 @@ impl Server {
         given: Option<u16>,
         said: &Receiver<SocketAddr>,
     ) -> Result<SocketAddr, String> {
-        let until = Instant::now() + TO_LISTEN;
-        loop {
-            match said.recv_timeout(Duration::from_millis(20)) {
-                Ok(addr) => return Ok(addr),
+        let listens = |time| {
+            match said.recv_timeout(time) {
+                Ok(addr) => return Some(Ok(addr)),
                 // It has closed its standard output: perhaps it has ended, perhaps not.
-                Err(RecvTimeoutError::Disconnected) => thread::sleep(Duration::from_millis(20)),
+                Err(RecvTimeoutError::Disconnected) => thread::sleep(time),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             // A server that prints nothing is asked: no event tells that another process listens.
             let addr = given.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-            if let Some(addr) = addr.filter(|addr| TcpStream::connect(addr).is_ok()) {
-                return Ok(addr);
-            }
-            if let Some(how) = self.has_ended() {
-                return Err(format!("it does not listen: {how}"));
-            }
-            if Instant::now() > until {
-                let hint = if given.is_some() { "nobody answers" } else { "no line [listen-ok]" };
-                return Err(format!("it does not listen: {hint} after {TO_LISTEN:?}"));
-            }
-        }
+            let addr = addr.filter(|addr| TcpStream::connect(addr).is_ok());
+            let ended = || self.has_ended().map(|how| format!("it does not listen: {how}"));
+            addr.map(Ok).or_else(|| ended().map(Err))
+        };
+        self.watched().until_asleep(TO_LISTEN, listens).unwrap_or_else(|| {
+            let hint = if given.is_some() { "nobody answers" } else { "no line [listen-ok]" };
+            Err(format!("it does not listen: {hint}"))
+        })
+    }
+
+    /// What it is doing.
+    pub fn watched(&self) -> Watched {
+        Watched::new(self.child.id())
     }
 
     /// How it has ended, with its last line on standard error; `None` while it runs.
@@ -159,8 +162,8 @@ impl Server {
         Ok(())
     }
 
-    /// How it ended, if it does before the deadline.
-    pub fn wait_for_end(&self, deadline: Instant) -> Option<String> {
+    /// How it ended, if it does before it has been asleep in so many looks.
+    pub fn wait_for_end(&self, looks: u32) -> Option<String> {
         // SAFETY:
         // - pidfd_open passes no memory, and the new descriptor is ours alone.
         let pidfd = unsafe {
@@ -168,7 +171,11 @@ impl Server {
             (fd >= 0).then(|| UniqueFd::from_raw_fd(fd as i32))
         };
         if let Some(pidfd) = pidfd {
-            let _ = stream::wait_ready(&pidfd, libc::POLLIN, Some(deadline));
+            let ended = |time| {
+                let deadline = Some(Instant::now() + time);
+                stream::wait_ready(&pidfd, libc::POLLIN, deadline).ok()
+            };
+            let _ = self.watched().until_asleep(looks, ended);
         }
         self.has_ended()
     }

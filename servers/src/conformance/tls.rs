@@ -5,15 +5,14 @@
 
 use std::cell::RefCell;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
+use super::client::{Line, so_far};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
-use tcp_stream_io::stream::{recv_some, send_all_with_deadline};
 
 /// What all connections share.
 pub type Config = Arc<ClientConfig>;
@@ -36,48 +35,40 @@ pub struct Session(RefCell<ClientConnection>);
 
 impl Session {
     /// The handshake.
-    pub fn begin(stream: &TcpStream, config: &Config, deadline: Instant) -> io::Result<Session> {
-        let name = ServerName::from(stream.peer_addr()?.ip());
+    pub fn begin(line: &Line, server: SocketAddr, config: &Config) -> io::Result<Session> {
+        let name = ServerName::from(server.ip());
         let tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
         let session = Session(RefCell::new(tls));
         while session.0.borrow().is_handshaking() {
-            session.flush(stream, deadline)?;
-            session.receive(stream, deadline)?;
+            session.flush(line)?;
+            session.receive(line)?;
         }
-        session.flush(stream, deadline)?;
+        session.flush(line)?;
         Ok(session)
     }
 
     /// Sends bytes, in as many records as they take.
-    pub fn send(&self, stream: &TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+    pub fn send(&self, line: &Line, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let taken = self.0.borrow_mut().writer().write(bytes)?;
-            self.flush(stream, deadline)?;
+            self.flush(line)?;
             bytes = &bytes[taken..];
         }
         Ok(())
     }
 
     /// Fills `buf`. `UnexpectedEof` at the end of the stream.
-    pub fn recv_exact(
-        &self,
-        stream: &TcpStream,
-        buf: &mut [u8],
-        deadline: Instant,
-    ) -> io::Result<()> {
+    pub fn recv_exact(&self, line: &Line, buf: &mut [u8]) -> io::Result<()> {
         let (mut got, wanted) = (0, buf.len());
-        let so_far = |got: usize, e: &io::Error| {
-            io::Error::new(e.kind(), format!("got {got} of {wanted} bytes, then {e}"))
-        };
         while got < wanted {
-            self.wait(stream, deadline).map_err(|e| so_far(got, &e))?;
+            self.wait(line).map_err(|e| so_far("got", got, wanted, &e))?;
             got += self.0.borrow_mut().reader().read(&mut buf[got..])?;
         }
         Ok(())
     }
 
     /// Waits until there is something to read.
-    pub fn wait(&self, stream: &TcpStream, deadline: Instant) -> io::Result<()> {
+    pub fn wait(&self, line: &Line) -> io::Result<()> {
         loop {
             match self.0.borrow_mut().reader().fill_buf() {
                 Ok([]) => return Err(ended()),
@@ -85,27 +76,27 @@ impl Session {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
                 Err(e) => return Err(e),
             }
-            self.receive(stream, deadline)?;
+            self.receive(line)?;
         }
     }
 
     /// Tells the server that nothing more will come.
-    pub fn end(&self, stream: &TcpStream, deadline: Instant) -> io::Result<()> {
+    pub fn end(&self, line: &Line) -> io::Result<()> {
         self.0.borrow_mut().send_close_notify();
-        self.flush(stream, deadline)
+        self.flush(line)
     }
 
-    fn flush(&self, stream: &TcpStream, deadline: Instant) -> io::Result<()> {
+    fn flush(&self, line: &Line) -> io::Result<()> {
         let mut records = Vec::new();
         while self.0.borrow().wants_write() {
             self.0.borrow_mut().write_tls(&mut records)?;
         }
-        send_all_with_deadline(stream, &records, deadline)
+        line.send_all(&records)
     }
 
-    fn receive(&self, stream: &TcpStream, deadline: Instant) -> io::Result<()> {
+    fn receive(&self, line: &Line) -> io::Result<()> {
         let mut records = [0; 16 << 10];
-        let n = recv_some(stream, &mut records, Some(deadline))?;
+        let n = line.recv_some(&mut records)?;
         if n == 0 {
             return Err(ended());
         }
@@ -119,7 +110,8 @@ impl Session {
     }
 }
 
-fn ended() -> io::Error {
+/// The end of a stream, as an error.
+pub fn ended() -> io::Error {
     io::Error::new(ErrorKind::UnexpectedEof, "the peer ended its stream")
 }
 
