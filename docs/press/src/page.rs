@@ -21,7 +21,7 @@ pub fn page(path: &str, source: &str) -> String {
         let _ = write!(page, ">\n\n{}\n\n</div>\n", demoted(prose));
         if !code_lines.is_empty() {
             let code = lines[code_lines.clone()].join("\n");
-            let _ = write!(page, "<pre{}>", attribute(path, code_lines.clone()));
+            let _ = write!(page, "\n<pre{}>", attribute(path, code_lines.clone()));
             let _ = write!(page, "<code class=\"language-rust\">{}</code></pre>\n", escaped(&code));
         }
         page.push_str("</div>\n\n");
