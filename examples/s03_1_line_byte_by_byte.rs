@@ -59,12 +59,10 @@ fn recv_line(conn: &UniqueFd, cap: usize, calls: &mut usize) -> io::Result<Vec<u
     let mut byte = [0];
     while line.len() < cap {
         // WRONG: a trip into the kernel and back for every single byte.
-        let recv = || {
-            *calls += 1;
-            sys::recv(conn, &mut byte, 0)
-        };
+        let taken = retry_eintr(|| sys::recv(conn, &mut byte, 0))?;
+        *calls += 1;
         // Whether it was the last one, only the byte itself says.
-        match retry_eintr(recv)? {
+        match taken {
             0 => return Err(ErrorKind::ConnectionReset.into()),
             _ if byte[0] == b'\n' => break,
             _ => line.push(byte[0]),

@@ -22,31 +22,35 @@ use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, recv_frame, send_a
 const CONNECTIONS: usize = 6;
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
+    // The first `recv` tells of the reset. The second looks like a clean end.
     let recv = |conn: &UniqueFd| said(&recv_some(conn, &mut [0; 100], None));
     let conn = reset_by_server(at)?;
     let told = [recv(&conn), recv(&conn)].join(", ");
     out.check("recv, recv", "ECONNRESET, 0", told);
 
+    // A `send` takes the error away just so.
     let conn = reset_by_server(at)?;
     let told = [said(&send_all(&conn, b"x")), recv(&conn)].join(", ");
     out.check("send, recv", "ECONNRESET, 0", told);
 
+    // So does SO_ERROR, which looks like a mere question.
     let conn = reset_by_server(at)?;
     let error = io::Error::from_raw_os_error(sys::get_option(&conn, SOL_SOCKET, SO_ERROR)?);
     let told = [said::<()>(&Err(error)), recv(&conn)].join(", ");
     out.check("SO_ERROR, recv", "ECONNRESET, 0", told);
 
+    // `shutdown` has an error of its own, and leaves the pending one where it is.
     let conn = reset_by_server(at)?;
     let told = [said(&sys::shutdown(&conn, SHUT_WR)), recv(&conn)].join(", ");
     out.check("shutdown, recv", "ENOTCONN, ECONNRESET", told);
 
-    // WRONG: leaves an error of send to recv, which is to tell it again.
+    // WRONG: leaves an error of `send` to `recv`, which is to tell it again. It does not.
     let conn = reset_by_server(at)?;
     let _ = send_all(&conn, b"request");
     let frame = recv_frame(&conn, DEFAULT_CAP).map(or_no_more);
     out.check("send, its error ignored; recv_frame", "no more frames", said(&frame));
 
-    // Right: the first error is the answer, and nothing is asked after it.
+    // The first error is the answer, and nothing is asked after it.
     let conn = reset_by_server(at)?;
     let frame = send_all(&conn, b"request").and_then(|()| recv_frame(&conn, DEFAULT_CAP));
     out.check("send, and recv_frame if it succeeded", "ECONNRESET", said(&frame.map(or_no_more)));
@@ -59,8 +63,9 @@ fn or_no_more(frame: Option<Vec<u8>>) -> &'static str {
 
 /// A connection that the server has reset, and nobody here has been told.
 fn reset_by_server(at: &At) -> io::Result<UniqueFd> {
+    // The byte asks for the reset. `poll` sees it arrive, and takes nothing away.
     let conn = connect_to(&at.host, at.port)?;
-    send_all(&conn, b".")?; // the server may reset it
+    send_all(&conn, b".")?;
     kernel::wait_until_peer_ended(&conn)?;
     Ok(conn)
 }
@@ -68,6 +73,7 @@ fn reset_by_server(at: &At) -> io::Result<UniqueFd> {
 fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     out.note("resets every connection");
     for _ in 0..CONNECTIONS {
+        // Nothing is left unread, so a plain `close` would be a FIN. SO_LINGER makes it a reset.
         let (conn, _) = accept(&listener)?;
         recv_exact(&conn, &mut [0])?;
         kernel::reset_on_close(&conn)?;

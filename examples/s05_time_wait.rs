@@ -1,6 +1,7 @@
 //! TIME_WAIT keeps the two ports for 60 seconds on Linux, at the end that closed first.
 //!
-//! Article 5.1. Claim: C3. man: tcp(7) (TCP_LINGER2), proc(5) (/proc/net/tcp). RFC 9293, 3.6.1.
+//! Article 5.1. man: tcp(7) (TCP_LINGER2), proc(5) (/proc/net/tcp). RFC 9293, 3.6.1.
+//! Claim C3: TIME_WAIT lasts 2 MSL.
 //!
 //! The last ACK may be lost and old segments may be on their way, so the ports rest for twice the
 //! MSL, the longest that a segment lives. RFC 9293 sets the MSL to 2 minutes. Linux has no MSL,
@@ -25,21 +26,27 @@ use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all, sys};
 const MSL: Duration = Duration::from_secs(120);
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
+    // The second connection only says when to go on.
     let conn = connect_to(&at.host, at.port)?;
     let talk = connect_to(&at.host, at.port)?;
-    sys::set_option(&conn, SOL_TCP, TCP_LINGER2, 5)?;
+    sys::set_option(&conn, SOL_TCP, TCP_LINGER2, 10)?;
     let (own, ports) = (sys::getsockname(&conn)?, Ports::of(&conn)?);
 
-    conn.close()?; // first: the FIN, and no descriptor any more
+    // This end closes first, and no descriptor is left. The kernel waits for the server's FIN, as
+    // long as TCP_LINGER2 says.
+    conn.close()?;
     let left = left_in("FIN_WAIT2", ports)?;
-    out.check("closed, the server not yet: FIN_WAIT2 for", "5 s", seconds(left));
-    send_all(&talk, b".")?; // the server may close
+    out.check("closed, the server not yet: FIN_WAIT2 for", "10 s", seconds(left));
+    // Now the server closes, too. With its FIN here begins TIME_WAIT.
+    send_all(&talk, b".")?;
     let left = left_in("TIME_WAIT", ports)?;
     out.check("both have closed: TIME_WAIT for", "60 s", seconds(left));
 
+    // Nobody has the connection open any more, and still its port is in use.
     let next = sys::socket(own.as_addr().family(), SOCK_STREAM, 0)?;
     let taken = sys::bind(&next, own.as_addr());
     out.check("bind to that port", "EADDRINUSE", said(&taken));
+    // The timer's first value would have to be 2 MSL.
     let observed = format!("{}, where 2 MSL are {}", seconds(left), seconds(2 * MSL));
     out.claim("C3", Verdict::holds_if(seconds(left) == seconds(2 * MSL)), observed);
     Ok(())
@@ -49,8 +56,10 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     let (conn, _) = accept(&listener)?;
     let (talk, _) = accept(&listener)?;
     let ports = Ports::of(&conn)?;
-    recv_exact(&talk, &mut [0])?; // the client has looked
+    // The client has closed and looked at its state. This `close` is the second.
+    recv_exact(&talk, &mut [0])?;
     conn.close()?;
+    // The last ACK ends it all: whoever closes second keeps nothing.
     kernel::wait_for("the last ACK", || Ok(ports.state()? != "LAST_ACK"))?;
     out.check("at the end that closed second", "gone", ports.state()?);
     Ok(())
@@ -60,16 +69,17 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
 fn left_in(state: &str, ports: Ports) -> io::Result<Duration> {
     let mut left = None;
     kernel::wait_for(state, || {
+        // The timer is told with the state, in one row of the kernel's table.
         let row = ports.row()?.filter(|row| row.state == state);
         left = row.and_then(|row| row.timer);
         Ok(left.is_some())
     })?;
-    Ok(left.unwrap_or_default())
+    left.ok_or(io::ErrorKind::NotFound.into())
 }
 
-/// Up to the next five, for some time has passed since the timer was set.
-fn seconds(time: Duration) -> String {
-    format!("{:.0} s", (time.as_secs_f64() / 5.0).ceil() * 5.0)
+/// What the timer was set to: up to the next ten, for it has been running since.
+fn seconds(left: Duration) -> String {
+    format!("{} s", left.as_millis().div_ceil(10_000) * 10)
 }
 
 fn main() -> ExitCode {

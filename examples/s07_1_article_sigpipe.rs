@@ -6,8 +6,8 @@
 //! nobody, and a reset comes back; the second raises SIGPIPE, which ends a C program. So the
 //! server here is a process of its own, with SIGPIPE as a C program has it.
 //!
-//! Expect: one client closes early; the server is ended by SIGPIPE; the client behind it in the
-//! queue gets a reset, and the next one is refused. (`s07_4_echo_survives` does it right.)
+//! Expect: one client closes early; the server is ended by SIGPIPE; the client that comes next in
+//! the queue gets a reset, and the one after it is refused. (`s07_4_echo_survives` does it right.)
 //!
 //! Change and see: `sys::NO_SIGPIPE` for the 0 in `send`, or no `sigpipe_kills`, for Rust ignores
 //! SIGPIPE (either way the server lives, and waits for the second client: the stage says where).
@@ -21,34 +21,39 @@ use tcp_stream_io::framing::length::DEFAULT_CAP;
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_frame, send_frame, sys};
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
-    let conn = connect_to(&at.host, at.port)?;
     // Corked, the last bytes and the FIN leave together: nobody is left to get the answer.
+    let conn = connect_to(&at.host, at.port)?;
     sys::set_option(&conn, libc::SOL_TCP, libc::TCP_CORK, 1)?;
-    let second = connect_to(&at.host, at.port)?; // waits in the queue behind it
+    // A second client waits in the queue meanwhile. It has done nothing wrong.
+    let second = connect_to(&at.host, at.port)?;
     out.note("sends its request, and goes");
     send_frame(&conn, &vec![b'x'; DEFAULT_CAP], DEFAULT_CAP)?;
     conn.close()?;
 
+    // The second client is told when the server's process has ended, and the third is not let in.
     let answer = retry_eintr(|| sys::recv(&second, &mut [0], 0));
-    out.check("recv of the client behind it", "ECONNRESET", said(&answer));
+    out.check("recv of the client that waits in the queue", "ECONNRESET", said(&answer));
     let third = connect_to(&at.host, at.port);
     out.check("connect of the next one", "ConnectionRefused", said(&third));
     Ok(())
 }
 
 fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
+    // The child takes the listener over. When it ends, nobody listens any more.
     let ended = Child::start("article", listener)?.wait()?;
     let by = ended.by.map_or("nothing", |signal| signal.as_str());
     out.check("the article's server was ended by", "SIGPIPE", by);
     Ok(())
 }
 
-/// The article's server: one client after the other.
+/// The article's server, in the child: one client after the other.
 fn article_server(_: &str, listener: UniqueFd) -> io::Result<String> {
     child::sigpipe_kills()?;
     loop {
+        // A client that fails is left, and the next one accepted. So far the article is right.
         let (conn, _) = accept(&listener)?;
         let Ok(Some(frame)) = recv_frame(&conn, DEFAULT_CAP) else { continue };
+        // Two sends for one frame: the first brings the reset, the second meets it.
         let header = (frame.len() as u32).to_be_bytes();
         if article_send_all(&conn, &header).and_then(|()| article_send_all(&conn, &frame)).is_ok() {
             let _ = sys::shutdown(&conn, libc::SHUT_WR);

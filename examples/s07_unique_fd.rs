@@ -22,29 +22,30 @@ fn open() -> io::Result<UniqueFd> {
 }
 
 fn run(out: &Out) -> io::Result<()> {
+    // A move: from here on `first` cannot be used, and nothing was closed.
     let first = open()?;
     let number = first.as_raw_fd();
-
-    let second = first; // a move: from here on `first` cannot be used
+    let second = first;
     out.check("getsockname through the new owner", "0.0.0.0:0", said(&sys::getsockname(&second)));
 
-    drop(second); // calls close
-    // SAFETY:
-    // - F_GETFD passes no memory.
+    // The owner goes, and with it the descriptor. The number means nothing now.
+    drop(second);
+    // SAFETY: F_GETFD passes no memory.
     let rc = unsafe { libc::fcntl(number, libc::F_GETFD) };
     let after = if rc < 0 { Err(sys::last_errno()) } else { Ok(rc) };
     out.check("fcntl on the number after the drop", "EBADF", said(&after));
 
+    // The lowest free number is that one, so the next socket gets it.
     let stranger = open()?;
     out.check("the number of the next socket", number, stranger.as_raw_fd());
 
     // WRONG: the old number is closed once more. It means the stranger's socket now.
-    // SAFETY:
-    // - none: this breaks the rule that only the owner closes, to show what comes of it.
+    // SAFETY: none: this breaks the rule that only the owner closes, to show what comes of it.
     unsafe { libc::close(number) };
     out.check("the stranger's getsockname", "EBADF", said(&sys::getsockname(&stranger)));
 
-    std::mem::forget(stranger); // its descriptor is gone: Drop must not close it yet again
+    // The stranger's descriptor is gone: `Drop` must not close the number yet again.
+    std::mem::forget(stranger);
     Ok(())
 }
 

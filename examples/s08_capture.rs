@@ -1,6 +1,7 @@
 //! A capture shows handshake, prefix, payload, and a close of four segments, or of three.
 //!
-//! Article 8.1. Claim: O1. man: packet(7), tcp(7) (TCP_INFO, TCP_SAVE_SYN), network_namespaces(7).
+//! Article 8.1. man: packet(7), tcp(7) (TCP_INFO, TCP_SAVE_SYN), network_namespaces(7).
+//! Claim O1: A capture shows the handshake, the 4-byte prefix, the payload and the four-way close.
 //!
 //! A child moves to a network of its own, where it may open a packet socket, as tcpdump does.
 //! Where even that is forbidden, the sockets tell what they know: the SYN, and how many segments.
@@ -13,7 +14,7 @@
 //! Change and see: header and payload by two `send_all` (two segments); in the stage's `capture`,
 //! ETH_P_ALL for ETH_P_IP (every segment is there twice: as it leaves, and as it comes in).
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use stage::capture::{Capture, Segment};
@@ -30,20 +31,25 @@ const CLOSE_OF_THREE: &str = "server FIN+ACK, client FIN+ACK, server ACK";
 /// The echo program's exchange, both roles in turn. Returns what the server's socket tells of it,
 /// how many segments its close took, and what was captured.
 fn exchange(client_waits: bool, capture: Option<&Capture>) -> io::Result<[String; 3]> {
+    // The listener keeps the SYN of each connection, for the connection to tell.
     let listener = listen_on(Some("127.0.0.1"), 0, 1)?;
     sys::set_option(&listener, libc::SOL_TCP, libc::TCP_SAVE_SYN, 1)?;
     let port = sys::getsockname(&listener)?.port();
+    // The handshake begins with that SYN.
     let client = connect_to("127.0.0.1", port)?;
     let (server, _) = accept(&listener)?;
     let began = Segment::parse_tcp(&kernel::saved_syn(&server)?).map_or("?".into(), |s| s.flags);
 
+    // One frame each way, and all of it acknowledged.
     send_frame(&client, b"HELLO", DEFAULT_CAP)?;
-    let frame = recv_frame(&server, DEFAULT_CAP)?.unwrap_or_default();
+    let frame = recv_frame(&server, DEFAULT_CAP)?.ok_or(ErrorKind::UnexpectedEof)?;
     send_frame(&server, &frame, DEFAULT_CAP)?;
-    recv_frame(&client, DEFAULT_CAP)?;
+    recv_frame(&client, DEFAULT_CAP)?.ok_or(ErrorKind::UnexpectedEof)?;
     kernel::wait_until_acked(&server)?;
-    let all = |info: libc::tcp_info| info.tcpi_segs_in + info.tcpi_segs_out;
-    let before = all(kernel::tcp_info(&server)?);
+
+    // The server ends first. A client that waits until that is acknowledged closes in a segment of
+    // its own; one that does not may put its FIN and the acknowledgement into one.
+    let before = segments(&server)?;
     sys::shutdown(&server, libc::SHUT_WR)?;
     if client_waits {
         kernel::wait_for("the FIN's ACK", || Ok(kernel::tcp_state(&server)? == "FIN_WAIT2"))?;
@@ -51,42 +57,51 @@ fn exchange(client_waits: bool, capture: Option<&Capture>) -> io::Result<[String
     client.close()?;
     kernel::wait_for("the end", || Ok(kernel::tcp_state(&server)? == "CLOSE"))?;
 
+    // The server's socket has counted its segments, whether anybody captured them or not.
     let info = kernel::tcp_info(&server)?;
-    let (data_in, data_out) = (info.tcpi_data_segs_in, info.tcpi_data_segs_out);
-    let told = format!("{began}; {data_in} in, {data_out} out");
+    let told = format!("{began}; {} in, {} out", info.tcpi_data_segs_in, info.tcpi_data_segs_out);
     let captured = capture.map_or(Ok(String::new()), |capture| capture.in_words(port))?;
-    Ok([told, (all(info) - before).to_string(), captured])
+    Ok([told, (segments(&server)? - before).to_string(), captured])
+}
+
+/// All of a socket's segments so far, in both directions.
+fn segments(conn: &UniqueFd) -> io::Result<u32> {
+    kernel::tcp_info(conn).map(|info| info.tcpi_segs_in + info.tcpi_segs_out)
 }
 
 fn in_child(_: &str, _: UniqueFd) -> io::Result<String> {
     let capture = child::own_network().and_then(|()| Capture::start()).ok();
     let waiting = exchange(true, capture.as_ref())?;
-    let hasty = || exchange(false, capture.as_ref());
-    // A busy machine may run the client 40 ms late: then once more.
-    let hasty = (0..10).map(|_| hasty()).find(|seen| !matches!(seen, Ok([_, n, _]) if n == "4"));
-    Ok([waiting, hasty.unwrap_or_else(|| exchange(false, None))?].concat().join("\n"))
+    // A client that closes at once is not always in time. Of five closes the shortest counts.
+    let hasty: io::Result<Vec<_>> = (0..5).map(|_| exchange(false, capture.as_ref())).collect();
+    let shortest = hasty?.into_iter().min().expect("five of them");
+    Ok([waiting, shortest].concat().join("\n"))
 }
 
 fn run(out: &Out) -> io::Result<()> {
-    let said = Child::start_alone("")?.wait()?.said;
-    let [told, four, waiting, _, three, hasty] = &said.split('\n').collect::<Vec<_>>()[..] else {
-        return Err(io::Error::other(said));
-    };
+    let child = Child::start_alone("")?.wait()?.said;
+    let lines: Vec<&str> = child.split('\n').collect();
+    let &[told, four, waiting, _, three, hasty] = &lines[..] else { panic!("{child}") };
+    // So much the sockets tell, without any capture.
     out.check("what began it; data segments at the server", "SYN; 1 in, 1 out", told);
     out.check("segments to close, if the client waits", 4, four);
-    out.check("segments to close, if it does not", 3, three);
+    out.check("segments to close, at least, if it does not", 3, three);
 
+    // Without a capture there is nothing to say of what it shows.
     if waiting.is_empty() {
-        out.note("it takes a network namespace to capture, and here that is forbidden");
-    } else {
-        let last = |seen: &str| seen.find("server FIN").map_or("".into(), |i| seen[i..].to_owned());
-        out.check("captured first", BEGIN, waiting.get(..BEGIN.len()).unwrap_or_default());
-        out.check("captured last, if it waits", CLOSE_OF_FOUR, last(waiting));
-        out.check("captured last, if not", CLOSE_OF_THREE, last(hasty));
+        out.claim("O1", Verdict::NotObserved, "it takes a packet socket, and none is allowed");
+        return Ok(());
     }
-    let shown = *told == "SYN; 1 in, 1 out" && (waiting.is_empty() || waiting.starts_with(BEGIN));
-    let verdict = Verdict::holds_if(shown && [*four, *three] == ["4", "4"])
-        .or_when(shown && *four == "4", "the second side closes after its ACK of the first FIN");
+    // The prefix stands before the payload, in the same segment.
+    let last = |seen: &str| seen.find("server FIN").map_or("".into(), |i| seen[i..].to_owned());
+    out.check("captured first", BEGIN, waiting.get(..BEGIN.len()).unwrap_or(waiting));
+    out.check("captured last, if it waits", CLOSE_OF_FOUR, last(waiting));
+    out.check("captured last, if not", CLOSE_OF_THREE, last(hasty));
+
+    // The claim has four segments for every close. Three are enough if the client is in time.
+    let shown = waiting.starts_with(BEGIN) && last(waiting) == CLOSE_OF_FOUR;
+    let verdict = Verdict::holds_if(shown && last(hasty) == CLOSE_OF_FOUR)
+        .or_when(shown, "the second side closes after its ACK of the first FIN");
     let observed = format!("{four} segments to close if the client waits, {three} if it does not");
     out.claim("O1", verdict, observed);
     Ok(())

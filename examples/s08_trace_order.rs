@@ -1,32 +1,35 @@
 //! `strace` shows accept, recv, send and shutdown in order; close only if it is asked for it.
 //!
-//! Article 8.3. Claim: O3. man: strace(1).
+//! Article 8.3. man: strace(1).
+//! Claim O3: strace shows accept, recv, send, shutdown and close in order.
 //!
 //! The article's filter is `-e trace=network`. `close` is a call on descriptors of any kind, and
 //! not of that class. The server here runs under strace, once with each filter; the client is
 //! this process.
 //!
-//! Expect: accept4; recvfrom for the header and for the payload; sendmsg for both at once;
+//! Expect: accept4; recvfrom for the header and for the payload; sendto for both at once;
 //! shutdown; recvfrom for the client's end; and close only with `-e trace=network,close`.
 //!
 //! Change and see: swap `shutdown` and `send_frame` in the server (EPIPE, and no echo);
 //! `%net,%desc` for the second filter (the same calls).
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use stage::trace::{Call, Strace};
 use stage::{Out, Verdict, text};
 use tcp_stream_io::framing::length::DEFAULT_CAP;
-use tcp_stream_io::{UniqueFd, accept, connect_to, listen_on, recv_frame, send_frame, stream, sys};
+use tcp_stream_io::stream::recv_some;
+use tcp_stream_io::{UniqueFd, accept, connect_to, listen_on, recv_frame, send_frame, sys};
 
 /// The server of the echo program, for one client. It runs under strace.
 fn server(_: &str, listener: UniqueFd) -> io::Result<String> {
     let (conn, _) = accept(&listener)?;
-    let frame = recv_frame(&conn, DEFAULT_CAP)?.unwrap_or_default();
+    let frame = recv_frame(&conn, DEFAULT_CAP)?.ok_or(ErrorKind::UnexpectedEof)?;
     send_frame(&conn, &frame, DEFAULT_CAP)?;
     sys::shutdown(&conn, libc::SHUT_WR)?;
-    stream::recv_some(&conn, &mut [0], None)?; // the client's end
+    // The client's end, which is a `recv` of 0.
+    recv_some(&conn, &mut [0], None)?;
     conn.close()?;
     Ok(String::new())
 }
@@ -34,13 +37,16 @@ fn server(_: &str, listener: UniqueFd) -> io::Result<String> {
 fn run(out: &Out) -> io::Result<()> {
     let mut shown = Vec::new();
     for filter in ["network", "network,close"] {
+        // A server of its own for each filter, and one exchange with it.
         let listener = listen_on(Some("127.0.0.1"), 0, 1)?;
         let port = sys::getsockname(&listener)?.port();
         let strace = Strace::start(filter, "server", listener)?;
+        // The exchange is the echo program's.
         let conn = connect_to("127.0.0.1", port)?;
         send_frame(&conn, b"HELLO", DEFAULT_CAP)?;
-        let echoed = recv_frame(&conn, DEFAULT_CAP)?.unwrap_or_default();
+        let echoed = recv_frame(&conn, DEFAULT_CAP)?.ok_or(ErrorKind::UnexpectedEof)?;
         out.check("the echo", text(b"HELLO"), text(&echoed));
+        // The server ends when this end does, and strace with it.
         conn.close()?;
         let Some(calls) = strace.wait()? else {
             let why = "this machine has no strace, or it may not trace";
@@ -49,11 +55,13 @@ fn run(out: &Out) -> io::Result<()> {
         };
         shown.push(of_the_connection(&calls));
     }
+    // One more word in the filter, and one more line in the trace.
     let [network, and_close] = &shown[..] else { unreachable!("two filters") };
-    let order = "accept4, recvfrom, recvfrom, sendmsg, shutdown, recvfrom";
+    let order = "accept4, recvfrom, recvfrom, sendto, shutdown, recvfrom";
     out.check("-e trace=network", order, network);
     out.check("-e trace=network,close", format!("{order}, close"), and_close);
 
+    // The claim wants all of it from the article's filter.
     let all = |shown: &str| shown.starts_with(order) && shown.ends_with(", close");
     let verdict = Verdict::holds_if(all(network))
         .or_when(all(and_close), "close is added to the filter: -e trace=network,close");

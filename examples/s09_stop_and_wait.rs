@@ -1,76 +1,92 @@
-//! One packet at a time uses 1/126 of a link of 10 Mbit/s and 100 ms; many at once fill it.
+//! One packet at a time uses 1/126 of a link of 10 Mbit/s and 100 ms; 126 at a time fill it.
 //!
-//! Article 9.1. Claim: P2. man: tcp(7) (TCP_NODELAY, TCP_INFO).
+//! Article 9.1. man: tcp(7) (TCP_INFO).
+//! Claim P2: Stop-and-wait uses about 1/125 of such a link.
 //!
 //! A packet of 1000 bytes takes 0.8 ms to leave on such a link, and its answer comes 100 ms later:
 //! 0.8 of 100.8 ms are used. The article divides by 100 ms, without the packet's own time. Loopback
-//! has no such delay, but there, too, one at a time is the slow way. A real link is the lab's.
+//! has no such delay, but what is under way while the sender waits is the same there: the kernel
+//! counts it, and the rest is arithmetic. A real link is the lab's.
 //!
-//! Expect: 1/126, computed, and 1/125 without the packet's own time; on loopback 500 packets wait
-//! for 500 answers one at a time, and for less than half of that 50 at once.
+//! Expect: never more than 1000 bytes under way, which is 1/126 of the link, and 1/125 without the
+//! packet's own time; with 126 packets under way all of it is used.
 //!
-//! Change and see: ROUND_TRIP to 10 ms (1/13.5 and 1/12.5: the packet's own time counts); 1 for
-//! 50 in `answers(50)` (no difference is left).
+//! Change and see: ROUND_TRIP to 10 ms (1/13.5 and 1/12.5: the packet's own time counts); 63 for
+//! the 126 packets (half of the link).
 
 use std::io;
 use std::process::ExitCode;
 
 use stage::{At, Out, Verdict, kernel};
 use tcp_stream_io::stream::recv_some;
-use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all, sys};
+use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all};
 
 const BIT_PER_SECOND: f64 = 10e6;
 const ROUND_TRIP: f64 = 0.1;
 const PACKET: usize = 1000;
-const PACKETS: usize = 500;
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
-    let conn = connect_to(&at.host, at.port)?;
-    sys::set_option(&conn, libc::SOL_TCP, libc::TCP_NODELAY, 1)?; // or Nagle's waits count, too
-    let answers = |at_once: usize| -> io::Result<usize> {
-        let before = kernel::tcp_info(&conn)?.tcpi_data_segs_in;
-        for _ in 0..PACKETS / at_once {
-            send_all(&conn, &vec![b'x'; at_once * PACKET])?;
-            recv_exact(&conn, &mut vec![0; at_once])?; // one byte is the answer to a packet
-        }
-        Ok((kernel::tcp_info(&conn)?.tcpi_data_segs_in - before) as usize)
-    };
-    let [one, many] = [answers(1)?, answers(50)?];
-    let less = if 2 * many < one { "less than half" } else { "half or more" };
-    out.check("on loopback, one packet at a time: answers to wait for", PACKETS, one);
-    out.check_that(
-        "50 at once: answers to wait for",
-        "less than half of that",
-        many,
-        2 * many < one,
-    );
+    // Stop-and-wait is a window of one packet. The other one is as large as the link.
+    let one = most_under_way(at, 1)?;
+    out.check("stop-and-wait: bytes under way at most", PACKET, one);
+    let many = most_under_way(at, 126)?;
+    out.check("126 at a time: bytes under way at most", 126 * PACKET, many);
 
-    let own = PACKET as f64 * 8.0 / BIT_PER_SECOND;
-    let part = |time: f64| format!("1/{}", (10.0 * time / own).round() / 10.0);
-    let (used, without_own) = (part(ROUND_TRIP + own), part(ROUND_TRIP));
+    // What is under way leaves once in a cycle. The link is used for as long as that takes.
+    let time = |bytes: usize| bytes as f64 * 8.0 / BIT_PER_SECOND;
+    let part = |bytes: usize, cycle: f64| match time(bytes) / cycle {
+        used if used < 1.0 => format!("1/{}", (10.0 / used).round() / 10.0),
+        _ => "all of it".into(),
+    };
+    // A cycle is the packet's own time, and then the round trip until its answer is here.
+    let cycle = ROUND_TRIP + time(PACKET);
+    let (used, without_own) = (part(one, cycle), part(one, ROUND_TRIP));
+    let filled = part(many, cycle);
     out.check("stop-and-wait: the part of the link that is used", "1/126", &used);
     out.check("the same without the packet's own time", "1/125", &without_own);
+    out.check("126 at a time: the part of the link", "all of it", &filled);
+
+    // The article's figure is the second one.
     let verdict = Verdict::holds_if(used == "1/125")
         .or_when(without_own == "1/125", "the packet's own time on the link is left out");
-    let observed =
-        format!("computed {used}; on loopback 50 at once wait for {less} of the answers");
+    let observed = format!("{one} bytes under way are {used} of the link, {many} {filled}");
     out.claim("P2", verdict, observed);
     Ok(())
 }
 
-fn server(listener: UniqueFd, _: &Out) -> io::Result<()> {
-    let (conn, _) = accept(&listener)?;
-    sys::set_option(&conn, libc::SOL_TCP, libc::TCP_NODELAY, 1)?;
-    let (mut buf, mut got, mut answered) = (vec![0; 256 * PACKET], 0, 0);
-    loop {
-        match recv_some(&conn, &mut buf, None)? {
-            0 => return Ok(()),
-            n => got += n,
-        }
-        let whole = got / PACKET;
-        send_all(&conn, &vec![b'.'; whole - answered])?;
-        answered = whole;
+/// Sends packets, so many before the first answer, and then one for each answer. Returns how many
+/// bytes at most had left without their answer being here.
+fn most_under_way(at: &At, window: usize) -> io::Result<usize> {
+    let conn = connect_to(&at.host, at.port)?;
+    send_all(&conn, &vec![b'x'; window * PACKET])?;
+    let mut most = 0;
+    for answers in 0..20 {
+        // The kernel knows what has left. Answers that have been read are not under way.
+        kernel::wait_for("all to leave", || Ok(kernel::tcp_info(&conn)?.tcpi_notsent_bytes == 0))?;
+        let info = kernel::tcp_info(&conn)?;
+        let left = (info.tcpi_bytes_sent - info.tcpi_bytes_retrans) as usize;
+        most = most.max(left - answers * PACKET);
+        // An answer is one byte. It makes room for the next packet.
+        recv_exact(&conn, &mut [0])?;
+        send_all(&conn, &[b'x'; PACKET])?;
     }
+    // Who closes with answers unread resets the connection.
+    recv_exact(&conn, &mut vec![0; window])?;
+    Ok(most)
+}
+
+fn server(listener: UniqueFd, _: &Out) -> io::Result<()> {
+    for _window in [1, 126] {
+        let (conn, _) = accept(&listener)?;
+        let (mut buf, mut got, mut answered) = (vec![0; 256 * PACKET], 0, 0);
+        // However the packets arrive, there is one answer for each that is whole.
+        while let n @ 1.. = recv_some(&conn, &mut buf, None)? {
+            got += n;
+            send_all(&conn, &vec![b'.'; got / PACKET - answered])?;
+            answered = got / PACKET;
+        }
+    }
+    Ok(())
 }
 
 fn main() -> ExitCode {

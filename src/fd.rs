@@ -51,7 +51,6 @@ impl AsFd for UniqueFd {
     }
 }
 
-/// The way to the standard library: `TcpStream::from(OwnedFd::from(fd))`.
 impl From<UniqueFd> for OwnedFd {
     fn from(fd: UniqueFd) -> OwnedFd {
         let number = fd.0;

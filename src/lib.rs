@@ -4,16 +4,15 @@
 //! | --- | --- | --- |
 //! | 1 partial writes and reads | [`sys`]: one function per system call | `s01_*` |
 //! | 2 loops | [`stream`]: `send_all`, `recv_exact`, the same with a deadline | `s02_*` |
-//! | 3 framing, 6 end of stream | [`framing`]: messages out of a stream of bytes | `s03_*`, `s06_*` |
-//! | 4 handshake | [`net`]: `connect` | `s04_*` |
-//! | 5 close, half-close | [`sys::shutdown`], [`stream::lingering_close`] | `s05_*` |
+//! | 3 framing, 6 its end | [`framing`]: messages out of a stream of bytes | `s03_*`, `s06_*` |
+//! | 4 handshake, 5 close | [`net::connect`], [`stream::lingering_close`] | `s04_*`, `s05_*` |
 //! | 7 echo | [`fd`], [`addr`], [`net`]; `src/bin/echo.rs` | `s07_*` |
 //!
 //! ```text
-//! framing ──► stream, fd          examples ──► stage, src
-//! net ──► addr, stream, sys, fd   servers, speed, stage ──► src
-//! stream ──► sys, fd              tests ──► src, stage
-//! sys ──► addr, fd                lab, classroom ──► nothing here
+//! framing ──► stream, fd          servers, stage, classroom ──► src
+//! net ──► addr, stream, sys, fd   examples, speed, tests ──► src, stage
+//! stream ──► sys, fd              lab ──► nothing here
+//! sys ──► addr, fd
 //! ```
 
 pub mod addr;

@@ -11,7 +11,7 @@ use crate::fd::UniqueFd;
 use crate::{stream, sys};
 
 /// A listening socket at the first address of `host` that binds. Port 0: a free port, which
-/// [`sys::getsockname`] tells. The error names every address and call that failed.
+/// `getsockname` tells. The error names every address and call, and is of the last one's kind.
 pub fn listen_on(host: Option<&str>, port: u16, backlog: c_int) -> io::Result<UniqueFd> {
     let (mut failed, mut kind) = (Vec::new(), ErrorKind::AddrNotAvailable);
     for addr in resolve_to_listen(host, port)?.iter() {
@@ -29,6 +29,7 @@ pub fn listen_on(host: Option<&str>, port: u16, backlog: c_int) -> io::Result<Un
 /// The addresses to try. Without a host: `::`, which serves IPv4 as well, or `0.0.0.0` where there
 /// is no IPv6. `getaddrinfo` lists `0.0.0.0` first, and that would leave every IPv6 client out.
 pub fn resolve_to_listen(host: Option<&str>, port: u16) -> io::Result<AddrList> {
+    // Opened and closed at once: is there IPv6?
     let both = host.is_none() && sys::socket(AF_INET6, SOCK_STREAM, 0).is_ok();
     resolve(host, port, if both { AF_INET6 } else { AF_UNSPEC }, libc::AI_PASSIVE)
 }
@@ -43,15 +44,15 @@ pub fn listen_at(addr: Addr, backlog: c_int) -> Result<UniqueFd, (&'static str, 
     if addr.family() == AF_INET6 {
         sys::set_option(&fd, IPPROTO_IPV6, IPV6_V6ONLY, 0).map_err(|e| ("setsockopt", e))?;
     }
-    // With SO_REUSEADDR two sockets may bind one port. The second `listen` is what fails.
     sys::bind(&fd, addr).map_err(|e| ("bind", e))?;
+    // With SO_REUSEADDR two sockets may bind one port before either listens. The second one fails.
     sys::listen(&fd, backlog).map_err(|e| ("listen", e))?;
     Ok(fd)
 }
 
-/// A connection to the first address of `host` that accepts one. The error names every address
-/// and call that failed. Rarely, a port of this machine at which nobody listens connects to itself:
-/// if the kernel chooses the same port for our end. `getsockname` and `getpeername` are equal then.
+/// A connection to the first address of `host` that accepts one. The error names every address and
+/// call that failed, and is of the last one's kind. Rarely, at a port of this machine where nobody
+/// listens, the socket is connected to itself: then `getsockname` equals `getpeername`.
 pub fn connect_to(host: &str, port: u16) -> io::Result<UniqueFd> {
     let (mut failed, mut kind) = (Vec::new(), ErrorKind::HostUnreachable);
     for addr in resolve(Some(host), port, AF_UNSPEC, 0)?.iter() {
@@ -69,38 +70,38 @@ pub fn connect_to(host: &str, port: u16) -> io::Result<UniqueFd> {
 /// A socket that is connected to one address; or the call that failed, and what it said.
 pub fn connect_at(
     addr: Addr,
-    until: Option<Instant>,
+    deadline: Option<Instant>,
 ) -> Result<UniqueFd, (&'static str, io::Error)> {
     let fd = sys::socket(addr.family(), SOCK_STREAM, 0).map_err(|e| ("socket", e))?;
-    connect(&fd, addr, until).map_err(|e| ("connect", e))?;
+    connect(&fd, addr, deadline).map_err(|e| ("connect", e))?;
     Ok(fd)
 }
 
 /// Connects a socket to one address. `TimedOut` once the deadline has passed. However it ends, the
 /// socket's mode is as it was found.
-pub fn connect(fd: &UniqueFd, addr: Addr, until: Option<Instant>) -> io::Result<()> {
-    if until.is_none() {
+pub fn connect(fd: &UniqueFd, addr: Addr, deadline: Option<Instant>) -> io::Result<()> {
+    if deadline.is_none() {
         return connect_once(fd, addr, None);
     }
     // A blocking `connect` waits for minutes. A non-blocking one leaves the waiting to us.
-    stream::time_left(until)?;
+    stream::time_left(deadline)?;
     let nonblocking = sys::set_nonblocking(fd, true)?;
-    let result = connect_once(fd, addr, until);
+    let result = connect_once(fd, addr, deadline);
     sys::set_nonblocking(fd, nonblocking)?;
     result
 }
 
-/// `connect` is called once. Interrupted, it goes on without us: a second call gives EALREADY,
-/// EISCONN or success, as the moment has it. man: connect(2), EINPROGRESS.
-fn connect_once(fd: &UniqueFd, addr: Addr, until: Option<Instant>) -> io::Result<()> {
+/// `connect` is called once. Interrupted, it goes on without us: a second call would say EALREADY,
+/// EISCONN or success, depending on how far it has come. man: connect(2), EINPROGRESS.
+fn connect_once(fd: &UniqueFd, addr: Addr, deadline: Option<Instant>) -> io::Result<()> {
     match sys::connect(fd, addr) {
         Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::EINPROGRESS)) => {}
         result => return result,
     }
-    // Writable: the attempt has ended. SO_ERROR says how, once.
-    stream::wait_ready(fd, libc::POLLOUT, until)?;
+    // Writable, or in error: the attempt has ended. SO_ERROR says how, and reading clears it.
+    stream::wait_ready(fd, libc::POLLOUT, deadline)?;
     match sys::get_option(fd, SOL_SOCKET, libc::SO_ERROR)? {
-        // No error, and yet perhaps no peer: the signal may have come before the attempt began.
+        // No error is no proof. A socket that never began to connect has none, and no peer either.
         0 => sys::getpeername(fd).map(|_| ()),
         errno => Err(io::Error::from_raw_os_error(errno)),
     }
@@ -119,7 +120,7 @@ pub fn accept(listener: &UniqueFd) -> io::Result<(UniqueFd, SockAddr)> {
 /// What a server does about an error of `accept`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptAdvice {
-    /// It concerns one connection only, or none is there now: go on.
+    /// It concerns one connection only, or (EAGAIN) none is there now: go on.
     TryAgain,
     /// No descriptor is left, or no memory. The connection stays queued: calling at once spins.
     Wait,

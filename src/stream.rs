@@ -8,22 +8,22 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use libc::{MSG_DONTWAIT, POLLIN, POLLOUT};
-
 use crate::fd::UniqueFd;
 use crate::sys::{self, NO_SIGPIPE};
 
 /// Sends every byte of `buf`, in as many `send` calls as it takes. Article 2.1.
-pub fn send_all(fd: &UniqueFd, buf: &[u8]) -> io::Result<()> {
-    let mut sent = 0;
-    while sent < buf.len() {
+#[inline]
+pub fn send_all(fd: &UniqueFd, mut buf: &[u8]) -> io::Result<()> {
+    while !buf.is_empty() {
         // MSG_NOSIGNAL: if the peer has gone we want EPIPE, not a signal that kills the process.
-        match sys::send(fd, &buf[sent..], NO_SIGPIPE) {
-            // No progress: asking for ever would be the only other way to go on.
+        match sys::send(fd, buf, NO_SIGPIPE) {
+            Ok(n) if n == buf.len() => return Ok(()),
+            // No progress, and no reason why: better an error than to ask for ever.
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            // Perhaps fewer than were asked for. The next call sends the rest.
-            Ok(n) => sent += n,
-            // EINTR: a signal came before anything was copied, so the same call is made again.
+            // Fewer than were asked for. A blocking `send` on Linux waits until all is copied, but
+            // a signal or SO_SNDTIMEO ends the wait. The next call sends the rest.
+            Ok(n) => buf = rest(buf, n),
+            // EINTR: the signal came before anything was copied. Else `send` had told the count.
             Err(e) if e.kind() == ErrorKind::Interrupted => continue,
             Err(e) => return Err(e),
         }
@@ -32,21 +32,33 @@ pub fn send_all(fd: &UniqueFd, buf: &[u8]) -> io::Result<()> {
 }
 
 /// Fills `buf` to the last byte, in as many `recv` calls as it takes. Article 2.1.
-/// `UnexpectedEof`: the peer ended its stream first. An empty `buf` needs no call, and none is made.
-pub fn recv_exact(fd: &UniqueFd, buf: &mut [u8]) -> io::Result<()> {
-    let mut got = 0;
-    while got < buf.len() {
-        match sys::recv(fd, &mut buf[got..], 0) {
+/// `UnexpectedEof`: the peer ended its stream first. For an empty `buf` no call is made.
+#[inline]
+pub fn recv_exact(fd: &UniqueFd, mut buf: &mut [u8]) -> io::Result<()> {
+    let wanted = buf.len();
+    while !buf.is_empty() {
+        match sys::recv(fd, buf, 0) {
+            Ok(n) if n == buf.len() => return Ok(()),
             // The peer's FIN, in the middle of what was asked for.
-            Ok(0) => return Err(ended(got, buf.len())),
+            Ok(0) => return Err(ended(wanted - buf.len(), wanted)),
             // What had arrived by now, however little. The next call waits for more.
-            Ok(n) => got += n,
+            Ok(n) => buf = rest_mut(buf, n),
             // EINTR: a signal came before anything was taken.
             Err(e) if e.kind() == ErrorKind::Interrupted => continue,
             Err(e) => return Err(e),
         }
     }
     Ok(())
+}
+
+// What a short count leaves. Kept out of line, it costs nothing where all went in one call.
+#[inline(never)]
+fn rest(buf: &[u8], n: usize) -> &[u8] {
+    &buf[n..]
+}
+#[inline(never)]
+fn rest_mut(buf: &mut [u8], n: usize) -> &mut [u8] {
+    &mut buf[n..]
 }
 
 /// An end inside a message is a broken message. It is not the reset that the article makes of it.
@@ -56,46 +68,45 @@ fn ended(got: usize, wanted: usize) -> io::Error {
     io::Error::new(ErrorKind::UnexpectedEof, text)
 }
 
-/// Says of an early end that `recv_exact` was asked only for the last part of `len` bytes.
+/// Where `recv_exact` was asked for the rest of a message: "after 1 of 2 bytes, the last of 4".
 pub(crate) fn last_of(len: usize, e: io::Error) -> io::Error {
     let early = e.kind() == ErrorKind::UnexpectedEof;
     if early { io::Error::new(e.kind(), format!("{e}, the last of {len}")) } else { e }
 }
 
-/// One `recv` that did something: how many bytes came, or 0 at the end of the stream; `TimedOut` once
-/// the deadline has passed. `InvalidInput` for an empty `buf`, whose 0 would look like the end.
-pub fn recv_some(fd: &UniqueFd, buf: &mut [u8], until: Option<Instant>) -> io::Result<usize> {
+/// One `recv`, made again after EINTR: how many bytes came, or 0 at the end of the stream.
+/// `TimedOut` once the deadline has passed, even if bytes are there. An empty `buf` is
+/// `InvalidInput`: its 0 would look like the end.
+pub fn recv_some(fd: &UniqueFd, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
     if buf.is_empty() {
         return Err(ErrorKind::InvalidInput.into());
     }
     loop {
         let mut flags = 0;
-        if until.is_some() {
-            // `poll` does the waiting. Should another thread take what it saw, `recv` must not.
-            wait_ready(fd, POLLIN, until)?;
-            flags = MSG_DONTWAIT;
+        if deadline.is_some() {
+            // `poll` waits, and not `recv`: if another thread takes the bytes, it says EAGAIN.
+            wait_ready(fd, libc::POLLIN, deadline)?;
+            flags = libc::MSG_DONTWAIT;
         }
         match sys::recv(fd, buf, flags) {
             Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-            Err(e) if e.kind() == ErrorKind::WouldBlock && until.is_some() => continue,
+            Err(e) if e.kind() == ErrorKind::WouldBlock && deadline.is_some() => continue,
             result => return result,
         }
     }
 }
 
-// The same with a deadline, article 2.2: one instant for the whole of it. A peer that moves a byte
-// at a time does not postpone it, as it would postpone a timeout per call (SO_SNDTIMEO). After
-// `TimedOut` a part has been sent or taken, and the stream is out of step: close it.
+// The twins with a deadline, article 2.2. It is one instant for all of `buf`: a peer that moves a
+// byte at a time does not postpone it, as it would postpone a timeout per call (SO_RCVTIMEO).
 
-/// As [`send_all`], but `TimedOut` once the deadline has passed.
-pub fn send_all_with_deadline(fd: &UniqueFd, buf: &[u8], until: Instant) -> io::Result<()> {
-    let mut sent = 0;
-    while sent < buf.len() {
+/// As [`send_all`], but `TimedOut` once the deadline has passed. Then a part has left: close.
+pub fn send_all_with_deadline(fd: &UniqueFd, mut buf: &[u8], deadline: Instant) -> io::Result<()> {
+    while !buf.is_empty() {
         // Without MSG_DONTWAIT a blocking `send` would wait until it has copied everything.
-        wait_ready(fd, POLLOUT, Some(until))?;
-        match sys::send(fd, &buf[sent..], NO_SIGPIPE | MSG_DONTWAIT) {
+        wait_ready(fd, libc::POLLOUT, Some(deadline))?;
+        match sys::send(fd, buf, NO_SIGPIPE | libc::MSG_DONTWAIT) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(n) => sent += n,
+            Ok(n) => buf = &buf[n..],
             // EAGAIN: another thread has taken the room that `poll` saw.
             Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
             Err(e) => return Err(e),
@@ -104,11 +115,15 @@ pub fn send_all_with_deadline(fd: &UniqueFd, buf: &[u8], until: Instant) -> io::
     Ok(())
 }
 
-/// As [`recv_exact`], but `TimedOut` once the deadline has passed.
-pub fn recv_exact_with_deadline(fd: &UniqueFd, buf: &mut [u8], until: Instant) -> io::Result<()> {
+/// As [`recv_exact`], but `TimedOut` once the deadline has passed. Then a part was taken: close.
+pub fn recv_exact_with_deadline(
+    fd: &UniqueFd,
+    buf: &mut [u8],
+    deadline: Instant,
+) -> io::Result<()> {
     let mut got = 0;
     while got < buf.len() {
-        match recv_some(fd, &mut buf[got..], Some(until))? {
+        match recv_some(fd, &mut buf[got..], Some(deadline))? {
             0 => return Err(ended(got, buf.len())),
             n => got += n,
         }
@@ -117,19 +132,20 @@ pub fn recv_exact_with_deadline(fd: &UniqueFd, buf: &mut [u8], until: Instant) -
 }
 
 /// What is left until the deadline (`None`: for ever). `TimedOut` once it has passed.
-pub fn time_left(until: Option<Instant>) -> io::Result<Option<Duration>> {
-    match until.map(|until| until.saturating_duration_since(Instant::now())) {
+pub fn time_left(deadline: Option<Instant>) -> io::Result<Option<Duration>> {
+    match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
         Some(Duration::ZERO) => Err(io::Error::new(ErrorKind::TimedOut, "the deadline has passed")),
         left => Ok(left),
     }
 }
 
-/// Waits until `fd` is ready for `events` (`POLLIN`, `POLLOUT`), or `TimedOut` at the deadline.
-pub fn wait_ready(fd: &UniqueFd, events: c_short, until: Option<Instant>) -> io::Result<()> {
+/// Waits until `fd` is ready for `events` (`POLLIN`, `POLLOUT`), or has an error for the next call
+/// to report. `TimedOut` at the deadline.
+pub fn wait_ready(fd: &UniqueFd, events: c_short, deadline: Option<Instant>) -> io::Result<()> {
     loop {
-        // The clock comes first: a peer that always has one more byte ready must not hold us. In
-        // milliseconds, rounded up: rounded down, the last one would be spent asking for nothing.
-        let left = time_left(until)?.map(|left| left.as_nanos().div_ceil(1_000_000));
+        // The clock comes first: a peer that always has one more byte ready must not hold us. It is
+        // rounded up to milliseconds: `poll` with 0 would be a busy loop in the last of them.
+        let left = time_left(deadline)?.map(|left| left.as_nanos().div_ceil(1_000_000));
         let millis = left.map_or(-1, |left| c_int::try_from(left).unwrap_or(c_int::MAX));
         match sys::poll(fd.as_fd(), events, millis) {
             Ok(0) => continue,
@@ -140,16 +156,15 @@ pub fn wait_ready(fd: &UniqueFd, events: c_short, until: Option<Instant>) -> io:
     }
 }
 
-/// Ends a conversation without losing the last answer: `SHUT_WR`, read to the peer's end, close. A
-/// plain `close` with unread bytes in the receive buffer sends a reset, which destroys what the peer
-/// has not read yet. `TimedOut` at the deadline; the socket is closed all the same.
-pub fn lingering_close(fd: UniqueFd, until: Instant) -> io::Result<()> {
+/// Ends a conversation without losing the last answer: `SHUT_WR`, read to the peer's end, close.
+/// A plain `close` with unread bytes sends a reset, which destroys what the peer has not read yet.
+/// `TimedOut` at the deadline; the socket is closed in any case.
+pub fn lingering_close(fd: UniqueFd, deadline: Instant) -> io::Result<()> {
     match sys::shutdown(&fd, libc::SHUT_WR) {
-        // The peer has reset the connection: nothing is left to wait for.
+        // The peer has reset the connection: nothing is left to wait for, and nothing to lose.
         Err(e) if e.kind() == ErrorKind::NotConnected => return fd.close(),
         result => result?,
     }
-    let mut unread = [0; 4096];
-    while recv_some(&fd, &mut unread, Some(until))? > 0 {}
+    while recv_some(&fd, &mut [0; 4096], Some(deadline))? > 0 {}
     fd.close()
 }

@@ -2,7 +2,7 @@
 //! EINTR is an error like any other here. The loops that call again are in `stream` and `net`.
 
 use std::ffi::{c_int, c_short};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 
 use libc::{socklen_t, ssize_t};
@@ -66,8 +66,9 @@ pub fn connect(fd: &UniqueFd, addr: Addr<'_>) -> io::Result<()> {
 /// `InvalidInput`: the kernel would go on reading `buf` when the borrow has ended.
 #[inline]
 pub fn send(fd: &UniqueFd, buf: &[u8], flags: c_int) -> io::Result<usize> {
-    if flags & MSG_ZEROCOPY != 0 {
-        return Err(ErrorKind::InvalidInput.into());
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if flags & libc::MSG_ZEROCOPY != 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
     }
     // SAFETY: `buf` is readable for its length until the call returns, which is all it needs.
     count_or_errno(unsafe { libc::send(fd.as_raw_fd(), buf.as_ptr().cast(), buf.len(), flags) })
@@ -104,8 +105,7 @@ pub fn getsockname(fd: &UniqueFd) -> io::Result<SockAddr> {
     let mut addr = SockAddr::empty();
     let (sa, len) = addr.as_mut_ptr();
     // SAFETY: `sa` is writable for `*len` bytes, and the kernel writes no more than that.
-    zero_or_errno(unsafe { libc::getsockname(fd.as_raw_fd(), sa, len) })?;
-    Ok(addr)
+    zero_or_errno(unsafe { libc::getsockname(fd.as_raw_fd(), sa, len) }).map(|()| addr)
 }
 
 /// The other end's address. man: getpeername(2). Errors: ENOTCONN, also after a reset.
@@ -113,8 +113,7 @@ pub fn getpeername(fd: &UniqueFd) -> io::Result<SockAddr> {
     let mut addr = SockAddr::empty();
     let (sa, len) = addr.as_mut_ptr();
     // SAFETY: `sa` is writable for `*len` bytes, and the kernel writes no more than that.
-    zero_or_errno(unsafe { libc::getpeername(fd.as_raw_fd(), sa, len) })?;
-    Ok(addr)
+    zero_or_errno(unsafe { libc::getpeername(fd.as_raw_fd(), sa, len) }).map(|()| addr)
 }
 
 /// Sets an option that is an int, such as `SOL_SOCKET`, `SO_REUSEADDR`, 1. man: setsockopt(2),
@@ -137,13 +136,12 @@ pub fn get_option(fd: &UniqueFd, level: c_int, name: c_int) -> io::Result<c_int>
 /// Turns `O_NONBLOCK` on or off, and says whether it was on. man: fcntl(2).
 /// It belongs to the open socket, not to the descriptor: a duplicate changes with it.
 pub fn set_nonblocking(fd: &UniqueFd, on: bool) -> io::Result<bool> {
+    let (fd, bit) = (fd.as_raw_fd(), libc::O_NONBLOCK);
     // SAFETY: F_GETFL takes no memory.
-    let flags = count_or_errno(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) } as ssize_t)?;
-    let was_on = flags as c_int & libc::O_NONBLOCK != 0;
+    let flags = count_or_errno(unsafe { libc::fcntl(fd, libc::F_GETFL) } as ssize_t)? as c_int;
+    let new = if on { flags | bit } else { flags & !bit };
     // SAFETY: F_SETFL takes an int, here the old one with one bit changed.
-    let flip = if on == was_on { 0 } else { libc::O_NONBLOCK };
-    zero_or_errno(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags as c_int ^ flip) })?;
-    Ok(was_on)
+    zero_or_errno(unsafe { libc::fcntl(fd, libc::F_SETFL, new) }).map(|()| flags & bit != 0)
 }
 
 /// For calls that return a new descriptor, or -1 and errno. SAFETY: nobody else owns it.
@@ -160,15 +158,14 @@ fn zero_or_errno(rc: c_int) -> io::Result<()> {
 /// For calls that return a count, or -1 and errno.
 #[inline]
 fn count_or_errno(n: ssize_t) -> io::Result<usize> {
-    if n >= 0 { Ok(n as usize) } else { Err(last_errno()) }
+    if n == -1 { Err(last_errno()) } else { Ok(n as usize) }
 }
 
 /// What differs between systems sits here. This half: Linux and the BSDs.
 #[cfg(not(target_vendor = "apple"))]
 mod platform {
     pub use libc::{MSG_NOSIGNAL as NO_SIGPIPE, SOCK_CLOEXEC, accept4};
-
-    /// Nothing is left to do: the flags have done it.
+    // Nothing is left to do: the flags have done it.
     pub fn prepared(fd: super::UniqueFd) -> std::io::Result<super::UniqueFd> {
         Ok(fd)
     }
@@ -178,30 +175,22 @@ mod platform {
 #[cfg(target_vendor = "apple")]
 mod platform {
     use super::*;
+    use libc::sockaddr;
 
     /// There is no such flag.
     pub const NO_SIGPIPE: c_int = 0;
     pub const SOCK_CLOEXEC: c_int = 0;
 
-    pub unsafe fn accept4(
-        fd: c_int,
-        sa: *mut libc::sockaddr,
-        len: *mut socklen_t,
-        _: c_int,
-    ) -> c_int {
+    pub unsafe fn accept4(fd: c_int, sa: *mut sockaddr, len: *mut socklen_t, _: c_int) -> c_int {
         // SAFETY: as for accept4, `sa` is writable for `*len` bytes.
         unsafe { libc::accept(fd, sa, len) }
     }
 
+    // An error of SO_NOSIGPIPE is a reset that came early. The next call will say so.
     pub fn prepared(fd: UniqueFd) -> io::Result<UniqueFd> {
         // SAFETY: F_SETFD takes an int.
         zero_or_errno(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) })?;
-        set_option(&fd, libc::SOL_SOCKET, libc::SO_NOSIGPIPE, 1)?;
+        let _ = set_option(&fd, libc::SOL_SOCKET, libc::SO_NOSIGPIPE, 1);
         Ok(fd)
     }
 }
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use libc::MSG_ZEROCOPY;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const MSG_ZEROCOPY: c_int = 0;

@@ -3,25 +3,28 @@
 //! Two ways to make them. strace makes the 1st, 4th, 7th … call of a kind fail with EINTR, as if a
 //! signal had come: one kind at a time, then all of them together. And `shim.c`, which is loaded
 //! between the program and the C library, does what strace cannot: sends and receives that are
-//! really short, a `connect` and a `close` that are interrupted after they have done their work.
+//! really short, a `connect` and a `close` that are interrupted after they have done their work, an
+//! address that is longer than the room for it.
 //!
 //! Examples that have EINTR as their subject, by the first paragraph of their header, are left
 //! out; and of the short ones those whose subject a short call changes.
 
 mod programs;
+mod support;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, id};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, Once};
 use std::{env, fs, thread};
 
 use programs::{Program, Server, run, skipped};
+use tcp_stream_io::{accept, sys};
 
 /// Each is one run. glibc makes `poll` out of the one or the other, depending on the machine.
-const CALLS: [&str; 5] = ["recvfrom", "sendto", "sendmsg", "accept4", POLL];
+const CALLS: [&str; 4] = ["recvfrom", "sendto", "accept4", POLL];
 const POLL: &str = "?poll,?ppoll"; // `?`: where there is such a call
 
 /// What an example's source has where short calls change what it is about: a single call, whose
@@ -34,7 +37,7 @@ const COUNTED: [&str; 8] = [
     "libc::recv",
     "tcp_info",
     "segments_sent",
-    "fastest(",
+    "Times::of",
 ];
 
 /// What to inject.
@@ -43,7 +46,7 @@ enum Fault<'a> {
     None,
     /// Into these calls this error, by strace.
     Strace(&'a str, &'a str),
-    /// By the library at this path: "eintr" or "short".
+    /// By the library at this path: "eintr", "short" or "long".
     Shim(&'a Path, &'a str),
 }
 
@@ -140,9 +143,10 @@ fn echo_pair(fault: Fault) -> (Vec<String>, BTreeSet<String>) {
         printed.push(format!("{:?}", ended.code));
         look_at(log);
     }
+    server.wait_until_idle(); // or the signal would come before its last word
     let ended = server.stop();
     printed.extend([ended.out, ended.err].concat());
-    printed.push(format!("{:?}", ended.code));
+    printed.push(format!("{:?}, by signal {:?}", ended.code, ended.signal));
     look_at(log);
     (printed.iter().map(|line| mask_ports(line)).collect(), injected)
 }
@@ -153,13 +157,11 @@ fn the_echo_pair_prints_the_same_under_eintr() {
         return;
     }
     let (clean, _) = echo_pair(Fault::None);
-    assert_eq!(clean.last().map(String::as_str), Some("Some(0)"), "{clean:?}");
+    assert_eq!(clean.iter().filter(|line| *line == "Some(0)").count(), 3, "{clean:?}");
     for calls in CALLS {
         let (printed, injected) = echo_pair(Fault::Strace(calls, "EINTR"));
         assert_eq!(printed, clean, "EINTR in {calls}");
-        if calls != "sendto" {
-            assert!(!injected.is_empty(), "no EINTR in {calls}: nothing was tried");
-        } // a frame is sent by sendmsg
+        assert!(!injected.is_empty(), "no EINTR in {calls}: nothing was tried");
     }
     let (printed, injected) = echo_pair(Fault::Strace(&CALLS.join(","), "EINTR"));
     assert_eq!(printed, clean, "EINTR in all calls");
@@ -180,30 +182,26 @@ fn the_echo_pair_does_not_print_the_same_under_another_error() {
 
 // ---- the examples ----
 
-/// Builds what is about to run: `cargo test --test faults` alone leaves old examples as they are.
-/// No deadlock: cargo gives up its lock on the target directory before it runs a test.
-fn build_examples() -> PathBuf {
-    static ONCE: Once = Once::new();
-    // This test is target/PROFILE/deps/faults-…, an example target/PROFILE/examples/NAME.
-    let built = env::current_exe().unwrap().parent().unwrap().with_file_name("examples");
-    ONCE.call_once(|| {
-        let profile_dir = built.parent().unwrap();
-        let profile = profile_dir.file_name().filter(|name| *name != "debug");
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "-q", "--examples", "--profile"]);
-        cargo.arg(profile.unwrap_or(OsStr::new("dev"))); // whose directory is called debug
-        cargo.arg("--target-dir").arg(profile_dir.parent().unwrap());
-        let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "cargo build --examples: {said}");
-    });
-    built
+/// Where cargo has built the examples: this test is target/PROFILE/deps/faults-…, an example
+/// target/PROFILE/examples/NAME.
+fn built() -> PathBuf {
+    env::current_exe().unwrap().parent().unwrap().with_file_name("examples")
+}
+
+/// Cargo says beside each program what it was made of: `NAME.d`, as for make.
+fn assert_is_new(program: &Path) {
+    let built = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
+    let sources = fs::read_to_string(program.with_extension("d")).unwrap_or_default();
+    let sources = sources.split_once(": ").map_or("", |(_, sources)| sources);
+    let is_new = !sources.is_empty()
+        && sources.split_whitespace().all(|source| built(Path::new(source)) <= built(program));
+    assert!(is_new, "{} is not built of its source: cargo build --examples", program.display());
 }
 
 /// Name, program and source of every example whose subject is not EINTR.
 fn examples() -> Vec<(String, PathBuf, String)> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let built = build_examples();
+    let built = built();
     let mut found = Vec::new();
     for entry in fs::read_dir(sources).unwrap() {
         let path = entry.unwrap().path();
@@ -218,7 +216,7 @@ fn examples() -> Vec<(String, PathBuf, String)> {
             continue;
         }
         let program = built.join(&name);
-        assert!(program.exists(), "{name} is not where cargo should have built it: {program:?}");
+        assert_is_new(&program);
         found.push((name, program, source));
     }
     found.sort();
@@ -226,24 +224,27 @@ fn examples() -> Vec<(String, PathBuf, String)> {
 }
 
 /// What one example prints, in a form that does not change from run to run.
-fn print_of(program: &Path, fault: Fault, log: &Log) -> Vec<String> {
+fn print_of(program: &Path, fault: Fault, log: &Log) -> Vec<Line> {
     let ended = Program::start(&mut command(program, fault, &log.0)).end();
     let mut lines = normal(&ended.out);
-    lines.extend(ended.err);
-    lines.push(format!("{:?}", ended.code));
+    lines.extend(ended.err.iter().map(|line| Line::of(line, 1)));
+    lines.push(Line::of(&format!("exit code {:?}", ended.code), 4));
     lines
 }
 
 /// What a faulty run printed that the clean one did not, and the other way round. Or that the
 /// clean one failed, with which nothing can be compared.
-fn difference(what: &str, clean: &[String], printed: &[String]) -> Option<String> {
-    if clean.last().is_none_or(|code| code != "Some(0)") {
-        return Some(format!("{what}: fails without any fault:\n  {}", clean.join("\n  ")));
+fn difference(what: &str, clean: &[Line], printed: &[Line]) -> Option<String> {
+    if clean.last().is_none_or(|code| code.text != "exit code Some(0)") {
+        let lines: Vec<&str> = clean.iter().map(|line| line.text.as_str()).collect();
+        return Some(format!("{what}: fails without any fault:\n  {}", lines.join("\n  ")));
     }
-    let gone = clean.iter().filter(|line| !printed.contains(line));
-    let new = printed.iter().filter(|line| !clean.contains(line));
-    let lines = gone.map(|l| format!("\n- {l}")).chain(new.map(|l| format!("\n+ {l}")));
-    (printed != clean).then(|| format!("{what}:{}", lines.collect::<String>()))
+    let lacks = |lines: &[Line], line: &Line| !lines.iter().any(|other| other.is_same(line));
+    let gone = clean.iter().filter(|line| lacks(printed, line)).map(|line| ('-', line));
+    let new = printed.iter().filter(|line| lacks(clean, line)).map(|line| ('+', line));
+    let lines = gone.chain(new).map(|(sign, line)| format!("\n{sign} {}", line.text));
+    let same = clean.len() == printed.len() && clean.iter().zip(printed).all(|(a, b)| a.is_same(b));
+    (!same).then(|| format!("{what}:{}", lines.collect::<String>()))
 }
 
 /// All that differs between this example's clean run and one with EINTR in all kinds of call.
@@ -273,7 +274,7 @@ fn the_examples_print_the_same_under_eintr() {
     });
 }
 
-/// Two examples at a time, for the time is spent waiting.
+/// Four examples at a time, for the time is spent waiting.
 fn compare_all(differences: impl Fn(&str, &Path, &str) -> Vec<String> + Sync) {
     let examples = examples();
     assert!(!examples.is_empty());
@@ -286,8 +287,9 @@ fn compare_all(differences: impl Fn(&str, &Path, &str) -> Vec<String> + Sync) {
         }
     };
     thread::scope(|scope| {
-        scope.spawn(work);
-        scope.spawn(work);
+        for _ in 0..4 {
+            scope.spawn(work);
+        }
     });
     let found = found.into_inner().unwrap();
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -329,7 +331,7 @@ fn the_examples_print_the_same_when_connect_and_close_are_interrupted_too() {
         difference(&format!("{name}, EINTR"), &clean, &printed).into_iter().collect()
     });
     let all_hits = all_hits.into_inner().unwrap();
-    for kind in ["send", "sendmsg", "recv", "accept4", "poll", "connect", "close"] {
+    for kind in ["send", "recv", "accept4", "poll", "connect", "close"] {
         assert!(all_hits.contains(kind), "no EINTR in {kind}: nothing was tried");
     }
 }
@@ -349,7 +351,7 @@ fn the_examples_print_the_same_when_sends_and_receives_are_short() {
         difference(&format!("{name}, short"), &clean, &printed).into_iter().collect()
     });
     let all_hits = all_hits.into_inner().unwrap();
-    for kind in ["send", "sendmsg", "recv"] {
+    for kind in ["send", "recv"] {
         assert!(all_hits.contains(kind), "no short {kind}: nothing was tried");
     }
 }
@@ -358,19 +360,62 @@ fn the_examples_print_the_same_when_sends_and_receives_are_short() {
 fn the_echo_pair_prints_the_same_under_the_shim() {
     let Some(shim) = shim() else { return };
     let (clean, _) = echo_pair(Fault::None);
-    for faults in ["eintr", "short", "eintr,short"] {
+    for faults in ["eintr", "short", "long", "eintr,short,long"] {
         let (printed, _) = echo_pair(Fault::Shim(&shim, faults));
         assert_eq!(printed, clean, "{faults}");
     }
 }
 
+// ---- an address that is longer than the room for it ----
+
+#[test]
+fn an_address_is_no_longer_than_the_room_for_it() {
+    if !support::is_own_process() {
+        let Some(shim) = shim() else { return };
+        let test = "an_address_is_no_longer_than_the_room_for_it";
+        let variables = [("LD_PRELOAD", shim.as_os_str()), ("FAULTS", OsStr::new("long"))];
+        return support::assert_passed(&support::run_again_with(test, &variables));
+    }
+    let (listener, port) = support::listener(1);
+    // The kernel is told the length of the address that it is given, and refuses a wrong one.
+    let client = sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
+    let addr = sys::getsockname(&listener).unwrap();
+    sys::connect(&client, addr.as_addr()).unwrap();
+    let (_server, peer) = accept(&listener).unwrap();
+    let here = [addr, sys::getpeername(&client).unwrap()];
+    for (addr, port) in here.map(|addr| (addr, port)).into_iter().chain([(peer, peer.port())]) {
+        assert_eq!(addr.to_string(), format!("127.0.0.1:{port}"));
+        let (_, len) = addr.as_addr().as_ptr();
+        assert_eq!(len as usize, size_of::<libc::sockaddr_storage>());
+    }
+}
+
 // ---- what may differ between two runs ----
 
-/// The lines of each role together, in their order: how the two interleave is chance. Numbers
-/// give way to `#` where a run measured them, which is everywhere but in a check that found
-/// exactly the text that was expected; and there, too, from four digits on: a port, or a size that
-/// the kernel chose and told twice.
-fn normal(lines: &[String]) -> Vec<String> {
+/// A line with `#` for its numbers, which a run may have measured.
+struct Line {
+    /// With its numbers, where they are not measured.
+    text: String,
+    masked: String,
+}
+
+impl Line {
+    /// Masks what is surely measured: numbers of at least so many digits.
+    fn of(line: &str, digits: usize) -> Line {
+        Line { text: mask_numbers(line, digits), masked: mask_numbers(line, 1) }
+    }
+
+    /// Of a number that only one of the two runs has measured, nothing can be said.
+    fn is_same(&self, other: &Line) -> bool {
+        let one_is_measured = self.text == self.masked || other.text == other.masked;
+        self.text == other.text || one_is_measured && self.masked == other.masked
+    }
+}
+
+/// The lines of each role together, in their order: how the two interleave is chance. A number may
+/// be measured everywhere but in a check that found exactly the text that was expected; and there,
+/// too, from four digits on: a port, or a size that the kernel chose and told twice.
+fn normal(lines: &[String]) -> Vec<Line> {
     let mut blocks: Vec<Vec<&str>> = Vec::new();
     for line in lines {
         match blocks.last_mut() {
@@ -379,31 +424,32 @@ fn normal(lines: &[String]) -> Vec<String> {
         }
     }
     blocks.sort_by_key(|block| block[0].split_whitespace().next().map(str::to_owned));
-    let normal_block = |block: Vec<&str>| -> Vec<String> {
+    let normal_block = |block: Vec<&str>| -> Vec<Line> {
         let after = |word| block.iter().find_map(|l| l.trim_start().strip_prefix(word));
         let expected = after("expected");
         let exact = expected.is_some() && expected == after("observed").map(without_verdict);
-        block.iter().map(|l| mask_numbers(l, if exact { 4 } else { 1 })).collect()
+        block.iter().map(|line| Line::of(line, if exact { 4 } else { 1 })).collect()
     };
     blocks.into_iter().flat_map(normal_block).collect()
 }
 
-/// An observed text without the "ok" or "FAILED" behind it.
+/// An observed text without the "ok" or "FAILED" after it.
 fn without_verdict(observed: &str) -> &str {
     observed.rsplit_once("   ").map_or(observed, |(text, _)| text)
 }
 
-/// Masks numbers of at least so many digits.
+/// Masks numbers of at least so many digits, with what is after the point.
 fn mask_numbers(line: &str, digits: usize) -> String {
     let runs = line.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
     let masked = runs.map(|run| match run[0] {
         b'0'..=b'9' if run.len() >= digits => b"#",
         _ => run,
     });
-    String::from_utf8(masked.collect::<Vec<_>>().concat()).expect("cut at digits only")
+    let masked = String::from_utf8(masked.collect::<Vec<_>>().concat()).expect("cut at digits");
+    masked.replace("#.#", "#")
 }
 
-/// Masks the numbers behind a colon: `127.0.0.1:#`.
+/// Masks the numbers after a colon: `127.0.0.1:#`.
 fn mask_ports(line: &str) -> String {
     let mut parts = line.split(':');
     let mut masked = parts.next().unwrap_or_default().to_owned();
@@ -419,6 +465,7 @@ fn mask_ports(line: &str) -> String {
 fn masks() {
     assert_eq!(mask_numbers("sent 3919467 of 5", 1), "sent # of #");
     assert_eq!(mask_numbers("sent 3919467 of 5", 4), "sent # of 5");
+    assert_eq!(mask_numbers("took 12 ms, then 11.7 ms", 1), "took # ms, then # ms");
     assert_eq!(mask_ports("peer=[::1]:4711, 5 bytes"), "peer=[::#]:#, 5 bytes");
     let printed = [
         "  server  recv of 8 bytes",
@@ -430,6 +477,7 @@ fn masks() {
         "            observed  9   ok",
     ];
     let normal = normal(&printed.map(str::to_owned));
+    let texts: Vec<&str> = normal.iter().map(|line| line.text.as_str()).collect();
     let expected = [
         "  client  sent # bytes",
         "  server  recv of 8 bytes",
@@ -439,5 +487,13 @@ fn masks() {
         "            expected  more than #",
         "            observed  #   ok",
     ];
-    assert_eq!(normal, expected);
+    assert_eq!(texts, expected);
+}
+
+#[test]
+fn a_number_that_was_measured_once_is_compared_with_nothing() {
+    let [exact, by_chance] = [Line::of("observed 5", 4), Line::of("observed 5", 1)];
+    assert!(exact.is_same(&by_chance) && by_chance.is_same(&Line::of("observed 6", 4)));
+    assert!(!exact.is_same(&Line::of("observed 6", 4)));
+    assert!(!by_chance.is_same(&Line::of("expected 5", 1)));
 }

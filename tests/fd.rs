@@ -3,7 +3,7 @@
 mod support;
 
 use std::io;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -103,11 +103,24 @@ fn given_away_it_stays_open_and_has_one_owner() {
     drop(fd);
     assert!(!is_open(number));
 
-    let number = socket().into_raw_fd();
+    let number = OwnedFd::from(socket()).into_raw_fd();
     assert!(is_open(number));
     // SAFETY:
     // - `into_raw_fd` gave it to us.
-    unsafe { libc::close(number) };
+    drop(unsafe { UniqueFd::from_raw_fd(number) });
+    assert!(!is_open(number));
+}
+
+#[test]
+fn a_lent_descriptor_stays_its_owners() {
+    let _alone = alone();
+    let fd = socket();
+    let lent = fd.as_fd();
+    assert_eq!(lent.as_raw_fd(), fd.as_raw_fd());
+    let duplicate = UniqueFd::from(lent.try_clone_to_owned().unwrap());
+    assert_ne!(duplicate.as_raw_fd(), fd.as_raw_fd());
+    drop(duplicate);
+    assert!(is_open(fd.as_raw_fd()));
 }
 
 #[test]

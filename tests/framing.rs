@@ -3,17 +3,15 @@
 mod support;
 
 use std::io::{self, ErrorKind};
-use std::thread;
-use std::time::Instant;
+use std::{ptr, slice, thread};
 
 use libc::SHUT_WR;
 use stage::{kernel, memory};
 use support::*;
-use tcp_stream_io::framing::line::{LineReader, send_line};
-use tcp_stream_io::framing::record::{recv_record, send_record};
-use tcp_stream_io::framing::tlv::{Tlv, TlvError, parse_tlvs, push_tlv};
-use tcp_stream_io::framing::{length, length::*};
-use tcp_stream_io::stream::Partial;
+use tcp_stream_io::framing::length::*;
+use tcp_stream_io::framing::line::LineReader;
+use tcp_stream_io::framing::record::recv_record;
+use tcp_stream_io::framing::tlv::{Tlv, TlvError, parse_tlvs};
 use tcp_stream_io::{UniqueFd, send_all, sys};
 
 // ---- length prefix ----
@@ -43,8 +41,18 @@ fn a_frame_on_the_wire_is_its_length_in_four_bytes_and_its_payload() {
 }
 
 #[test]
+fn header_and_payload_leave_by_one_send() {
+    for (name, send) in SENDERS {
+        let (ours, _peer) = pair();
+        let before = kernel::segments_sent(&ours).unwrap();
+        send(&ours, b"hello", CAP).unwrap();
+        assert_eq!(kernel::segments_sent(&ours).unwrap() - before, 1, "{name}");
+    }
+}
+
+#[test]
 fn frames_come_out_as_they_went_in_back_to_back() {
-    // Empty, one byte, exactly the cap, more than recv_frame reserves at once.
+    // Empty, one byte, exactly the cap.
     let payloads = [0, 1, 0, 5, 65_535, 65_536, 65_537, 300_000].map(pattern);
     let cap = 300_000;
     for ((name, send), (_, recv)) in SENDERS.into_iter().zip(RECEIVERS) {
@@ -64,18 +72,103 @@ fn frames_come_out_as_they_went_in_back_to_back() {
 }
 
 #[test]
+fn a_frame_that_drips_is_whole() {
+    for ((name, recv), blocks_in) in RECEIVERS.into_iter().zip([libc::SYS_recvfrom, SYS_POLL]) {
+        let me = Interrupter::of_this_thread();
+        let (ours, peer) = pair();
+        thread::scope(|s| {
+            s.spawn(|| {
+                for byte in b"\0\0\0\x05hello".chunks(1) {
+                    me.interrupt_in(blocks_in);
+                    me.wait_until_blocked_in(blocks_in);
+                    send_all(&peer, byte).unwrap();
+                }
+            });
+            assert_eq!(recv(&ours, CAP).unwrap().expect(name), b"hello", "{name}");
+        });
+    }
+}
+
+#[test]
+fn a_cap_of_zero_lets_an_empty_frame_pass_and_the_largest_cap_any() {
+    for ((name, send), (_, recv)) in SENDERS.into_iter().zip(RECEIVERS) {
+        let (ours, peer) = pair();
+        send(&ours, b"", 0).unwrap();
+        assert_eq!(recv(&peer, 0).unwrap(), Some(vec![]), "{name}");
+        assert_eq!(send(&ours, b"x", 0).unwrap_err().kind(), ErrorKind::InvalidInput, "{name}");
+        send(&ours, b"x", usize::MAX).unwrap();
+        assert_eq!(recv(&peer, usize::MAX).unwrap(), Some(b"x".to_vec()), "{name}");
+        send(&ours, b"x", 1).unwrap();
+        let e = recv(&peer, 0).unwrap_err();
+        assert_eq!(e.to_string(), "a frame claims 1 bytes, over the cap of 0", "{name}");
+    }
+}
+
+/// What the error says where a frame's header and five bytes of payload are cut.
+fn cut_after(bytes: usize) -> String {
+    match bytes.checked_sub(4) {
+        // The first `recv` has got something, and `recv_exact` then less than the rest.
+        None => format!("after 0 of {} bytes, the last of 4", 4 - bytes),
+        Some(got) => format!("after {got} of 5 bytes"),
+    }
+}
+
+#[test]
 fn a_frame_cut_at_any_byte_is_not_a_frame() {
     let frame = b"\0\0\0\x05hello";
     for (name, recv) in RECEIVERS {
         assert!(recv(&stream_of(b""), CAP).unwrap().is_none(), "{name}: a clean end");
         for cut in 1..frame.len() {
-            let e = recv(&stream_of(&frame[..cut]), CAP).unwrap_err();
-            let (got, of) = if cut < 4 { (cut, 4) } else { (cut - 4, 5) };
-            let text = format!("got {got} of {of} bytes, then the peer ended its stream");
-            assert_eq!(e.kind(), ErrorKind::UnexpectedEof, "{name}, {cut} bytes");
+            let conn = stream_of(&frame[..cut]);
+            kernel::wait_until_peer_ended(&conn).unwrap();
+            let e = recv(&conn, CAP).unwrap_err();
+            assert_eq!((e.kind(), e.raw_os_error()), (ErrorKind::UnexpectedEof, None), "{name}");
+            let text = format!("the peer ended its stream {}", cut_after(cut));
             assert_eq!(e.to_string(), text, "{name}, {cut} bytes");
         }
         assert_eq!(recv(&stream_of(frame), CAP).unwrap().unwrap(), b"hello", "{name}");
+    }
+}
+
+#[test]
+fn a_header_that_drips_and_ends_is_counted_to_its_last_byte() {
+    let (ours, peer) = pair();
+    let me = Interrupter::of_this_thread();
+    thread::scope(|s| {
+        s.spawn(|| {
+            for byte in [0, 0, 0] {
+                me.wait_until_blocked_in(libc::SYS_recvfrom);
+                send_all(&peer, &[byte]).unwrap();
+            }
+            me.wait_until_blocked_in(libc::SYS_recvfrom);
+            sys::shutdown(&peer, SHUT_WR).unwrap();
+        });
+        let text = "the peer ended its stream after 2 of 3 bytes, the last of 4";
+        assert_eq!(recv_frame(&ours, CAP).unwrap_err().to_string(), text);
+    });
+}
+
+#[test]
+fn what_the_kernel_says_inside_a_frame_keeps_its_errno() {
+    for (name, recv) in RECEIVERS {
+        for sent in [&b""[..], b"\0\0", b"\0\0\0\x05", b"\0\0\0\x05he"] {
+            let (ours, peer) = pair();
+            send_all(&peer, sent).unwrap();
+            if !sent.is_empty() {
+                kernel::wait_until_unread(&ours, sent.len()).unwrap();
+            }
+            kernel::reset_on_close(&peer).unwrap();
+            drop(peer);
+            kernel::wait_until_peer_ended(&ours).unwrap();
+            let e = recv(&ours, CAP).unwrap_err();
+            assert_eq!(e.raw_os_error(), Some(libc::ECONNRESET), "{name}, {sent:?}");
+        }
+    }
+    for (name, send) in SENDERS {
+        let (ours, _peer) = pair();
+        sys::shutdown(&ours, SHUT_WR).unwrap();
+        let e = send(&ours, b"hello", CAP).unwrap_err();
+        assert_eq!(e.raw_os_error(), Some(libc::EPIPE), "{name}");
     }
 }
 
@@ -86,27 +179,23 @@ fn a_claim_over_the_cap_is_invalid_data() {
         for (claim, cap) in claims {
             let e = recv(&stream_of(&claim.to_be_bytes()), cap).unwrap_err();
             assert_eq!(e.kind(), ErrorKind::InvalidData, "{name}");
-            assert_eq!(
-                e.to_string(),
-                format!("a frame claims {claim} bytes, over the cap of {cap}")
-            );
+            let text = format!("a frame claims {claim} bytes, over the cap of {cap}");
+            assert_eq!(e.to_string(), text, "{name}");
         }
         // A claim of exactly the cap may be true. Here it was not.
         let e = recv(&stream_of(&(CAP as u32).to_be_bytes()), CAP).unwrap_err();
-        assert_eq!(e.to_string(), "got 0 of 1000 bytes, then the peer ended its stream", "{name}");
+        assert_eq!(e.to_string(), "the peer ended its stream after 0 of 1000 bytes", "{name}");
     }
 }
 
 #[test]
-fn memory_follows_what_arrives_and_not_what_is_claimed() {
+fn no_memory_is_taken_for_a_claim_over_the_cap() {
     const KIB: usize = 1024;
-    const NEARLY_1_MIB: u32 = 0x000f_ffff;
     let (eof, invalid) = (Some(ErrorKind::UnexpectedEof), Some(ErrorKind::InvalidData));
     let table = [
         ("4 GiB - 1 claimed", u32::MAX, 0, invalid, 0..KIB), // the error and its text
         ("one byte over the cap", DEFAULT_CAP as u32 + 1, 0, invalid, 0..KIB),
-        ("1 MiB - 1 claimed, nothing sent", NEARLY_1_MIB, 0, eof, 0..65 * KIB),
-        ("1 MiB - 1 claimed, 100 KiB sent", NEARLY_1_MIB, 100 * KIB, eof, 100 * KIB..165 * KIB),
+        ("exactly the cap, 100 KiB sent", DEFAULT_CAP as u32, 100 * KIB, eof, 0..1025 * KIB),
         ("200 KiB claimed and sent", 200 * KIB as u32, 200 * KIB, None, 200 * KIB..201 * KIB),
     ];
     for (name, claim, sent, error, limits) in table {
@@ -140,61 +229,42 @@ fn a_header_never_announces_less_than_follows() {
     let four_gib = u32::MAX as usize + 1;
     assert_eq!(encode_header(four_gib - 1, usize::MAX).unwrap(), [0xff; 4]);
     for len in [four_gib, four_gib + 5, usize::MAX] {
-        let e = encode_header(len, usize::MAX).unwrap_err();
-        assert_eq!(e.kind(), ErrorKind::InvalidInput, "{len}: a cast would wrap");
+        for cap in [CAP, len, usize::MAX] {
+            let e = encode_header(len, cap).unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::InvalidInput, "{len}: a cast would wrap");
+            let text = format!("a payload of {len} bytes is longer than four bytes can say");
+            assert_eq!(e.to_string(), text);
+        }
     }
-    for len in [0, 1, 255, 256, 65_536, DEFAULT_CAP] {
-        let header = encode_header(len, DEFAULT_CAP).unwrap();
-        assert_eq!(length::decode_header(header, DEFAULT_CAP).unwrap(), len);
-    }
-}
-
-/// What an error must count that ended a frame of `len` bytes, of which the header and `sent` bytes
-/// had come, where `left` of those have not been read: bytes of the header, or of the payload.
-fn counted(len: usize, sent: usize, left: usize) -> (usize, usize) {
-    match (4 + sent - left).checked_sub(4) {
-        Some(got) => (got, len),
-        None => (4 + sent - left, 4),
+    for len in [0, 1, 255, 256, 65_536, DEFAULT_CAP, four_gib - 1] {
+        let header = encode_header(len, usize::MAX).unwrap();
+        assert_eq!(decode_header(header, usize::MAX).unwrap(), len);
+        assert_eq!(decode_header(header, len).unwrap(), len);
     }
 }
 
+#[cfg(target_pointer_width = "64")]
 #[test]
-fn a_frame_that_stops_in_the_middle_times_out_with_its_count() {
-    let (ours, peer) = pair();
-    send_all(&peer, b"\0\0\0\x05he").unwrap();
-    kernel::wait_until_unread(&ours, 6).unwrap();
-    let deadline = Instant::now() + millis(100);
-    let e = recv_frame_with_deadline(&ours, CAP, deadline).unwrap_err();
-    assert!(Instant::now() >= deadline, "before its time");
-    assert_eq!(e.kind(), ErrorKind::TimedOut);
-    // 2 of 5, unless this thread did not get to run before the deadline: what is left tells.
-    let (got, of) = counted(5, 2, kernel::unread(&ours).unwrap());
-    assert_eq!(e.to_string(), format!("got {got} of {of} bytes, then the deadline passed"));
-}
-
-#[test]
-fn an_error_inside_a_frame_counts_from_the_start_of_its_payload() {
-    const SENT: usize = 70_000; // more than recv_frame reserves at once
-    let (header, sent) = (encode_header(DEFAULT_CAP, DEFAULT_CAP).unwrap(), pattern(SENT));
-    let start = [&header[..], &sent].concat();
-    let assert_counts = |e: io::Error, left, kind, why: &str| {
-        let (got, of) = counted(DEFAULT_CAP, SENT, left);
-        assert_eq!(e.kind(), kind);
-        assert_eq!(e.to_string(), format!("got {got} of {of} bytes, then {why}"));
-        let partial = Partial::of(&e).unwrap();
-        assert_eq!((partial.done(), partial.wanted()), (got, of), "{why}");
-    };
-    for (_, recv) in RECEIVERS {
-        let e = recv(&stream_of(&start), DEFAULT_CAP).unwrap_err();
-        assert_counts(e, 0, ErrorKind::UnexpectedEof, "the peer ended its stream");
+fn a_payload_of_5_gib_is_too_long_for_a_header_under_any_cap() {
+    const GIB: usize = 1 << 30;
+    // Address space only: no page of it is ever touched.
+    let (access, kind) = (libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY:
+    // - a new mapping at an address that the kernel chooses hits no memory that is in use.
+    let at = unsafe { libc::mmap(ptr::null_mut(), 5 * GIB, access, kind, -1, 0) };
+    assert_ne!(at, libc::MAP_FAILED, "{}", sys::last_errno());
+    // SAFETY:
+    // - so much is mapped there, zeroed and for reading, until the end of the process.
+    let payload: &[u8] = unsafe { slice::from_raw_parts(at.cast(), 5 * GIB) };
+    for (name, send) in SENDERS {
+        let (ours, peer) = pair();
+        let (result, peak) = memory::peak_of(|| send(&ours, payload, 10 * GIB));
+        let text = "a payload of 5368709120 bytes is longer than four bytes can say";
+        assert_eq!(result.unwrap_err().to_string(), text, "{name}");
+        assert!(peak < 1024, "{name}: {peak} bytes");
+        drop(ours);
+        assert_eq!(read_to_end(&peer).0, b"", "{name}: something has left");
     }
-    let (ours, peer) = pair();
-    send_all(&peer, &start).unwrap();
-    kernel::wait_until_unread(&ours, start.len()).unwrap();
-    let deadline = Instant::now() + millis(100);
-    let e = recv_frame_with_deadline(&ours, DEFAULT_CAP, deadline).unwrap_err();
-    let left = kernel::unread(&ours).unwrap();
-    assert_counts(e, left, ErrorKind::TimedOut, "the deadline passed");
 }
 
 // ---- lines ----
@@ -206,15 +276,26 @@ fn lines_of(bytes: &[u8]) -> (Vec<Vec<u8>>, &[u8]) {
     (parts.iter().map(|p| p.strip_suffix(b"\r").unwrap_or(p).to_vec()).collect(), tail)
 }
 
-/// Lines up to the end of the stream, to the first error, or until no more have arrived.
-fn read_lines(lines: &mut LineReader<&UniqueFd>) -> (Vec<Vec<u8>>, Option<ErrorKind>) {
+/// Lines up to the end of the stream or to the first error.
+fn read_lines(lines: &mut LineReader) -> (Vec<Vec<u8>>, Option<ErrorKind>) {
     let mut all = Vec::new();
     loop {
-        match lines.next_line() {
-            Ok(Some(line)) => all.push(line.to_vec()),
+        match lines.recv_line() {
+            Ok(Some(line)) => all.push(line),
             Ok(None) => return (all, None),
             Err(e) => return (all, Some(e.kind())),
         }
+    }
+}
+
+/// That it stays as it has failed: the same error every time, to the last word.
+#[track_caller]
+fn assert_stays_failed(lines: &mut LineReader, kind: ErrorKind, errno: Option<i32>, text: &str) {
+    let tail = lines.tail().to_vec();
+    for _ in 0..3 {
+        let e = lines.recv_line().unwrap_err();
+        assert_eq!((e.kind(), e.raw_os_error(), e.to_string().as_str()), (kind, errno, text));
+        assert_eq!(lines.tail(), tail);
     }
 }
 
@@ -252,33 +333,33 @@ fn a_stream_of_lines_may_end_at_any_byte() {
         let mut lines = LineReader::new(&conn, 100);
         let (got, error) = read_lines(&mut lines);
         assert_eq!(got, expected, "{cut} bytes");
-        assert_eq!(lines.partial(), tail, "{cut} bytes");
+        assert_eq!(lines.tail(), tail, "{cut} bytes");
         assert_eq!(error, (!tail.is_empty()).then_some(ErrorKind::UnexpectedEof), "{cut} bytes");
-        // It stays as it is: an end, or the same error with the same tail.
-        assert_eq!(read_lines(&mut lines), (vec![], error), "{cut} bytes");
-        assert_eq!(lines.partial(), tail, "{cut} bytes");
+        if tail.is_empty() {
+            assert_eq!(lines.recv_line().unwrap(), None, "{cut} bytes: an end stays one");
+        } else {
+            let text = format!("the stream ended after {} bytes of a line", tail.len());
+            assert_stays_failed(&mut lines, ErrorKind::UnexpectedEof, None, &text);
+        }
     }
 }
 
 #[test]
-fn lines_split_at_any_byte_are_whole_and_a_deadline_in_between_loses_nothing() {
-    let (expected, _) = lines_of(LINES);
-    for cut in 0..=LINES.len() {
+fn lines_split_at_any_byte_are_whole() {
+    let me = Interrupter::of_this_thread();
+    for cut in 1..LINES.len() {
         let (conn, peer) = pair();
-        let mut lines = LineReader::new(&conn, 8);
-        send_all(&peer, &LINES[..cut]).unwrap();
-        if cut > 0 {
-            kernel::wait_until_unread(&conn, cut).unwrap();
-        }
-        lines.set_deadline(Some(Instant::now() + millis(2)));
-        let (mut got, error) = read_lines(&mut lines);
-        assert_eq!(error, Some(ErrorKind::TimedOut), "{cut} bytes");
-        send_all(&peer, &LINES[cut..]).unwrap();
-        drop(peer);
-        lines.set_deadline(Some(soon()));
-        let (rest, error) = read_lines(&mut lines);
-        got.extend(rest);
-        assert_eq!((got, error), (expected.clone(), None), "{cut} bytes");
+        let (got, error) = thread::scope(|s| {
+            s.spawn(|| {
+                send_all(&peer, &LINES[..cut]).unwrap();
+                kernel::wait_for("it to be read", || Ok(kernel::unread(&conn)? == 0)).unwrap();
+                me.wait_until_blocked_in(libc::SYS_recvfrom);
+                send_all(&peer, &LINES[cut..]).unwrap();
+                sys::shutdown(&peer, SHUT_WR).unwrap();
+            });
+            read_lines(&mut LineReader::new(&conn, 8))
+        });
+        assert_eq!((got, error), (lines_of(LINES).0, None), "{cut} bytes");
     }
 }
 
@@ -301,81 +382,68 @@ fn lines_that_drip_are_whole() {
 }
 
 #[test]
-fn a_line_over_the_cap_is_an_error_until_it_is_skipped() {
-    let table: [(&[u8], &[u8]); 7] = [
-        (b"12345\n", b"next"), // one over
-        (b"12345\r\n", b"next"),
-        (b"1234\r\r\n", b"next"), // the first \r belongs to the line
-        (b"123456\n", b"next"),
-        (b"12345678901234567890123\n", b"next"),
-        (b"1234567890\r\r\r\r\r\n", b"next"),
-        (b"12345\n", b""),
+fn a_line_over_the_cap_is_an_error_and_stays_one() {
+    let table: [&[u8]; 8] = [
+        b"12345\n", // one over
+        b"12345\r\n",
+        b"1234\r\r\n", // the first \r belongs to the line
+        b"123456\n",
+        b"12345678901234567890123\n",
+        b"1234567890\r\r\r\r\r\n",
+        b"12345",     // it may go on for ever
+        b"12345\n\n", // whole lines after it are no lines any more
     ];
-    for (long, next) in table {
-        let name = long.escape_ascii();
-        let conn = stream_of(&[b"ok\n1234\n1234\r\n", long, next, b"\n"].concat());
+    for long in table {
+        let conn = stream_of(&[b"ok\n1234\n1234\r\n", long].concat());
         let mut lines = LineReader::new(&conn, 4);
         for fits in [&b"ok"[..], b"1234", b"1234"] {
-            assert_eq!(lines.next_line().unwrap(), Some(fits), "{name}");
+            assert_eq!(lines.recv_line().unwrap().unwrap(), fits, "{}", long.escape_ascii());
         }
-        for _ in 0..3 {
-            let e = lines.next_line().unwrap_err();
-            assert_eq!(e.kind(), ErrorKind::InvalidData, "{name}");
-            let text = "a line is longer than 4 bytes; skip_line() goes on behind it";
-            assert_eq!(e.to_string(), text);
-            // Up to where the line ends, though what is behind it has arrived as well.
-            assert_eq!(lines.partial(), long.strip_suffix(b"\n").unwrap(), "{name}");
-        }
-        assert!(lines.skip_line().unwrap(), "{name}");
-        assert_eq!(lines.partial(), b"", "{name}");
-        assert_eq!(lines.next_line().unwrap(), Some(next), "{name}");
-        assert_eq!(lines.next_line().unwrap(), None, "{name}");
+        let text = "a line is longer than the cap of 4 bytes";
+        assert_stays_failed(&mut lines, ErrorKind::InvalidData, None, text);
+        assert_eq!(lines.tail(), long, "{}", long.escape_ascii());
     }
 }
 
 #[test]
-fn a_line_over_the_cap_that_drips_is_skipped_to_its_end() {
-    let me = Interrupter::of_this_thread();
+fn a_line_without_an_end_is_refused_at_the_cap_and_no_more_is_kept() {
     let (conn, peer) = pair();
-    let mut lines = LineReader::new(&conn, 4);
     thread::scope(|s| {
-        s.spawn(|| {
-            for byte in b"12345678901234567890\nnext\n".chunks(1) {
-                me.wait_until_blocked_in(libc::SYS_recvfrom);
-                send_all(&peer, byte).unwrap();
-            }
-        });
-        assert_eq!(lines.next_line().unwrap_err().kind(), ErrorKind::InvalidData);
-        assert!(lines.skip_line().unwrap());
-        assert_eq!(lines.next_line().unwrap(), Some(&b"next"[..]));
+        s.spawn(|| while send_all(&peer, &[b'x'; 4096]).is_ok() {});
+        let mut lines = LineReader::new(&conn, 10_000);
+        let (result, peak) = memory::peak_of(|| lines.recv_line());
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::InvalidData);
+        assert!((10_001..10_001 + 4096).contains(&lines.tail().len()), "{}", lines.tail().len());
+        assert!(peak < 40_000, "{peak} bytes");
+        sys::shutdown(&peer, SHUT_WR).unwrap(); // which ends the sender, too
     });
 }
 
 #[test]
-fn skip_line_says_when_the_stream_ends_first_and_the_error_stays() {
-    let conn = stream_of(b"123456789");
-    let mut lines = LineReader::new(&conn, 4);
-    assert_eq!(lines.next_line().unwrap_err().kind(), ErrorKind::InvalidData);
-    assert!(!lines.skip_line().unwrap());
-    assert_eq!(lines.next_line().unwrap_err().kind(), ErrorKind::InvalidData);
-    assert!(!lines.skip_line().unwrap());
+fn a_cap_of_zero_lets_empty_lines_pass_and_no_other() {
+    let conn = stream_of(b"\n\r\nx\n");
+    let mut lines = LineReader::new(&conn, 0);
+    assert_eq!(lines.recv_line().unwrap(), Some(vec![]));
+    assert_eq!(lines.recv_line().unwrap(), Some(vec![]));
+    let text = "a line is longer than the cap of 0 bytes";
+    assert_stays_failed(&mut lines, ErrorKind::InvalidData, None, text);
 }
 
 #[test]
-fn skip_line_goes_on_where_a_deadline_stopped_it() {
-    let (conn, peer) = pair();
-    let mut lines = LineReader::new(&conn, 4);
-    send_all(&peer, b"123456789").unwrap();
-    kernel::wait_until_unread(&conn, 9).unwrap();
-    lines.set_deadline(Some(soon()));
-    assert_eq!(lines.next_line().unwrap_err().kind(), ErrorKind::InvalidData);
-    lines.set_deadline(Some(Instant::now() + millis(5)));
-    assert_eq!(lines.skip_line().unwrap_err().kind(), ErrorKind::TimedOut);
-    assert_eq!(lines.next_line().unwrap_err().kind(), ErrorKind::InvalidData);
-    send_all(&peer, b"the rest\nnext\n").unwrap();
-    lines.set_deadline(Some(soon()));
-    assert!(lines.skip_line().unwrap());
-    assert_eq!(lines.next_line().unwrap(), Some(&b"next"[..]));
+fn the_largest_cap_takes_any_line() {
+    let mut long = pattern(200_000);
+    long.retain(|byte| *byte != b'\n');
+    let (sender, conn) = pair();
+    thread::scope(|s| {
+        let bytes = [&long[..], b"\n"].concat();
+        s.spawn(move || {
+            send_all(&sender, &bytes).unwrap();
+            drop(sender);
+        });
+        let mut lines = LineReader::new(&conn, usize::MAX);
+        assert!(lines.recv_line().unwrap().unwrap() == long, "not what was sent");
+        assert_eq!(lines.recv_line().unwrap(), None);
+    });
 }
 
 #[test]
@@ -387,26 +455,21 @@ fn a_reset_in_the_middle_of_a_line_stays_an_error() {
     drop(peer);
     kernel::wait_until_peer_ended(&conn).unwrap();
     let mut lines = LineReader::new(&conn, 8);
-    assert_eq!(lines.next_line().unwrap(), Some(&b"one"[..]));
-    for _ in 0..3 {
-        // The kernel tells it once, and then says end of stream.
-        assert_eq!(lines.next_line().unwrap_err().kind(), ErrorKind::ConnectionReset);
-    }
-    assert_eq!(lines.partial(), b"tw");
-    assert_eq!(lines.skip_line().unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(lines.recv_line().unwrap().unwrap(), b"one");
+    // The kernel tells it once, and then says end of stream.
+    let (errno, text) = (libc::ECONNRESET, "Connection reset by peer (os error 104)");
+    assert_stays_failed(&mut lines, ErrorKind::ConnectionReset, Some(errno), text);
+    assert_eq!(lines.tail(), b"tw");
+    assert_eq!(sys::recv(&conn, &mut [0], 0).unwrap(), 0);
 }
 
 #[test]
-fn a_line_reader_without_a_cap_takes_any_line() {
-    let mut long = vec![b'x'; 200_000];
-    long.push(b'\n');
-    let (sender, conn) = pair();
-    std::thread::scope(|scope| {
-        scope.spawn(move || send_all(sender, &long).unwrap());
-        let mut lines = LineReader::new(&conn, usize::MAX);
-        assert_eq!(lines.next_line().unwrap().map(<[u8]>::len), Some(200_000));
-        assert_eq!(lines.next_line().unwrap(), None);
-    });
+fn what_the_kernel_says_of_a_line_keeps_its_errno() {
+    let (conn, _peer) = pair();
+    sys::set_nonblocking(&conn, true).unwrap();
+    let mut lines = LineReader::new(&conn, 8);
+    let (errno, text) = (libc::EAGAIN, "Resource temporarily unavailable (os error 11)");
+    assert_stays_failed(&mut lines, ErrorKind::WouldBlock, Some(errno), text);
 }
 
 #[test]
@@ -414,23 +477,10 @@ fn one_recv_takes_all_lines_that_have_arrived() {
     let conn = stream_of(&b"a line\n".repeat(100));
     kernel::wait_until_unread(&conn, 700).unwrap();
     let mut lines = LineReader::new(&conn, 4096);
-    assert_eq!(lines.next_line().unwrap(), Some(&b"a line"[..]));
+    assert_eq!(lines.recv_line().unwrap().unwrap(), b"a line");
     assert_eq!(kernel::unread(&conn).unwrap(), 0, "left in the kernel");
-    assert_eq!(read_lines(&mut lines).0.len(), 99);
-}
-
-#[test]
-fn a_line_with_a_newline_inside_is_not_sent() {
-    let (ours, peer) = pair();
-    for line in [&b"\n"[..], b"a\nb", b"a\n"] {
-        let e = send_line(&ours, line).unwrap_err();
-        assert_eq!(e.kind(), ErrorKind::InvalidInput);
-    }
-    for line in [&b"a"[..], b"", b"b\r"] {
-        send_line(&ours, line).unwrap();
-    }
-    drop(ours);
-    assert_eq!(read_to_end(&peer).0, b"a\n\nb\r\n");
+    assert_eq!(lines.tail(), b"a line\n".repeat(99));
+    assert_eq!(read_lines(&mut lines), (vec![b"a line".to_vec(); 99], None));
 }
 
 // ---- records ----
@@ -438,39 +488,64 @@ fn a_line_with_a_newline_inside_is_not_sent() {
 #[test]
 fn records_are_whole_or_not_at_all() {
     let record: [u8; 128] = pattern(128).try_into().unwrap();
-    let (ours, peer) = pair();
-    send_record(&ours, &record).unwrap();
-    send_record(&ours, &record).unwrap();
-    drop(ours);
+    let peer = stream_of(&[record, record].concat());
     assert_eq!(recv_record::<128>(&peer).unwrap(), Some(record));
     assert_eq!(recv_record::<128>(&peer).unwrap(), Some(record));
     assert_eq!(recv_record::<128>(&peer).unwrap(), None);
 
     for cut in 1..128 {
-        let e = recv_record::<128>(stream_of(&record[..cut])).unwrap_err();
-        assert_eq!(e.kind(), ErrorKind::UnexpectedEof);
-        let partial = Partial::of(&e).unwrap();
-        assert_eq!((partial.done(), partial.wanted()), (cut, 128));
+        let conn = stream_of(&record[..cut]);
+        kernel::wait_until_peer_ended(&conn).unwrap();
+        let e = recv_record::<128>(&conn).unwrap_err();
+        let left = 128 - cut;
+        let text = format!("the peer ended its stream after 0 of {left} bytes, the last of 128");
+        assert_eq!((e.kind(), e.to_string()), (ErrorKind::UnexpectedEof, text));
     }
+    let conn = stream_of(b"ab");
+    assert_eq!(recv_record::<1>(&conn).unwrap(), Some([b'a']));
+    assert_eq!(recv_record::<1>(&conn).unwrap(), Some([b'b']));
+    assert_eq!(recv_record::<1>(&conn).unwrap(), None);
+}
+
+#[test]
+fn a_record_that_drips_is_whole_and_a_reset_inside_it_keeps_its_errno() {
+    let record: [u8; 8] = *b"a record";
+    let me = Interrupter::of_this_thread();
+    let (ours, peer) = pair();
+    thread::scope(|s| {
+        s.spawn(|| {
+            for byte in record.chunks(1) {
+                me.interrupt_in(libc::SYS_recvfrom);
+                me.wait_until_blocked_in(libc::SYS_recvfrom);
+                send_all(&peer, byte).unwrap();
+            }
+        });
+        assert_eq!(recv_record::<8>(&ours).unwrap(), Some(record));
+    });
+    send_all(&peer, b"a rec").unwrap();
+    kernel::wait_until_unread(&ours, 5).unwrap();
+    kernel::reset_on_close(&peer).unwrap();
+    drop(peer);
+    kernel::wait_until_peer_ended(&ours).unwrap();
+    let e = recv_record::<8>(&ours).unwrap_err();
+    assert_eq!(e.raw_os_error(), Some(libc::ECONNRESET));
 }
 
 // ---- TLV ----
+
+/// A field's bytes, as the article has them.
+fn field(kind: u8, value: &[u8]) -> Vec<u8> {
+    [&[kind], &u16::try_from(value.len()).unwrap().to_be_bytes()[..], value].concat()
+}
 
 #[test]
 fn tlvs_come_out_as_they_went_in() {
     let (empty, long) = (pattern(0), pattern(65_535));
     let fields = [(0, &b"hello"[..]), (255, &empty), (7, &long), (7, b"x")];
-    let mut message = Vec::new();
-    for (kind, value) in fields {
-        push_tlv(&mut message, kind, value).unwrap();
-    }
+    let message = fields.map(|(kind, value)| field(kind, value)).concat();
     let parsed: Vec<Tlv> = parse_tlvs(&message).collect::<Result<_, _>>().unwrap();
     assert_eq!(parsed, fields.map(|(kind, value)| Tlv { kind, value }));
-
-    let whole = message.clone();
-    let e = push_tlv(&mut message, 1, &pattern(65_536)).unwrap_err();
-    assert_eq!(e.kind(), ErrorKind::InvalidInput);
-    assert!(message == whole, "a value that does not fit leaves the message as it was");
+    assert_eq!(parse_tlvs(b"").next(), None);
 }
 
 #[test]
@@ -480,7 +555,7 @@ fn a_message_cut_anywhere_gives_its_whole_fields_and_one_error() {
     let mut starts = Vec::new(); // where each field begins, and how long it is
     for (kind, value) in fields {
         starts.push((message.len(), 3 + value.len()));
-        push_tlv(&mut message, kind, value).unwrap();
+        message.extend(field(kind, value));
     }
     for cut in 0..=message.len() {
         let mut expected = Vec::new();
@@ -513,7 +588,7 @@ fn no_small_message_panics_or_loses_a_byte() {
         }
         let mut seen = 0;
         for field in parse_tlvs(&message) {
-            assert!(seen < message.len(), "something behind the end: {message:?}");
+            assert!(seen < message.len(), "something after the end: {message:?}");
             match field {
                 Ok(tlv) => seen += 3 + tlv.value.len(),
                 Err(TlvError { position, need, have }) => {
@@ -529,8 +604,10 @@ fn no_small_message_panics_or_loses_a_byte() {
 }
 
 #[test]
-fn a_damaged_message_is_invalid_data_to_io() {
+fn a_damaged_message_says_where_and_by_how_much() {
     let e = parse_tlvs(b"\x01\x00\x05ab").find_map(Result::err).unwrap();
     assert_eq!(e.to_string(), "the field at byte 0 needs 8 bytes, but only 5 are left");
-    assert_eq!(io::Error::from(e).kind(), ErrorKind::InvalidData);
+    // To a caller that has an io::Result, it is one line.
+    let e = io::Error::new(ErrorKind::InvalidData, e);
+    assert!(e.get_ref().unwrap().is::<TlvError>());
 }

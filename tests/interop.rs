@@ -49,7 +49,7 @@ fn our_server_with_pythons_client() {
     for (msg, header) in [(msg.as_str(), HEADER), ("", "00000000"), ("안녕", "00000006")] {
         let ended = run(&mut peer(&["client", LOCAL, &port, msg]));
         let expected = format!("[echoed] header {header}, {msg}");
-        assert_eq!(ended.out, [&expected, "[end] 0 bytes behind the frame"], "{:?}", ended.err);
+        assert_eq!(ended.out, [&expected, "[end] 0 bytes after the frame"], "{:?}", ended.err);
         assert_eq!(ended.code, Some(0));
         server.program.out.next(); // [accept]
         assert_eq!(server.program.out.next(), format!("[done] echoed {} bytes", msg.len()));
@@ -81,6 +81,6 @@ fn pythons_server_with_our_client() {
         assert_eq!((ended.out, ended.err), (expected.into(), vec![]));
         let frame = format!("[frame] header {header}, {} bytes", msg.len());
         assert_eq!(server.program.out.next(), frame);
-        assert_eq!(server.program.out.next(), "[done] 0 bytes behind the frame");
+        assert_eq!(server.program.out.next(), "[done] 0 bytes after the frame");
     }
 }

@@ -53,7 +53,7 @@ def server(host, port):
                 send_frame(conn, payload)
                 conn.shutdown(socket.SHUT_WR)
                 rest = conn.recv(1)  # the client's end
-                say(f"[done] {len(rest)} bytes behind the frame")
+                say(f"[done] {len(rest)} bytes after the frame")
 
 
 def client(host, port, msg):
@@ -61,7 +61,7 @@ def client(host, port, msg):
         send_frame(conn, msg.encode())
         header, payload = recv_frame(conn)
         say(f"[echoed] header {header.hex()}, {payload.decode()}")
-        say(f"[end] {len(conn.recv(1))} bytes behind the frame")
+        say(f"[end] {len(conn.recv(1))} bytes after the frame")
 
 
 def raw(host, port, text):

@@ -4,7 +4,9 @@
  *   FAULTS=eintr   every second call of a kind fails with EINTR, as if a signal had come. `connect`
  *                  and `close` have done their work by then, as in the kernel: a handshake goes
  *                  on, a descriptor is gone.
- *   FAULTS=short   send, sendmsg and recv do half of what they were asked to.
+ *   FAULTS=short   send and recv do half of what they were asked to.
+ *   FAULTS=long    accept4, getsockname and getpeername say that the address had 4096 bytes, as the
+ *                  kernel would of one that is longer than the room for it.
  *   FAULTS_LOG     a file; at exit one line is appended for each kind that was hit: kind, count.
  */
 #define _GNU_SOURCE
@@ -16,14 +18,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-enum kind { SEND, SENDMSG, RECV, ACCEPT4, POLL, CONNECT, CLOSE, KINDS };
-static const char *const names[KINDS] = {"send",  "sendmsg", "recv", "accept4",
-                                         "poll", "connect", "close"};
+enum kind { SEND, RECV, ACCEPT4, POLL, CONNECT, CLOSE, GETSOCKNAME, GETPEERNAME, KINDS };
+static const char *const names[KINDS] = {"send",    "recv",  "accept4",     "poll",
+                                         "connect", "close", "getsockname", "getpeername"};
 static int hits[KINDS];
-static int eintr, shorten;
+static int eintr, shorten, lengthen;
 
 /* Each thread counts for itself, so that a run repeats whatever the scheduling. */
 static __thread unsigned calls[KINDS];
@@ -32,6 +33,7 @@ __attribute__((constructor)) static void read_faults(void) {
     const char *faults = getenv("FAULTS");
     eintr = faults && strstr(faults, "eintr");
     shorten = faults && strstr(faults, "short");
+    lengthen = faults && strstr(faults, "long");
 }
 
 __attribute__((destructor)) static void write_log(void) {
@@ -61,6 +63,13 @@ static size_t shortened(enum kind kind, size_t len) {
     return shorten && len > 1 && hit(kind) ? len / 2 : len;
 }
 
+/* What a call returns that has filled in an address, and its length. */
+static int lengthened(enum kind kind, int rc, socklen_t *len) {
+    if (lengthen && rc >= 0 && len && hit(kind))
+        *len = 4096;
+    return rc;
+}
+
 /* The C library's own function of the same name. */
 #define REAL(result, name, ...)                                                                    \
     static result (*real)(__VA_ARGS__);                                                            \
@@ -77,28 +86,19 @@ ssize_t recv(int fd, void *buf, size_t len, int flags) {
     return interrupted(RECV) ? -1 : real(fd, buf, shortened(RECV, len), flags);
 }
 
-ssize_t sendmsg(int fd, const struct msghdr *msg, int flags) {
-    REAL(ssize_t, sendmsg, int, const struct msghdr *, int);
-    if (interrupted(SENDMSG))
-        return -1;
-    /* Short: only the first buffer that holds anything, and half of that. */
-    struct msghdr one = *msg;
-    struct iovec first;
-    for (size_t i = 0; shorten && i < msg->msg_iovlen; i++) {
-        if (!msg->msg_iov[i].iov_len)
-            continue;
-        first = msg->msg_iov[i];
-        first.iov_len = shortened(SENDMSG, first.iov_len);
-        one.msg_iov = &first;
-        one.msg_iovlen = 1;
-        break;
-    }
-    return real(fd, &one, flags);
-}
-
 int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags) {
     REAL(int, accept4, int, struct sockaddr *, socklen_t *, int);
-    return interrupted(ACCEPT4) ? -1 : real(fd, addr, len, flags);
+    return interrupted(ACCEPT4) ? -1 : lengthened(ACCEPT4, real(fd, addr, len, flags), len);
+}
+
+int getsockname(int fd, struct sockaddr *addr, socklen_t *len) {
+    REAL(int, getsockname, int, struct sockaddr *, socklen_t *);
+    return lengthened(GETSOCKNAME, real(fd, addr, len), len);
+}
+
+int getpeername(int fd, struct sockaddr *addr, socklen_t *len) {
+    REAL(int, getpeername, int, struct sockaddr *, socklen_t *);
+    return lengthened(GETPEERNAME, real(fd, addr, len), len);
 }
 
 int poll(struct pollfd *fds, nfds_t count, int timeout) {

@@ -1,67 +1,164 @@
-//! Makes one program of all answers: each file becomes a module, whose `main` can be called.
+//! Makes one program of all answers: each becomes a module, whose `main` can be called.
+//!
+//! A wrong answer is a change: `wrong/EXERCISE.diff` lists them. `# NAME: MESSAGE` begins one; lines
+//! with `-` and ` ` have to stand in the solution, exactly once, and those with `+` and ` ` take
+//! their place; a line without anything begins the next place. `# NAME (as OTHER): MESSAGE` changes
+//! the right answer OTHER instead. What is built otherwise is a file, `wrong/EXERCISE/NAME.rs`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo"));
-    let (mut modules, mut rows) = (String::new(), String::new());
-    let mut kinds = vec![("exercises", "starter"), ("solutions", "solution")]
-        .into_iter()
-        .map(|(dir, kind)| (here.join("..").join(dir), kind))
-        .collect::<Vec<_>>();
-    kinds.extend(["right", "wrong"].map(|kind| (here.join(kind), kind)));
-    for (dir, kind) in kinds {
-        println!("cargo::rerun-if-changed={}", dir.display());
-        for file in rust_files(&dir)? {
-            let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let (exercise, answer) = match kind {
-                "starter" | "solution" => (stem, kind.to_string()),
-                _ => {
-                    let parent = file.parent().and_then(Path::file_name).unwrap_or_default();
-                    (parent.to_string_lossy().into_owned(), stem)
-                }
-            };
+    let mut program = Program::new(PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo")));
+    // The answers that a change may begin with: the solution under its exercise's name alone.
+    let mut bases = BTreeMap::new();
+    for (dir, kind) in
+        [("../exercises", "starter"), ("../solutions", "solution"), ("right", "right")]
+    {
+        for file in files(&here.join(dir), "rs")? {
             let text = fs::read_to_string(&file)?;
-            let expected = text.lines().next().and_then(|l| l.strip_prefix("//! refused: "));
-            let expected = expected.unwrap_or("\"\"").to_string();
-            let module = format!("{exercise}__{answer}");
-            let copy = out.join(format!("{module}.rs"));
-            fs::write(
-                &copy,
-                format!("{text}\npub(crate) fn run() -> std::process::ExitCode {{ main() }}\n"),
-            )?;
-            // Wrong answers are written as learners write them, without notes and for no linter.
-            let _ = writeln!(
-                modules,
-                "#[allow(warnings, clippy::all, clippy::undocumented_unsafe_blocks)]\n\
-                 #[path = {copy:?}]\nmod {module};"
-            );
-            let _ = writeln!(
-                rows,
-                "Answer {{ exercise: {exercise:?}, name: {answer:?}, kind: {kind:?}, \
-                 refused: {expected}, run: {module}::run }},"
-            );
+            let (exercise, name) = match kind {
+                "right" => (parent(&file), stem(&file)),
+                _ => (stem(&file), kind.into()),
+            };
+            program.add(&exercise, &name, kind, "", &text)?;
+            // The marks of what the starter has instead are nothing that a change would change.
+            let unmarked = |line: &&str| !matches!(line.trim_start().get(..3), Some("//>" | "//<"));
+            let text =
+                text.lines().filter(unmarked).map(|line| format!("{line}\n")).collect::<String>();
+            bases.insert((exercise, name), text);
         }
     }
-    let table = format!("{modules}\nconst ANSWERS: &[Answer] = &[\n{rows}];\n");
-    fs::write(out.join("answers.rs"), table)
+    for file in files(&here.join("wrong"), "rs")? {
+        let text = fs::read_to_string(&file)?;
+        let message = text.lines().next().and_then(|line| line.strip_prefix("//! refused: "));
+        let message = message.unwrap_or_else(|| panic!("{}: line 1 is no message", file.display()));
+        program.add(&parent(&file), &stem(&file), "wrong", message, &text)?;
+    }
+    for file in files(&here.join("wrong"), "diff")? {
+        let (exercise, text) = (stem(&file), fs::read_to_string(&file)?);
+        for entry in format!("\n{text}").split("\n# ").skip(1) {
+            let (head, change) = entry.split_once('\n').unwrap_or((entry, ""));
+            let Some((name, message)) = head.split_once(": ") else {
+                panic!("{}: {head:?} is not `NAME: MESSAGE`", file.display())
+            };
+            let named = name.strip_suffix(')').and_then(|n| n.split_once(" (as "));
+            let (name, base) = named.unwrap_or((name, "solution"));
+            let base = bases
+                .get(&(exercise.clone(), base.into()))
+                .unwrap_or_else(|| panic!("{exercise} {name}: there is no right answer {base}"));
+            let text =
+                changed(base, change).unwrap_or_else(|why| panic!("{exercise} {name}: {why}"));
+            program.add(&exercise, name, "wrong", message, &text)?;
+        }
+    }
+    program.write()
 }
 
-/// The files in the directories of `dir`, in order.
-fn rust_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
+/// The base with each of its places changed.
+fn changed(base: &str, change: &str) -> Result<String, String> {
+    let text = format!("\n{base}");
+    let mut places = Vec::new();
+    for place in change.split("\n\n").filter(|place| !place.trim().is_empty()) {
+        let (mut old, mut new) = (String::new(), String::new());
+        for line in place.lines().filter(|line| !line.is_empty()) {
+            let (sign, line) = (&line[..1], format!("{}\n", &line[1..]));
+            match sign {
+                "-" => old += &line,
+                "+" => new += &line,
+                " " => (old, new) = (old + &line, new + &line),
+                _ => return Err(format!("a line begins with {sign:?}")),
+            }
+        }
+        let found: Vec<_> = text.match_indices(&format!("\n{old}")).map(|(at, _)| at + 1).collect();
+        match found[..] {
+            [at] if old != new => places.push((at..at + old.len(), new)),
+            [_] => return Err("it changes nothing".into()),
+            _ => return Err(format!("this stands {} times in it:\n{old}", found.len())),
+        }
+    }
+    // From the end on, so that the places before stay where they are.
+    places.sort_by_key(|(range, _)| usize::MAX - range.start);
+    let mut text = text;
+    for (range, new) in places {
+        text.replace_range(range, &new);
+    }
+    Ok(text)
+}
+
+/// A module for each answer, and a table of them.
+struct Program {
+    out: PathBuf,
+    modules: String,
+    rows: String,
+}
+
+impl Program {
+    fn new(out: PathBuf) -> Program {
+        Program { out, modules: String::new(), rows: String::new() }
+    }
+
+    fn add(
+        &mut self,
+        exercise: &str,
+        name: &str,
+        kind: &str,
+        message: &str,
+        text: &str,
+    ) -> io::Result<()> {
+        let module = format!("{exercise}__{name}");
+        let copy = self.out.join(format!("{module}.rs"));
+        let text = format!("{text}\npub(crate) fn run() -> std::process::ExitCode {{ main() }}\n");
+        fs::write(&copy, text)?;
+        // Wrong answers are written as learners write them, without notes and for no linter.
+        let _ = writeln!(
+            self.modules,
+            "#[allow(warnings, clippy::all, clippy::undocumented_unsafe_blocks)]\n\
+             #[path = {copy:?}]\nmod {module};"
+        );
+        let _ = writeln!(
+            self.rows,
+            "Answer {{ exercise: {exercise:?}, name: {name:?}, kind: {kind:?}, \
+             refused: {message:?}, run: {module}::run }},"
+        );
+        Ok(())
+    }
+
+    fn write(self) -> io::Result<()> {
+        let Program { out, modules, rows } = self;
+        fs::write(
+            out.join("answers.rs"),
+            format!("{modules}\nconst ANSWERS: &[Answer] = &[\n{rows}];\n"),
+        )
+    }
+}
+
+fn stem(file: &Path) -> String {
+    file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn parent(file: &Path) -> String {
+    file.parent().map(stem).unwrap_or_default()
+}
+
+/// The files with this ending in `dir` and in its directories, in order.
+fn files(dir: &Path, ending: &str) -> io::Result<Vec<PathBuf>> {
+    println!("cargo::rerun-if-changed={}", dir.display());
+    let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         if path.is_dir() {
             for file in fs::read_dir(path)? {
-                files.push(file?.path());
+                found.push(file?.path());
             }
+        } else {
+            found.push(path);
         }
     }
-    files.retain(|file| file.extension().is_some_and(|e| e == "rs"));
-    files.sort();
-    Ok(files)
+    found.retain(|file| file.extension().is_some_and(|e| e == ending));
+    found.sort();
+    Ok(found)
 }

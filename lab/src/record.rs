@@ -22,6 +22,9 @@ pub enum Host {
 pub struct Trace {
     /// What was run, over what.
     pub about: About,
+    /// The threads that the programs made, processes' first ones included.
+    #[serde(default)]
+    pub births: Vec<Birth>,
     /// By the time at which they began.
     pub events: Vec<Event>,
 }
@@ -41,6 +44,17 @@ pub struct About {
     pub cost: String,
     /// What this trace lacks, and why: "system calls: ptrace is not allowed here".
     pub missing: Vec<String>,
+}
+
+/// A thread was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Birth {
+    /// When.
+    pub at: Nanos,
+    /// The thread; of a process, the first one.
+    pub tid: i32,
+    /// The thread that made it.
+    pub by: i32,
 }
 
 /// One thing that happened.

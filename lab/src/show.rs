@@ -16,16 +16,16 @@ use crate::output::{self, jsonl, outline, text};
 Examples:
   lab show target/lab/s05_half_close
   lab show trace.jsonl --out pictures       # trace.html, .svg, .pcapng
-  lab show trace.jsonl --ladder             # without times and numbers: the same on every run")]
+  lab show trace.jsonl --outline            # without times and numbers: the same on every run")]
 pub struct ShowArgs {
     /// A trace.jsonl, or the directory that holds it
     file: PathBuf,
     /// Write the files into this directory instead of printing
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Print the ladder of the docs
+    /// Print the outline, as in docs/traces
     #[arg(long, conflicts_with = "out")]
-    ladder: bool,
+    outline: bool,
 }
 
 /// Runs the subcommand.
@@ -44,7 +44,7 @@ pub fn run(args: &ShowArgs) -> Result<ExitCode> {
             }
             Ok(())
         }
-        None if args.ladder => {
+        None if args.outline => {
             io::Write::write_all(&mut io::stdout(), outline::draw(&trace).as_bytes())
         }
         None => {

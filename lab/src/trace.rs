@@ -162,7 +162,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         about.missing.push(format!("the end: {left_out} events more than a trace keeps"));
     }
 
-    let trace = Trace { about, events };
+    let trace = Trace { about, births: std::mem::take(&mut outcome.births), events };
     if left_out == 0 {
         let idle = idle_rules(&args.link, &trace).into_iter();
         outcome.notes.extend(idle.map(|rule| format!("rule {rule} met no segment")));

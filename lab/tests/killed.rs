@@ -1,5 +1,8 @@
 //! Killed at a random moment, the lab leaves nothing behind: no process, no namespace.
 
+#[path = "common/skip.rs"]
+mod skip;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -14,9 +17,12 @@ use lab::link::LinkConfig;
 use lab::world::{self, World};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use skip::skipped;
 
 /// So many by default; LAB_ROUNDS asks for more.
 const ROUNDS: u32 = 6;
+/// What is not over by now hangs.
+const HANGS: Duration = Duration::from_secs(60);
 const MARK: &str = "LAB_TEST_KILLED";
 
 /// The processes whose environment bears the mark, and their network namespaces.
@@ -41,7 +47,7 @@ fn left_behind(mark: &str) -> BTreeSet<i32> {
     let begin = Instant::now();
     loop {
         let (pids, _) = marked(mark);
-        if pids.is_empty() || begin.elapsed() > Duration::from_secs(5) {
+        if pids.is_empty() || begin.elapsed() > HANGS {
             return pids;
         }
         thread::sleep(Duration::from_millis(1));
@@ -51,8 +57,7 @@ fn left_behind(mark: &str) -> BTreeSet<i32> {
 /// Kills what `start` starts at a random moment of its first `span`, again and again.
 fn kill_in_rounds(span: Duration, start: impl Fn(u32, &mut Command) -> Child) {
     if Command::new(env!("CARGO_BIN_EXE_lab")).arg("doctor").status().unwrap().code() != Some(0) {
-        println!("skipped: {:#}", world::become_able().unwrap_err());
-        return;
+        return skipped(&format!("{:#}", world::become_able().unwrap_err()));
     }
     let rounds = std::env::var("LAB_ROUNDS").map_or(ROUNDS, |text| text.parse().unwrap());
     for round in 0..rounds {
@@ -69,7 +74,7 @@ fn kill_in_rounds(span: Duration, start: impl Fn(u32, &mut Command) -> Child) {
         println!("{signal}: {} processes, {} namespaces, {status}", pids.len(), namespaces.len());
         assert!(status.signal().is_some() || status.code() == Some(1), "{status}");
         let took = begin.elapsed();
-        assert!(took < Duration::from_secs(10), "{signal} in round {round}: ended after {took:?}");
+        assert!(took < HANGS, "{signal} in round {round}: ended after {took:?}");
         let left = left_behind(&format!("{MARK}={mark}"));
         assert_eq!(left, BTreeSet::new(), "{signal} in round {round}");
     }
@@ -128,7 +133,7 @@ fn a_killed_world_with_an_open_connection_is_gone_soon() {
             eprint!("{}", String::from_utf8_lossy(&ran.stderr));
             assert!(ran.status.success());
         }
-        _ => println!("skipped: unshare --user --map-root-user: not allowed here"),
+        _ => skipped("unshare --user --map-root-user: not allowed here"),
     }
 }
 
@@ -154,20 +159,30 @@ fn count_the_worlds(name: &str) {
             .spawn()
             .unwrap()
     };
-    // Kills it once it is connected; `false`: it never was.
-    let connects = || {
-        let mut world = start();
+    // Whether it has room, and can connect.
+    let connects = |world: &mut Child| {
         let output = BufReader::new(world.stdout.take().unwrap());
-        let connected = output.lines().map_while(Result::ok).any(|line| line.contains("connected"));
+        output.lines().map_while(Result::ok).any(|line| line.contains("connected"))
+    };
+    let end = |mut world: Child| {
         world.kill().unwrap();
         world.wait().unwrap();
-        connected
     };
-    assert!(connects(), "there is room for one world");
-    assert!(!connects(), "and for one only, or this test cannot fail");
+    let mut first = start();
+    assert!(connects(&mut first), "there is room for one world");
+    let mut second = start();
+    assert!(!connects(&mut second), "and for one only, or this test cannot fail");
+    end(second);
+    end(first);
     let begin = Instant::now();
-    while !connects() {
-        assert!(begin.elapsed() < Duration::from_secs(10), "it is still there");
+    loop {
+        let mut next = start();
+        let connected = connects(&mut next);
+        end(next);
+        if connected {
+            break;
+        }
+        assert!(begin.elapsed() < HANGS, "it is still there");
         thread::sleep(Duration::from_millis(100));
     }
     println!("gone after {:.1} s", begin.elapsed().as_secs_f64());

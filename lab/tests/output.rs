@@ -2,13 +2,16 @@
 
 #[path = "common/script.rs"]
 mod script;
+#[path = "common/skip.rs"]
+mod skip;
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 use lab::output::{self, html, jsonl, outline, svg, text};
-use lab::record::{Host, Trace, What};
+use lab::record::{Birth, Host, Trace, What};
+use skip::skipped;
 
 const LUA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dissector/tcp-stream-io.lua");
 
@@ -195,13 +198,201 @@ fn two_runs_have_one_outline() {
     assert!(first.lines().all(|line| line.trim_end().chars().count() <= 100), "{first}");
 }
 
+/// A call: when it began, when it was over, whose it is, its name, arguments and result, its data.
+type Called<'a> = (u64, u64, Host, (&'a str, &'a str, &'a str), &'a [u8]);
+/// A segment: when it left, who sent it, its flags, its first number, what it acknowledges, data.
+type Sent<'a> = (u64, Host, &'a str, u32, u32, &'a [u8]);
+
+/// The outline of two programs that have had a connection since 2000.
+fn outline_of(calls: &[Called], segments: &[Sent], states: &[(u64, Host, &str, &str)]) -> String {
+    use Host::{Client, Server};
+    let mut script = script::Script::new("outline");
+    script.call(100, 110, Server, ("listen", "3, 16", "0"), b"");
+    script.call(1100, 1900, Client, ("connect", "3, server", "0"), b"");
+    script.segment((1200, 1250), Client, ("S", 0, 0), b"", "");
+    script.segment((1300, 1350), Server, ("S.", 0, 1), b"", "");
+    script.segment((1400, 1450), Client, (".", 1, 1), b"", "");
+    script.call(1500, 1600, Server, ("accept4", "3, client", "4"), b"");
+    for (began, over, host, call, data) in calls {
+        script.call(*began, *over, *host, *call, data);
+    }
+    for (left, host, flags, seq, ack, data) in segments {
+        script.segment((*left, left + 10), *host, (*flags, *seq, *ack), data, "");
+    }
+    for (at, host, before, now) in states {
+        script.state(*at, *host, false, before, now);
+    }
+    script.trace.events.sort_by_key(|event| event.at);
+    outline::draw(&script.trace)
+}
+
+/// The outline's lines, without the frame and without the arrows.
+fn lines(outline: &str) -> Vec<String> {
+    let frame = |c: char| " │─►◄".contains(c);
+    outline.lines().map(|line| line.trim_matches(frame).to_owned()).collect()
+}
+
+#[test]
+fn how_data_is_cut_is_no_part_of_an_outline() {
+    use Host::{Client, Server};
+    let three = [
+        (2000, 2010, Client, ("sendto", "3, \"one\", 3, 0, NULL, 0", "3"), &b"one"[..]),
+        (2020, 2030, Client, ("sendto", "3, \"two\", 3, 0, NULL, 0", "3"), b"two"),
+        (2040, 2050, Client, ("sendto", "3, \"six\", 3, 0, NULL, 0", "3"), b"six"),
+        (2060, 2070, Client, ("close", "3", "0"), b""),
+    ];
+    let at_once = (2005, Client, "P.", 1, 1, &b"one"[..]);
+    let each = [
+        at_once,
+        (2025, Client, "P.", 4, 1, b"two"),
+        (2045, Client, "P.", 7, 1, b"six"),
+        (2065, Client, "F.", 10, 1, b""),
+    ];
+    let together = [at_once, (2065, Client, "FP.", 4, 1, b"twosix")];
+    let first = outline_of(&three, &each, &[]);
+    assert_eq!(first, outline_of(&three, &together, &[]));
+    for line in ["P. 1:4(3)", ". 4:10(6) ...", "F. 10:10(0)"] {
+        assert!(lines(&first).contains(&line.to_owned()), "{line}: {first}");
+    }
+    let (two, close) = (&three[..2], &three[3..]);
+    let fewer = [at_once, (2065, Client, "FP.", 4, 1, b"two")];
+    let fewer = outline_of(&[two, close].concat(), &fewer, &[]);
+    assert!(lines(&fewer).contains(&"P. 4:7(3)".to_owned()), "{fewer}");
+
+    // Where the receiver has answered, the next send leaves at once again.
+    let answered = [
+        three[0],
+        (2100, 2110, Server, ("recvfrom", "4, \"one\", 9, 0, NULL, NULL", "3"), b"one"),
+        (2120, 2130, Server, ("sendto", "4, \"ok\", 2, 0, NULL, 0", "2"), b"ok"),
+        (2140, 2150, Client, ("recvfrom", "3, \"ok\", 9, 0, NULL, NULL", "2"), b"ok"),
+        (2160, 2170, Client, ("sendto", "3, \"two\", 3, 0, NULL, 0", "3"), b"two"),
+        (2180, 2190, Client, ("sendto", "3, \"six\", 3, 0, NULL, 0", "3"), b"six"),
+    ];
+    let segments = [
+        at_once,
+        (2125, Server, "P.", 1, 4, b"ok"),
+        (2165, Client, "P.", 4, 3, b"two"),
+        (2185, Client, "P.", 7, 3, b"six"),
+    ];
+    let answered = outline_of(&answered, &segments, &[]);
+    assert!(lines(&answered).contains(&"P. 4:7(3)".to_owned()), "{answered}");
+    assert!(lines(&answered).contains(&"P. 7:10(3)".to_owned()), "{answered}");
+}
+
+#[test]
+fn what_a_busy_machine_loses_is_no_part_of_an_outline() {
+    use Host::{Client, Server};
+    // When each of two copies leaves, arrives, and its fate; 0: it does not arrive.
+    let run = |copies: [(u64, u64, &str); 2]| {
+        let mut script = script::Script::new("lost");
+        script.call(100, 110, Server, ("listen", "3, 16", "0"), b"");
+        let send = ("sendto", "3, \"one\", 3, 0, NULL, 0", "3");
+        script.call(2000, 2010, Client, send, b"one");
+        for (left, arrived, fate) in copies {
+            script.segment((left, arrived), Client, ("P.", 1, 1), b"one", fate);
+        }
+        lines(&outline::draw(&script.trace))
+    };
+    let sent = |run: &[String]| run.iter().filter(|line| line.starts_with('P')).count();
+    let once = run([(2005, 2015, ""), (2500, 2510, "again")]);
+    assert_eq!(once, run([(2005, 0, ""), (2500, 2510, "again")]));
+    assert_eq!(sent(&once), 1, "{once:?}");
+    let by_the_link = run([(2005, 0, "lost by the link (rule: drop 1)"), (2500, 2510, "again")]);
+    assert_eq!(sent(&by_the_link), 2, "{by_the_link:?}");
+}
+
+#[test]
+fn which_fin_is_first_is_no_part_of_an_outline() {
+    use Host::{Client, Server};
+    let close = |client: u64, server: u64| {
+        [
+            (client, client + 40, Client, ("close", "3", "0"), &b""[..]),
+            (server, server + 40, Server, ("close", "4", "0"), b""),
+        ]
+    };
+    let segments = [
+        (2010, Client, "F.", 1, 1, &b""[..]),
+        (2015, Server, "F.", 1, 1, b""),
+        (2030, Client, ".", 2, 2, b""),
+    ];
+    let crossing =
+        [(2011, Client, "ESTABLISHED", "FIN_WAIT1"), (2026, Client, "FIN_WAIT1", "CLOSING")];
+    let first = outline_of(&close(2000, 2005), &segments, &crossing);
+    let segments = [
+        (2010, Server, "F.", 1, 1, &b""[..]),
+        (2035, Client, "F.", 1, 2, b""),
+        (2050, Server, ".", 2, 2, b""),
+    ];
+    let one_by_one =
+        [(2021, Client, "ESTABLISHED", "CLOSE_WAIT"), (2036, Client, "CLOSE_WAIT", "LAST_ACK")];
+    assert_eq!(first, outline_of(&close(2025, 2000), &segments, &one_by_one));
+    assert_eq!(lines(&first).iter().filter(|line| line.starts_with("F.")).count(), 2, "{first}");
+
+    // One that has read the other's end is the second.
+    let read = (2022, 2024, Client, ("recvfrom", "3, \"\", 9, 0, NULL, NULL", "0"), &b""[..]);
+    let calls = [&close(2025, 2000)[..], &[read]].concat();
+    let second = outline_of(&calls, &segments, &one_by_one);
+    assert!(lines(&second).contains(&"LAST_ACK".to_owned()), "{second}");
+}
+
+#[test]
+fn a_reset_is_drawn_if_it_answers_data() {
+    use Host::{Client, Server};
+    let close = [(2000, 2040, Server, ("close", "4", "0"), &b""[..])];
+    let fin = (2010, Server, "F.", 1, 1, &b""[..]);
+    let reset = (2100, Server, "R", 2, 0, &b""[..]);
+    let without = outline_of(&close, &[fin, (2050, Client, ".", 1, 2, b"")], &[]);
+    let late = outline_of(&close, &[fin, (2050, Client, ".", 1, 2, b""), reset], &[]);
+    assert_eq!(without, late);
+    let data = outline_of(&close, &[fin, (2050, Client, "P.", 1, 2, b"x"), reset], &[]);
+    assert!(lines(&data).contains(&"R 2:2(0)".to_owned()), "{data}");
+}
+
+#[test]
+fn threads_stand_in_the_order_in_which_they_were_made() {
+    use Host::Server;
+    // One thread makes two others, which send at the same time, waits for both, and sends, too.
+    let run = |times: [u64; 2]| {
+        let mut script = script::Script::new("threads");
+        script.call(100, 110, Server, ("listen", "3, 16", "0"), b"");
+        script.call(1500, 1600, Server, ("accept4", "3, client", "4"), b"");
+        for (name, at) in ["one", "two"].into_iter().zip(times) {
+            let args = format!("4, \"{name}\", 3, 0, NULL, 0");
+            script.call(at, at + 10, Server, ("sendto", &args, "3"), name.as_bytes());
+        }
+        let last = "4, \"six\", 3, 0, NULL, 0";
+        script.call(3000, 3010, Server, ("sendto", last, "3"), b"six");
+        for event in &mut script.trace.events {
+            if let What::Call(call) = &mut event.what {
+                call.tid += if call.data == b"one" { 1 } else { 0 };
+                call.tid += if call.data == b"two" { 2 } else { 0 };
+            }
+        }
+        script.trace.events.sort_by_key(|event| event.at);
+        let start = script.trace.events[0].at - 100_000;
+        let maker = match &script.trace.events[0].what {
+            What::Call(call) => call.tid,
+            _ => unreachable!("a call comes first"),
+        };
+        let made = |nth| Birth { at: start + 1_700_000, tid: maker + nth, by: maker };
+        script.trace.births.extend([1, 2].map(made));
+        let outline = outline::draw(&script.trace);
+        let sends = lines(&outline).into_iter().filter(|line| line.starts_with("send"));
+        sends.collect::<Vec<_>>()
+    };
+    let first = run([2000, 2100]);
+    assert_eq!(first, run([2100, 2000]));
+    let names: Vec<&str> = first.iter().map(|line| line.split('"').nth(1).unwrap()).collect();
+    assert_eq!(names, ["one", "two", "six"]);
+}
+
 fn tshark(args: &[&str]) -> Option<String> {
     let file = dir("tshark").join("trace.pcapng");
     output::write_files(&script::half_close().trace, file.parent().unwrap()).unwrap();
     let run =
         Command::new("tshark").arg("-r").arg(&file).args(args).env("LC_ALL", "C.UTF-8").output();
     let Ok(run) = run else {
-        println!("skipped: tshark is not installed");
+        skipped("tshark is not installed");
         return None;
     };
     let complaints: Vec<String> = String::from_utf8_lossy(&run.stderr)

@@ -1,8 +1,11 @@
 //! `lab trace` on real programs: all states, and no effect before its cause.
 
+#[path = "common/skip.rs"]
+mod skip;
+
 use std::env;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +14,10 @@ use lab::output::jsonl;
 use lab::record::{Call, Event, Host, Nanos, Segment, Trace, What};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use skip::skipped;
+
+/// What is not over by now hangs.
+const HANGS: Duration = Duration::from_secs(60);
 
 const SERVER: [&str; 5] = ["SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSED"];
 const CLIENT: [&str; 5] = ["SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT"];
@@ -75,7 +82,11 @@ fn problems(trace: &Trace) -> Vec<String> {
             problems.push(what.to_owned());
         }
     };
-    check(states(trace, Host::Client, false) == CLIENT, "the client's states");
+    // A FIN that a slow machine makes the server send again is acknowledged once more; the server is
+    // gone by then and says so, and that RST ends TIME_WAIT (RFC 1337).
+    let states_of_client = states(trace, Host::Client, false);
+    let (reached, after) = states_of_client.split_at(CLIENT.len().min(states_of_client.len()));
+    check(reached == CLIENT && matches!(after, [] | ["CLOSED"]), "the client's states");
     check(states(trace, Host::Server, false) == SERVER, "the server's states");
     check(states(trace, Host::Server, true) == ["LISTEN", "CLOSED"], "the listener's states");
 
@@ -202,7 +213,7 @@ fn without_a_tracer_segments_and_states_are_left() {
     assert!(!trace.about.missing.is_empty());
     let is_call = |event: &&Event| matches!(event.what, What::Call(_));
     assert_eq!(trace.events.iter().filter(is_call).count(), 0);
-    assert_eq!(states(&trace, Host::Client, false).last(), Some(&"TIME_WAIT"));
+    assert!(states(&trace, Host::Client, false).contains(&"TIME_WAIT"));
     assert!(trace.events.iter().any(|event| matches!(event.what, What::Segment(_))));
 }
 
@@ -241,7 +252,7 @@ fn a_rule_that_met_nothing_is_named() {
 fn a_client_that_cannot_be_run_ends_the_server_too() {
     let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("half_close");
     // It stays when it is told to end, and so does its child.
-    let server = format!("trap '' TERM; sleep 60 & {} server {{server}}:{{port}}", pair.display());
+    let server = format!("trap '' TERM; sleep 600 & {} server {{server}}:{{port}}", pair.display());
     for more in [&[][..], &["--no-calls"]] {
         let args = [&["--server", &server, "--client", "./none"][..], more].concat();
         let began = Instant::now();
@@ -251,7 +262,7 @@ fn a_client_that_cannot_be_run_ends_the_server_too() {
         assert!(said.starts_with("lab: cannot run `./none`: No such file"), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
         // `output` waits for the end of the pipes, and these are held by whatever is left.
-        assert!(began.elapsed() < Duration::from_secs(10), "{more:?}: {:?}", began.elapsed());
+        assert!(began.elapsed() < HANGS, "{more:?}: {:?}", began.elapsed());
     }
 }
 
@@ -259,11 +270,11 @@ fn a_client_that_cannot_be_run_ends_the_server_too() {
 fn a_time_limit_says_where_each_hangs() {
     let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("half_close");
     let server = format!("{} server {{server}}:{{port}}", pair.display());
-    let args = ["--server", &server, "--client", "sleep 9", "--time-limit", "1"];
+    let args = ["--server", &server, "--client", "sleep 60", "--time-limit", "5"];
     let Some((output, _)) = lab("hangs", &args) else { return };
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    for words in ["time limit of 1 s: server: blocked in accept4 on fd ", "client: in no call"] {
+    for words in ["time limit of 5 s: server: blocked in accept4 on fd ", "client: in no call"] {
         assert!(said.contains(words), "{said}");
     }
 }
@@ -275,7 +286,8 @@ fn ctrl_c_while_tcp_settles_loses_nothing() {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("settling");
     let _ = std::fs::remove_dir_all(&dir);
     let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"))
-        .args(["trace", "--delay", "300ms", "--server", &command("server")])
+        // The last FIN and its acknowledgement are under way for two seconds.
+        .args(["trace", "--delay", "1s", "--server", &command("server")])
         .args(["--client", &command("client"), "--out"])
         .arg(&dir)
         .stdout(Stdio::piped())
@@ -314,9 +326,4 @@ fn a_long_trace_is_cut_and_says_so() {
     let trace = trace.expect("a trace is written");
     assert!(said.contains("missing: the end: "), "nothing is said of the end");
     assert!((1000..50_000).contains(&trace.events.len()), "{} events", trace.events.len());
-}
-
-/// Says so past the test harness, which keeps what a passing test prints to itself.
-fn skipped(why: &str) {
-    let _ = writeln!(io::stderr(), "skipped: {why}");
 }

@@ -1,5 +1,8 @@
 //! `lab trace` on programs that are hard to trace, and on machines that do not allow it.
 
+#[path = "common/skip.rs"]
+mod skip;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::BufReader;
@@ -10,6 +13,10 @@ use lab::output::jsonl;
 use lab::record::{Call, Host, Trace, What};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
+use skip::skipped;
+
+/// What is not over after so many seconds hangs.
+const HANGS: &str = "60";
 
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
 
@@ -37,7 +44,7 @@ fn trace_command(command: &mut Command, server: &str, fifo: Option<&Path>, out: 
     let server = format!("{} {server}", helper("servers"));
     let server = fifo.map_or(server.clone(), |fifo| format!("{server} {fifo}"));
     command.arg("trace").args(["--server", &server, "--client", &client]);
-    command.args(["--time-limit", "10", "--out"]).arg(out);
+    command.args(["--time-limit", HANGS, "--out"]).arg(out);
 }
 
 fn read(dir: &Path) -> Trace {
@@ -57,12 +64,12 @@ fn lab(name: &str, server: &str, fifo: bool) -> Option<(Output, Trace)> {
     let output = command.output().expect("lab runs");
     let said = String::from_utf8_lossy(&output.stderr);
     if output.status.code() == Some(3) {
-        println!("skipped: {}", said.lines().last().unwrap_or_default());
+        skipped(said.lines().last().unwrap_or_default());
         return None;
     }
     let trace = read(&dir);
     if let Some(missing) = trace.about.missing.first() {
-        println!("skipped: {missing}");
+        skipped(missing);
         return None;
     }
     Some((output, trace))
@@ -172,7 +179,7 @@ fn where_ptrace_is_refused_segments_and_states_are_left() {
     let output = command.output().expect("the helper runs");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     if output.status.code() == Some(3) {
-        println!("skipped: {}", said.lines().last().unwrap_or_default());
+        skipped(said.lines().last().unwrap_or_default());
         return;
     }
     assert!(output.status.success(), "{said}");
@@ -196,12 +203,12 @@ fn without_namespaces_it_says_what_would_allow_them() {
             .output();
         let ready = output.as_ref().is_ok_and(|output| output.stdout == b"ready\n");
         let Some(output) = output.ok().filter(|_| ready) else {
-            println!("skipped: unshare --user --map-root-user: not allowed here");
+            skipped("unshare --user --map-root-user: not allowed here");
             continue;
         };
         let said = String::from_utf8_lossy(&output.stderr);
         if output.status.code() == Some(127) {
-            println!("skipped: {said}");
+            skipped(said.trim_end());
             continue;
         }
         assert_eq!(output.status.code(), Some(3), "{said}");

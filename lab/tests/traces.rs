@@ -1,27 +1,32 @@
-//! The ladders in docs/traces are what the kernel does today: each example with a peer is traced,
-//! and its ladder compared. `make ladders` (LADDERS=write) writes them anew.
+//! The traces in docs/traces are what the kernel does today: each example with a peer is traced
+//! once, and its outline compared. `make traces` (TRACES=write) writes them anew.
+
+#[path = "common/skip.rs"]
+mod skip;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, BufReader, Write};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, iter};
+use std::sync::Mutex;
+use std::{env, iter, thread};
 
 use lab::output::{jsonl, outline};
+use skip::skipped;
 
-/// A ladder is written only if so many runs in a row drew the same.
+/// A trace is written only if so many runs in a row drew the same.
 const RUNS: usize = 5;
-/// A run that differs from what is written is one of so many, on a machine that is busy.
-const TRIES: usize = 3;
+/// So many examples are traced at a time: most of a trace is waiting.
+const AT_ONCE: usize = 4;
 /// So many lines of a difference are shown.
 const SHOWN: usize = 12;
 /// What stands around the list in the index.
-const MARKS: [&str; 2] = ["<!-- written by make ladders -->\n", "<!-- end -->\n"];
+const MARKS: [&str; 2] = ["<!-- written by make traces -->\n", "<!-- end -->\n"];
 
 #[test]
-fn the_ladders_are_those_of_a_run() {
-    let writes = env::var("LADDERS").is_ok_and(|what| what == "write");
+fn the_traces_are_those_of_a_run() {
+    let writes = env::var("TRACES").is_ok_and(|what| what == "write");
     let only = env::var("EX").ok();
     let mut problems = Vec::new();
     let examples = examples();
@@ -41,53 +46,21 @@ fn the_ladders_are_those_of_a_run() {
     for name in written.iter().chain(without.keys()).filter(|name| !pairs.contains_key(*name)) {
         problems.push(format!("docs/traces names {name}, and no such example has a peer"));
     }
-    'pairs: for (name, title) in &pairs {
+    for name in pairs.keys() {
         let path = docs().join(name).with_extension("txt");
         match (without.contains_key(name), path.exists()) {
-            (true, true) => problems.push(format!("{name} has a ladder, and is in without.tsv")),
+            (true, true) => problems.push(format!("{name} has a trace, and is in without.tsv")),
             (false, false) if !writes => {
-                problems.push(format!("{name} has no ladder, and is not in without.tsv"));
+                problems.push(format!("{name} has no trace, and is not in without.tsv"));
             }
             _ => {}
         }
-        if without.contains_key(name)
-            || only.as_ref().is_some_and(|only| !name.starts_with(only.as_str()))
-        {
-            continue;
-        }
-        let mut kept = match writes {
-            true => String::new(),
-            false => fs::read_to_string(&path).unwrap_or_default(),
-        };
-        for run in 1..=if writes { RUNS } else { TRIES } {
-            let drawn = match draw(name) {
-                Ok(ladder) => format!("{name}  {title}\nmake trace EX={name}\n\n{ladder}"),
-                Err(Failed::NotHere(why)) if !writes => {
-                    skipped(&why);
-                    break 'pairs;
-                }
-                Err(Failed::NotHere(why) | Failed::Otherwise(why)) => {
-                    problems.push(format!("{name}: {why}"));
-                    break;
-                }
-            };
-            if kept.is_empty() {
-                kept = drawn;
-            } else if !writes && kept == drawn {
-                break;
-            } else if !writes && run < TRIES {
-                eprintln!("again: {name}");
-            } else if kept != drawn {
-                problems.push(format!("{name}: another ladder\n{}", difference(&kept, &drawn)));
-                break;
-            }
-        }
-        if writes {
-            fs::write(&path, kept).expect("a ladder is written");
-        }
     }
+    let wanted = |name: &str| only.as_ref().is_none_or(|only| name.starts_with(only.as_str()));
+    let list = pairs.iter().filter(|(name, _)| !without.contains_key(*name) && wanted(name));
+    problems.extend(traced(list, writes));
     problems.extend(index(&pairs, &alone, &without, writes));
-    assert!(problems.is_empty(), "{}\n`make ladders` writes it anew\n", problems.join("\n"));
+    assert!(problems.is_empty(), "{}\n`make traces` writes it anew\n", problems.join("\n"));
 }
 
 fn docs() -> PathBuf {
@@ -128,28 +101,84 @@ enum Failed {
     Otherwise(String),
 }
 
-/// Traces an example, and draws its ladder.
-fn draw(name: &str) -> Result<String, Failed> {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ladders").join(name);
+/// Traces the examples, some at a time; gives what is wrong with them.
+fn traced<'a>(
+    list: impl Iterator<Item = (&'a String, &'a String)> + Send,
+    writes: bool,
+) -> Vec<String> {
+    let list = Mutex::new(list);
+    let (problems, not_here) = (Mutex::new(BTreeMap::new()), Mutex::new(None));
+    let next = || list.lock().unwrap().next();
+    let work = || {
+        while let Some((name, title)) = next() {
+            match if writes { write(name, title) } else { compare(name, title) } {
+                Ok(()) => {}
+                Err(Failed::NotHere(why)) if !writes => {
+                    *not_here.lock().unwrap() = Some(why);
+                    return;
+                }
+                Err(Failed::NotHere(why) | Failed::Otherwise(why)) => {
+                    problems.lock().unwrap().insert(name, format!("{name}: {why}"));
+                }
+            }
+        }
+    };
+    thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(work))));
+    if let Some(why) = not_here.into_inner().unwrap() {
+        skipped(&why);
+    }
+    problems.into_inner().unwrap().into_values().collect()
+}
+
+/// Traces an example once, and compares.
+fn compare(name: &str, title: &str) -> Result<(), Failed> {
+    let kept = fs::read_to_string(docs().join(name).with_extension("txt")).unwrap_or_default();
+    match draw(name, title)? {
+        drawn if drawn == kept => Ok(()),
+        drawn => Err(Failed::Otherwise(format!("another outline\n{}", difference(&kept, &drawn)))),
+    }
+}
+
+/// Traces an example several times, and writes what all runs drew.
+fn write(name: &str, title: &str) -> Result<(), Failed> {
+    let drawn = draw(name, title)?;
+    for _ in 1..RUNS {
+        let other = draw(name, title)?;
+        if drawn != other {
+            let difference = difference(&drawn, &other);
+            return Err(Failed::Otherwise(format!("two runs differ\n{difference}")));
+        }
+    }
+    fs::write(docs().join(name).with_extension("txt"), drawn).expect("a trace is written");
+    Ok(())
+}
+
+/// Traces an example, and draws its outline.
+fn draw(name: &str, title: &str) -> Result<String, Failed> {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("traces").join(name);
     let _ = fs::remove_dir_all(&dir);
     let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
     let ran = lab.args(["trace", name, "--out"]).arg(&dir).output().expect("lab runs");
-    let last =
-        |text: &[u8]| String::from_utf8_lossy(text).lines().last().unwrap_or("no word").to_owned();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let lines: Vec<&str> = said.lines().collect();
+    let last = |count: usize| lines[lines.len().saturating_sub(count)..].join("\n");
     match ran.status.code() {
         Some(0) => {}
-        Some(3) => return Err(Failed::NotHere(last(&ran.stderr))),
-        _ => return Err(Failed::Otherwise(format!("{}: {}", ran.status, last(&ran.stderr)))),
+        Some(3) => return Err(Failed::NotHere(last(1))),
+        _ => return Err(Failed::Otherwise(format!("{}\n{}", ran.status, last(SHOWN)))),
     }
     let file = File::open(dir.join("trace.jsonl")).expect("a trace is written");
     let trace = jsonl::read(BufReader::new(file)).expect("a trace reads back");
     let _ = fs::remove_dir_all(&dir);
     match trace.about.missing.first() {
         Some(missing) if missing.starts_with("the end: ") => {
-            Err(Failed::Otherwise(format!("too long for a ladder: {missing}")))
+            Err(Failed::Otherwise(format!("too long for an outline: {missing}")))
         }
         Some(missing) => Err(Failed::NotHere(missing.clone())),
-        None => Ok(outline::draw(&trace)),
+        None => {
+            let outline = outline::draw(&trace);
+            Ok(format!("{name}  {title}\nmake trace EX={name}\n\n{outline}"))
+        }
     }
 }
 
@@ -180,7 +209,7 @@ fn index(
     let text = fs::read_to_string(&path).expect("the index");
     let (before, rest) = text.split_once(MARKS[0]).expect("the first mark");
     let (list, after) = rest.split_once(MARKS[1]).expect("the second mark");
-    let mut fresh = String::from("\n| ladder | what it shows |\n| --- | --- |\n");
+    let mut fresh = String::from("\n| trace | what it shows |\n| --- | --- |\n");
     for (name, title) in pairs.iter().filter(|(name, _)| !without.contains_key(*name)) {
         fresh += &format!("| [{name}]({name}.txt) | {title} |\n");
     }
@@ -216,9 +245,4 @@ fn an_example_without_a_peer_is_not_traced() {
         code => assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}"),
     }
     assert!(ran.stdout.is_empty(), "nothing was traced");
-}
-
-/// Says so past the test harness, which keeps what a passing test prints to itself.
-fn skipped(why: &str) {
-    let _ = writeln!(io::stderr(), "skipped: {why}");
 }

@@ -2,6 +2,9 @@
 //!
 //! For an echo the answer to a frame is the frame, byte for byte. So the whole frames at the front
 //! of what has arrived are the answer already: they leave from where they came in, without a copy.
+//!
+//! A conversation has two ends. While it goes on, [`Conn::go_on`] answers. However it stops, by a
+//! bad header, a deadline or a signal, [`Conn::finish`] lets the answers arrive before the end.
 
 use std::ffi::c_int;
 use std::io::{self, ErrorKind};
@@ -10,8 +13,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use libc::{EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_DONTWAIT, MSG_PEEK};
 use tcp_stream_io::UniqueFd;
 use tcp_stream_io::framing::length::{DEFAULT_CAP, decode_header};
-use tcp_stream_io::stream::retry_eintr;
 use tcp_stream_io::sys::{self, NO_SIGPIPE};
+
+use crate::wait::retry_eintr;
 
 /// One client. Between two requests it holds no memory but this.
 #[derive(Debug)]
@@ -21,6 +25,10 @@ pub struct Conn {
     held: Vec<u8>,
     /// How many bytes at the front of `held` are answers.
     unsent: usize,
+    /// The header behind the answers claims too much: nothing more is read before that is told.
+    refused: bool,
+    /// Our end has left. What still comes is thrown away.
+    finished: bool,
     ask_again: bool,
 }
 
@@ -38,7 +46,8 @@ pub enum Step {
 impl Conn {
     /// The descriptor may be a blocking one: no call here waits.
     pub fn new(fd: UniqueFd) -> Conn {
-        Conn { fd, held: Vec::new(), unsent: 0, ask_again: false }
+        let (held, unsent) = (Vec::new(), 0);
+        Conn { fd, held, unsent, refused: false, finished: false, ask_again: false }
     }
 
     /// What to wait for. A client that does not read its answers is not read from: its `send` will
@@ -47,7 +56,8 @@ impl Conn {
     /// With EPOLLET the kernel tells what is new, once. Without, it looks at each descriptor that
     /// it told of once more, to see whether it has to tell again: a twentieth of all the work.
     pub fn waits_for(&self) -> c_int {
-        if self.unsent > 0 { EPOLLOUT | EPOLLET } else { EPOLLIN | EPOLLRDHUP | EPOLLET }
+        let writes = self.unsent > 0 || self.refused;
+        if writes { EPOLLOUT | EPOLLET } else { EPOLLIN | EPOLLRDHUP | EPOLLET }
     }
 
     /// Whether EPOLL_CTL_MOD has to make the kernel look again: it was told to wait for something
@@ -64,14 +74,20 @@ impl Conn {
     /// Whether it is idle and not even a part of the next frame has arrived.
     pub fn is_quiet(&self) -> bool {
         let next = || sys::recv(&self.fd, &mut [0], MSG_DONTWAIT | MSG_PEEK);
-        self.is_idle() && !matches!(retry_eintr(next), Ok(1))
+        self.is_idle() && !self.finished && !matches!(retry_eintr(next), Ok(1))
+    }
+
+    /// Whether our end has left, and only the client's is waited for.
+    pub fn is_finished(&self) -> bool {
+        self.finished
     }
 
     /// Something happened: goes on as far as one `recv` or `send` takes it. `shared` is where bytes
     /// arrive; what has been answered when this returns was never stored anywhere else.
     ///
+    /// After an error no frame will be answered any more: [`finish`](Self::finish) it.
     /// `UnexpectedEof`: the client ended its stream inside a frame. `InvalidData`: a header claims
-    /// too much; the frames before it have been answered.
+    /// too much. The answers to all frames before are with the kernel by then.
     pub fn go_on(&mut self, events: u32, shared: &mut [u8]) -> io::Result<Step> {
         self.ask_again = false;
         if self.unsent > 0 {
@@ -81,30 +97,50 @@ impl Conn {
             self.ask_again = self.unsent == 0;
             return Ok(if self.unsent == 0 { Step::Frames(0) } else { Step::Partial });
         }
+        if let (true, Some(header)) = (self.refused, self.held.first_chunk()) {
+            decode_header(*header, DEFAULT_CAP)?;
+        }
         let arrived = match retry_eintr(|| sys::recv(&self.fd, shared, MSG_DONTWAIT)) {
             Ok(0) if self.is_idle() => return Ok(Step::End),
             Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "ended inside a frame")),
             Ok(n) => &shared[..n],
             Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Step::Partial),
+            Err(_) if self.finished => return Ok(Step::End), // how it leaves is its own affair
             Err(e) => return Err(e),
         };
-        let frames = if self.held.is_empty() {
-            let (frames, whole, sent) = answer(&self.fd, arrived)?;
-            self.unsent = whole - sent;
-            self.held.extend_from_slice(&arrived[sent..]); // most often there is nothing to hold
-            frames
+        if self.finished {
+            self.ask_again = true;
+            return Ok(Step::Partial);
+        }
+        let answered = if self.held.is_empty() {
+            let answered = answer(&self.fd, arrived)?;
+            self.held.extend_from_slice(&arrived[answered.sent..]); // most often there is nothing
+            answered
         } else {
             self.held.reserve_exact(arrived.len()); // memory follows what came, not what is claimed
             self.held.extend_from_slice(arrived);
-            let (frames, whole, sent) = answer(&self.fd, &self.held)?;
-            self.unsent = whole - sent;
-            self.forget(sent);
-            frames
+            let answered = answer(&self.fd, &self.held)?;
+            self.forget(answered.sent);
+            answered
         };
-        // All that was there has been taken, unless the buffer is full or the end is behind it.
+        self.unsent = answered.bytes - answered.sent;
+        self.refused = answered.then_refused;
+        // All that was there has been taken, unless the buffer is full or the end comes after it.
         let may_be_more = arrived.len() == shared.len() || events & EPOLLRDHUP as u32 != 0;
-        self.ask_again = may_be_more || self.unsent > 0;
-        Ok(if frames > 0 { Step::Frames(frames) } else { Step::Partial })
+        self.ask_again = may_be_more || self.unsent > 0 || self.refused;
+        Ok(if answered.frames > 0 { Step::Frames(answered.frames) } else { Step::Partial })
+    }
+
+    /// No more frames: our end leaves after the last answer, and until the client's end what it
+    /// sends is thrown away. Closed over bytes that nobody has read, the kernel would send a reset,
+    /// which destroys the answers that have not arrived.
+    ///
+    /// `false`: close it. The client has gone, or does not take its answers, or has been waited for.
+    pub fn finish(&mut self) -> bool {
+        let waits = !self.finished && self.unsent == 0;
+        (self.finished, self.refused, self.held) = (true, false, Vec::new());
+        self.ask_again = true; // it may have been waiting for something else
+        waits && sys::shutdown(&self.fd, libc::SHUT_WR).is_ok()
     }
 
     fn forget(&mut self, n: usize) {
@@ -121,23 +157,36 @@ impl AsFd for Conn {
     }
 }
 
-/// Sends back the whole frames at the front of `bytes`. Returns how many there are, how many bytes
-/// they have, and how many of these the kernel took.
-fn answer(fd: &UniqueFd, bytes: &[u8]) -> io::Result<(usize, usize, usize)> {
-    let (mut frames, mut whole, mut bad) = (0, 0, None);
-    while let Some(header) = bytes[whole..].first_chunk() {
+/// What [`answer`] found, and did.
+struct Answered {
+    /// How many whole frames there are at the front, and how many bytes they have.
+    frames: usize,
+    bytes: usize,
+    /// How many of these bytes the kernel took.
+    sent: usize,
+    /// The header after them claims too much.
+    then_refused: bool,
+}
+
+/// Sends back the whole frames at the front of `bytes`.
+fn answer(fd: &UniqueFd, bytes: &[u8]) -> io::Result<Answered> {
+    let mut found = Answered { frames: 0, bytes: 0, sent: 0, then_refused: false };
+    while let Some(header) = bytes[found.bytes..].first_chunk() {
         match decode_header(*header, DEFAULT_CAP) {
-            Ok(len) if whole + 4 + len <= bytes.len() => whole += 4 + len,
+            Ok(len) if len <= bytes.len() - found.bytes - 4 => found.bytes += 4 + len,
             Ok(_) => break,
-            Err(e) => {
-                bad = Some(e);
+            Err(e) if found.frames == 0 => return Err(e),
+            Err(_) => {
+                found.then_refused = true; // which is told when the answers have left
                 break;
             }
         }
-        frames += 1;
+        found.frames += 1;
     }
-    let sent = if whole > 0 { send(fd, &bytes[..whole])? } else { 0 };
-    bad.map_or(Ok((frames, whole, sent)), Err)
+    if found.bytes > 0 {
+        found.sent = send(fd, &bytes[..found.bytes])?;
+    }
+    Ok(found)
 }
 
 /// One `send` that does not wait. A full send buffer takes 0 bytes.

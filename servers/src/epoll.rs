@@ -1,6 +1,6 @@
 //! epoll(7): one function per system call, in the style of the reference's `sys`.
 //!
-//! Each makes exactly one call. A failure is errno as an [`io::Error`], EINTR among them.
+//! Each makes exactly one call, and reports what the kernel said, EINTR among it.
 
 use std::ffi::c_int;
 use std::io;
@@ -14,29 +14,26 @@ use tcp_stream_io::sys::last_errno;
 pub const NO_EVENT: epoll_event = epoll_event { events: 0, u64: 0 };
 
 /// Opens a set of descriptors to watch. man: epoll_create(2). Errors: EMFILE, ENFILE, ENOMEM.
-/// EINTR: cannot happen.
+/// It never waits, so never EINTR.
 pub fn epoll_create1() -> io::Result<UniqueFd> {
-    // SAFETY:
-    // - no memory is passed.
+    // SAFETY: the call takes no memory.
     let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
     if fd < 0 {
         return Err(last_errno());
     }
-    // SAFETY:
-    // - the kernel has just opened `fd` for this call, so nobody else owns it.
+    // SAFETY: the kernel has just opened `fd` for this call, so nobody else owns it.
     Ok(unsafe { UniqueFd::from_raw_fd(fd) })
 }
 
 /// Adds a descriptor to the set (`EPOLL_CTL_ADD`), changes what it waits for (`EPOLL_CTL_MOD`), or
 /// removes it (`EPOLL_CTL_DEL`). The event carries the descriptor's number. A closed descriptor
 /// leaves the set by itself, unless it has a duplicate. man: epoll_ctl(2).
-/// Errors: EEXIST, ENOENT, EPERM (a regular file), ENOSPC. EINTR: cannot happen.
-pub fn epoll_ctl(epoll: impl AsFd, op: c_int, fd: impl AsFd, events: c_int) -> io::Result<()> {
+/// Errors: EEXIST, ENOENT, EPERM (a regular file), ENOSPC. It never waits, so never EINTR.
+pub fn epoll_ctl(epoll: &UniqueFd, op: c_int, fd: &impl AsFd, events: c_int) -> io::Result<()> {
     let fd = fd.as_fd().as_raw_fd();
     let mut event = epoll_event { events: events as u32, u64: fd as u64 };
-    // SAFETY:
-    // - `event` is readable for the call; both descriptors are open while they are borrowed.
-    match unsafe { libc::epoll_ctl(epoll.as_fd().as_raw_fd(), op, fd, &mut event) } {
+    // SAFETY: `event` is readable for the call; both descriptors are open while they are borrowed.
+    match unsafe { libc::epoll_ctl(epoll.as_raw_fd(), op, fd, &mut event) } {
         0 => Ok(()),
         _ => Err(last_errno()),
     }
@@ -44,16 +41,15 @@ pub fn epoll_ctl(epoll: impl AsFd, op: c_int, fd: impl AsFd, events: c_int) -> i
 
 /// Waits until a descriptor of the set is ready, for `timeout_ms` at most (-1: for ever), and
 /// returns how many events there are. man: epoll_wait(2).
-/// EINTR: reported, whatever SA_RESTART says.
+/// EINTR: call again with the time that is left; SA_RESTART does not.
 pub fn epoll_wait(
-    epoll: impl AsFd,
+    epoll: &UniqueFd,
     events: &mut [epoll_event],
     timeout_ms: c_int,
 ) -> io::Result<usize> {
-    let (epoll, room) = (epoll.as_fd().as_raw_fd(), events.len() as c_int);
-    // SAFETY:
-    // - `events` is writable for `room` elements.
-    match unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), room, timeout_ms) } {
+    let room = c_int::try_from(events.len()).unwrap_or(c_int::MAX);
+    // SAFETY: `events` is writable for `room` elements.
+    match unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), room, timeout_ms) } {
         n if n >= 0 => Ok(n as usize),
         _ => Err(last_errno()),
     }

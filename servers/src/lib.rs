@@ -1,24 +1,28 @@
-//! What the rungs of the echo ladder share, and what measures them.
+//! What the rungs of the echo server share, and what measures and checks them.
 //!
 //! Each rung is a program of its own in `src/bin`: read them in order, each beside the one before.
 //!
 //! | module | what it is | used by |
 //! | --- | --- | --- |
-//! | [`start`] | the command line, the listening socket, signals | every rung |
+//! | [`start`] | the command line, the listening socket, signals, the end | every rung |
+//! | [`log`] | a log that waits for nobody | every rung |
+//! | [`wait`] | EINTR and timeouts | `r05` on |
 //! | [`conn`] | a connection that never waits: parts of frames in and out | `r06` on |
 //! | [`epoll`] | one function per system call, as in the reference's `sys` | `r06` on |
-//! | [`rungs`] | the list of them | `make ladder` |
-//! | [`load`], [`server`] | the load, and the program that bears it | `make ladder` |
+//! | [`rungs`] | the list of them | `make servers` |
+//! | [`load`], [`process`] | the load, and the program that bears it | `make servers` |
+//! | [`outside`] | what the kernel tells of another process | the suite, the tests |
+//! | [`usage`] | their command lines | `make servers`, `make conformance` |
+//! | [`conformance`] | the suite that every echo server goes through | `make conformance` |
 
 pub mod conformance;
 pub mod conn;
 pub mod epoll;
 pub mod load;
+pub mod log;
+pub mod outside;
+pub mod process;
 pub mod rungs;
-pub mod server;
 pub mod start;
-
-use std::time::Duration;
-
-/// What takes so long hangs, on whatever machine. It is no measure of anything else.
-pub const HANG: Duration = Duration::from_secs(60);
+pub mod usage;
+pub mod wait;

@@ -10,10 +10,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tcp_stream_io::UniqueFd;
-use tcp_stream_io::stream::retry_eintr;
 
-use crate::HANG;
 use crate::epoll::{NO_EVENT, epoll_create1, epoll_ctl, epoll_wait};
+use crate::wait::{HANG_LIMIT, retry_eintr};
 
 /// A frame of 64 bytes.
 const FRAME: [u8; 68] = {
@@ -95,8 +94,8 @@ impl Load {
         let total = active * frames;
         let mut events = [NO_EVENT; 256];
         while active > 0 {
-            let timeout_ms = HANG.as_millis() as i32;
-            let happened = retry_eintr(|| epoll_wait(&self.epoll, &mut events, timeout_ms))?;
+            let limit = HANG_LIMIT.as_millis() as i32;
+            let happened = retry_eintr(|| epoll_wait(&self.epoll, &mut events, limit))?;
             if happened == 0 {
                 return Err(io::Error::new(ErrorKind::TimedOut, "an answer does not come"));
             }
@@ -129,7 +128,7 @@ impl Load {
 pub fn connect(addr: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> io::Result<Box<dyn Wire>> {
     let socket = TcpStream::connect(addr)?;
     socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(HANG))?;
+    socket.set_read_timeout(Some(HANG_LIMIT))?;
     let Some(config) = tls else { return Ok(Box::new(socket)) };
     let tls = ClientConnection::new(Arc::clone(config), ServerName::from(addr.ip()));
     Ok(Box::new(StreamOwned::new(tls.map_err(io::Error::other)?, socket)))

@@ -1,4 +1,4 @@
-//! The rungs, from the bottom up, and what `make ladder` has to know of each.
+//! The rungs, from the bottom up, and what `make servers` has to know of each.
 
 /// One rung: a program in `src/bin`.
 #[derive(Clone, Copy, Debug)]

@@ -23,7 +23,7 @@ fn every_header_says_what_a_reader_looks_for() {
             rung.source.lines().map_while(|line| line.strip_prefix("//!")).collect();
         assert!(header[0].trim().starts_with(rung.name), "{}", rung.name);
         assert!(header[0].ends_with('.'), "{}: one sentence, one line", rung.name);
-        for part in ["\n Adds: ", "\n Does not survive: ", "\n At work: "] {
+        for part in ["\n Adds: ", "\n Promises: ", "\n Limits: ", "\n At work: "] {
             assert!(header.join("\n").contains(part), "{} lacks {part:?}", rung.name);
         }
         assert!(!rung.adds().is_empty());

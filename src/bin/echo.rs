@@ -20,7 +20,7 @@ const USAGE: &str = "usage:
   echo server <bind_addr> <port>      \"\": any address, IPv4 and IPv6; 0: a free port
   echo client <host> <port> <msg>";
 
-/// What one exchange may take. In the article one silent client stops the server for everyone.
+/// In the article one silent client stops the server for everyone.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// As [`net::listen_on`], and prints each address that fails as it happens.
@@ -80,7 +80,7 @@ fn serve(conn: UniqueFd, peer: SockAddr, deadline: Instant) {
     }
 }
 
-/// As [`net::connect_to`], and prints each address that fails as it happens.
+/// As [`net::connect_to`] with a deadline, and prints each address that fails as it happens.
 fn connect_to(host: &str, port: u16, deadline: Instant) -> io::Result<UniqueFd> {
     for addr in resolve(Some(host), port, libc::AF_UNSPEC, 0)?.iter() {
         match net::connect_at(addr, Some(deadline)) {
@@ -99,7 +99,7 @@ fn run_client(host: &str, port: u16, msg: &[u8]) -> u8 {
     };
     // The peer may have reset the connection already. Then it has no name, and `send` will say so.
     if let Ok(peer) = sys::getpeername(&conn) {
-        say(&format!("[connected] {peer}"));
+        let _ = line(io::stdout(), &format!("[connected] {peer}")); // `printed` will complain
     }
     if let Err(e) = length::send_frame_with_deadline(&conn, msg, DEFAULT_CAP, deadline) {
         return fail(2, &format!("send_frame: {e}"));
@@ -112,7 +112,7 @@ fn run_client(host: &str, port: u16, msg: &[u8]) -> u8 {
     printed(&[b"[echoed] ", &echoed[..]].concat())
 }
 
-/// Prints what the program was started for, however long that takes.
+/// Prints what the program was started for.
 fn printed(bytes: &[u8]) -> u8 {
     match io::stdout().write_all(&[bytes, b"\n"].concat()) {
         Ok(()) => 0,
@@ -120,8 +120,7 @@ fn printed(bytes: &[u8]) -> u8 {
     }
 }
 
-/// Writes a line, unless nobody reads: a log in a full pipe must not stop the server. A pipe that
-/// polls as writable has room for 4096 bytes, pipe(7).
+/// Writes a line, unless nobody reads: a full pipe must not stop the server. man: pipe(7).
 fn line(mut out: impl Write + AsFd, text: &str) -> io::Result<()> {
     match sys::poll(out.as_fd(), libc::POLLOUT, 0) {
         Ok(0) => Ok(()),
@@ -134,7 +133,6 @@ fn say(text: &str) {
 }
 
 fn complain(text: &str) {
-    // Where an error cannot be told, nobody is left to tell.
     let _ = line(io::stderr(), text);
 }
 
@@ -144,7 +142,7 @@ fn fail(exit_code: u8, text: &str) -> u8 {
 }
 
 fn main() -> ExitCode {
-    // The message may be any bytes. All other words are text.
+    // The message may be any bytes.
     let args: Vec<OsString> = env::args_os().skip(1).collect();
     let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or("?")).collect();
     let port = words.get(2).and_then(|word| word.parse().ok());

@@ -7,14 +7,14 @@ use crate::fd::UniqueFd;
 use crate::stream::{last_of, recv_exact, recv_exact_with_deadline, recv_some};
 use crate::stream::{send_all, send_all_with_deadline};
 
-/// The article's limit for a payload: 1 MiB. Both ends need one.
+/// The article's limit for a payload: 1 MiB. A sender that keeps to it is not refused.
 pub const DEFAULT_CAP: usize = 1 << 20;
 
 /// Sends one frame: a header and a payload. Article 3.1.
-/// `InvalidInput`, before any byte leaves: the payload is over `cap`, or over what a header can say.
+/// `InvalidInput`, before any byte leaves: it is over `cap`, or over what a header can say.
 pub fn send_frame(fd: &UniqueFd, payload: &[u8], cap: usize) -> io::Result<()> {
-    // Gathered into one `send_all`. With one for each, on a connection that also answers, the
-    // payload waits for the acknowledgement of the header: 40 ms, every time. Article 11.
+    // Gathered into one `send_all`, for the price of a copy. With one for each, on a connection
+    // that also answers, Nagle keeps the payload until the header is acknowledged. Article 11.
     let header = encode_header(payload.len(), cap)?;
     send_all(fd, &[&header, payload].concat())
 }
@@ -23,7 +23,7 @@ pub fn send_frame(fd: &UniqueFd, payload: &[u8], cap: usize) -> io::Result<()> {
 /// `UnexpectedEof`: it ended inside one. `InvalidData`: the header claims more than `cap`, and
 /// nothing was allocated. After an error the stream is out of step: close it.
 pub fn recv_frame(fd: &UniqueFd, cap: usize) -> io::Result<Option<Vec<u8>>> {
-    // The first `recv` tells the two ends apart: 0 here is an end between frames.
+    // Not `recv_exact` at first: 0 before the first byte is a clean end, and later a broken frame.
     let mut header = [0; 4];
     let got = recv_some(fd, &mut header, None)?;
     if got == 0 {
@@ -44,26 +44,26 @@ pub fn send_frame_with_deadline(
     fd: &UniqueFd,
     payload: &[u8],
     cap: usize,
-    until: Instant,
+    deadline: Instant,
 ) -> io::Result<()> {
     let header = encode_header(payload.len(), cap)?;
-    send_all_with_deadline(fd, &[&header, payload].concat(), until)
+    send_all_with_deadline(fd, &[&header, payload].concat(), deadline)
 }
 
 /// As [`recv_frame`], but `TimedOut` once the deadline has passed.
 pub fn recv_frame_with_deadline(
     fd: &UniqueFd,
     cap: usize,
-    until: Instant,
+    deadline: Instant,
 ) -> io::Result<Option<Vec<u8>>> {
     let mut header = [0; 4];
-    let got = recv_some(fd, &mut header, Some(until))?;
+    let got = recv_some(fd, &mut header, Some(deadline))?;
     if got == 0 {
         return Ok(None);
     }
-    recv_exact_with_deadline(fd, &mut header[got..], until).map_err(|e| last_of(4, e))?;
+    recv_exact_with_deadline(fd, &mut header[got..], deadline).map_err(|e| last_of(4, e))?;
     let mut payload = vec![0; decode_header(header, cap)?];
-    recv_exact_with_deadline(fd, &mut payload, until)?;
+    recv_exact_with_deadline(fd, &mut payload, deadline)?;
     Ok(Some(payload))
 }
 
@@ -81,8 +81,8 @@ pub fn encode_header(len: usize, cap: usize) -> io::Result<[u8; 4]> {
 /// How many bytes of payload follow. Errors: see [`recv_frame`].
 pub fn decode_header(header: [u8; 4], cap: usize) -> io::Result<usize> {
     let claim = u32::from_be_bytes(header);
-    if let Some(len) = usize::try_from(claim).ok().filter(|&len| len <= cap) {
-        return Ok(len);
+    if claim as u64 <= cap as u64 {
+        return Ok(claim as usize);
     }
     let text = format!("a frame claims {claim} bytes, over the cap of {cap}");
     Err(io::Error::new(ErrorKind::InvalidData, text))

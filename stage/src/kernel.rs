@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use std::{fs, mem, ptr};
 
 use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
-use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, gettid};
 use tcp_stream_io::{UniqueFd, stream, sys};
@@ -261,13 +260,9 @@ pub fn set_congestion_control(fd: &UniqueFd, name: &str) -> io::Result<()> {
 /// Data segments sent on a connection so far, what was sent again not counted: TCP_INFO, tcp(7).
 pub fn segments_sent(fd: &UniqueFd) -> io::Result<usize> {
     let info = tcp_info(fd)?;
-    Ok((info.tcpi_data_segs_out - info.tcpi_total_retrans) as usize)
-}
-
-/// How often this thread went to sleep by itself, and not because another one had its turn:
-/// getrusage(2).
-pub fn sleeps() -> io::Result<usize> {
-    Ok(getrusage(UsageWho::RUSAGE_THREAD)?.voluntary_context_switches() as usize)
+    // A FIN that is sent again counts there as well, and has no data.
+    let again = if info.tcpi_bytes_retrans > 0 { info.tcpi_total_retrans } else { 0 };
+    Ok(info.tcpi_data_segs_out.saturating_sub(again) as usize)
 }
 
 /// Waits until `count` bytes have arrived, or the peer has ended: `poll` with SO_RCVLOWAT.
@@ -357,16 +352,15 @@ pub fn open_fds() -> Vec<c_int> {
 }
 
 /// Blocked, and asleep: a thread that a tracer holds at the entry of the call is not yet in it.
-pub(crate) fn is_blocked_in(tid: Pid, number: c_long) -> bool {
-    blocked_in(tid).is_some_and(|(n, ..)| n == number)
-        && fs::read_to_string(format!("/proc/self/task/{tid}/stat"))
+pub(crate) fn is_blocked_in(thread: Pid, number: c_long) -> bool {
+    blocked_in(thread).is_some_and(|(n, ..)| n == number)
+        && fs::read_to_string(format!("/proc/{thread}/stat"))
             .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" S")))
 }
 
-/// The system call that a thread is blocked in, and its first two arguments: `/proc/self/task`,
-/// proc(5).
-fn blocked_in(tid: Pid) -> Option<(c_long, u64, u64)> {
-    let line = fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).ok()?;
+/// The system call that a thread of any process is blocked in, and its first two arguments: proc(5).
+fn blocked_in(thread: Pid) -> Option<(c_long, u64, u64)> {
+    let line = fs::read_to_string(format!("/proc/{thread}/syscall")).ok()?;
     let mut words = line.split_whitespace();
     let number = words.next()?.parse().ok()?;
     let mut arg = || u64::from_str_radix(words.next()?.trim_start_matches("0x"), 16).ok();

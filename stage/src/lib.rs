@@ -28,4 +28,4 @@ pub use child::with_child;
 pub use eintr::{retry_eintr, set_timeout};
 pub use report::{Out, Verdict, said, text};
 pub use run::{About, At, pair, solo};
-pub use time::{HANG, fastest, ms};
+pub use time::{HANG, ms};

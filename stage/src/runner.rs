@@ -43,7 +43,7 @@ pub struct Answer {
 /// All examples, in the order of the article.
 pub fn all() -> io::Result<Vec<Example>> {
     let mut examples = Vec::new();
-    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))? {
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples"))? {
         let path = entry?.path();
         if path.extension().is_some_and(|ext| ext == "rs")
             && let Some(name) = path.file_stem().and_then(|stem| stem.to_str())

@@ -14,6 +14,7 @@ use std::{fs, thread};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use stage::kernel;
 use tcp_stream_io::{UniqueFd, stream};
 
 /// What takes so long hangs. Longer than the stage gives an example, for it can say where.
@@ -153,6 +154,13 @@ impl Server {
         let port = first_line.rsplit(':').next().and_then(|port| port.parse().ok());
         let port = port.unwrap_or_else(|| panic!("no port in {first_line:?}"));
         Server { program, first_line, port }
+    }
+
+    /// Waits until it has done with all its clients: it waits for the next one.
+    pub fn wait_until_idle(&self) {
+        let (file, call) = (format!("/proc/{}/syscall", self.program.pid()), libc::SYS_accept4);
+        let waits = || Ok(fs::read_to_string(&file)?.starts_with(&format!("{call} ")));
+        kernel::wait_for("the server to wait for a client", waits).unwrap();
     }
 
     /// Ends it with SIGTERM.

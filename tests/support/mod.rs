@@ -2,7 +2,7 @@
 
 #![allow(dead_code)] // no test file uses all of it
 
-use std::ffi::{c_int, c_long};
+use std::ffi::{OsStr, c_int, c_long};
 use std::io::{self, Write};
 use std::process::{self, Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +14,7 @@ use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, Signal};
 use nix::unistd::{Pid, gettid};
-use stage::{kernel, signals};
-use tcp_stream_io::addr::Hints;
+use stage::{kernel, set_timeout, signals};
 use tcp_stream_io::{UniqueFd, accept, connect_to, listen_on, resolve, stream, sys};
 
 /// What takes so long hangs. No test measures by it: it only makes a failure of what would
@@ -78,8 +77,8 @@ pub fn narrow_pair() -> (UniqueFd, UniqueFd) {
 
 /// A blocking call on it that hangs ends in EAGAIN: a test that fails, not one that never ends.
 pub fn patient(fd: UniqueFd) -> UniqueFd {
-    sys::set_timeout(&fd, libc::SO_RCVTIMEO, HANG).unwrap();
-    sys::set_timeout(&fd, libc::SO_SNDTIMEO, HANG).unwrap();
+    set_timeout(&fd, libc::SO_RCVTIMEO, HANG).unwrap();
+    set_timeout(&fd, libc::SO_SNDTIMEO, HANG).unwrap();
     fd
 }
 
@@ -110,8 +109,7 @@ pub fn fill_the_queue(listener: &UniqueFd, port: u16) -> UniqueFd {
 pub fn refusing_port() -> (UniqueFd, u16) {
     let socket = sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
     sys::set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1).unwrap();
-    let hints = Hints { family: libc::AF_INET, flags: libc::AI_PASSIVE };
-    let addrs = resolve(None, 0, &hints).unwrap();
+    let addrs = resolve(None, 0, libc::AF_INET, libc::AI_PASSIVE).unwrap();
     sys::bind(&socket, addrs.iter().next().unwrap()).unwrap();
     let port = sys::getsockname(&socket).unwrap().port();
     (socket, port)
@@ -183,9 +181,10 @@ pub fn skipped(what: &str, why: impl std::fmt::Display) {
 
 /// The system call behind glibc's `poll`.
 #[cfg(target_arch = "x86_64")]
-pub const SYS_POLL: c_long = libc::SYS_poll;
+pub const SYS_POLL: libc::c_long = libc::SYS_poll;
+/// The system call behind glibc's `poll`.
 #[cfg(not(target_arch = "x86_64"))]
-pub const SYS_POLL: c_long = libc::SYS_ppoll;
+pub const SYS_POLL: libc::c_long = libc::SYS_ppoll;
 
 /// Interrupts the thread that made it, from others. SIGUSR1, a handler that counts, no SA_RESTART;
 /// sent while the thread is blocked in a system call, so that the call returns EINTR.
@@ -252,28 +251,39 @@ impl Interrupter {
 /// Runs the test of this name once more, in a process of its own, and returns how that ended.
 /// `None` in that process: there the test does what would harm the others.
 pub fn own_process(test: &str) -> Option<Output> {
-    (!is_own_process()).then(|| run_again(Command::new(env::current_exe().unwrap()), test))
+    (!is_own_process()).then(|| run_again_with(test, &[]))
 }
 
-/// The same with an `/etc/hosts` of its own, which needs no root where users may have namespaces.
-/// `Err`: why it cannot be had.
-pub fn own_process_with_hosts(test: &str, hosts: &str) -> Option<Result<Output, String>> {
+/// Runs it with these variables in its environment.
+pub fn run_again_with(test: &str, variables: &[(&str, &OsStr)]) -> Output {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.envs(variables.iter().copied());
+    run_again(command, test)
+}
+
+/// The same with a file of its own in the place of one of the system's, such as `/etc/hosts`. It
+/// needs no root where users may have namespaces. `Err`: why it cannot be had.
+pub fn own_process_with_file(
+    test: &str,
+    path: &str,
+    content: &str,
+) -> Option<Result<Output, String>> {
     if is_own_process() {
         return None;
     }
     // Once mounted, the file needs no name any more.
-    let script = r#"f=$(mktemp) && echo "$0" >"$f" && mount --bind "$f" /etc/hosts && rm "$f" &&
+    let script = r#"f=$(mktemp) && echo "$1" >"$f" && mount --bind "$f" "$0" && rm "$f" && shift &&
                     exec "$@""#;
-    let command_with_hosts = || {
+    let command_with_file = || {
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, hosts]);
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, path, content]);
         command
     };
-    Some(match command_with_hosts().arg("true").output() {
+    Some(match command_with_file().arg("true").output() {
         Err(e) => Err(format!("unshare: {e}")),
         Ok(tried) if !tried.status.success() => Err(text(&tried.stderr).trim().to_owned()),
         Ok(_) => {
-            let mut command = command_with_hosts();
+            let mut command = command_with_file();
             command.arg(env::current_exe().unwrap());
             Ok(run_again(command, test))
         }
@@ -282,7 +292,7 @@ pub fn own_process_with_hosts(test: &str, hosts: &str) -> Option<Result<Output, 
 
 const OWN_PROCESS: &str = "TEST_IN_ITS_OWN_PROCESS";
 
-fn is_own_process() -> bool {
+pub fn is_own_process() -> bool {
     env::var_os(OWN_PROCESS).is_some()
 }
 

@@ -6,7 +6,7 @@
 //! before `buf` is full is `UnexpectedEof`; other errors but EINTR go to the caller as they are.
 //!
 //! Article 2.2. man: poll(2), recv(2). Given: `fd`, a connected TCP socket, lent, blocking or not;
-//! its settings stay as they are.
+//! its settings stay as they are, also meanwhile.
 
 use std::io;
 use std::os::fd::RawFd;

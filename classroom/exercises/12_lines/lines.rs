@@ -4,7 +4,8 @@
 //! the buffer is for the next call. A line may have `cap` bytes, its end not counted; a longer one
 //! is `InvalidData` as soon as that is sure, and the call after that fails again. `None`: the
 //! stream ended behind a whole line. Inside a line that is `UnexpectedEof`. EINTR is no error;
-//! other errors are returned as they are, and what had come of the line is kept.
+//! other errors are returned as they are, and what had come of the line is not lost in silence: the
+//! next call goes on with it, or fails again.
 //!
 //! Article 3.2. man: recv(2). Given: `fd`, a connected TCP socket, lent: its owner closes it.
 

@@ -1,19 +1,33 @@
 //! Counts the memory that the program allocates.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 struct Counting;
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
+/// What an answer may hold at once, in bytes. With more the process ends, with exit code 86.
+pub const LIMIT: usize = 1 << 29;
+
+static LIMITED: AtomicBool = AtomicBool::new(false);
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
 fn grown(by: usize) {
     let now = NOW.fetch_add(by, Relaxed) + by;
     PEAK.fetch_max(now, Relaxed);
+    if now > LIMIT && LIMITED.load(Relaxed) {
+        // SAFETY:
+        // - it takes a number, and does not return.
+        unsafe { libc::_exit(86) }
+    }
+}
+
+/// From here on [`LIMIT`] holds.
+pub fn limit() {
+    LIMITED.store(true, Relaxed);
 }
 
 fn resized(from: usize, to: usize) {

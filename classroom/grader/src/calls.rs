@@ -5,7 +5,8 @@
 //! the standard library alike. Each does what libc's does, and counts. What POSIX leaves open is done
 //! in the way that shows a mistake: a `close` that succeeds changes errno.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::collections::BTreeMap;
+use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
 use std::mem;
 use std::net::{SocketAddrV4, SocketAddrV6};
 use std::ptr;
@@ -19,6 +20,14 @@ use serde::{Deserialize, Serialize};
 /// What has been counted since [`start`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Calls {
+    /// Calls by name.
+    pub by_name: BTreeMap<String, usize>,
+    /// What was changed of a descriptor that was only lent, or of a signal, if only for a while.
+    pub touched: Vec<String>,
+    /// Calls of `poll` that were told not to wait.
+    pub looks: usize,
+    /// Those that found nothing until their time was over.
+    pub over: usize,
     /// Calls of `close`.
     pub closes: usize,
     /// Those of them that failed: nothing was open under that number.
@@ -46,6 +55,41 @@ pub struct Calls {
 /// The next `close` closes, and says EINTR: what close(2) says of Linux, where no TCP socket does it.
 pub fn interrupt_next_close() {
     *SELDOM.lock().unwrap() = Seldom::CloseSaysEintr;
+}
+
+/// What is counted by name, since [`watch`].
+static LOG: Mutex<Log> = Mutex::new(Log::new());
+
+struct Log {
+    lent: Vec<c_int>,
+    by_name: BTreeMap<&'static str, usize>,
+    touched: Vec<String>,
+    looks: usize,
+    over: usize,
+}
+
+impl Log {
+    const fn new() -> Log {
+        Log { lent: Vec::new(), by_name: BTreeMap::new(), touched: Vec::new(), looks: 0, over: 0 }
+    }
+}
+
+/// Watches a call that these descriptors are lent to.
+pub fn watch(lent: &[c_int]) {
+    WOULD_BLOCK.store(0, Relaxed);
+    *LOG.lock().unwrap() = Log { lent: lent.to_vec(), ..Log::new() };
+}
+
+fn count(name: &'static str) {
+    *LOG.lock().unwrap().by_name.entry(name).or_default() += 1;
+}
+
+/// Notes what is changed of a descriptor that was lent.
+fn touch(fd: c_int, what: &str) {
+    let log = &mut *LOG.lock().unwrap();
+    if log.lent.contains(&fd) && !log.touched.iter().any(|other| other == what) {
+        log.touched.push(what.into());
+    }
 }
 
 static CLOSES: AtomicUsize = AtomicUsize::new(0);
@@ -105,8 +149,12 @@ pub fn start_with(seldom: Seldom) {
 
 /// What has been counted.
 pub fn counted() -> Calls {
-    let lists = LISTS.lock().unwrap();
+    let (lists, log) = (LISTS.lock().unwrap(), LOG.lock().unwrap());
     Calls {
+        by_name: log.by_name.iter().map(|(&name, &n)| (name.into(), n)).collect(),
+        touched: log.touched.clone(),
+        looks: log.looks,
+        over: log.over,
         closes: CLOSES.load(Relaxed),
         closed_nothing: CLOSED_NOTHING.load(Relaxed),
         connects: CONNECTS.load(Relaxed),
@@ -126,9 +174,10 @@ pub fn counted() -> Calls {
 #[unsafe(no_mangle)]
 extern "C" fn close(fd: c_int) -> c_int {
     CLOSES.fetch_add(1, Relaxed);
+    count("close");
     // SAFETY:
     // - close takes a number; whose it is, the caller knows.
-    let rc = unsafe { libc::syscall(libc::SYS_close, fd) } as c_int;
+    let rc = unsafe { real()(libc::SYS_close, fd) } as c_int;
     if rc != 0 {
         CLOSED_NOTHING.fetch_add(1, Relaxed);
         return rc;
@@ -148,9 +197,10 @@ extern "C" fn close(fd: c_int) -> c_int {
 #[unsafe(no_mangle)]
 extern "C" fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
     SOCKETS.fetch_add(1, Relaxed);
+    count("socket");
     // SAFETY:
     // - socket takes numbers.
-    unsafe { libc::syscall(libc::SYS_socket, family, kind, protocol) as c_int }
+    unsafe { real()(libc::SYS_socket, family, kind, protocol) as c_int }
 }
 
 // SAFETY:
@@ -160,7 +210,7 @@ unsafe extern "C" fn bind(fd: c_int, at: *const libc::sockaddr, len: libc::sockl
     // SAFETY:
     // - the caller keeps the contract of `bind`; the rival is a socket of the grader's.
     unsafe {
-        let rc = libc::syscall(libc::SYS_bind, fd, at, len) as c_int;
+        let rc = real()(libc::SYS_bind, fd, at, len) as c_int;
         if let (0, Seldom::Rival(rival)) = (rc, *SELDOM.lock().unwrap()) {
             libc::listen(rival, 1);
         }
@@ -173,9 +223,10 @@ unsafe extern "C" fn bind(fd: c_int, at: *const libc::sockaddr, len: libc::sockl
 #[unsafe(no_mangle)]
 unsafe extern "C" fn send(fd: c_int, at: *const c_void, len: usize, flags: c_int) -> isize {
     let nobody = ptr::null::<c_void>();
+    count("send");
     // SAFETY:
     // - the caller keeps the contract of `send`.
-    counted_transfer(unsafe { libc::syscall(libc::SYS_sendto, fd, at, len, flags, nobody, 0) })
+    counted_transfer(unsafe { real()(libc::SYS_sendto, fd, at, len, flags, nobody, 0) })
 }
 
 // SAFETY:
@@ -183,11 +234,10 @@ unsafe extern "C" fn send(fd: c_int, at: *const c_void, len: usize, flags: c_int
 #[unsafe(no_mangle)]
 unsafe extern "C" fn recv(fd: c_int, at: *mut c_void, len: usize, flags: c_int) -> isize {
     let nobody = ptr::null::<c_void>();
+    count("recv");
     // SAFETY:
     // - the caller keeps the contract of `recv`.
-    counted_transfer(unsafe {
-        libc::syscall(libc::SYS_recvfrom, fd, at, len, flags, nobody, nobody)
-    })
+    counted_transfer(unsafe { real()(libc::SYS_recvfrom, fd, at, len, flags, nobody, nobody) })
 }
 
 fn counted_transfer(n: libc::c_long) -> isize {
@@ -203,9 +253,173 @@ fn counted_transfer(n: libc::c_long) -> isize {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn connect(fd: c_int, to: *const libc::sockaddr, len: libc::socklen_t) -> c_int {
     CONNECTS.fetch_add(1, Relaxed);
+    count("connect");
     // SAFETY:
     // - the caller keeps the contract of connect.
-    unsafe { libc::syscall(libc::SYS_connect, fd, to, len) as c_int }
+    unsafe { real()(libc::SYS_connect, fd, to, len) as c_int }
+}
+
+type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
+
+/// libc's `syscall`, behind the one below.
+fn real() -> Syscall {
+    static REAL: AtomicUsize = AtomicUsize::new(0);
+    let mut at = REAL.load(Relaxed);
+    if at == 0 {
+        // SAFETY:
+        // - a name that ends with a zero.
+        at = unsafe { libc::dlsym(libc::RTLD_NEXT, c"syscall".as_ptr()) } as usize;
+        REAL.store(at, Relaxed);
+    }
+    // SAFETY:
+    // - libc has a `syscall`, and this is its type.
+    unsafe { mem::transmute::<usize, Syscall>(at) }
+}
+
+// SAFETY:
+// - libc's takes as many numbers as the call needs, six at most, and all travel alike.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn syscall(
+    number: c_long,
+    a: c_long,
+    b: c_long,
+    c: c_long,
+    d: c_long,
+    e: c_long,
+    f: c_long,
+) -> c_long {
+    // SAFETY:
+    // - the caller keeps the contract of the call, and the functions here do what it does.
+    unsafe {
+        match number {
+            libc::SYS_close => close(a as c_int).into(),
+            libc::SYS_connect => connect(a as c_int, b as *const _, c as c_uint).into(),
+            libc::SYS_fcntl => fcntl(a as c_int, b as c_int, c).into(),
+            libc::SYS_setsockopt => {
+                setsockopt(a as c_int, b as c_int, c as c_int, d as *const _, e as c_uint).into()
+            }
+            _ => real()(number, a, b, c, d, e, f),
+        }
+    }
+}
+
+/// Functions under libc's names that only count, and do what libc's do.
+macro_rules! counted {
+    ($($name:ident = $number:ident($($arg:ident: $kind:ty),*) -> $back:ty;)*) => {$(
+        // SAFETY:
+        // - the signature is libc's, and it does what libc's does.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name($($arg: $kind),*) -> $back {
+            count(stringify!($name));
+            // SAFETY:
+            // - the caller keeps the contract of the call.
+            unsafe { real()(libc::$number, $($arg),*) as $back }
+        }
+    )*};
+}
+
+counted! {
+    shutdown = SYS_shutdown(fd: c_int, how: c_int) -> c_int;
+    sendmsg = SYS_sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize;
+    recvmsg = SYS_recvmsg(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize;
+    accept4 = SYS_accept4(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint, flags: c_int) -> c_int;
+}
+
+// SAFETY:
+// - the signature is libc's, and it does what libc's does.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn accept(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint) -> c_int {
+    count("accept");
+    // SAFETY:
+    // - the caller keeps the contract of accept.
+    unsafe { real()(libc::SYS_accept4, fd, at, len, 0) as c_int }
+}
+
+// SAFETY:
+// - libc's takes an int or a pointer as its last argument, and both travel as a long does.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fcntl(fd: c_int, what: c_int, value: c_long) -> c_int {
+    if what == libc::F_SETFL {
+        touch(fd, "the status flags (O_NONBLOCK among them)");
+    }
+    // SAFETY:
+    // - the caller keeps the contract of fcntl.
+    unsafe { real()(libc::SYS_fcntl, fd, what, value) as c_int }
+}
+
+// SAFETY:
+// - as `fcntl`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ioctl(fd: c_int, request: libc::c_ulong, value: c_long) -> c_int {
+    if request == libc::FIONBIO as libc::c_ulong {
+        touch(fd, "the status flags (O_NONBLOCK among them)");
+    }
+    // SAFETY:
+    // - the caller keeps the contract of ioctl.
+    unsafe { real()(libc::SYS_ioctl, fd, request, value) as c_int }
+}
+
+// SAFETY:
+// - the signature is libc's, and it does what libc's does.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn setsockopt(
+    fd: c_int,
+    level: c_int,
+    option: c_int,
+    value: *const c_void,
+    len: libc::socklen_t,
+) -> c_int {
+    let name = match (level, option) {
+        (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => "SO_RCVTIMEO",
+        (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => "SO_SNDTIMEO",
+        (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => "SO_RCVLOWAT",
+        (libc::SOL_SOCKET, libc::SO_LINGER) => "SO_LINGER",
+        (libc::IPPROTO_TCP, libc::TCP_NODELAY) => "TCP_NODELAY",
+        (libc::IPPROTO_TCP, libc::TCP_CORK) => "TCP_CORK",
+        _ => "an option",
+    };
+    touch(fd, name);
+    // SAFETY:
+    // - the caller keeps the contract of setsockopt.
+    unsafe { real()(libc::SYS_setsockopt, fd, level, option, value, len) as c_int }
+}
+
+// SAFETY:
+// - the signature is libc's, and it does what libc's does.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn poll(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int) -> c_int {
+    count("poll");
+    if timeout == 0 {
+        LOG.lock().unwrap().looks += 1;
+    }
+    // SAFETY:
+    // - the caller keeps the contract of poll.
+    let ready = unsafe { waited_for(fds, n, timeout) };
+    if ready == 0 {
+        LOG.lock().unwrap().over += 1;
+    }
+    ready
+}
+
+/// # Safety
+/// As `poll`.
+#[cfg(target_arch = "x86_64")]
+unsafe fn waited_for(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int) -> c_int {
+    // SAFETY:
+    // - the caller's contract.
+    unsafe { real()(libc::SYS_poll, fds, n, timeout) as c_int }
+}
+
+/// # Safety
+/// As `poll`.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn waited_for(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int) -> c_int {
+    let ms = i64::from(timeout);
+    let time = libc::timespec { tv_sec: ms / 1000, tv_nsec: ms % 1000 * 1_000_000 };
+    let at = if ms < 0 { ptr::null() } else { &raw const time };
+    // SAFETY:
+    // - the caller's contract; `time` lives until the call returns.
+    unsafe { real()(libc::SYS_ppoll, fds, n, at, ptr::null::<c_void>(), 0) as c_int }
 }
 
 /// The addresses of a list, as text.

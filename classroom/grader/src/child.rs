@@ -1,20 +1,23 @@
 //! The process that the answer runs in, seen from the parent.
 
 use std::env;
-use std::io;
+use std::fs;
+use std::io::{self, Read, Write};
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{self, Command, ExitStatus};
-use std::time::{Duration, Instant};
+use std::process::{self, Command, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::grading::{About, CHILD, HANG};
+use crate::about::{About, CHILD, HANG, Rule};
+use crate::alloc;
 use crate::inside::{After, CONTROL, Event, Question};
 use crate::kernel::{self, Look};
 use crate::refusal::Refusal;
@@ -25,11 +28,20 @@ use crate::wire;
 /// looks, for a clock would run on while a busy machine lets nobody look.
 const QUIET: u32 = 1000;
 
+/// The longest time of its own, in milliseconds, that an answer is left alone for.
+const LONGEST: i32 = 10_000;
+
 /// The same for a `poll`, which may wait for a handshake that the kernel tries anew.
 const QUIET_POLL: u32 = 4000;
 
 /// Looks for so many milliseconds that have found it asleep by itself, of which nothing comes.
 const NAPS: u32 = 2000;
+
+/// Memory that a process may keep for all calls together, in bytes.
+const KEPT: usize = 1 << 16;
+
+/// The exit code of a process that has taken more memory than [`alloc::LIMIT`].
+const TOO_MUCH: i32 = 86;
 
 /// Processor time, in ticks of 10 ms, after which a call is a loop without an end.
 const SPIN: u64 = 200;
@@ -37,12 +49,16 @@ const SPIN: u64 = 200;
 /// The child. Dropping it kills it.
 pub struct Child<A, S> {
     process: process::Child,
+    /// What passes on its output.
+    output: Vec<JoinHandle<()>>,
     control: UnixStream,
     about: &'static About,
     /// How far the transfer is, what the peer has done, and what a hang then means.
     scene: [String; 3],
     sleeps: u64,
     ticks: u64,
+    /// It has woken by itself, and waited on.
+    patient: bool,
     arrived: Option<(Event<S>, Vec<u8>)>,
     asks: PhantomData<fn(A)>,
 }
@@ -51,24 +67,74 @@ impl<A, S> Drop for Child<A, S> {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        end_all_descendants();
+        for reader in self.output.drain(..) {
+            let _ = reader.join(); // whoever could write has ended
+        }
     }
+}
+
+/// What an answer starts becomes a child of ours once its own parent has ended, whatever it does.
+fn end_all_descendants() {
+    loop {
+        let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        let pids: Vec<i32> = lists
+            .flat_map(|list| list.split_whitespace().map(str::parse).collect::<Vec<_>>())
+            .filter_map(Result::ok)
+            .collect();
+        if pids.is_empty() {
+            return;
+        }
+        for pid in pids.into_iter().map(Pid::from_raw) {
+            let _ = kill(pid, Signal::SIGKILL);
+            let _ = nix::sys::wait::waitpid(pid, None);
+        }
+    }
+}
+
+/// Bytes of each stream of output that reach the terminal.
+const SHOWN: u64 = 16 << 10;
+
+/// Passes on the beginning of what the answer prints; the rest is read and dropped.
+fn pass_on(
+    from: impl Read + Send + 'static,
+    mut to: impl Write + Send + 'static,
+) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut from = from;
+        let _ = io::copy(&mut (&mut from).take(SHOWN), &mut to);
+        let dropped = io::copy(&mut from, &mut io::sink()).unwrap_or(0);
+        if dropped > 0 {
+            let _ = writeln!(to, "\n… and {dropped} bytes more that it printed");
+        }
+        let _ = to.flush();
+    })
 }
 
 impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
     pub(crate) fn start(about: &'static About) -> io::Result<Self> {
         let (control, theirs) = UnixStream::pair()?;
-        let process = Command::new(env::current_exe()?)
+        nix::sys::prctl::set_child_subreaper(true)?;
+        let mut process = Command::new(env::current_exe()?)
             .args(env::args_os().skip(1))
             .env(CHILD, "1")
             .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()?;
+        let (out, err) = (process.stdout.take(), process.stderr.take());
+        let output = out.map(|out| pass_on(out, io::stdout())).into_iter();
+        let output = output.chain(err.map(|err| pass_on(err, io::stderr()))).collect();
         Ok(Child {
             process,
+            output,
             control,
             about,
             scene: Default::default(),
             sleeps: 0,
             ticks: 0,
+            patient: false,
             arrived: None,
             asks: PhantomData,
         })
@@ -100,31 +166,37 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
     }
 
     /// Waits until the call sleeps in the kernel, anew since this was last asked. `false`: it has
-    /// returned instead.
+    /// returned instead. Where it would wake by itself, it is left alone until it has: who returns
+    /// then gives up after a time of its own.
     pub fn until_blocked(&mut self) -> Result<bool, Refusal> {
-        self.wait(true, false)
-    }
-
-    /// The peer is silent for as long as the answer's own timeout, if it has one. `false`: it has
-    /// returned. To be called where [`until_blocked`](Child::until_blocked) was true.
-    pub fn is_patient(&mut self) -> Result<bool, Refusal> {
-        let before = kernel::look(self.pid())?;
-        let Some(ms) = before.timeout.filter(|ms| (0..=2000).contains(ms)) else {
-            return Ok(true);
-        };
-        let end = Instant::now() + Duration::from_millis(ms as u64 + 100);
-        let hangs = Instant::now() + HANG;
-        loop {
-            if readable(&self.control, 20)? {
-                return Ok(false);
+        let blocked = self.wait(true, false)?;
+        if !blocked || self.patient || !self.about.keeps(Rule::OwnTime) {
+            return Ok(blocked);
+        }
+        let ms = loop {
+            let timeout = kernel::look(self.pid())?.timeout;
+            let Some(ms) = timeout.filter(|ms| (0..=LONGEST).contains(ms)) else {
+                return Ok(true);
+            };
+            // Either it returns, or it is seen asleep anew: because its time was over, or because
+            // something came that was still on its way.
+            let begin = Instant::now();
+            if !self.wait(true, false)? {
+                break ms;
             }
-            let now = kernel::look(self.pid())?;
-            let sleeps_again = now.blocked() && now.sleeps > before.sleeps;
-            if Instant::now() > end && sleeps_again || Instant::now() > hangs {
-                self.sleeps = now.sleeps.saturating_sub(1); // it may be seen to sleep once more
+            if begin.elapsed().as_millis() + 5 >= ms as u128 {
+                self.patient = true;
+                self.sleeps = self.sleeps.saturating_sub(1);
                 return Ok(true);
             }
-        }
+        };
+        let name = self.about.name;
+        let [_, peer, _] = &self.scene;
+        Err(Refusal::new(format!(
+            "your {name} gives up after a time of its own: nobody set a deadline"
+        ))
+        .peer(peer.as_str())
+        .but("a call that waits, however long", format!("a poll of {ms} ms, and then a return")))
     }
 
     /// Waits until something comes to the peer from the answer, or its stream ends. `false`: the
@@ -145,9 +217,48 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
         Ok(readable(&to, 0)?)
     }
 
+    /// What it is doing, once it is not on its way any more: asleep, stopped, ended, or in a loop.
+    pub fn at_rest(&self) -> Result<Look, Refusal> {
+        let hangs = Instant::now() + HANG;
+        loop {
+            let look = kernel::look(self.pid())?;
+            let spins = look.ticks.saturating_sub(self.ticks) >= SPIN;
+            if look.state != 'R' || spins || Instant::now() > hangs {
+                return Ok(look);
+            }
+            thread::yield_now();
+        }
+    }
+
     /// Sends SIGUSR1, whose handler does nothing and interrupts a call that sleeps.
     pub fn interrupt(&self) {
         let _ = kill(Pid::from_raw(self.pid()), Signal::SIGUSR1);
+    }
+
+    /// Waits until nothing changes any more: it sleeps, and has not woken for fifty looks.
+    pub fn until_settled(&mut self) -> Result<bool, Refusal> {
+        let mut blocked = self.until_blocked()?;
+        let (mut last, mut same) = (0, 0);
+        while blocked && same < 50 {
+            let look = kernel::look(self.pid())?;
+            same = if look.blocked() && look.sleeps == last { same + 1 } else { 0 };
+            last = look.sleeps;
+            blocked = !readable(&self.control, 1)?;
+        }
+        Ok(blocked)
+    }
+
+    /// Does something while the process is stopped: it sees all of it at once.
+    pub fn while_stopped(&self, act: impl FnOnce() -> Result<(), Refusal>) -> Result<(), Refusal> {
+        let pid = Pid::from_raw(self.pid());
+        let _ = kill(pid, Signal::SIGSTOP);
+        let hangs = Instant::now() + HANG;
+        while !matches!(kernel::look(self.pid())?.state, 'T' | 'Z') && Instant::now() < hangs {
+            thread::yield_now();
+        }
+        let done = act();
+        let _ = kill(pid, Signal::SIGCONT);
+        done
     }
 
     /// Waits for the answer to return.
@@ -164,7 +275,21 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
 
     fn event(&mut self) -> Result<(S, Vec<u8>), Refusal> {
         match self.arrived.take() {
-            Some((Event::Said(said), bytes)) => Ok((said, bytes)),
+            Some((Event::Said(said), bytes)) => match wire::receive::<Event<S>>(&self.control)? {
+                Some((Event::Kept(kept), ..)) if kept > KEPT && self.about.keeps(Rule::Memory) => {
+                    Err(Refusal::new(format!(
+                        "your {} keeps memory that nobody can free: it grows with every call",
+                        self.about.name
+                    ))
+                    .but(
+                        "no memory after the call, but for what it returned",
+                        format!("{kept} bytes"),
+                    ))
+                }
+                Some(_) => Ok((said, bytes)),
+                None => Err(self.ended()),
+            },
+            Some((Event::Kept(_), _)) => Err(Refusal::new("the grader lost its place")),
             Some((Event::NotStarted, _)) => {
                 Err(Refusal { not_started: true, ..Refusal::new("nothing has been written yet") })
             }
@@ -214,6 +339,14 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
             ))
             .but("the settings as they were", list(&after.changed)));
         }
+        if let Some(what) = after.calls.touched.first()
+            && self.about.keeps(Rule::Settings)
+        {
+            return Err(Refusal::new(format!(
+                "it changes {what} while it runs: all who hold the socket get that, too"
+            ))
+            .but("settings that stay as they are, all the time", what.as_str()));
+        }
         if !after.process.is_empty() {
             return Err(Refusal::new(format!(
                 "your {name} changed something for the whole process: that is for main to decide"
@@ -249,7 +382,7 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
             quiet = if last.as_ref() == Some(&look) { quiet + u32::from(tick) } else { 0 };
             naps += if look.naps() { u32::from(tick) } else { 0 };
             let for_nothing = look.waits_for_the_peer() || at_once && look.blocked();
-            let stuck = for_nothing && quiet >= QUIET
+            let stuck = (for_nothing || look.stopped()) && quiet >= QUIET
                 || look.polls_for_ever() && quiet >= QUIET_POLL
                 || naps >= NAPS;
             let spins = look.ticks.saturating_sub(self.ticks) >= SPIN;
@@ -266,6 +399,11 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
         let space = if progress.is_empty() { "" } else { " " };
         let what = if look.blocked() {
             format!("your {name} is blocked in {}{space}{progress}", look.place())
+        } else if look.stopped() {
+            return Refusal::new(format!(
+                "the process was stopped in your {name}: a signal did that"
+            ))
+            .but("a process that runs", "stopped, as by SIGSTOP");
         } else {
             format!("your {name} runs in circles and does not return{space}{progress}")
         };
@@ -299,6 +437,10 @@ fn ended(name: &str, status: ExitStatus) -> Refusal {
             Refusal::new(format!("your {name} made the process abort: the lines above say why"))
         }
         Some(signal) => Refusal::new(format!("{signal} killed the process in your {name}")),
+        None if status.code() == Some(TOO_MUCH) => Refusal::new(format!(
+            "your {name} takes more than {} MiB of memory: somebody else decides how much it needs",
+            alloc::LIMIT >> 20
+        )),
         None => Refusal::new(format!(
             "your {name} ended the whole process with exit code {}: it has to return",
             status.code().unwrap_or(-1)

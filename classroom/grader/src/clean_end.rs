@@ -10,19 +10,11 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use serde::{Deserialize, Serialize};
 
 use crate::child;
-use crate::grading::{self, About};
+use crate::examination::{Receiver, Says};
+use crate::grading;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
 use crate::refusal::Refusal;
-
-/// Where it stands.
-pub const ABOUT: About = About {
-    name: "clean_end",
-    dir: "16_clean_end",
-    section: "6",
-    man: "recv(2)",
-    example: "s06_end_of_stream",
-};
 
 /// How a stream of frames ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +46,7 @@ type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(RawFd, &mut Vec<Vec<u8>>) -> io::Result<End>) -> ExitCode {
-    grading::grade(&ABOUT, CASES, |ask: Ask, given| {
+    grading::grade("clean_end", CASES, |ask: Ask, given| {
         let fd = ask.fd.or(given.fds.last().copied()).unwrap_or(-1);
         let mut frames = Vec::new();
         let (result, after) = observe(&given.fds, || answer(fd, &mut frames));
@@ -62,15 +54,30 @@ pub fn grade(answer: fn(RawFd, &mut Vec<Vec<u8>>) -> io::Result<End>) -> ExitCod
     })
 }
 
+const EXAM: Receiver<Ask, Said> = Receiver {
+    message: b"\0\0\0\x05HELLO",
+    ask: |fd| Ask { fd },
+    says: |said| Says {
+        result: said.result.as_ref().map(|end| format!("Ok({end:?})")),
+        after: &said.after,
+    },
+    whole: "Ok(Clean)",
+    nothing: "Ok(Clean)",
+    cut: "Ok(Broken)",
+    reset: "Ok(Reset)",
+    reads_on: true,
+};
+
 const CASES: &[Case] = &[
     Case { name: "no frame, one, three: then a clean end", run: clean },
     Case { name: "frames of 0 bytes are frames", run: empty_frames },
     Case { name: "the peer sends byte by byte, with signals between", run: drip },
     Case { name: "the stream ends at every place inside a frame", run: broken },
     Case { name: "the peer resets the connection, at every place", run: resets },
-    Case { name: "the peer resets it while recv waits", run: reset_while_waiting },
+    Case { name: "the peer resets the connection, in all its ways", run: |c| EXAM.resets(c) },
     Case { name: "frames of 65536 bytes through a buffer of 4 KiB", run: large },
     Case { name: "other errors are returned as they come", run: other_errors },
+    Case { name: "a header that claims more than a frame may have", run: claims },
 ];
 
 fn encode(payloads: &[&[u8]]) -> Vec<u8> {
@@ -296,31 +303,6 @@ fn resets(child: &mut Child) -> Result<(), Refusal> {
     ended(child, b"", (End::Reset, &[]), "reset the connection before the first byte")
 }
 
-fn reset_while_waiting(child: &mut Child) -> Result<(), Refusal> {
-    let hello = encode(&[b"HELLO"]);
-    for cut in [0, 2, 4, 6, 9] {
-        let bytes = &hello[..cut];
-        let (peer, conn) = pair()?;
-        peer.send(bytes);
-        child.ask(Ask { fd: None }, &[], vec![conn])?;
-        let progress = format!("after {} bytes", bytes.len());
-        child.scene(&progress, "the peer waits", "");
-        if child.until_blocked()? {
-            peer.reset()?;
-        }
-        child.scene(
-            &progress,
-            "the peer has reset the connection",
-            "it goes on calling recv although the connection is gone",
-        );
-        let said = taken(child, None)?;
-        let frames: &[&[u8]] = if bytes == hello { &[b"HELLO"] } else { &[] };
-        let did = format!("sent {} bytes, and reset the connection while recv waited", bytes.len());
-        check(&said, End::Reset, frames, &did)?;
-    }
-    Ok(())
-}
-
 fn large(child: &mut Child) -> Result<(), Refusal> {
     let payload = pattern(65_536);
     let frames: &[&[u8]] = &[&payload, &payload[..40_000]];
@@ -341,6 +323,37 @@ fn large(child: &mut Child) -> Result<(), Refusal> {
         let (said, _) = said?;
         child.left_as_it_was(&said.after)?;
         check(&said, end, &frames[..whole], "sent two large frames, as fast as it went")?;
+    }
+    Ok(())
+}
+
+/// What a header claims is no reason to take memory.
+fn claims(child: &mut Child) -> Result<(), Refusal> {
+    for claim in [65_537_u32, 0x7fff_ffff, u32::MAX] {
+        let (peer, conn) = pair()?;
+        peer.send(&encode(&[b"first"]));
+        peer.send(&claim.to_be_bytes());
+        peer.send(b"12345678");
+        arrived(&conn, 21)?;
+        let did = format!("sent a frame, then a header that claims {claim} bytes, and waits");
+        const WAITS: &str = "it waits for a payload that no frame may have: 65536 bytes at most";
+        child.scene("after that header", &did, WAITS);
+        child.ask(Ask { fd: None }, &[], vec![conn])?;
+        if child.until_blocked()? {
+            return Err(Refusal::new(WAITS).peer(did).but("Err(InvalidData)", "it waits"));
+        }
+        let said = taken(child, Some(&peer))?;
+        let mistake = match &said.result {
+            Err(e) if e.kind == "InvalidData" && said.after.peak <= 1 << 16 => continue,
+            Err(e) if e.kind == "InvalidData" => {
+                "memory was taken before the length was looked at: first the limit, then the buffer"
+            }
+            _ => "a header that claims more than a frame may have is InvalidData",
+        };
+        return Err(Refusal::new(mistake).peer(did).but(
+            "Err(InvalidData), no memory",
+            format!("{}, {} bytes", show(&said.result), said.after.peak),
+        ));
     }
     Ok(())
 }
@@ -376,7 +389,8 @@ fn other_errors(child: &mut Child) -> Result<(), Refusal> {
         expect(&said.result, libc::EAGAIN, "Err(WouldBlock), as the socket is non-blocking")?;
         if bytes == [0; 4] && said.frames.is_empty() {
             return Err(Refusal::new(
-                "a payload of 0 bytes needs no recv: with an empty buffer it waits, or fails",
+                "a frame that came whole before the error is missing: hand each over at once, and \
+                 a payload of 0 bytes needs no recv",
             )
             .peer("sent a frame of 0 bytes, and nothing behind it")
             .but("the frame, then Err(WouldBlock)", "no frame"));

@@ -15,18 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::calls::{self, AFTER_CLOSE, Calls};
 use crate::child;
-use crate::grading::{self, About};
+use crate::grading;
 use crate::inside::{After, Failure, fd_flags, observe, portable, show, unasked_settings};
 use crate::refusal::Refusal;
-
-/// Where it stands.
-pub const ABOUT: About = About {
-    name: "connect_to",
-    dir: "04_connect",
-    section: "7.1",
-    man: "socket(2), connect(2)",
-    example: "s07_resolve",
-};
 
 /// An entry of the list. Without an address: of a family that this kernel does not know.
 type Entry = Option<SocketAddr>;
@@ -59,7 +50,7 @@ type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(&libc::addrinfo) -> io::Result<RawFd>) -> ExitCode {
-    grading::grade(&ABOUT, CASES, |ask: Ask, given| {
+    grading::grade("connect_to", CASES, |ask: Ask, given| {
         let addresses: Vec<_> = ask.list.iter().map(address).collect();
         let mut nodes: Vec<_> = addresses.iter().map(node).collect();
         if let Some(kind) = ask.kind {

@@ -12,19 +12,10 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use serde::{Deserialize, Serialize};
 
 use crate::child;
-use crate::grading::{self, About};
+use crate::grading;
 use crate::inside::{self, After, observe};
 use crate::peer::{arrived, pair, pattern};
 use crate::refusal::Refusal;
-
-/// Where it stands.
-pub const ABOUT: About = About {
-    name: "recv_logged",
-    dir: "02_errno",
-    section: "1.3",
-    man: "errno(3), recv(2)",
-    example: "s01_short_read",
-};
 
 /// Receive from the given descriptor, or from this number.
 #[derive(Serialize, Deserialize)]
@@ -66,7 +57,7 @@ pub type Answer = fn(RawFd, &mut [u8], fn(&str)) -> Result<usize, String>;
 
 /// Grades the answer.
 pub fn grade(answer: Answer) -> ExitCode {
-    grading::grade(&ABOUT, CASES, |ask: Ask, given| {
+    grading::grade("recv_logged", CASES, |ask: Ask, given| {
         let fd = ask.fd.or(given.fds.last().copied()).unwrap_or(-1);
         SPOIL.store(ask.spoil as usize, Relaxed);
         LOGGED.store(0, Relaxed);

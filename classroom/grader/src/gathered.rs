@@ -2,31 +2,21 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 use serde::{Deserialize, Serialize};
 
 use crate::child;
-use crate::grading::{self, About};
+use crate::examination::{Says, Sender};
+use crate::grading;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::kernel;
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
 use crate::refusal::Refusal;
-
-/// Where it stands.
-pub const ABOUT: About = About {
-    name: "gathered",
-    dir: "17_gathered",
-    section: "3.1 and 11",
-    man: "sendmsg(2)",
-    example: "s11_2_one_send",
-};
 
 /// Send so many of the bytes as the header, and the others as the payload.
 #[derive(Serialize, Deserialize)]
@@ -47,7 +37,7 @@ type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(RawFd, &[u8], &[u8]) -> io::Result<()>) -> ExitCode {
-    grading::grade(&ABOUT, CASES, |ask: Ask, given| {
+    grading::grade("gathered", CASES, |ask: Ask, given| {
         let fd = ask.fd.or(given.fds.last().copied()).unwrap_or(-1);
         // Apart from each other, and each with memory behind it that is not to be sent.
         let apart = |bytes: &[u8]| [bytes, &[0x5a; 4096]].concat();
@@ -60,6 +50,15 @@ pub fn grade(answer: fn(RawFd, &[u8], &[u8]) -> io::Result<()>) -> ExitCode {
     })
 }
 
+const EXAM: Sender<Ask, Said> = Sender {
+    ask: |fd, len| Ask { header: len.min(4), fd },
+    says: |said| Says { result: said.result.as_ref().map(|()| "Ok".into()), after: &said.after },
+    call: "sendmsg",
+    wire: <[u8]>::to_vec,
+    done: "Ok",
+    gone: None,
+};
+
 const CASES: &[Case] = &[
     Case { name: "headers and payloads of many sizes arrive, one behind the other", run: sizes },
     Case { name: "both wait in the same sendmsg", run: one_call },
@@ -67,8 +66,9 @@ const CASES: &[Case] = &[
     Case { name: "sendmsg takes a part: it ends in the header, in the payload", run: parts },
     Case { name: "4 MB to a peer that reads only when sendmsg waits", run: slow_reader },
     Case { name: "no copy is made of the payload", run: no_copy },
-    Case { name: "the peer has gone: an error, and no SIGPIPE", run: gone },
-    Case { name: "other errors are returned as they come", run: other_errors },
+    Case { name: "the peer has ended its own stream, and reads on", run: |c| EXAM.half_closed(c) },
+    Case { name: "the peer goes: an error, and no SIGPIPE", run: |c| EXAM.gone(c) },
+    Case { name: "other errors are returned as they come", run: |c| EXAM.errors(c) },
 ];
 
 const QUESTION: &[u8] = b"unread";
@@ -327,60 +327,4 @@ fn no_copy(child: &mut Child) -> Result<(), Refusal> {
         .but("no memory of its own", format!("{} bytes at once", said.after.peak)));
     }
     delivered(&said, header, payload, &got, "read until the end of the stream")
-}
-
-/// What a peer that is not there any more makes of it.
-fn is_gone(said: &Said, did: &str) -> Result<(), Refusal> {
-    let mistake = match &said.result {
-        Err(e) if e.kind == "BrokenPipe" || e.kind == "ConnectionReset" => return Ok(()),
-        Ok(()) => "sendmsg failed because the peer was gone, and it returned Ok",
-        Err(_) => "sendmsg failed because the peer was gone, and its errno was lost",
-    };
-    Err(Refusal::new(mistake)
-        .peer(did)
-        .but("Err(BrokenPipe) or Err(ConnectionReset)", show(&said.result)))
-}
-
-fn gone(child: &mut Child) -> Result<(), Refusal> {
-    const LOOP: &str = "it calls sendmsg again after an error that does not go away: return it";
-    let (peer, conn) = pair()?;
-    let conn = TcpStream::from(conn);
-    conn.shutdown(Shutdown::Write)?;
-    let peer = begin(child, b"head", b"payload", (peer, conn.into()))?;
-    child.scene("after 0 bytes", "this direction has ended, and sendmsg says EPIPE", LOOP);
-    is_gone(&taken(child)?, "is there, but this end's direction has been shut down")?;
-    drop(peer);
-
-    // In the middle: ECONNRESET.
-    let bytes = pattern(2_000_000);
-    let peer = begin(child, &bytes[..4], &bytes[4..], pair_with(TINY)?)?;
-    child.scene("with a full send buffer", "the peer does not read", "");
-    child.until_blocked()?;
-    peer.reset()?;
-    child.scene("in the middle", "the peer has reset the connection", LOOP);
-    let (said, _) = child.said()?;
-    child.left_as_it_was(&said.after)?;
-    is_gone(&said, "reset the connection while sendmsg was waiting")
-}
-
-fn other_errors(child: &mut Child) -> Result<(), Refusal> {
-    const LOOP: &str = "it calls sendmsg again after errors other than EINTR: those stay";
-    let expect = |said: &Said, errno: i32, what: &str| match &said.result {
-        Err(e) if e.errno == Some(errno) => Ok(()),
-        Ok(()) => Err(Refusal::new("sendmsg returned -1, and it returned Ok").but(what, "Ok")),
-        Err(_) => Err(Refusal::new("the errno of sendmsg has to reach the caller as it is")
-            .but(what, show(&said.result))),
-    };
-    let (peer, conn) = pair_with(TINY)?;
-    fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
-    child.scene("with a full send buffer", "the socket is non-blocking: EAGAIN", LOOP);
-    let bytes = pattern(2_000_000);
-    let peer = begin(child, &bytes[..4], &bytes[4..], (peer, conn))?;
-    let said = taken(child)?;
-    expect(&said, libc::EAGAIN, "Err(WouldBlock), as the socket is non-blocking")?;
-    drop(peer);
-
-    child.scene("after 0 bytes", "there is no such descriptor, and sendmsg says EBADF", LOOP);
-    let (said, _) = child.call(Ask { header: 2, fd: Some(150) }, b"hello", vec![])?;
-    expect(&said, libc::EBADF, "Err(EBADF), as fd 150 is not open")
 }

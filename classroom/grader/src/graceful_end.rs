@@ -2,29 +2,23 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, setsockopt, socket, sockopt,
+};
 use serde::{Deserialize, Serialize};
 
+use crate::about::HANG;
 use crate::child;
-use crate::grading::{self, About, HANG};
-use crate::inside::{After, CONTROL, Failure, observe, portable, show};
+use crate::grading;
+use crate::inside::{self, After, CONTROL, Failure, observe, portable, show};
 use crate::kernel;
 use crate::peer::{Peer, arrived, pair, pattern};
 use crate::refusal::Refusal;
-
-/// Where it stands.
-pub const ABOUT: About = About {
-    name: "graceful_end",
-    dir: "20_graceful_end",
-    section: "5 and 7",
-    man: "poll(2), accept(2)",
-    example: "s07_4_echo_survives",
-};
 
 /// Serve: the given descriptors are the listener and stop.
 #[derive(Serialize, Deserialize)]
@@ -43,7 +37,7 @@ type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(OwnedFd, RawFd) -> io::Result<usize>) -> ExitCode {
-    grading::grade(&ABOUT, CASES, |_: Ask, given| {
+    grading::grade("graceful_end", CASES, |_: Ask, given| {
         let [listener, stop] = [given.fds[0], given.fds[1]];
         let (result, mut after) = observe(&given.fds, || {
             // SAFETY:
@@ -63,6 +57,9 @@ const CASES: &[Case] = &[
     Case { name: "it is asked to stop before it begins", run: at_once },
     Case { name: "signals come while it waits", run: signals },
     Case { name: "clients reset their connections", run: resets },
+    Case { name: "a client ends and resets while the echo is on its way", run: ends_and_resets },
+    Case { name: "a client comes, and it is asked to stop, at the same time", run: together },
+    Case { name: "it is asked to stop while a client does not read", run: deaf },
     Case { name: "another client waits in the queue when it is asked to stop", run: queue },
 ];
 
@@ -73,6 +70,7 @@ struct Stage {
 
 fn begin(child: &mut Child, stopped: bool) -> Result<Stage, Refusal> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    setsockopt(&listener, sockopt::SndBuf, &4096).map_err(io::Error::from)?; // inherited
     let at = listener.local_addr()?;
     let (stop, theirs) = pair()?;
     if stopped {
@@ -94,7 +92,10 @@ fn waits(child: &mut Child, what: &str, mistake: &str) -> Result<(), Refusal> {
         Err(e) if e.kind == "Interrupted" => {
             "EINTR was returned as an error: nothing is broken, call again"
         }
-        Err(e) if e.kind == "ConnectionReset" || e.kind == "BrokenPipe" => RESET,
+        Err(e) if e.kind == "ConnectionReset" => RESET,
+        Err(e) if e.kind == "BrokenPipe" => {
+            "the reset of a client that had ended its stream has ended the server: send says EPIPE"
+        }
         _ => "it returned although nobody had asked it to stop",
     };
     Err(Refusal::new(why).peer(what).but("a server that waits", seen(&said)))
@@ -117,7 +118,7 @@ fn connect(at: SocketAddr) -> io::Result<TcpStream> {
 
 /// Where the answer stands, for a message.
 fn stands(child: &mut Child) -> Result<String, Refusal> {
-    let look = kernel::look(child.pid())?;
+    let look = child.at_rest()?;
     if look.state == 'R' {
         return Ok("it runs".into());
     }
@@ -218,6 +219,114 @@ fn idle(child: &mut Child) -> Result<(), Refusal> {
     stop.send(b"stop");
     done(child, 3, "nobody is connected, and stop is readable", DEAF)?;
     refused(child, at)
+}
+
+/// A client that takes little at a time.
+fn small(at: SocketAddr) -> Result<TcpStream, Refusal> {
+    let client = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+        .map_err(io::Error::from)?;
+    setsockopt(&client, sockopt::RcvBuf, &4096).map_err(io::Error::from)?;
+    let SocketAddr::V4(at) = at else { unreachable!("bound to IPv4") };
+    nix::sys::socket::connect(client.as_raw_fd(), &SockaddrIn::from(at))
+        .map_err(io::Error::from)?;
+    let client = TcpStream::from(client);
+    client.set_read_timeout(Some(HANG))?;
+    client.set_write_timeout(Some(HANG))?;
+    Ok(client)
+}
+
+fn ends_and_resets(child: &mut Child) -> Result<(), Refusal> {
+    let Stage { at, stop } = begin(child, false)?;
+    for bytes in [60_000, 5] {
+        let mut client = small(at)?;
+        echoes(child, &client, b"first", "connected and sent", SERVES)?;
+        if bytes > 5 {
+            client.write_all(&pattern(bytes))?;
+        }
+        child.scene("with a client", "it sends, and does not read", AWAKE);
+        child.until_settled()?;
+        child.while_stopped(|| {
+            if bytes == 5 {
+                client.write_all(b"hello")?;
+            }
+            client.shutdown(Shutdown::Write)?;
+            acknowledged(&client)?;
+            Ok(setsockopt(&client, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })
+                .map(|()| drop(client))
+                .map_err(io::Error::from)?)
+        })?;
+        waits(child, "a client has ended its stream and reset the connection", AWAKE)?;
+    }
+    let client = connect(at)?;
+    echoes(child, &client, b"hello", "connected after two that have gone", RESET)?;
+    leaves(child, client)?;
+    stop.send(b"stop");
+    done(child, 3, "stop is readable", DEAF)
+}
+
+/// Waits until all that was sent, the FIN as well, has come to the other end.
+fn acknowledged(client: &TcpStream) -> io::Result<()> {
+    let give_up = Instant::now() + HANG;
+    while inside::outstanding(client.as_raw_fd()) > 0 {
+        if Instant::now() > give_up {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        thread::yield_now();
+    }
+    Ok(())
+}
+
+fn deaf(child: &mut Child) -> Result<(), Refusal> {
+    const HELD: &str = "with a client that does not read it waits in send, and does not see the \
+                        request to stop: poll for room and for stop";
+    let Stage { at, stop } = begin(child, false)?;
+    let client = small(at)?;
+    let message = pattern(60_000);
+    echoes(child, &client, b"first", "connected and sent", SERVES)?;
+    (&client).write_all(&message)?;
+    child.scene("with a client", "it sends, and does not read", AWAKE);
+    child.until_settled()?;
+    stop.send(b"stop");
+    refused(child, at).map_err(|refusal| {
+        if refusal.mistake.contains("get in") {
+            Refusal { mistake: HELD.into(), ..refusal }
+        } else {
+            refusal
+        }
+    })?;
+    let mut got: Vec<u8> = Vec::new();
+    while got.len() < message.len() && child.brings(&client)? {
+        let mut buf = [0; 4096];
+        match (&client).read(&mut buf) {
+            Ok(n @ 1..) => got.extend(&buf[..n]),
+            _ => break,
+        }
+    }
+    if got != message {
+        return Err(Refusal::new(CUT)
+            .peer("read only after stop was readable")
+            .but("60000 bytes back", format!("{}; {}", got.len(), stands(child)?)));
+    }
+    leaves(child, client)?;
+    done(child, 1, "the last client has left", "the last client has left, and it still waits")
+}
+
+fn together(child: &mut Child) -> Result<(), Refusal> {
+    const FIRST: &str =
+        "a client was accepted though stop was readable already: look at stop first";
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let mut queued = connect(listener.local_addr()?)?;
+    queued.write_all(b"hello")?;
+    let (stop, theirs) = pair()?;
+    stop.send(b"stop");
+    arrived(&theirs, 4)?;
+    child.ask(Ask, &[], vec![listener.into(), theirs])?;
+    let did = "a client waits in the queue, and stop is readable, before it begins";
+    child.scene("at its first look", did, FIRST);
+    if child.until_blocked()? || matches!(queued.read(&mut [0; 16]), Ok(1..)) {
+        return Err(Refusal::new(FIRST).peer(did).but("Ok(0)", stands(child)?));
+    }
+    done(child, 0, did, FIRST)
 }
 
 /// Nobody can connect any more.

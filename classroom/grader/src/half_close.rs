@@ -11,19 +11,10 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socket, so
 use serde::{Deserialize, Serialize};
 
 use crate::child;
-use crate::grading::{self, About};
+use crate::grading;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
 use crate::refusal::Refusal;
-
-/// Where it stands.
-pub const ABOUT: About = About {
-    name: "half_close",
-    dir: "15_half_close",
-    section: "5.2",
-    man: "shutdown(2)",
-    example: "s05_half_close",
-};
 
 /// Send the bytes, in pieces of these lengths, to the last of the given descriptors.
 #[derive(Serialize, Deserialize)]
@@ -49,7 +40,7 @@ type Answer = fn(RawFd, &[&[u8]]) -> io::Result<Vec<u8>>;
 
 /// Grades the answer.
 pub fn grade(answer: Answer) -> ExitCode {
-    grading::grade(&ABOUT, CASES, |ask: Ask, given| {
+    grading::grade("half_close", CASES, |ask: Ask, given| {
         let fd = ask.fd.or(given.fds.last().copied()).unwrap_or(-1);
         let mut rest = &given.bytes[..];
         let pieces: Vec<&[u8]> = ask
@@ -87,8 +78,9 @@ fn hung_up(fd: RawFd) -> io::Result<bool> {
 const CASES: &[Case] = &[
     Case { name: "the answer comes byte by byte, with signals between", run: drip },
     Case { name: "the server answers once it has seen the end of the request", run: answers },
+    Case { name: "the server has answered and ended before it reads", run: answered },
     Case { name: "a part of the answer comes before the request is complete", run: early },
-    Case { name: "a request and an answer of 1 MB through small buffers", run: large },
+    Case { name: "a request of 1 MB and an answer of 20 MB, through small buffers", run: large },
     Case { name: "signals come while send waits", run: signals },
     Case {
         name: "the server resets the connection instead of an answer, or inside it",
@@ -256,6 +248,24 @@ fn drip(child: &mut Child) -> Result<(), Refusal> {
     check(&said, &got, answer, did)
 }
 
+/// Half closed by the server first: the request still goes, and the answer still comes.
+fn answered(child: &mut Child) -> Result<(), Refusal> {
+    let request = pattern(300_000);
+    let (peer, conn) = pair()?;
+    peer.send(b"no need to ask");
+    peer.end();
+    peer.end_has_arrived(&conn)?;
+    let did = "sent its answer, ended its stream, and then read the request to its end";
+    ask_with(child, &[&request], vec![conn])?;
+    child.scene("with 300000 bytes", "the server reads until the end of the request", NO_END);
+    let server = thread::spawn(move || peer.read(usize::MAX));
+    let (said, got) = taken(child)?;
+    child.close_fds()?;
+    let read = server.join().expect("the server does not panic");
+    check(&said, &got, b"no need to ask", did)?;
+    request_arrived(&request, &read)
+}
+
 fn early(child: &mut Child) -> Result<(), Refusal> {
     let (peer, conn) = pair()?;
     let first = b"100 go on\n";
@@ -279,14 +289,14 @@ fn early(child: &mut Child) -> Result<(), Refusal> {
 }
 
 fn large(child: &mut Child) -> Result<(), Refusal> {
-    let (request, answer) = (pattern(1_000_003), pattern(900_001));
+    let (request, answer) = (pattern(1_000_003), pattern(20_000_001));
     let (peer, conn) = pair_with(TINY)?;
     let server = serve(peer, answer.clone());
     ask_with(child, &[&request[..500_000], &request[500_000..]], vec![conn])?;
-    child.scene("with 1 MB each way", "the server reads all, then answers", NO_END);
+    child.scene("with 1 MB out and 20 MB back", "the server reads all, then answers", NO_END);
     let (said, got) = taken(child)?;
     child.close_fds()?;
-    let did = "read the request to its end, then sent 900001 bytes";
+    let did = "read the request to its end, then sent 20000001 bytes";
     let read = server.join().expect("the server does not panic");
     request_arrived(&request, &read)?;
     check(&said, &got, &answer, did)
@@ -371,6 +381,14 @@ fn gone(child: &mut Child) -> Result<(), Refusal> {
             "it calls again after an error that does not go away: return it",
         );
         let (said, _) = taken(child)?;
+        let wrong = |e: &Failure| ![Some(libc::EPIPE), Some(libc::ECONNRESET)].contains(&e.errno);
+        if !pieces.is_empty() && said.result.as_ref().is_err_and(wrong) {
+            return Err(Refusal::new(
+                "a send failed because the server was gone, and not its errno reached the caller",
+            )
+            .peer("had reset the connection before")
+            .but("Err(BrokenPipe) or Err(ConnectionReset)", show(&said.result)));
+        }
         if said.result.is_ok() {
             let mistake = if pieces.is_empty() {
                 "shutdown returned -1, and nobody looked: the reset became an empty answer"

@@ -1,6 +1,7 @@
 //! The child process from the inside: calls the answer, and looks at what it left behind.
 
 use std::any::Any;
+use std::backtrace::Backtrace;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -18,7 +19,8 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signa
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{alloc, wire};
+use crate::calls::Calls;
+use crate::{alloc, calls, wire};
 
 /// The child's end of the conversation with the grader. Far from the numbers an answer meets.
 pub const CONTROL: RawFd = 200;
@@ -44,8 +46,13 @@ pub(crate) enum Question<A> {
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Event<S> {
     Said(S),
+    /// What the call has left behind of memory, once all that it returned was dropped.
+    Kept(usize),
     NotStarted,
-    Panicked { message: String, place: String },
+    Panicked {
+        message: String,
+        place: String,
+    },
 }
 
 /// Stands where the answer goes. It takes what the function was given, so that nothing is unused.
@@ -79,7 +86,19 @@ pub fn portable<T>(result: io::Result<T>) -> Result<T, Failure> {
 pub fn show<T>(result: &Result<T, Failure>) -> String {
     match result {
         Ok(_) => "Ok".into(),
-        Err(e) => format!("Err({}: {})", e.kind, e.text),
+        Err(e) => e.shown(),
+    }
+}
+
+impl Failure {
+    /// `Err(ConnectionReset: …)`; where errno is missing, it says so.
+    pub fn shown(&self) -> String {
+        let Failure { kind, errno, text } = self;
+        let system = ["ConnectionReset", "BrokenPipe", "WouldBlock", "ConnectionRefused"];
+        match errno {
+            None if system.contains(&kind.as_str()) => format!("Err({kind}, without errno)"),
+            _ => format!("Err({kind}: {text})"),
+        }
     }
 }
 
@@ -106,6 +125,8 @@ pub struct After {
     pub kept: usize,
     /// How many signals came during the call.
     pub signals: usize,
+    /// The calls it made.
+    pub calls: Calls,
 }
 
 /// Calls the answer and looks at the process before and after.
@@ -115,9 +136,11 @@ pub fn observe<T>(fds: &[RawFd], call: impl FnOnce() -> T) -> (T, After) {
     let (open, settings, process) = (open_fds(), all_settings(fds), process_settings());
     let signals = SIGNALS.load(Relaxed);
     let before = alloc::now();
+    calls::watch(fds);
     Errno::EINTR.set();
     let (result, peak) = alloc::peak_of(call);
     let kept = alloc::now().saturating_sub(before);
+    let calls = calls::counted();
     let signals = SIGNALS.load(Relaxed) - signals;
     let (open_now, settings_now) = (open_fds(), all_settings(fds));
     let same = |fd: &RawFd| open_now.get(fd) == open.get(fd);
@@ -136,6 +159,7 @@ pub fn observe<T>(fds: &[RawFd], call: impl FnOnce() -> T) -> (T, After) {
         peak,
         kept,
         signals,
+        calls,
     };
     (result, after)
 }
@@ -210,7 +234,7 @@ pub fn unasked_settings(fd: RawFd) -> Vec<String> {
 
 /// Whether a `recv` finds the end of the stream, behind what is unread: the peer has ended it, or
 /// this end has been shut down for reading.
-fn ended(fd: RawFd) -> bool {
+pub fn ended(fd: RawFd) -> bool {
     let mut poll = libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 };
     // SAFETY:
     // - one pollfd, and its number.
@@ -236,6 +260,11 @@ fn process_settings() -> Vec<String> {
 /// Bytes that wait to be read: FIONREAD, tcp(7).
 pub fn unread(fd: RawFd) -> usize {
     count(fd, libc::FIONREAD)
+}
+
+/// Bytes, and the end of the stream, that the other end has not acknowledged: SIOCOUTQ, tcp(7).
+pub fn outstanding(fd: RawFd) -> usize {
+    count(fd, libc::TIOCOUTQ)
 }
 
 /// Not sent yet, not even once: linux/sockios.h.
@@ -304,8 +333,12 @@ where
 {
     let control = take_control()?;
     set_signals()?;
+    alloc::limit();
     panic::set_hook(Box::new(|info| {
-        let place = info.location().map(|l| format!("{}:{}", l.file(), l.line()));
+        let mut place = info.location().map(|l| format!("{}:{}", l.file(), l.line()));
+        if !place.as_deref().is_some_and(is_the_learners) {
+            place = learners_line().or(place);
+        }
         let payload = info.payload();
         let message = payload.downcast_ref::<&str>().map(|text| text.to_string());
         let message = message.or_else(|| payload.downcast_ref::<String>().cloned());
@@ -313,7 +346,10 @@ where
         *PANIC.lock().unwrap() = Some((message, place.unwrap_or_default()));
     }));
     let mut lent: Vec<(RawFd, Option<PathBuf>)> = Vec::new();
-    while let Some((question, bytes, fds)) = wire::receive::<Question<A>>(&control)? {
+    let mut kept = 0;
+    loop {
+        let before = alloc::now();
+        let Some((question, bytes, fds)) = wire::receive::<Question<A>>(&control)? else { break };
         if !fds.is_empty() || matches!(question, Question::Close) {
             for (fd, what) in lent.drain(..) {
                 // The answer may have closed it, and the number may stand for another one now.
@@ -329,7 +365,12 @@ where
         let Question::Ask(ask) = question else { continue };
         let given = Given { fds: lent.iter().map(|(fd, _)| *fd).collect(), bytes };
         match panic::catch_unwind(AssertUnwindSafe(|| call(ask, given))) {
-            Ok((said, bytes)) => wire::send(&control, &Event::Said(said), &bytes, &[])?,
+            Ok((said, bytes)) => {
+                wire::send(&control, &Event::Said(said), &bytes, &[])?;
+                drop(bytes);
+                kept += alloc::now().saturating_sub(before);
+                wire::send(&control, &Event::<S>::Kept(kept), &[], &[])?;
+            }
             Err(payload) => {
                 wire::send(&control, &why::<S>(payload), &[], &[])?;
                 process::exit(0);
@@ -337,6 +378,19 @@ where
         }
     }
     Ok(())
+}
+
+/// Neither the standard library's, nor a crate's, nor the grader's.
+fn is_the_learners(place: &str) -> bool {
+    !["/rustc/", "/library/", "/registry/", "grader/src"].iter().any(|other| place.contains(other))
+}
+
+/// The innermost line of the learner's that led to where we are.
+fn learners_line() -> Option<String> {
+    let trace = Backtrace::force_capture().to_string();
+    let mut places = trace.lines().filter_map(|line| line.trim().strip_prefix("at "));
+    let line = places.find(|place| is_the_learners(place))?;
+    Some(line.rsplit_once(':').map_or(line, |(place, _column)| place).into())
 }
 
 /// What is open under a number: `socket:[4711]`.

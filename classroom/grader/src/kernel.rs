@@ -106,6 +106,11 @@ impl Look {
         matches!(self.state, 'S' | 'D')
     }
 
+    /// Stopped by a signal.
+    pub fn stopped(&self) -> bool {
+        matches!(self.state, 'T' | 't')
+    }
+
     /// A call that only the peer can end. The others may have a timeout of their own.
     pub fn waits_for_the_peer(&self) -> bool {
         let calls = ["recv", "send", "read", "write", "accept", "connect", "close"];

@@ -9,20 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::beside::{Stage, stage};
 use crate::child;
-use crate::grading::{self, About};
+use crate::examination::{Receiver, Says, Sender};
+use crate::grading;
 use crate::huge;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
 use crate::refusal::Refusal;
-
-/// Where it stands.
-pub const ABOUT: About = About {
-    name: "length_prefix",
-    dir: "11_length_prefix",
-    section: "3.1",
-    man: "send(2), recv(2)",
-    example: "s03_length_prefix",
-};
 
 /// One call, on the last of the given descriptors.
 #[derive(Serialize, Deserialize)]
@@ -30,6 +22,7 @@ enum Ask {
     /// Send the bytes.
     Send {
         cap: usize,
+        fd: Option<RawFd>,
     },
     /// Send 4 GiB and 5 bytes.
     SendHuge,
@@ -53,15 +46,16 @@ type RecvFrame = fn(RawFd, usize) -> io::Result<Option<Vec<u8>>>;
 
 /// Grades the answer.
 pub fn grade(send_frame: SendFrame, recv_frame: RecvFrame) -> ExitCode {
-    grading::grade(&ABOUT, CASES, |ask: Ask, given| {
+    grading::grade("length_prefix", CASES, |ask: Ask, given| {
         let conn = given.fds.last().copied().unwrap_or(-1);
         let ((result, after), frame) = match ask {
-            Ask::Send { cap } => {
+            Ask::Send { cap, fd } => {
                 // Behind the payload lies memory that is readable, and not to be sent.
                 let len = given.bytes.len();
                 let mut memory = given.bytes;
                 memory.resize(len + 4096, 0x5a);
-                let seen = observe(&given.fds, || send_frame(conn, &memory[..len], cap));
+                let seen =
+                    observe(&given.fds, || send_frame(fd.unwrap_or(conn), &memory[..len], cap));
                 ((seen.0.map(|()| true), seen.1), Vec::new())
             }
             Ask::SendHuge => {
@@ -85,18 +79,52 @@ pub fn grade(send_frame: SendFrame, recv_frame: RecvFrame) -> ExitCode {
     })
 }
 
+const RECEIVER: Receiver<Ask, Said> = Receiver {
+    message: b"\0\0\0\x08HELLO WO",
+    ask: |fd| Ask::Receive { cap: CAP, fd },
+    says,
+    whole: "Ok(Some)",
+    nothing: "Ok(None)",
+    cut: "Err(UnexpectedEof)",
+    reset: "Err(ECONNRESET)",
+    reads_on: false,
+};
+
+const SENDER: Sender<Ask, Said> = Sender {
+    ask: |fd, len| Ask::Send { cap: CAP.max(len), fd },
+    says,
+    call: "send",
+    wire: frame,
+    done: "Ok(Some)",
+    gone: None,
+};
+
+fn says(said: &Said) -> Says<'_> {
+    let text = |&some: &bool| if some { "Ok(Some)" } else { "Ok(None)" };
+    Says { result: said.result.as_ref().map(|some| text(some).into()), after: &said.after }
+}
+
 const CASES: &[Case] = &[
     Case { name: "send: payloads of 0 bytes to 300 kB, four bytes of length before", run: sizes },
     Case { name: "send: up to the cap and no further", run: send_cap },
     Case { name: "send: 4 GiB and 5 bytes do not fit into four bytes of length", run: huge },
     Case { name: "send: the send buffer is full, and signals come", run: slow_reader },
-    Case { name: "send: the peer has gone: an error, and no SIGPIPE", run: gone },
+    Case {
+        name: "send: the peer has ended its own stream, and reads on",
+        run: |c| SENDER.half_closed(c),
+    },
+    Case { name: "send: the peer goes: an error, and no SIGPIPE", run: |c| SENDER.gone(c) },
+    Case { name: "send: other errors are returned as they come", run: |c| SENDER.errors(c) },
     Case { name: "receive: one frame, and not a byte of the next", run: one_by_one },
     Case { name: "receive: the peer pauses, at every place, and a signal comes", run: every_cut },
     Case { name: "receive: the peer ends its stream, at every place", run: ends },
     Case { name: "receive: up to the cap and no further, and nothing allocated", run: recv_cap },
     Case { name: "receive: 1 MB through a buffer of 4 KiB", run: large },
-    Case { name: "receive: other errors are returned as they come", run: other_errors },
+    Case { name: "receive: other errors are returned as they come", run: |c| RECEIVER.errors(c) },
+    Case {
+        name: "receive: the peer resets the connection, in all its ways",
+        run: |c| RECEIVER.resets(c),
+    },
 ];
 
 const CAP: usize = 1 << 20;
@@ -107,7 +135,7 @@ fn frame(payload: &[u8]) -> Vec<u8> {
 
 fn send(child: &mut Child, payload: &[u8], conn: (Peer, OwnedFd)) -> Result<Stage, Refusal> {
     let (stage, fds) = stage(conn)?;
-    child.ask(Ask::Send { cap: CAP.max(payload.len()) }, payload, fds)?;
+    child.ask(Ask::Send { cap: CAP.max(payload.len()), fd: None }, payload, fds)?;
     Ok(stage)
 }
 
@@ -186,7 +214,7 @@ fn sizes(child: &mut Child) -> Result<(), Refusal> {
 fn send_cap(child: &mut Child) -> Result<(), Refusal> {
     for (len, cap) in [(8, 8), (0, 0), (9, 8), (1, 0)] {
         let (stage, fds) = stage(pair()?)?;
-        child.ask(Ask::Send { cap }, &pattern(len), fds)?;
+        child.ask(Ask::Send { cap, fd: None }, &pattern(len), fds)?;
         child.scene(&format!("with {len} bytes and a cap of {cap}"), "the peer reads", "");
         let result = sent(child, &stage)?;
         if len <= cap {
@@ -287,36 +315,6 @@ fn slow_reader(child: &mut Child) -> Result<(), Refusal> {
     child.close_fds()?;
     got.extend(reader.join().expect("the reader does not panic"));
     delivered(&said.result, &payload, &got, "read little by little, and signals came meanwhile")
-}
-
-fn gone(child: &mut Child) -> Result<(), Refusal> {
-    let (peer, conn) = pair()?;
-    peer.reset()?;
-    let (bystander, theirs) = pair()?;
-    let fds = vec![theirs, conn];
-    child.ask(Ask::Send { cap: CAP }, b"hello", fds)?;
-    for _ in 0..2 {
-        child.scene(
-            "after 0 of 9 bytes",
-            "the peer has reset the connection",
-            "it calls send again after an error that does not go away: return it",
-        );
-        let (said, _) = child.said()?;
-        child.left_as_it_was(&said.after)?;
-        let mistake = match &said.result {
-            Err(e) if e.kind == "BrokenPipe" || e.kind == "ConnectionReset" => None,
-            Ok(_) => Some("send failed because the peer was gone, and send_frame returned Ok"),
-            Err(_) => Some("send failed, and its errno did not reach the caller"),
-        };
-        if let Some(mistake) = mistake {
-            return Err(Refusal::new(mistake)
-                .peer("has reset the connection")
-                .but("Err(BrokenPipe) or Err(ConnectionReset)", show(&said.result)));
-        }
-        child.ask(Ask::Send { cap: CAP }, b"hello", vec![])?;
-    }
-    drop(bystander);
-    Ok(())
 }
 
 fn receive(child: &mut Child, before: &[u8], cap: usize) -> Result<Stage, Refusal> {
@@ -516,7 +514,9 @@ fn recv_cap(child: &mut Child) -> Result<(), Refusal> {
         let peer = format!("sent a frame of {claim} bytes; the cap is {cap}");
         whole(&received(child, &stage)?, &payload, 0, &peer)?;
     }
-    for (claim, cap) in [(1001_u32, 1000), (1, 0), (0x8000_0000, 1000), (u32::MAX, CAP)] {
+    for (claim, cap) in
+        [(1001_u32, 1000), (1, 0), (1 << 24, 1000), (0x8000_0000, 1000), (u32::MAX, CAP)]
+    {
         let stage = receive(child, &[&claim.to_be_bytes()[..], b"12345678"].concat(), cap)?;
         child.scene(&format!("with a cap of {cap}"), &format!("the header says {claim}"), WAITS);
         let peer = format!("sent a header that says {claim}; the cap is {cap}");
@@ -569,39 +569,4 @@ fn large(child: &mut Child) -> Result<(), Refusal> {
             .but("about 1 MB", format!("{} bytes at once", got.peak)));
     }
     Ok(())
-}
-
-fn other_errors(child: &mut Child) -> Result<(), Refusal> {
-    const LOOP: &str = "it calls recv again after errors that do not go away: only EINTR does";
-    for cut in [0, 2, 7] {
-        let stage = receive(child, &frame(b"HELLO WO")[..cut], CAP)?;
-        let progress = format!("after {cut} of 12 bytes");
-        child.scene(&progress, "the peer waits", "");
-        let Stage { peer, bystander } = stage;
-        if child.until_blocked()? {
-            peer.reset()?;
-        }
-        child.scene(&progress, "the peer has reset the connection", LOOP);
-        let (said, _) = child.said()?;
-        child.left_as_it_was(&said.after)?;
-        drop(bystander);
-        let mistake = match &said.result {
-            Err(e) if e.kind == "ConnectionReset" => continue,
-            Ok(false) => "a reset was taken for a clean end: recv said -1, not 0",
-            Err(e) if e.kind == "UnexpectedEof" => {
-                "a reset was taken for the end of the stream: return what recv reported"
-            }
-            _ => "recv failed, and its errno did not reach the caller",
-        };
-        return Err(Refusal::new(mistake)
-            .peer(format!("reset the connection after {cut} of 12 bytes"))
-            .but("Err(ConnectionReset)", show(&said.result)));
-    }
-    child.scene("after 0 bytes", "there is no such descriptor: recv says EBADF", LOOP);
-    let (said, _) = child.call(Ask::Receive { cap: CAP, fd: Some(150) }, &[], vec![])?;
-    match &said.result {
-        Err(e) if e.errno == Some(libc::EBADF) => Ok(()),
-        _ => Err(Refusal::new("recv said EBADF, and that errno did not reach the caller")
-            .but("Err(EBADF), as fd 150 is not open", show(&said.result))),
-    }
 }

@@ -6,12 +6,15 @@
 //!
 //! | module | its job |
 //! | --- | --- |
+//! | [`about`] | the exercises: where each stands, and what is not examined |
 //! | [`grading`] | the cases of an exercise one by one, and what is printed |
+//! | [`examination`] | the peer's moves, which all that receive or send have to stand |
 //! | [`child`] | the process that the answer runs in, seen from the parent |
 //! | [`inside`] | the same process from the inside: calls the answer, and looks at what it left |
 //! | [`kernel`] | what a process is doing: `/proc` |
 //! | [`peer`] | the other end of a connection |
 //! | [`beside`] | a second connection, which no answer has to touch |
+//! | [`verdict`] | no program passes without one |
 //! | [`watch`] | what an answer changes while it runs |
 //! | [`huge`] | more than 4 GiB of memory |
 //! | [`refusal`] | what a learner reads when a case fails |
@@ -19,16 +22,19 @@
 //!
 //! Each other module is an exercise: its cases and nothing else.
 
+pub mod about;
 pub mod alloc;
 pub mod beside;
 pub mod calls;
 pub mod child;
+pub mod examination;
 pub mod grading;
 pub mod huge;
 pub mod inside;
 pub mod kernel;
 pub mod peer;
 pub mod refusal;
+pub mod verdict;
 pub mod watch;
 mod wire;
 
@@ -53,30 +59,5 @@ pub mod sigpipe;
 pub mod tlv;
 pub mod unique_fd;
 
+pub use about::ALL;
 pub use inside::yours;
-
-use grading::About;
-
-/// Every exercise, in the order of the set.
-pub const ALL: &[&About] = &[
-    &unique_fd::ABOUT,
-    &errno::ABOUT,
-    &resolve::ABOUT,
-    &connect_to::ABOUT,
-    &listen_on::ABOUT,
-    &send_all::ABOUT,
-    &recv_exact::ABOUT,
-    &eintr::ABOUT,
-    &sigpipe::ABOUT,
-    &deadline::ABOUT,
-    &length_prefix::ABOUT,
-    &lines::ABOUT,
-    &records::ABOUT,
-    &tlv::ABOUT,
-    &half_close::ABOUT,
-    &clean_end::ABOUT,
-    &gathered::ABOUT,
-    &connect_deadline::ABOUT,
-    &poll_two::ABOUT,
-    &graceful_end::ABOUT,
-];

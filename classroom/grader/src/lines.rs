@@ -11,24 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::beside::{Stage, stage};
 use crate::child;
-use crate::grading::{self, About};
+use crate::examination::{Receiver, Says};
+use crate::grading;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Peer, TINY, arrived, pair, pair_with, pattern};
 use crate::refusal::Refusal;
 
-/// Where it stands.
-pub const ABOUT: About = About {
-    name: "lines",
-    dir: "12_lines",
-    section: "3.2",
-    man: "recv(2)",
-    example: "s03_2_line_reader",
-};
-
 #[derive(Serialize, Deserialize)]
 enum Ask {
     /// Makes a reader of the descriptor with this index, and calls it once.
-    First { cap: usize, at: usize },
+    First { cap: usize, at: usize, fd: Option<RawFd> },
     /// Calls that reader, up to so many times, until it returns something else than a line.
     Next { calls: usize, at: usize },
     /// Drops the readers.
@@ -51,7 +43,7 @@ pub fn grade<Reader>(
     next_line: fn(&mut Reader) -> io::Result<Option<Vec<u8>>>,
 ) -> ExitCode {
     let mut readers = BTreeMap::new();
-    grading::grade(&ABOUT, CASES, move |ask: Ask, given| {
+    grading::grade("lines", CASES, move |ask: Ask, given| {
         let fd = |at: usize| given.fds.get(at).copied().unwrap_or(-1);
         let mut bytes = Vec::new();
         let mut read = |reader: &mut Reader, calls| {
@@ -68,8 +60,8 @@ pub fn grade<Reader>(
             lines
         };
         let (lines, after) = match ask {
-            Ask::First { cap, at } => observe(&given.fds, || {
-                readers.insert(at, new(fd(at), cap));
+            Ask::First { cap, at, fd: other } => observe(&given.fds, || {
+                readers.insert(at, new(other.unwrap_or(fd(at)), cap));
                 read(readers.get_mut(&at).expect("just made"), 1)
             }),
             Ask::Next { calls, at } => observe(&given.fds, || match readers.get_mut(&at) {
@@ -85,6 +77,24 @@ pub fn grade<Reader>(
     })
 }
 
+const EXAM: Receiver<Ask, Said> = Receiver {
+    message: b"a line\r\n",
+    ask: |fd| Ask::First { cap: CAP, at: 1, fd },
+    says: |said| Says {
+        result: match &said.lines[0] {
+            Ok(Some(len)) => Ok(format!("Ok(a line of {len} bytes)")),
+            Ok(None) => Ok("Ok(None)".into()),
+            Err(e) => Err(e),
+        },
+        after: &said.after,
+    },
+    whole: "Ok(a line of 6 bytes)",
+    nothing: "Ok(None)",
+    cut: "Err(UnexpectedEof)",
+    reset: "Err(ECONNRESET)",
+    reads_on: false,
+};
+
 const CASES: &[Case] = &[
     Case { name: "three lines come at once: each is returned, in one recv", run: at_once },
     Case { name: "the end of a line is \\n or \\r\\n, and is not part of it", run: line_ends },
@@ -93,7 +103,9 @@ const CASES: &[Case] = &[
     Case { name: "a line without an end costs no memory, and is not waited for", run: endless },
     Case { name: "the stream ends behind a line, and inside one", run: ends },
     Case { name: "two readers keep their bytes apart", run: two_readers },
-    Case { name: "other errors are returned as they come, and lose nothing", run: other_errors },
+    Case { name: "other errors are returned as they come", run: |c| EXAM.errors(c) },
+    Case { name: "the peer resets the connection, in all its ways", run: |c| EXAM.resets(c) },
+    Case { name: "half a line, EAGAIN, the other half: nothing is lost", run: goes_on },
     Case { name: "20000 lines through a buffer of 4 KiB", run: many },
 ];
 
@@ -112,7 +124,7 @@ fn begin_on(
     peer.send(before);
     arrived(&conn, before.len())?;
     let (stage, fds) = stage((peer, conn))?;
-    child.ask(Ask::First { cap, at: 1 }, &[], fds)?;
+    child.ask(Ask::First { cap, at: 1, fd: None }, &[], fds)?;
     Ok(stage)
 }
 
@@ -162,6 +174,9 @@ fn is(line: &Line, expected: &[u8], peer: &str) -> Result<(), Refusal> {
     let mistake = match line {
         Ok(Some(line)) if line == expected => return Ok(()),
         Ok(Some(line)) if line.ends_with(b"\n") => "the \\n is part of the line that was returned",
+        Ok(Some(line)) if line == expected.trim_ascii() && expected.contains(&b' ') => {
+            "white space was trimmed: only the end of a line, \\n or \\r\\n, is not part of it"
+        }
         Ok(Some(line)) if line.contains(&b'\n') => "two lines were returned as one",
         Ok(Some(line)) if line.strip_suffix(b"\r") == Some(expected) => {
             "the \\r of \\r\\n was left in the line"
@@ -237,8 +252,8 @@ fn line_ends(child: &mut Child) -> Result<(), Refusal> {
         (b"\n", b""),
         (b"\r\n", b""),
         (b"a\rb\n", b"a\rb"),
-        (b"\r\r\n", b"\r"),
         (b" spaces \t\n", b" spaces \t"),
+        (b"\r\r\n", b"\r"),
         (b"\xff\x00\xc3\n", b"\xff\x00\xc3"),
         (b"\rx\r\n", b"\rx"),
         (b"end\n", b"end"),
@@ -338,6 +353,25 @@ fn cap(child: &mut Child) -> Result<(), Refusal> {
         stage.peer.send(b"\n");
     }
     is(&one(child, &stage)?, &long(CAP, ""), &peer)?;
+    // Much longer than any buffer, and within a cap as large.
+    let line = pattern(300_000).into_iter().filter(|b| !b"\r\n".contains(b)).collect::<Vec<_>>();
+    let stage = begin_on(child, b"", line.len(), pair()?)?;
+    child.scene("in a line of 300000 bytes", "the peer has sent it, and its end", "");
+    let outcome = thread::scope(|scope| {
+        scope.spawn(|| stage.peer.send(&[&line[..], b"\n"].concat()));
+        let outcome = one(child, &stage);
+        stage.peer.abandon(); // where it stopped early, the sender still waits
+        outcome
+    })?;
+    let did = "sent a line of 300000 bytes; the cap is as large";
+    if matches!(&outcome, Err(e) if e.kind == "InvalidData") {
+        return Err(Refusal::new(
+            "a line within the cap was refused: the cap is what the caller says, and no buffer's size",
+        )
+        .peer(did)
+        .but("Ok(the line)", shown(&outcome)));
+    }
+    is(&outcome, &line, did)?;
     for (more, end) in [(1, "\n"), (1, "\r\n"), (2000, "\n")] {
         let len = CAP + more;
         let stage = begin(child, &[long(len, end), b"next\n".to_vec()].concat(), CAP)?;
@@ -444,10 +478,10 @@ fn two_readers(child: &mut Child) -> Result<(), Refusal> {
     two_peer.send(b"b1\nb2\n");
     arrived(&one_conn, 6)?;
     arrived(&two_conn, 6)?;
-    child.ask(Ask::First { cap: CAP, at: 0 }, &[], vec![one_conn, two_conn])?;
+    child.ask(Ask::First { cap: CAP, at: 0, fd: None }, &[], vec![one_conn, two_conn])?;
     let turns = [
         (None, &b"a1"[..]),
-        (Some(Ask::First { cap: CAP, at: 1 }), b"b1"),
+        (Some(Ask::First { cap: CAP, at: 1, fd: None }), b"b1"),
         (Some(Ask::Next { calls: 1, at: 0 }), b"a2"),
         (Some(Ask::Next { calls: 1, at: 1 }), b"b2"),
     ];
@@ -473,48 +507,30 @@ fn two_readers(child: &mut Child) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn other_errors(child: &mut Child) -> Result<(), Refusal> {
-    const LOOP: &str = "it calls recv again after errors that do not go away: only EINTR does";
-    // A reset in the middle of a line.
-    let stage = begin(child, b"HEL", CAP)?;
-    child.scene("in the middle of a line", "the peer waits", "");
-    let Stage { peer, bystander } = stage;
-    if child.until_blocked()? {
-        peer.reset()?;
-    }
-    child.scene("in the middle of a line", "the peer has reset the connection", LOOP);
-    let (said, bytes) = child.said()?;
-    child.left_as_it_was(&said.after)?;
-    drop(bystander);
-    let line = split(said.lines, bytes).pop().unwrap_or(Ok(None));
-    let mistake = match &line {
-        Err(e) if e.kind == "ConnectionReset" => "",
-        Err(e) if e.kind == "UnexpectedEof" => "a reset was taken for the end of the stream",
-        Ok(None) => "a reset was taken for a clean end: recv said -1, not 0",
-        _ => "recv failed, and its errno did not reach the caller",
-    };
-    if !mistake.is_empty() {
-        return Err(Refusal::new(mistake)
-            .peer("sent 3 bytes and reset the connection")
-            .but("Err(ConnectionReset)", shown(&line)));
-    }
+fn goes_on(child: &mut Child) -> Result<(), Refusal> {
     // A socket that does not wait: half a line, EAGAIN, the other half.
     let (peer, conn) = pair()?;
     fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
     let keep = conn.try_clone()?;
     let stage = begin_on(child, b"whole\nhal", CAP, (peer, conn))?;
-    child.scene("after half a line", "the socket is non-blocking: recv says EAGAIN", LOOP);
+    child.scene("after half a line", "the socket is non-blocking: recv says EAGAIN", "");
     let peer = "sent \"whole\\nhal\"; the socket is non-blocking, and recv says EAGAIN";
     is(&one(child, &stage)?, b"whole", peer)?;
     let line = next(child, &stage)?;
     if !matches!(&line, Err(e) if e.errno == Some(libc::EAGAIN)) {
-        return Err(Refusal::new("recv said EAGAIN, and that did not reach the caller")
-            .peer(peer)
-            .but("Err(WouldBlock)", shown(&line)));
+        return Err(Refusal::new(
+            "recv said EAGAIN, and the caller got something else: an end, or a time-out of its own",
+        )
+        .peer(peer)
+        .but("Err(WouldBlock)", shown(&line)));
     }
     stage.peer.send(b"f\n");
     arrived(&keep, 2)?;
-    is(&next(child, &stage)?, b"half", "sent \"hal\", EAGAIN came between, and sent \"f\\n\"")
+    match next(child, &stage)? {
+        // A reader that has failed may stay so: nothing is lost in silence.
+        Err(e) if e.errno == Some(libc::EAGAIN) => Ok(()),
+        line => is(&line, b"half", "sent \"hal\", EAGAIN came between, and sent \"f\\n\""),
+    }
 }
 
 fn many(child: &mut Child) -> Result<(), Refusal> {
@@ -537,10 +553,11 @@ fn many(child: &mut Child) -> Result<(), Refusal> {
             stage.peer.send(b"\n");
             stage.peer.end();
         });
-        let outcome = child.call(Ask::First { cap: CAP, at: 1 }, &[], fds).and_then(|first| {
-            let rest = child.call(Ask::Next { calls: LINES + 1, at: 1 }, &[], vec![])?;
-            Ok((first, rest))
-        });
+        let outcome =
+            child.call(Ask::First { cap: CAP, at: 1, fd: None }, &[], fds).and_then(|first| {
+                let rest = child.call(Ask::Next { calls: LINES + 1, at: 1 }, &[], vec![])?;
+                Ok((first, rest))
+            });
         stage.peer.abandon(); // where it stopped early, the sender still waits
         outcome
     });

@@ -13,20 +13,12 @@ use nix::sys::socket::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::about::HANG;
 use crate::calls::{self, AFTER_CLOSE, Calls, Seldom};
 use crate::child;
-use crate::grading::{self, About, HANG};
+use crate::grading;
 use crate::inside::{After, Failure, fd_flags, observe, portable, show, unasked_settings};
 use crate::refusal::Refusal;
-
-/// Where it stands.
-pub const ABOUT: About = About {
-    name: "listen_on",
-    dir: "05_listen",
-    section: "7.1",
-    man: "bind(2), listen(2)",
-    example: "s05_reuseaddr",
-};
 
 #[derive(Serialize, Deserialize)]
 enum Ask {
@@ -62,7 +54,7 @@ type Case = grading::Case<Ask, Said>;
 /// Grades the answer.
 pub fn grade(answer: fn(u16) -> io::Result<(RawFd, u16)>) -> ExitCode {
     let mut listener = -1;
-    grading::grade(&ABOUT, CASES, move |ask: Ask, given| {
+    grading::grade("listen_on", CASES, move |ask: Ask, given| {
         let (result, after) = match ask {
             Ask::Listen(port) => observe(&given.fds, || {
                 calls::start();

@@ -10,7 +10,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, connect, setsockopt, socket, sockopt,
 };
 
-use crate::grading::HANG;
+use crate::about::HANG;
 use crate::inside;
 
 /// The grader's end.
@@ -71,6 +71,18 @@ impl Peer {
         let _ = self.0.shutdown(Shutdown::Write);
     }
 
+    /// Waits until the FIN has come to the other end.
+    pub fn end_has_arrived(&self, other: &OwnedFd) -> io::Result<()> {
+        let give_up = Instant::now() + HANG;
+        while !inside::ended(other.as_raw_fd()) {
+            if Instant::now() > give_up {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            thread::yield_now();
+        }
+        Ok(())
+    }
+
     /// Ends both directions, and wakes whoever waits in one of its calls.
     pub fn abandon(&self) {
         let _ = self.0.shutdown(Shutdown::Both);
@@ -82,7 +94,7 @@ impl Peer {
     }
 
     /// Reads until the child's end is closed, on a thread of its own. It reads no further than
-    /// [`MOST`]: who sends on without an end comes to wait for it.
+    /// `MOST`: who sends on without an end comes to wait for it.
     pub fn read_all(self) -> JoinHandle<Vec<u8>> {
         thread::spawn(move || {
             let mut all = Vec::new();

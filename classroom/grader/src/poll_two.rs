@@ -10,20 +10,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::child;
-use crate::grading::{self, About};
+use crate::grading;
 use crate::inside::{After, CONTROL, Failure, observe, portable, show};
 use crate::kernel;
-use crate::peer::{Heard, Peer, TINY, pair, pair_with, pattern};
+use crate::peer::{Buffers, Heard, Peer, TINY, pair, pair_with, pattern};
 use crate::refusal::Refusal;
-
-/// Where it stands.
-pub const ABOUT: About = About {
-    name: "poll_two",
-    dir: "19_poll_two",
-    section: "2.2 and 13",
-    man: "poll(2)",
-    example: "s07_2_article_silent_client",
-};
 
 /// Serve the two given descriptors.
 #[derive(Serialize, Deserialize)]
@@ -40,7 +31,7 @@ type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn([RawFd; 2]) -> io::Result<()>) -> ExitCode {
-    grading::grade(&ABOUT, CASES, |_: Ask, given| {
+    grading::grade("poll_two", CASES, |_: Ask, given| {
         let clients = [given.fds[0], given.fds[1]];
         let (result, after) = observe(&given.fds, || answer(clients));
         (Said { result: portable(result), after }, Vec::new())
@@ -54,6 +45,7 @@ const CASES: &[Case] = &[
     Case { name: "a client gets all that is left, then the end", run: rest },
     Case { name: "one client sends 2 MB and does not read", run: no_reader },
     Case { name: "one client resets its connection, the other goes on", run: resets },
+    Case { name: "one client ends and resets at once, the other goes on", run: ends_and_resets },
 ];
 
 struct Clients([Peer; 2]);
@@ -67,7 +59,7 @@ fn begin(child: &mut Child, tiny: bool) -> Result<Clients, Refusal> {
 
 /// Where the answer stands, for a message: a call that it waits in, or an end that came too early.
 fn stands(child: &mut Child) -> Result<String, Refusal> {
-    let look = kernel::look(child.pid())?;
+    let look = child.at_rest()?;
     if look.blocked() && look.call.is_some_and(|(_, fd)| fd != CONTROL) {
         return Ok(format!("it is blocked in {}", look.place()));
     }
@@ -321,6 +313,40 @@ fn resets(child: &mut Child) -> Result<(), Refusal> {
         echoes(child, &other, b"and still", did, BOTH)?;
         ends(child, &other)?;
         done(child, "one has reset its connection, the other one has ended")?;
+    }
+    Ok(())
+}
+
+/// An end and a reset that come before anybody has looked: what is unread, shutdown and send then
+/// say is that client's own affair.
+fn ends_and_resets(child: &mut Child) -> Result<(), Refusal> {
+    const BOTH: &str = "one client ended and reset its connection at once, and that ended the loop: \
+                        shutdown says ENOTCONN, send EPIPE, and both are that client's alone";
+    for unread in [0, 5, 60_000] {
+        let buffers = Buffers { send: Some(4096), peer_recv: Some(4096), recv: None };
+        let ((one, first), (other, second)) = (pair_with(buffers)?, pair()?);
+        let keep = first.try_clone()?;
+        child.ask(Ask, &[], vec![first, second])?;
+        waits(child, "both clients are silent")?;
+        if unread > 5 {
+            // More than fits into the buffers on the way back: it has something to send.
+            one.send(&pattern(unread));
+            child.until_settled()?;
+        }
+        child.while_stopped(|| {
+            if unread == 5 {
+                one.send(b"hello");
+            }
+            one.end();
+            one.end_has_arrived(&keep)?;
+            Ok(one.reset()?)
+        })?;
+        drop(keep);
+        let did = "has ended its stream and reset the connection, and the other one sends";
+        echoes(child, &other, b"still here", did, BOTH)?;
+        sleeps(child, "one client has gone, the other one is silent", SPINS)?;
+        ends(child, &other)?;
+        done(child, did)?;
     }
     Ok(())
 }

@@ -5,24 +5,15 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::thread;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde::{Deserialize, Serialize};
 
 use crate::beside::{Stage, stage};
 use crate::child;
-use crate::grading::{self, About};
+use crate::examination::{Receiver, Says};
+use crate::grading;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Peer, TINY, arrived, pair, pair_with, pattern};
 use crate::refusal::Refusal;
-
-/// Where it stands.
-pub const ABOUT: About = About {
-    name: "records",
-    dir: "13_records",
-    section: "3.3",
-    man: "recv(2)",
-    example: "s03_fixed_record",
-};
 
 /// Receive up to so many records from the last of the given descriptors, or from this one.
 #[derive(Serialize, Deserialize)]
@@ -46,7 +37,7 @@ type Record = ([u8; 32], [u8; 96]);
 
 /// Grades the answer.
 pub fn grade(answer: fn(RawFd) -> io::Result<Option<Record>>) -> ExitCode {
-    grading::grade(&ABOUT, CASES, |ask: Ask, given| {
+    grading::grade("records", CASES, |ask: Ask, given| {
         let fd = ask.fd.or(given.fds.last().copied()).unwrap_or(-1);
         let (mut bytes, mut count) = (Vec::with_capacity(128 * ask.times), 0);
         let (last, after) = observe(&given.fds, || {
@@ -64,12 +55,24 @@ pub fn grade(answer: fn(RawFd) -> io::Result<Option<Record>>) -> ExitCode {
     })
 }
 
+const EXAM: Receiver<Ask, Said> = Receiver {
+    message: &[b'r'; SIZE],
+    ask: |fd| Ask { times: 1, fd },
+    says: |said| Says { result: said.last.as_ref().map(|_| shown(&said.last)), after: &said.after },
+    whole: "Ok(Some(a record))",
+    nothing: "Ok(None)",
+    cut: "Err(UnexpectedEof)",
+    reset: "Err(ECONNRESET)",
+    reads_on: false,
+};
+
 const CASES: &[Case] = &[
     Case { name: "three records at once: one a call, and not a byte more", run: at_once },
     Case { name: "the peer pauses, at every place, and a signal comes", run: every_cut },
     Case { name: "the peer ends its stream, at every place", run: ends },
     Case { name: "8000 records through a buffer of 4 KiB", run: many },
-    Case { name: "other errors are returned as they come", run: other_errors },
+    Case { name: "other errors are returned as they come", run: |c| EXAM.errors(c) },
+    Case { name: "the peer resets the connection, in all its ways", run: |c| EXAM.resets(c) },
 ];
 
 const SIZE: usize = 128;
@@ -245,43 +248,4 @@ fn many(child: &mut Child) -> Result<(), Refusal> {
         Ok(false) => Ok(()),
         last => Err(Refusal::new("behind the last record comes None").but("Ok(None)", shown(last))),
     }
-}
-
-fn other_errors(child: &mut Child) -> Result<(), Refusal> {
-    const LOOP: &str = "it calls recv again after errors that do not go away: only EINTR does";
-    let expect = |said: &Said, errno: i32, what: &str| match &said.last {
-        Err(e) if e.errno == Some(errno) => Ok(()),
-        _ => Err(Refusal::new("recv said -1, and its errno did not reach the caller")
-            .but(what, shown(&said.last))),
-    };
-    child.scene("after 0 bytes", "there is no such descriptor: recv says EBADF", LOOP);
-    let (said, _) = child.call(Ask { times: 1, fd: Some(150) }, &[], vec![])?;
-    expect(&said, libc::EBADF, "Err(EBADF), as fd 150 is not open")?;
-    for cut in [0, 32, 50] {
-        let Stage { peer, bystander } = begin(child, &pattern(cut))?;
-        let progress = format!("after {cut} of 128 bytes");
-        child.scene(&progress, "the peer waits", "");
-        if child.until_blocked()? {
-            peer.reset()?;
-        }
-        child.scene(&progress, "the peer has reset the connection", LOOP);
-        let (said, _) = child.said()?;
-        child.left_as_it_was(&said.after)?;
-        drop(bystander);
-        let mistake = match &said.last {
-            Err(e) if e.kind == "ConnectionReset" => continue,
-            Ok(false) => "a reset was taken for a clean end: recv said -1, not 0",
-            Err(e) if e.kind == "UnexpectedEof" => "a reset was taken for the end of the stream",
-            _ => "recv failed, and its errno did not reach the caller",
-        };
-        return Err(Refusal::new(mistake)
-            .peer(format!("reset the connection after {cut} of 128 bytes"))
-            .but("Err(ConnectionReset)", shown(&said.last)));
-    }
-    let (peer, conn) = pair()?;
-    fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
-    child.scene("after 3 bytes", "the socket is non-blocking: recv says EAGAIN", LOOP);
-    let stage = begin_on(child, b"abc", (peer, conn))?;
-    let (said, ..) = taken(child, &stage)?;
-    expect(&said, libc::EAGAIN, "Err(WouldBlock), as the socket is non-blocking")
 }

@@ -5,27 +5,17 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::thread;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use serde::{Deserialize, Serialize};
 
 use crate::calls::{self, Calls};
 use crate::child;
-use crate::grading::{self, About};
+use crate::examination::{Receiver, Says};
+use crate::grading;
 use crate::huge;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
 use crate::refusal::Refusal;
 use crate::watch::Watch;
-
-/// Where it stands.
-pub const ABOUT: About = About {
-    name: "recv_exact",
-    dir: "07_recv_exact",
-    section: "2.1",
-    man: "recv(2)",
-    example: "s02_3_recv_exact",
-};
 
 /// Receive this many bytes from the last of the given descriptors.
 #[derive(Serialize, Deserialize)]
@@ -51,7 +41,7 @@ type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(RawFd, &mut [u8]) -> io::Result<()>) -> ExitCode {
-    grading::grade(&ABOUT, CASES, |ask: Ask, given| {
+    grading::grade("recv_exact", CASES, |ask: Ask, given| {
         const GUARD: usize = 64;
         let fd = ask.fd.or(given.fds.last().copied()).unwrap_or(-1);
         let mut memory = vec![0xa5; GUARD + ask.len + GUARD];
@@ -70,6 +60,17 @@ pub fn grade(answer: fn(RawFd, &mut [u8]) -> io::Result<()>) -> ExitCode {
     })
 }
 
+const EXAM: Receiver<Ask, Said> = Receiver {
+    message: b"HELLO WO",
+    ask: |fd| Ask { len: 8, fd, huge: false },
+    says: |said| Says { result: said.result.as_ref().map(|()| "Ok".into()), after: &said.after },
+    whole: "Ok",
+    nothing: "Err(UnexpectedEof)",
+    cut: "Err(UnexpectedEof)",
+    reset: "Err(ECONNRESET)",
+    reads_on: false,
+};
+
 const CASES: &[Case] = &[
     Case { name: "everything is there already, and more behind it", run: all_there },
     Case { name: "the peer sends byte by byte", run: drip },
@@ -77,8 +78,8 @@ const CASES: &[Case] = &[
     Case { name: "an empty buffer needs no call", run: empty },
     Case { name: "a signal comes before the first byte, and in the middle", run: signals },
     Case { name: "the peer ends its stream, at every place", run: ends },
-    Case { name: "other errors are returned as they come", run: other_errors },
-    Case { name: "the peer resets the connection in the middle", run: reset },
+    Case { name: "other errors are returned as they come", run: |c| EXAM.errors(c) },
+    Case { name: "the peer resets the connection, in all its ways", run: |c| EXAM.resets(c) },
     Case { name: "a buffer of more than 4 GiB", run: more_than_4_gib },
     Case { name: "3 MB through a buffer of 4 KiB", run: large },
 ];
@@ -221,12 +222,6 @@ fn drip(child: &mut Child) -> Result<(), Refusal> {
             break;
         }
         watch.undisturbed(child.pid())?;
-        if n == 0 && !child.is_patient()? {
-            let (said, _) = child.said()?;
-            return Err(Refusal::new("it gives up after a time of its own: nobody set a deadline")
-                .peer("is silent for a while")
-                .but("it waits", show(&said.result)));
-        }
         stage.peer.send(&[*byte]);
     }
     child.scene("after 10 of 10 bytes", "the peer has sent them all", "");
@@ -334,100 +329,6 @@ fn ends(child: &mut Child) -> Result<(), Refusal> {
         return Err(Refusal::new(mistake).peer(peer).but("Err(UnexpectedEof)", show(&result)));
     }
     Ok(())
-}
-
-fn reset(child: &mut Child) -> Result<(), Refusal> {
-    for cut in [0, 3] {
-        let stage = begin(child, 8, &b"HELLO WO"[..cut])?;
-        child.scene(&format!("after {cut} of 8 bytes"), "the peer waits", "");
-        let Stage { peer, bystander, .. } = stage;
-        if child.until_blocked()? {
-            peer.reset()?;
-        }
-        child.scene(
-            &format!("after {cut} of 8 bytes"),
-            "the peer has reset the connection",
-            "it goes on calling recv after an error that will not go away: return it",
-        );
-        let (said, _) = child.said()?;
-        child.left_as_it_was(&said.after)?;
-        drop(bystander);
-        match &said.result {
-            Err(e) if e.errno == Some(libc::ECONNRESET) => {}
-            Err(e) if e.errno.is_none() && e.kind != "UnexpectedEof" => {
-                return Err(Refusal::new(
-                    "the error was put together anew, and its errno is lost: return last_os_error",
-                )
-                .but("Err(ConnectionReset) with its errno", show(&said.result)));
-            }
-            Err(e) if e.kind == "UnexpectedEof" => {
-                return Err(Refusal::new(
-                    "a reset is not the end of the stream: return the error that recv reported",
-                )
-                .but("Err(ConnectionReset)", show(&said.result)));
-            }
-            _ => {
-                return Err(Refusal::new("recv failed, and its errno did not reach the caller")
-                    .peer(format!("reset the connection after {cut} of 8 bytes"))
-                    .but("Err(ConnectionReset)", show(&said.result)));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn other_errors(child: &mut Child) -> Result<(), Refusal> {
-    let expect = |result: &Result<(), Failure>, errno: i32, what: &str| match result {
-        Err(e) if e.errno == Some(errno) => Ok(()),
-        Err(e) if e.kind == "UnexpectedEof" => {
-            Err(Refusal::new("recv returned -1 and that was taken for the end of the stream")
-                .but(what, show(result)))
-        }
-        _ => Err(Refusal::new("the errno of recv has to reach the caller as it is")
-            .but(what, show(result))),
-    };
-
-    const LOOP: &str = "it calls recv again after errors that do not go away: only EINTR does";
-    child.scene("after 0 of 8 bytes", "there is no such descriptor: recv says EBADF", LOOP);
-    let (said, _) = child.call(Ask { len: 8, fd: Some(150), huge: false }, &[], vec![])?;
-    expect(&said.result, libc::EBADF, "Err(EBADF), as fd 150 is not open")?;
-
-    let (bystander, theirs) = pair()?;
-    bystander.send(BYSTANDER);
-    let lonely = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
-        .map_err(io::Error::from)?;
-    child.scene("after 0 of 8 bytes", "the socket has no peer: recv says ENOTCONN", LOOP);
-    let (said, _) = child.call(Ask { len: 8, fd: None, huge: false }, &[], vec![theirs, lonely])?;
-    expect(&said.result, libc::ENOTCONN, "Err(NotConnected), as the socket has no peer")?;
-
-    const SPINS: &str =
-        "EAGAIN on a non-blocking socket goes to the caller: calling again at once only spins";
-    // A socket that does not wait: 3 of 8 bytes, then EAGAIN.
-    let (peer, conn) = pair()?;
-    fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
-    let stage = begin_on(child, 8, b"HEL", (peer, conn))?;
-    child.scene("after 3 of 8 bytes", "the socket is non-blocking: recv says EAGAIN", SPINS);
-    if child.until_blocked()? {
-        // It may ask poll before each recv. Then it has never seen EAGAIN.
-        stage.peer.send(b"LO WO");
-        let (said, bytes) = child.said()?;
-        if said.result.is_ok() && bytes == b"HELLO WO" && said.calls.would_block == 0 {
-            return Ok(());
-        }
-        return Err(Refusal::new(
-            "it waits by itself after EAGAIN: the caller wanted a socket that does not wait",
-        )
-        .peer("sent 3 of 8 bytes, and the socket is non-blocking")
-        .but("Err(WouldBlock) at once", "it waited by itself"));
-    }
-    let (said, _) = child.said()?;
-    if said.after.ended.last() == Some(&true) {
-        return Err(Refusal::new(
-            "after an error it shut the connection down: that is not its to do",
-        )
-        .but("a connection that goes on", "an end of the stream of its own"));
-    }
-    expect(&said.result, libc::EAGAIN, "Err(WouldBlock), as the socket is non-blocking")
 }
 
 fn more_than_4_gib(child: &mut Child) -> Result<(), Refusal> {

@@ -8,18 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::alloc;
 use crate::calls::{self, Calls, Seldom};
 use crate::child;
-use crate::grading::{self, About};
+use crate::grading;
 use crate::inside::{After, observe};
 use crate::refusal::Refusal;
-
-/// Where it stands.
-pub const ABOUT: About = About {
-    name: "resolve",
-    dir: "03_getaddrinfo",
-    section: "7.1",
-    man: "getaddrinfo(3)",
-    example: "s07_resolve",
-};
 
 #[derive(Serialize, Deserialize)]
 struct Ask {
@@ -50,7 +41,7 @@ pub type Answer = fn(Option<&str>, u16) -> Result<Vec<SocketAddr>, i32>;
 
 /// Grades the answer.
 pub fn grade(answer: Answer) -> ExitCode {
-    grading::grade(&ABOUT, CASES, |ask: Ask, given| {
+    grading::grade("resolve", CASES, |ask: Ask, given| {
         let seldom = match (ask.fails, ask.reversed) {
             (Some(code), _) => Seldom::Fails(code),
             (None, true) => Seldom::ReversedList,

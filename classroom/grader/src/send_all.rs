@@ -1,30 +1,20 @@
 //! Exercise `send_all`: send a buffer to the last byte. Article 2.1.
 
 use std::io;
-use std::net::{Shutdown, TcpStream};
 use std::os::fd::{OwnedFd, RawFd};
 use std::process::ExitCode;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde::{Deserialize, Serialize};
 
 use crate::calls::{self, Calls};
 use crate::child;
-use crate::grading::{self, About};
+use crate::examination::{Says, Sender};
+use crate::grading;
 use crate::huge;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
 use crate::refusal::Refusal;
 use crate::watch::Watch;
-
-/// Where it stands.
-pub const ABOUT: About = About {
-    name: "send_all",
-    dir: "06_send_all",
-    section: "2.1",
-    man: "send(2)",
-    example: "s02_5_send_all",
-};
 
 /// Send the bytes to the last of the given descriptors.
 #[derive(Serialize, Deserialize)]
@@ -47,7 +37,7 @@ type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(RawFd, &[u8]) -> io::Result<()>) -> ExitCode {
-    grading::grade(&ABOUT, CASES, |ask: Ask, given| {
+    grading::grade("send_all", CASES, |ask: Ask, given| {
         let fd = ask.fd.or(given.fds.last().copied()).unwrap_or(-1);
         // Behind the buffer lies memory that is readable, and not to be sent.
         let len = given.bytes.len();
@@ -66,15 +56,24 @@ pub fn grade(answer: fn(RawFd, &[u8]) -> io::Result<()>) -> ExitCode {
     })
 }
 
+const EXAM: Sender<Ask, Said> = Sender {
+    ask: |fd, _| Ask { fd, huge: false },
+    says: |said| Says { result: said.result.as_ref().map(|()| "Ok".into()), after: &said.after },
+    call: "send",
+    wire: <[u8]>::to_vec,
+    done: "Ok",
+    gone: None,
+};
+
 const CASES: &[Case] = &[
     Case { name: "messages of 1 byte to 300 kB arrive, byte for byte", run: sizes },
     Case { name: "an empty buffer is Ok", run: empty },
     Case { name: "4 MB to a peer that reads only when send waits", run: slow_reader },
     Case { name: "signals come while send waits", run: signals },
     Case { name: "signals come while the peer reads a little at a time", run: signals_between },
-    Case { name: "the peer has gone: an error, and no SIGPIPE", run: gone },
-    Case { name: "the peer resets the connection in the middle", run: reset },
-    Case { name: "other errors are returned as they come", run: other_errors },
+    Case { name: "the peer has ended its own stream, and reads on", run: |c| EXAM.half_closed(c) },
+    Case { name: "the peer goes: an error, and no SIGPIPE", run: |c| EXAM.gone(c) },
+    Case { name: "other errors are returned as they come", run: |c| EXAM.errors(c) },
     Case { name: "more than 4 GiB, of which only the first bytes can go", run: more_than_4_gib },
 ];
 
@@ -222,17 +221,11 @@ fn slow_reader(child: &mut Child) -> Result<(), Refusal> {
     let Stage { peer, bystander } = begin(child, &message, (peer, conn))?;
     child.scene("in the middle of 4000003 bytes", "the peer has read all that was sent", "");
     let mut head = Vec::new();
-    for turn in 0..5 {
+    for _ in 0..5 {
         if !child.until_blocked()? {
             break;
         }
         watch.undisturbed(child.pid())?;
-        if turn == 0 && !child.is_patient()? {
-            let (said, _) = child.said()?;
-            return Err(Refusal::new("it gives up after a time of its own: nobody set a deadline")
-                .peer("does not read for a while")
-                .but("it waits", show(&said.result)));
-        }
         head.extend(peer.read(50_000));
     }
     let reader = peer.read_all();
@@ -316,113 +309,4 @@ fn more_than_4_gib(child: &mut Child) -> Result<(), Refusal> {
     Err(Refusal::new(CAST)
         .peer("does not read")
         .but("it waits with a full send buffer", show(&said.result)))
-}
-
-/// What a peer that is not there any more makes of it.
-fn is_gone(result: &Result<(), Failure>, peer: &str) -> Result<(), Refusal> {
-    let mistake = match result {
-        Err(e) if [Some(libc::EPIPE), Some(libc::ECONNRESET)].contains(&e.errno) => return Ok(()),
-        Err(e) if e.errno.is_none() => {
-            "the error was put together anew, and its errno is lost: return last_os_error"
-        }
-        Ok(()) => "send failed because the peer was gone, and it returned Ok",
-        Err(_) => "send failed because the peer was gone, and its errno did not reach the caller",
-    };
-    Err(Refusal::new(mistake)
-        .peer(peer)
-        .but("Err(BrokenPipe) or Err(ConnectionReset)", show(result)))
-}
-
-fn gone(child: &mut Child) -> Result<(), Refusal> {
-    const LOOP: &str = "it calls send again after an error that does not go away: return it";
-    // This end's own direction has ended: EPIPE at once.
-    let (peer, conn) = pair()?;
-    let conn = TcpStream::from(conn);
-    conn.shutdown(Shutdown::Write)?;
-    let Stage { peer, bystander } = begin(child, b"hello", (peer, conn.into()))?;
-    child.scene("after 0 of 5 bytes", "this direction has ended, and send says EPIPE", LOOP);
-    let result = taken(child, &bystander)?;
-    is_gone(&result, "is there, but this end's direction has been shut down")?;
-    drop(peer);
-
-    // The peer has reset the connection: ECONNRESET once, then EPIPE.
-    let (peer, conn) = pair()?;
-    peer.reset()?;
-    let (bystander, theirs) = pair()?;
-    child.ask(Ask { fd: None, huge: false }, b"hello", vec![theirs, conn])?;
-    for _ in 0..2 {
-        child.scene("after 0 of 5 bytes", "the peer has reset the connection", LOOP);
-        let (said, _) = child.said()?;
-        child.left_as_it_was(&said.after)?;
-        is_gone(&said.result, "has reset the connection")?;
-        child.ask(Ask { fd: None, huge: false }, b"hello", vec![])?;
-    }
-    drop(bystander);
-    Ok(())
-}
-
-fn reset(child: &mut Child) -> Result<(), Refusal> {
-    let message = pattern(2_000_000);
-    let Stage { peer, bystander } = begin(child, &message, pair_with(TINY)?)?;
-    child.scene("with a full send buffer", "the peer does not read", "");
-    child.until_blocked()?;
-    peer.reset()?;
-    let mistake = "it calls send again after an error that does not go away: return it";
-    child.scene("in the middle", "the peer has reset the connection", mistake);
-    let (said, _) = child.said()?;
-    child.left_as_it_was(&said.after)?;
-    drop(bystander);
-    is_gone(&said.result, "reset the connection while send was waiting")
-}
-
-fn other_errors(child: &mut Child) -> Result<(), Refusal> {
-    const LOOP: &str = "it calls send again after errors other than EINTR: those do not go away";
-    let expect = |result: &Result<(), Failure>, errno: i32, what: &str| match result {
-        Err(e) if e.errno == Some(errno) => Ok(()),
-        Ok(()) => Err(Refusal::new("send returned -1, and it returned Ok").but(what, "Ok")),
-        Err(_) => Err(Refusal::new("the errno of send has to reach the caller as it is")
-            .but(what, show(result))),
-    };
-    // A socket that does not wait: as much as there is room for, then EAGAIN.
-    let (peer, conn) = pair_with(TINY)?;
-    fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
-    let message = pattern(2_000_000);
-    child.scene("with a full send buffer", "the socket is non-blocking: send says EAGAIN", LOOP);
-    let Stage { peer, bystander } = begin(child, &message, (peer, conn))?;
-    let waits = child.until_blocked()?;
-    let reader = peer.read_all();
-    let (said, _) = child.said()?;
-    if waits && said.result.is_ok() && said.calls.would_block == 0 {
-        child.close_fds()?; // it asks poll before each send, and has never seen EAGAIN
-        let got = reader.join().expect("the reader does not panic");
-        delivered(&Ok(()), &message, &got, "read all")?;
-    } else if waits {
-        return Err(Refusal::new(
-            "it waits by itself after EAGAIN: the caller wanted a socket that does not wait",
-        )
-        .peer("does not read, and the socket is non-blocking")
-        .but("Err(WouldBlock) at once", "it waited by itself"));
-    } else {
-        let result = checked(child, said, &bystander, false, 0)?;
-        expect(&result, libc::EAGAIN, "Err(WouldBlock), as the socket is non-blocking")?;
-        let (again, _) = child.call(Ask { fd: None, huge: false }, b"x", vec![])?;
-        child.close_fds()?;
-        let mut got = reader.join().expect("the reader does not panic");
-        if again.result.is_ok() {
-            got.pop();
-        }
-        if !message.starts_with(&got) {
-            return delivered(&Ok(()), &message, &got, "read what had been sent before the error");
-        }
-        if again.result.as_ref().is_err_and(|e| e.errno == Some(libc::EPIPE)) {
-            return Err(Refusal::new(
-                "after an error it shut the connection down: that is not its to do",
-            )
-            .but("a connection that goes on", "the next send says EPIPE"));
-        }
-    }
-
-    child.scene("after 0 of 5 bytes", "there is no such descriptor, and send says EBADF", LOOP);
-    let (said, _) = child.call(Ask { fd: Some(150), huge: false }, b"hello", vec![])?;
-    expect(&said.result, libc::EBADF, "Err(EBADF), as fd 150 is not open")
 }

@@ -2,28 +2,18 @@
 
 use std::fs;
 use std::io;
-use std::net::{Shutdown, TcpStream};
 use std::os::fd::{OwnedFd, RawFd};
 use std::process::ExitCode;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde::{Deserialize, Serialize};
 
 use crate::beside::{Stage, stage};
 use crate::child;
-use crate::grading::{self, About};
+use crate::examination::{Says, Sender};
+use crate::grading;
 use crate::inside::{After, Failure, observe, portable};
-use crate::peer::{Heard, Peer, TINY, pair, pair_with, pattern};
+use crate::peer::{Heard, Peer, TINY, pair_with, pattern};
 use crate::refusal::Refusal;
-
-/// Where it stands.
-pub const ABOUT: About = About {
-    name: "sigpipe",
-    dir: "09_sigpipe",
-    section: "12",
-    man: "send(2), signal(7)",
-    example: "s12_sigpipe",
-};
 
 /// Send the bytes to the last of the given descriptors, or to this one.
 #[derive(Serialize, Deserialize)]
@@ -42,19 +32,30 @@ type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(RawFd, &[u8]) -> io::Result<bool>) -> ExitCode {
-    grading::grade(&ABOUT, CASES, |ask: Ask, given| {
+    grading::grade("sigpipe", CASES, |ask: Ask, given| {
         let fd = ask.fd.or(given.fds.last().copied()).unwrap_or(-1);
         let (result, after) = observe(&given.fds, || answer(fd, &given.bytes));
         (Said { result: portable(result), after }, Vec::new())
     })
 }
 
+const EXAM: Sender<Ask, Said> = Sender {
+    ask: |fd, _| Ask { fd },
+    says: |said| Says {
+        result: said.result.as_ref().map(|there| format!("Ok({there})")),
+        after: &said.after,
+    },
+    call: "send",
+    wire: <[u8]>::to_vec,
+    done: "Ok(true)",
+    gone: Some("Ok(false)"),
+};
+
 const CASES: &[Case] = &[
     Case { name: "the peer is there, and reads: true", run: there },
-    Case { name: "the peer has reset the connection: false, and no SIGPIPE", run: gone },
-    Case { name: "the peer goes in the middle: false", run: goes },
-    Case { name: "this end has been shut down: false", run: shut },
-    Case { name: "other errors are errors: the peer is not gone", run: other_errors },
+    Case { name: "the peer has ended its own stream, and reads on", run: |c| EXAM.half_closed(c) },
+    Case { name: "the peer goes: false, and no SIGPIPE", run: |c| EXAM.gone(c) },
+    Case { name: "other errors are returned as they come", run: |c| EXAM.errors(c) },
     Case { name: "SIGPIPE is left alone while send waits", run: left_alone },
 ];
 
@@ -112,92 +113,6 @@ fn there(child: &mut Child) -> Result<(), Refusal> {
         return Err(if got == message { refusal } else { refusal.bytes(&message, &got) });
     }
     Ok(())
-}
-
-/// `false`: it has gone.
-fn is_gone(said: &Said, peer: &str) -> Result<(), Refusal> {
-    let mistake = match &said.result {
-        Ok(false) => return Ok(()),
-        Ok(true) => "true for a peer that has gone: send returned -1, and that was not looked at",
-        Err(e) if e.kind == "BrokenPipe" => {
-            "EPIPE was returned as an error: it says that the peer has gone, which is false"
-        }
-        Err(e) if e.kind == "ConnectionReset" => {
-            "EPIPE is not the only way to hear it: the first send after a reset says ECONNRESET"
-        }
-        Err(_) => "the peer has gone, and some other error was returned",
-    };
-    Err(Refusal::new(mistake).peer(peer).but("Ok(false)", shown(&said.result)))
-}
-
-const LOOP: &str = "it calls send again after an error that does not go away";
-
-fn gone(child: &mut Child) -> Result<(), Refusal> {
-    let (peer, conn) = pair()?;
-    peer.reset()?;
-    let (_bystander, theirs) = pair()?;
-    child.ask(Ask { fd: None }, b"hello", vec![theirs, conn])?;
-    child.scene("after 0 of 5 bytes", "the peer has reset the connection", LOOP);
-    is_gone(&taken(child)?, "has reset the connection: this send says ECONNRESET")?;
-    for _ in 0..2 {
-        child.ask(Ask { fd: None }, b"hello", vec![])?;
-        is_gone(&taken(child)?, "has reset the connection, and that was told: now it is EPIPE")?;
-    }
-    Ok(())
-}
-
-fn goes(child: &mut Child) -> Result<(), Refusal> {
-    // With bytes on their way, the second send of a loop is the one that meets the reset.
-    for reading in [0, 100_000] {
-        let stage = begin(child, &pattern(2_000_000), pair_with(TINY)?)?;
-        child.scene("with a full send buffer", "the peer does not read", "");
-        child.until_blocked()?;
-        let Stage { peer, bystander } = stage;
-        if reading > 0 {
-            peer.read(reading);
-            child.until_blocked()?;
-        }
-        // A signal makes this send return what it has taken, so that another one comes.
-        child.interrupt();
-        child.until_blocked()?;
-        peer.reset()?;
-        child.scene("in the middle", "the peer has reset the connection", LOOP);
-        let said = taken(child)?;
-        drop(bystander);
-        is_gone(&said, &format!("read {reading} of 2000000 bytes, then reset the connection"))?;
-    }
-    Ok(())
-}
-
-fn shut(child: &mut Child) -> Result<(), Refusal> {
-    let (peer, conn) = pair()?;
-    let conn = TcpStream::from(conn);
-    conn.shutdown(Shutdown::Write)?;
-    let stage = begin(child, b"hello", (peer, conn.into()))?;
-    child.scene("after 0 of 5 bytes", "this end has been shut down: send says EPIPE", LOOP);
-    let said = taken(child)?;
-    stage.bystander_untouched(&said.after)?;
-    is_gone(&said, "is there, but this end has ended its stream: EPIPE")
-}
-
-fn other_errors(child: &mut Child) -> Result<(), Refusal> {
-    let expect = |said: &Said, errno: i32, what: &str| match &said.result {
-        Err(e) if e.errno == Some(errno) => Ok(()),
-        Ok(false) => Err(Refusal::new("not every error means that the peer has gone")
-            .but(what, shown(&said.result))),
-        _ => Err(Refusal::new("the errno of send has to reach the caller as it is")
-            .but(what, shown(&said.result))),
-    };
-    child.scene("after 0 of 5 bytes", "there is no such descriptor: send says EBADF", LOOP);
-    let (said, _) = child.call(Ask { fd: Some(150) }, b"hello", vec![])?;
-    expect(&said, libc::EBADF, "Err(EBADF), as fd 150 is not open")?;
-    let (peer, conn) = pair_with(TINY)?;
-    fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
-    let stage = begin(child, &pattern(2_000_000), (peer, conn))?;
-    child.scene("with a full send buffer", "the socket is non-blocking: send says EAGAIN", LOOP);
-    let said = taken(child)?;
-    stage.bystander_untouched(&said.after)?;
-    expect(&said, libc::EAGAIN, "Err(WouldBlock), as the socket is non-blocking")
 }
 
 /// Looks at what the process does about SIGPIPE while the call is under way.

@@ -5,14 +5,10 @@ use std::process::ExitCode;
 use serde::{Deserialize, Serialize};
 
 use crate::child;
-use crate::grading::{self, About};
+use crate::grading;
 use crate::inside::{After, observe};
 use crate::peer::pattern;
 use crate::refusal::Refusal;
-
-/// Where it stands.
-pub const ABOUT: About =
-    About { name: "tlv", dir: "14_tlv", section: "3.4", man: "byteorder(3)", example: "s03_4_tlv" };
 
 /// A field, lent from the message it stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +47,7 @@ type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(&[u8]) -> Result<Vec<Tlv<'_>>, Damage>) -> ExitCode {
-    grading::grade(&ABOUT, CASES, |_: Ask, given| {
+    grading::grade("tlv", CASES, |_: Ask, given| {
         let (result, after) = observe(&given.fds, || answer(&given.bytes));
         let own = |field: &Tlv<'_>| (field.kind, field.value.to_vec());
         let result = result.map(|fields| fields.iter().map(own).collect());

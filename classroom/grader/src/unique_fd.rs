@@ -10,19 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::calls::{self, Calls, Seldom};
 use crate::child;
-use crate::grading::{self, About};
+use crate::grading;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, pair};
 use crate::refusal::Refusal;
-
-/// Where it stands.
-pub const ABOUT: About = About {
-    name: "unique_fd",
-    dir: "01_unique_fd",
-    section: "7.1",
-    man: "close(2)",
-    example: "s07_unique_fd",
-};
 
 /// The one owner of a descriptor. What drops it closes the descriptor.
 pub trait Owner: Sized {
@@ -70,7 +61,7 @@ type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade<T: Owner>() -> ExitCode {
-    grading::grade(&ABOUT, CASES, |ask: Ask, given| {
+    grading::grade("unique_fd", CASES, |ask: Ask, given| {
         let &[fd, second] = &given.fds[..] else { unreachable!("two are given") };
         let ((result, number, calls), after) = observe(&given.fds, || {
             calls::start();

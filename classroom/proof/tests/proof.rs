@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
@@ -29,8 +31,11 @@ fn answers() -> Vec<Answer> {
     listed.lines().map(row).collect()
 }
 
+/// `PROOF_ONLY=send_all,lines cargo test -p proof` looks at these exercises alone.
 fn of_kind(kind: &str) -> Vec<Answer> {
-    answers().into_iter().filter(|a| a.kind == kind).collect()
+    let only = env::var("PROOF_ONLY").unwrap_or_default();
+    let asked = |a: &Answer| only.is_empty() || only.split(',').any(|name| name == a.exercise);
+    answers().into_iter().filter(|a| a.kind == kind && asked(a)).collect()
 }
 
 /// Grades one. The exit code is 0 for an answer that passes, and what was printed.
@@ -94,7 +99,7 @@ fn every_exercise_has_wrong_answers_with_messages_of_their_own() {
     let mut messages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for answer in of_kind("wrong") {
         let Answer { exercise, name, refused, .. } = answer;
-        assert!(refused.len() > 12, "{exercise} {name}: line 1 has to be `//! refused: \"…\"`");
+        assert!(refused.len() > 12, "{exercise} {name}: it has no message");
         let all = messages.entry(exercise).or_default();
         for other in all.iter() {
             let alike = other.contains(&refused) || refused.contains(other.as_str());
@@ -131,9 +136,50 @@ fn starters_say_whose_it_is_to_do() {
     });
 }
 
+/// What the learner begins with: in a solution `//> ` stands before what the starter has, and what
+/// follows it, to `//<`, is the answer.
+fn starter(solution: &str) -> String {
+    let (mut starter, mut answer) = (String::new(), false);
+    for line in solution.lines() {
+        let text = line.trim_start();
+        let indent = &line[..line.len() - text.len()];
+        match text.get(..3) {
+            Some("//<") => answer = false,
+            Some("//>") => {
+                answer = true;
+                if let Some(text) = text.strip_prefix("//> ") {
+                    starter += &format!("{indent}{text}\n");
+                }
+            }
+            _ if answer => {}
+            _ => starter += &format!("{line}\n"),
+        }
+    }
+    starter
+}
+
+/// `make starters` writes them.
+#[test]
+fn starters_are_cut_out_of_the_solutions() {
+    let classroom = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("exercises");
+    for about in grader::ALL {
+        let file = |dir: &str| classroom.with_file_name(dir).join(about.dir).join(about.name);
+        let solution = fs::read_to_string(file("solutions").with_extension("rs")).unwrap();
+        let exercise = file("exercises").with_extension("rs");
+        if env::var_os("STARTERS").is_some_and(|what| what == "write") {
+            fs::write(&exercise, starter(&solution)).unwrap();
+        }
+        let found = fs::read_to_string(&exercise).unwrap();
+        assert!(found == starter(&solution), "{}: make starters", exercise.display());
+    }
+}
+
 #[test]
 fn every_exercise_has_a_starter_and_a_solution() {
     let of = |kind| of_kind(kind).into_iter().map(|a| a.exercise).collect::<BTreeSet<_>>();
+    if env::var_os("PROOF_ONLY").is_some() {
+        return;
+    }
     let known = grader::ALL.iter().map(|about| about.name.to_string()).collect::<BTreeSet<_>>();
     assert_eq!(of("starter"), known);
     assert_eq!(of("solution"), known);

@@ -1,11 +1,23 @@
 //! One `recv`, one line in the log, and the error by its name.
+//!
+//! Call `libc::recv` once, into all of `buf`, with flags 0. Then call `log` once with a line of
+//! your choice, whatever came out. Return the count, or the name of the error: `EAGAIN`, `EBADF`,
+//! `ECONNRESET`, `EINTR`, `ENOTCONN`; for any other `errno N` with its number.
+//!
+//! A logger makes system calls of its own: errno is not the same after it.
+//!
+//! Article 1.3 and 10.2. man: errno(3), recv(2). Given: `fd`, lent; it may be no socket at all.
 
+//>
 use std::io;
+//<
 use std::os::fd::RawFd;
 use std::process::ExitCode;
 
 /// Receives once. The error is a name.
 fn recv_logged(fd: RawFd, buf: &mut [u8], log: fn(&str)) -> Result<usize, String> {
+    //> // TODO: recv, then log, then the count or the name. When is errno read?
+    //> grader::yours((fd, buf, log))
     // SAFETY:
     // - `buf` is writable for its whole length.
     let n = unsafe { libc::recv(fd, buf.as_mut_ptr().cast(), buf.len(), 0) };
@@ -24,6 +36,7 @@ fn name(errno: i32) -> String {
         libc::ENOTCONN => "ENOTCONN".into(),
         other => format!("errno {other}"),
     }
+    //<
 }
 
 fn main() -> ExitCode {

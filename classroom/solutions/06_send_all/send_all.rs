@@ -1,11 +1,23 @@
 //! Send a buffer to the last byte, in as many `send` calls as it takes.
+//!
+//! `send` may take only a part of what it is given. A signal may interrupt it. The peer may have
+//! gone, and that must be an error, not the end of this process. Every error but EINTR goes to the
+//! caller as it is. An empty `buf` is Ok. No copy of the
+//! message is made, no call is spent on every few bytes, and nothing else in the process or on the
+//! socket changes, not even for a while.
+//!
+//! Article 2.1. man: send(2). Given: `fd`, a connected TCP socket, lent: its owner closes it.
 
+//> use std::io;
 use std::io::{self, ErrorKind};
+//<
 use std::os::fd::RawFd;
 use std::process::ExitCode;
 
 /// Sends all of `buf`.
 fn send_all(fd: RawFd, buf: &[u8]) -> io::Result<()> {
+    //> // TODO: call `libc::send` until every byte has been taken.
+    //> grader::yours((fd, buf))
     let mut sent = 0;
     while sent < buf.len() {
         let rest = &buf[sent..];
@@ -23,6 +35,7 @@ fn send_all(fd: RawFd, buf: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
+    //<
 }
 
 fn main() -> ExitCode {

@@ -1,11 +1,22 @@
 //! Fill a buffer to the last byte, in as many `recv` calls as it takes.
+//!
+//! `recv` gives what has arrived by now, however little. If the stream ends before the buffer is
+//! full, the error's kind is `UnexpectedEof`; every other error but EINTR goes to the caller as it
+//! is. An empty `buf` is Ok without a call. Each call offers all the room there is, and nothing on
+//! the socket changes, not even for a while.
+//!
+//! Article 2.1. man: recv(2). Given: `fd`, a connected TCP socket, lent: its owner closes it.
 
+//> use std::io;
 use std::io::{self, ErrorKind};
+//<
 use std::os::fd::RawFd;
 use std::process::ExitCode;
 
 /// Receives exactly `buf.len()` bytes.
 fn recv_exact(fd: RawFd, buf: &mut [u8]) -> io::Result<()> {
+    //> // TODO: call `libc::recv` until the buffer is full.
+    //> grader::yours((fd, buf))
     let mut got = 0;
     while got < buf.len() {
         let rest = &mut buf[got..];
@@ -24,6 +35,7 @@ fn recv_exact(fd: RawFd, buf: &mut [u8]) -> io::Result<()> {
         }
     }
     Ok(())
+    //<
 }
 
 fn main() -> ExitCode {

@@ -1,11 +1,21 @@
 //! Send a request whose length nobody was told, and receive the answer to its end.
+//!
+//! Send every piece, then end this direction with `shutdown`: only so does the server know that the
+//! request is complete. Then receive until the server ends its stream, and return all of it.
+//! Whatever goes wrong on the way is an error, EINTR is not. The server may have gone.
+//!
+//! Article 5.2. man: shutdown(2). Given: `fd`, a connected TCP socket, lent: its owner closes it.
 
+//> use std::io;
 use std::io::{self, ErrorKind};
+//<
 use std::os::fd::RawFd;
 use std::process::ExitCode;
 
 /// Sends `pieces` as one request; returns the whole answer.
 fn half_close(fd: RawFd, pieces: &[&[u8]]) -> io::Result<Vec<u8>> {
+    //> // TODO: send all, say that this was all, receive all.
+    //> grader::yours((fd, pieces))
     for piece in pieces {
         send_all(fd, piece)?;
     }
@@ -50,6 +60,7 @@ fn recv_to_end(fd: RawFd) -> io::Result<Vec<u8>> {
 fn unless_interrupted() -> io::Result<()> {
     let error = io::Error::last_os_error();
     if error.kind() == ErrorKind::Interrupted { Ok(()) } else { Err(error) }
+    //<
 }
 
 fn main() -> ExitCode {

@@ -1,11 +1,23 @@
 //! Send a header and its payload together: one `sendmsg` for both, and no copy.
+//!
+//! `sendmsg` takes a list of buffers, the iovecs. It may take only a part of the bytes: the end of
+//! that part may lie in the header or in the payload, and the next call goes on behind it. Every
+//! error but EINTR goes to the caller as it is; a peer that has gone is an error. With nothing to
+//! send it is Ok.
+//!
+//! Article 3.1, 11. man: sendmsg(2). Given: `fd`, a connected TCP socket, lent: its owner closes it.
 
+//> use std::io;
 use std::io::{self, ErrorKind};
+//<
 use std::os::fd::RawFd;
 use std::process::ExitCode;
 
 /// Sends all of `header`, then all of `payload`.
-fn gathered(fd: RawFd, mut header: &[u8], mut payload: &[u8]) -> io::Result<()> {
+fn gathered(fd: RawFd, header: &[u8], payload: &[u8]) -> io::Result<()> {
+    //> // TODO: fill in a `libc::msghdr` with two `libc::iovec`, call `libc::sendmsg`, advance.
+    //> grader::yours((fd, header, payload))
+    let (mut header, mut payload) = (header, payload); // what is left of them
     while !header.is_empty() || !payload.is_empty() {
         let n = match sendmsg(fd, header, payload) {
             Ok(n) => n,
@@ -34,6 +46,7 @@ fn sendmsg(fd: RawFd, header: &[u8], payload: &[u8]) -> io::Result<usize> {
     // - sendmsg only reads what they point to.
     let n = unsafe { libc::sendmsg(fd, &message, libc::MSG_NOSIGNAL) };
     if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
+    //<
 }
 
 fn main() -> ExitCode {

@@ -1,11 +1,24 @@
 //! Serve two clients at once, with one thread and `poll`.
+//!
+//! What a client sends comes back to it. When it ends its stream, it gets what is left, then the
+//! end of ours (`SHUT_WR`). A client that has reset its connection is done; the other one goes on.
+//! Nobody waits for the other: not for one that is silent, and not for one that sends without
+//! reading (do not read on from that one: 64 KiB are to be enough for each). Where there is nothing
+//! to do, sleep in `poll`. Return Ok once both are done.
+//!
+//! Article 2.2, 13. man: poll(2). Given: `clients`, two connected TCP sockets, blocking, lent:
+//! their owner closes them, and finds them as they were.
 
+//> use std::io;
 use std::io::{self, ErrorKind};
+//<
 use std::os::fd::RawFd;
 use std::process::ExitCode;
 
 /// Echoes to both until both are done.
 fn poll_two(clients: [RawFd; 2]) -> io::Result<()> {
+    //> // TODO: for each client, what is it to wait for, POLLIN or POLLOUT? Then `libc::poll`.
+    //> grader::yours(clients)
     let mut clients = clients.map(|fd| Client { fd, back: Vec::new(), done: false });
     while !clients.iter().all(|client| client.done) {
         let mut ready = clients.each_ref().map(Client::waits_for);
@@ -77,6 +90,7 @@ fn unless_try_again() -> io::Result<()> {
         ErrorKind::Interrupted | ErrorKind::WouldBlock => Ok(()),
         _ => Err(error),
     }
+    //<
 }
 
 fn main() -> ExitCode {

@@ -14,8 +14,8 @@ use super::report::Verdict;
 use super::scale::Scale;
 use super::table::Table;
 use super::tolerance::Tolerance;
-use super::wire::{Seen, Wire, ms};
-use super::{Run, joined, lower_quartile, traffic, within};
+use super::wire::{self, Seen, Wire, ms};
+use super::{Run, lower_quartile, traffic, within};
 use crate::link::LinkConfig;
 
 const REQUEST: usize = 64;
@@ -56,7 +56,7 @@ fn segments(run: &mut Run) -> anyhow::Result<()> {
         .iter()
         .filter(|s| s.segment.source.port() == port || s.segment.destination.port() == port)
         .collect();
-    let order = joined(of_first.iter().map(|s| s.in_words()));
+    let order = wire::order(of_first.iter().copied());
     run.tally.check("a connection on the wire", "client SYN, server SYN+ACK, client ACK", &order);
     let took = ms(of_first[0].at, of_first[of_first.len() - 1].at);
     run.on_time(TOLERANCE).check_that(

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use super::joined;
 use crate::capture::Capture;
 use crate::output::words;
 use crate::record::{Event, Host, Nanos, Segment, What};
@@ -103,6 +104,20 @@ impl Wire {
             self.seen.sort_by_key(|seen| seen.at);
         }
     }
+}
+
+/// What left in which order: "client SYN, server SYN+ACK". What TCP sends again on a slow machine
+/// stands where it was sent first.
+pub fn order<'a>(seen: impl IntoIterator<Item = &'a Seen>) -> String {
+    let mut known = Vec::new();
+    let mut is_new = |s: &'a Seen| {
+        let Segment { from, flags, seq, len, ack, .. } = &s.segment;
+        let it = (from, flags, seq, len, ack);
+        let new = !known.contains(&it);
+        known.push(it);
+        new
+    };
+    joined(seen.into_iter().filter(|s| is_new(s)).map(Seen::in_words))
 }
 
 /// From one time to another, in milliseconds.

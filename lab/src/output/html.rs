@@ -1,4 +1,4 @@
-//! One page that needs nothing else: the ladder, a list of the events, and what lies behind each.
+//! One page that needs nothing else: the diagram, a list of the events, and what lies behind each.
 //! Every word of the traced programs is escaped or set as text; nothing is loaded from outside.
 
 use std::collections::BTreeSet;
@@ -59,7 +59,7 @@ pub fn page(trace: &Trace) -> String {
         list += &row.html(start);
         details.push(Details::of(row.id(), &trace.events[row.event], start));
     }
-    let (picture, heads) = svg::ladder(trace);
+    let (picture, heads) = svg::diagram(trace);
     let heads = heads.map(|(host, address, place)| {
         let (name, address) = (words::host(host), escape(&address));
         format!(

@@ -1,21 +1,22 @@
-//! JSON lines: the first is `{"about": …}`, each other one an event. Bytes are hexadecimal.
+//! JSON lines: the first is `{"about": …, "births": …}`, each other one an event. Bytes are hexadecimal.
 
 use std::io::{BufRead, Write};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::record::{About, Event, Trace};
+use crate::record::{About, Birth, Event, Trace};
 
 /// The first line.
 #[derive(Serialize, Deserialize)]
-struct First<T> {
-    about: T,
+struct First<A, B> {
+    about: A,
+    births: Option<B>,
 }
 
 /// Writes the whole trace.
 pub fn write(trace: &Trace, mut out: impl Write) -> Result<()> {
-    line(&First { about: &trace.about }, &mut out)?;
+    line(&First { about: &trace.about, births: Some(&trace.births) }, &mut out)?;
     trace.events.iter().try_for_each(|event| line(event, &mut out))?;
     Ok(out.flush()?)
 }
@@ -32,8 +33,10 @@ pub fn read(input: impl BufRead) -> Result<Trace> {
         let text = text?;
         let place = || format!("line {} is no line of a trace", index + 1);
         if index == 0 {
-            let first: First<About> = serde_json::from_str(&text).with_context(place)?;
+            let first: First<About, Vec<Birth>> =
+                serde_json::from_str(&text).with_context(place)?;
             trace.about = first.about;
+            trace.births = first.births.unwrap_or_default();
         } else if !text.is_empty() {
             let event: Event = serde_json::from_str(&text).with_context(place)?;
             trace.events.push(event);

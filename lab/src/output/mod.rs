@@ -3,16 +3,15 @@
 //!
 //! ```text
 //!   text      the terminal, one event a line, while it happens
-//!   svg       the ladder diagram          (layout: which moment is at which height)
+//!   svg       the diagram          (layout: which moment is at which height)
 //!   html      one page: the diagram, a list, and what lies behind each event
 //!   pcapng    for Wireshark: segments and system calls on one timeline
 //!   jsonl     a line of JSON an event; `lab show` draws it again
-//!   outline   text without times, ports and numbers: the same on every run      (causes: what had to come before what)
+//!   outline   text without times, ports and numbers: the same on every run
 //!   words     how one event is said   (args: a call's arguments, made short)
 //! ```
 
 pub mod args;
-pub mod causes;
 pub mod html;
 pub mod jsonl;
 pub mod layout;

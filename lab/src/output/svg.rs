@@ -1,4 +1,4 @@
-//! The ladder diagram. Client to the left, server to the right, time downwards.
+//! The diagram diagram. Client to the left, server to the right, time downwards.
 //!
 //! - A segment is a slanted arrow from where it left to where it arrived; thick with data, thin
 //!   without, dashed if sent again, red with a cross if it was lost.
@@ -32,7 +32,7 @@ const LANES: usize = 4;
 /// One character of a label.
 const CHAR: f64 = 6.62;
 
-/// The file: heading, ladder and footer.
+/// The file: heading, diagram and footer.
 pub fn draw(trace: &Trace) -> String {
     Drawing::new(trace, 96.0).finish(true).0
 }
@@ -41,8 +41,8 @@ pub fn draw(trace: &Trace) -> String {
 pub const LEGEND: &str = "Time runs downwards, not to scale. Thick arrow: data. Dashed: sent \
                           again. Cross: lost. Bar: a system call. Strip: a TCP state.";
 
-/// The ladder alone, for a page that says the rest, and [`Heads`]. Every event is a `<g id="eN">`.
-pub fn ladder(trace: &Trace) -> (String, Heads) {
+/// The diagram alone, for a page that says the rest, and [`Heads`]. Every event is a `<g id="eN">`.
+pub fn diagram(trace: &Trace) -> (String, Heads) {
     Drawing::new(trace, 22.0).finish(false)
 }
 
@@ -212,9 +212,9 @@ impl<'a> Drawing<'a> {
         put(
             &mut self.out,
             format_args!(
-                "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"ladder\" role=\"img\" \
+                "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"diagram\" role=\"img\" \
                  viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" \
-                 aria-label=\"Ladder diagram: {title}\">"
+                 aria-label=\"Diagram: {title}\">"
             ),
         );
         put(&mut self.out, style());
@@ -589,36 +589,36 @@ fn put(out: &mut String, text: impl Display) {
 /// Rules, and what differs in the dark. No variables: not every viewer of SVG knows them.
 fn style() -> String {
     const FORM: &str = "\
-.ladder{font:11px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace}
-.ladder .title{font:600 17px system-ui,sans-serif}
-.ladder .note{font:12px system-ui,sans-serif}
-.ladder .name{font:600 14px system-ui,sans-serif}
-.ladder .time,.ladder .pause{text-anchor:end;font-size:10px}
-.ladder .pause{font-style:italic}
-.ladder .host{stroke-width:2}
-.ladder .arrow{fill:none;stroke-width:1.1}
-.ladder .arrow.data{stroke-width:2.2}
-.ladder .arrow.again{stroke-dasharray:7 4}
-.ladder .arrow.head{stroke:none}
-.ladder .cross{fill:none;stroke-width:2.4}
-.ladder .segment,.ladder .fate{paint-order:stroke;stroke-width:4px;stroke-linejoin:round}
-.ladder .fate,.ladder .process{font-style:italic}
-.ladder .state{font-weight:600;font-size:10.5px;fill:#fff}
-.ladder .bar.open{fill-opacity:.35}
-.ladder .hit,.ladder .touch{fill:none;stroke:none;pointer-events:all}
-.ladder .touch{stroke-width:14;pointer-events:stroke}
-.ladder .gap{stroke-dasharray:2 5;font-style:italic}
-.ladder text.gap{stroke:none}
-.ladder .listen{fill:#64748b}.ladder .opening{fill:#b45309}.ladder .established{fill:#15803d}
-.ladder .active{fill:#1d4ed8}.ladder .passive{fill:#7e22ce}.ladder .waiting{fill:#0e7490}
-.ladder .pill.none{fill:none;stroke-width:1}
+.diagram{font:11px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace}
+.diagram .title{font:600 17px system-ui,sans-serif}
+.diagram .note{font:12px system-ui,sans-serif}
+.diagram .name{font:600 14px system-ui,sans-serif}
+.diagram .time,.diagram .pause{text-anchor:end;font-size:10px}
+.diagram .pause{font-style:italic}
+.diagram .host{stroke-width:2}
+.diagram .arrow{fill:none;stroke-width:1.1}
+.diagram .arrow.data{stroke-width:2.2}
+.diagram .arrow.again{stroke-dasharray:7 4}
+.diagram .arrow.head{stroke:none}
+.diagram .cross{fill:none;stroke-width:2.4}
+.diagram .segment,.diagram .fate{paint-order:stroke;stroke-width:4px;stroke-linejoin:round}
+.diagram .fate,.diagram .process{font-style:italic}
+.diagram .state{font-weight:600;font-size:10.5px;fill:#fff}
+.diagram .bar.open{fill-opacity:.35}
+.diagram .hit,.diagram .touch{fill:none;stroke:none;pointer-events:all}
+.diagram .touch{stroke-width:14;pointer-events:stroke}
+.diagram .gap{stroke-dasharray:2 5;font-style:italic}
+.diagram text.gap{stroke:none}
+.diagram .listen{fill:#64748b}.diagram .opening{fill:#b45309}.diagram .established{fill:#15803d}
+.diagram .active{fill:#1d4ed8}.diagram .passive{fill:#7e22ce}.diagram .waiting{fill:#0e7490}
+.diagram .pill.none{fill:none;stroke-width:1}
 ";
     // What, its colour by day, by night.
     let colours = [
         (".ground", "fill", "#ffffff", "#11161d"),
         ("text", "fill", "#1b2430", "#dde4ec"),
         (
-            ".note,.ladder .time,.ladder .pause,.ladder .process,.ladder text.gap",
+            ".note,.diagram .time,.diagram .pause,.diagram .process,.diagram text.gap",
             "fill",
             "#5b6775",
             "#94a1b0",
@@ -627,37 +627,37 @@ fn style() -> String {
         ("path.gap", "stroke", "#5b6775", "#94a1b0"),
         (".host", "stroke", "#9aa5b1", "#566273"),
         (
-            ".name.client,.ladder .bar.client,.ladder .arrow.client.head",
+            ".name.client,.diagram .bar.client,.diagram .arrow.client.head",
             "fill",
             "#0b62c4",
             "#6cb2ff",
         ),
         (
-            ".name.server,.ladder .bar.server,.ladder .arrow.server.head",
+            ".name.server,.diagram .bar.server,.diagram .arrow.server.head",
             "fill",
             "#b3245f",
             "#ff8fbc",
         ),
         (".arrow.client", "stroke", "#0b62c4", "#6cb2ff"),
         (".arrow.server", "stroke", "#b3245f", "#ff8fbc"),
-        (".arrow.lost,.ladder .cross", "stroke", "#d01818", "#ff6b61"),
+        (".arrow.lost,.diagram .cross", "stroke", "#d01818", "#ff6b61"),
         (
-            ".arrow.lost.head,.ladder .failed,.ladder .fate,.ladder .bar.failed",
+            ".arrow.lost.head,.diagram .failed,.diagram .fate,.diagram .bar.failed",
             "fill",
             "#c41414",
             "#ff7b72",
         ),
-        (".segment,.ladder .fate", "stroke", "#ffffff", "#11161d"),
+        (".segment,.diagram .fate", "stroke", "#ffffff", "#11161d"),
         (".pill.none", "stroke", "#5b6775", "#94a1b0"),
         (".state.closed", "fill", "#5b6775", "#94a1b0"),
     ];
     let rules = |night: bool| -> String {
         let rule = |(what, how, day, dark): &(&str, &str, &str, &str)| {
-            format!(".ladder {what}{{{how}:{}}}\n", if night { dark } else { day })
+            format!(".diagram {what}{{{how}:{}}}\n", if night { dark } else { day })
         };
         colours.iter().map(rule).collect()
     };
-    let state = ".ladder .state{fill:#fff}.ladder .state.closed{fill:#7d8996}\n";
+    let state = ".diagram .state{fill:#fff}.diagram .state.closed{fill:#7d8996}\n";
     format!(
         "<style>{FORM}{}{state}@media (prefers-color-scheme:dark){{{}{state}}}</style>",
         rules(false),

@@ -43,7 +43,8 @@ pub fn run(
     if !watch.listening() {
         let ending = server.end()?;
         notes.push("the server never listened, so the client was not started".to_owned());
-        return Ok(Outcome { server: ending, client: None, notes, cut_short: true });
+        let births = Vec::new();
+        return Ok(Outcome { server: ending, client: None, notes, cut_short: true, births });
     }
 
     let mut client = Running::start(client, &household, watch)?;
@@ -70,7 +71,7 @@ pub fn run(
         notes.push("the server served on when the client had ended: sent it SIGTERM".to_owned());
     }
     let server = server.end()?;
-    Ok(Outcome { server, client: Some(client), notes, cut_short })
+    Ok(Outcome { server, client: Some(client), notes, cut_short, births: Vec::new() })
 }
 
 struct Running {

@@ -34,7 +34,7 @@ use nix::unistd::Pid;
 use seccompiler::BpfProgram;
 
 use crate::clock::now;
-use crate::record::{Call, Event, Host, Nanos, Process, What};
+use crate::record::{Birth, Call, Event, Host, Nanos, Process, What};
 use decode::Text;
 use kernel::{Stop, Until};
 use sockets::{Ends, Sockets};
@@ -132,6 +132,8 @@ pub struct Outcome {
     pub notes: Vec<String>,
     /// Whether the user, or the time limit, ended it.
     pub cut_short: bool,
+    /// The threads that the programs made.
+    pub births: Vec<Birth>,
 }
 
 /// The signals that the tracer waits for: to be blocked in every thread of the process.
@@ -165,6 +167,7 @@ struct Run<'a> {
     filter: BpfProgram,
     signals: SignalFd,
     threads: HashMap<i32, Thread>,
+    births: Vec<Birth>,
     /// The processes that have a call to show. Of the others only the two first ones are told:
     /// a program may well be a script that starts fifty helpers.
     seen: HashSet<i32>,
@@ -242,6 +245,7 @@ impl<'a> Run<'a> {
             filter: spawn::filter()?,
             signals: SignalFd::with_flags(&awaited_signals(), flags)?,
             threads: HashMap::new(),
+            births: Vec::new(),
             seen: HashSet::new(),
             sockets: Sockets::default(),
             programs: programs.map(Main::new),
@@ -275,7 +279,8 @@ impl<'a> Run<'a> {
             bail!("the server {server} before it listened");
         }
         let notes = std::mem::take(&mut self.notes);
-        Ok(Outcome { server, client, notes, cut_short: self.cut_short })
+        let births = std::mem::take(&mut self.births);
+        Ok(Outcome { server, client, notes, cut_short: self.cut_short, births })
     }
 
     fn main(&mut self, host: Host) -> &mut Main {
@@ -491,6 +496,7 @@ impl<'a> Run<'a> {
 
     fn child(&mut self, parent: i32, child: i32) {
         let Some(host) = self.threads.get(&parent).map(|thread| thread.host) else { return };
+        self.births.push(Birth { at: now(), tid: child, by: parent });
         let [pid] = status(child, ["Tgid:"]);
         if pid == 0 {
             return; // it has ended, and been waited for, before its parent's event came

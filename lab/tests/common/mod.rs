@@ -1,10 +1,14 @@
 //! What the tests of this crate share.
 
+mod skip;
+
 use std::env;
+use std::io::{self, Write};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use lab::world;
+use skip::skipped;
 
 const ALONE: &str = "LAB_TEST_ALONE";
 
@@ -18,8 +22,7 @@ pub fn in_a_world(name: &str, test: impl FnOnce()) {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let Err(why) = world::become_able() else { return test() };
     if env::var_os(ALONE).is_some() {
-        println!("skipped: {why:#}");
-        return;
+        return skipped(&format!("{why:#}"));
     }
     let exe = env::current_exe().expect("a test has a file");
     let again = Command::new("unshare")
@@ -31,10 +34,10 @@ pub fn in_a_world(name: &str, test: impl FnOnce()) {
     match again {
         Ok(ran) if String::from_utf8_lossy(&ran.stdout).contains("running 1 test") => {
             print!("{}", String::from_utf8_lossy(&ran.stdout));
-            eprint!("{}", String::from_utf8_lossy(&ran.stderr));
+            let _ = io::stderr().write_all(&ran.stderr);
             assert!(ran.status.success(), "{name}: {}", ran.status);
         }
         // It did not come as far as the test.
-        _ => println!("skipped: {why:#}"),
+        _ => skipped(&format!("{why:#}")),
     }
 }

@@ -32,7 +32,7 @@ impl Script {
             cost: "38 µs a traced call".to_owned(),
             missing: Vec::new(),
         };
-        Script { trace: Trace { about, events: Vec::new() }, segments: 0 }
+        Script { trace: Trace { about, ..Trace::default() }, segments: 0 }
     }
 
     fn push(&mut self, at: u64, what: What) {

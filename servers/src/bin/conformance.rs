@@ -7,12 +7,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use indicatif::{ProgressBar, ProgressStyle};
 use servers::conformance::checks::CHECKS;
 use servers::conformance::expected::{BUILT_IN, Expected};
+use servers::conformance::report::say;
 use servers::conformance::server::{Recipe, end_server_on_signals};
-use servers::conformance::{Findings, Plan, allow_many_descriptors, matrix, report, run};
+use servers::conformance::suite::{Findings, PATIENCE, Plan, allow_many_descriptors, run};
+use servers::conformance::{matrix, report};
+use servers::usage;
 
 /// Starts an echo server and checks that it serves good clients, whatever bad ones do.
 ///
@@ -35,6 +39,10 @@ struct Options {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=5))]
     deadline: Option<u64>,
 
+    /// How long a client waits for an answer before it calls itself unserved [default: 2].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
+    patience: Option<u64>,
+
     /// Only these checks, besides `echo` and `many`: --only silent,stalled.
     #[arg(long, value_name = "CHECKS", value_delimiter = ',', value_parser = check_name)]
     only: Vec<String>,
@@ -44,7 +52,7 @@ struct Options {
     report: Option<PathBuf>,
 
     /// Failures that must happen, tab-separated: server, check, why. With
-    /// --matrix the default is the ladder's list.
+    /// --matrix the default is the list that comes with the suite.
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
 
@@ -52,7 +60,7 @@ struct Options {
     #[arg(long)]
     name: Option<String>,
 
-    /// Runs every server there is: the ladder's rungs, echo, tokio's, Python's.
+    /// Runs every server there is: the rungs, echo, tokio's, Python's.
     #[arg(long, conflicts_with_all = ["tls", "one_frame", "deadline", "name", "command"])]
     matrix: bool,
 
@@ -75,7 +83,10 @@ fn check_name(text: &str) -> Result<String, String> {
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options: Options = match usage::parse() {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
     if !options.list && !options.matrix && options.command.is_empty() {
         let missing = "which server? give its command, or --matrix for all of ours";
         Options::command().error(ErrorKind::MissingRequiredArgument, missing).exit();
@@ -94,7 +105,7 @@ fn main() -> ExitCode {
 fn start(options: &Options) -> Result<bool, Box<dyn Error>> {
     if options.list {
         for check in &CHECKS {
-            let _ = writeln!(anstream::stdout(), "{:<14}  {}", check.id, check.sentence);
+            say(format_args!("{:<14}  {}", check.id, check.sentence))?;
         }
         return Ok(true);
     }
@@ -119,8 +130,8 @@ fn run_command(options: &Options, expected: &Expected) -> Result<bool, Box<dyn E
         deadline: options.deadline.map(Duration::from_secs),
     };
     let from = Instant::now();
-    let findings = run_with_progress(&plan, &options.only)?;
-    let ok = report::print(&plan, &findings, expected, from.elapsed());
+    let findings = run_with_progress(&plan, options)?;
+    let ok = report::print(&plan, &findings, expected, from.elapsed())?;
     write_report(options, &report_lines(&plan, &findings))?;
     Ok(ok)
 }
@@ -132,42 +143,42 @@ fn run_all(options: &Options, expected: &Expected) -> Result<bool, Box<dyn Error
     if plans.is_empty() {
         return Err("no server has such a name".into());
     }
-    let mut out = anstream::stdout();
     for why in missing {
-        let _ = writeln!(out, "not there: {why}");
+        say(format_args!("not there: {why}"))?;
     }
     let (mut columns, mut news, mut lines) = (Vec::new(), Vec::new(), String::new());
     for plan in &plans {
         if let Some(why) = expected.not_run(&plan.name) {
-            let _ = writeln!(out, "{:<26}not run: {why}", plan.name);
+            say(format_args!("{:<26}not run: {why}", plan.name))?;
             continue;
         }
         let from = Instant::now();
-        let column = (plan, run_with_progress(plan, &options.only));
-        news.extend(matrix::sum_up(&column, expected, from));
+        let column = (plan, run_with_progress(plan, options));
+        news.extend(matrix::sum_up(&column, expected, from)?);
         if let Ok(findings) = &column.1 {
             lines += &report_lines(plan, findings);
         }
         columns.push(column);
     }
-    matrix::print(&columns, expected);
+    matrix::print(&columns, expected)?;
     for what in &news {
-        let _ = writeln!(out, "\nunexpected: {what}");
+        say(format_args!("\nunexpected: {what}"))?;
     }
     write_report(options, &lines)?;
     Ok(news.is_empty())
 }
 
 /// A line on the terminal of what is going on. Nothing where there is no terminal.
-fn run_with_progress(plan: &Plan, only: &[String]) -> Result<Findings, String> {
+fn run_with_progress(plan: &Plan, options: &Options) -> Result<Findings, String> {
     let bar = ProgressBar::new(CHECKS.len() as u64);
     if let Ok(style) = ProgressStyle::with_template("{prefix}  {pos}/{len}  {wide_msg}") {
         bar.set_style(style);
     }
     bar.set_prefix(plan.name.clone());
-    let findings = run(plan, only, |check| {
+    let findings = run(plan, &options.only, |check| {
         bar.set_message(format!("{}: {}", check.id, check.sentence));
         bar.inc(1);
+        options.patience.map_or(PATIENCE, Duration::from_secs)
     });
     bar.finish_and_clear();
     findings

@@ -3,7 +3,8 @@
 //! Adds: a bound on threads and memory. Both are known at the start, whoever comes. The pool
 //!   needs no queue of its own: the kernel's queue of connections is one, and every thread
 //!   takes from it.
-//! Does not survive: as many silent clients as it has threads. The next one waits for ever.
+//! Promises: 64 threads and no more, however many clients come.
+//! Limits: as many silent clients as it has threads. The next one waits for ever.
 //! At work: where a request is long work for the processor, and connections are short.
 
 use std::io;
@@ -32,14 +33,18 @@ fn serve(listener: UniqueFd) -> io::Result<()> {
 
 fn work(listener: &UniqueFd) -> io::Result<()> {
     loop {
-        let conn = start::accept(listener)?;
-        start::report(serve_client(conn));
+        start::report(serve_client(start::accept(listener)?));
     }
 }
 
 fn serve_client(conn: UniqueFd) -> io::Result<()> {
-    while let Some(frame) = recv_frame(&conn, DEFAULT_CAP)? {
-        send_frame(&conn, &frame, DEFAULT_CAP)?;
+    let result = answer(&conn);
+    start::finish(conn, result)
+}
+
+fn answer(conn: &UniqueFd) -> io::Result<()> {
+    while let Some(frame) = recv_frame(conn, DEFAULT_CAP)? {
+        send_frame(conn, &frame, DEFAULT_CAP)?;
     }
-    conn.close()
+    Ok(())
 }

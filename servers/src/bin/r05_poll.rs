@@ -2,27 +2,35 @@
 //!
 //! Adds: calls that do not wait, and `poll`, which waits for all at once. The conversation is
 //!   turned inside out: what a thread kept on its stack is now two buffers a client.
-//! Does not survive: a client that never reads: its answers pile up in `output` without bound.
-//!   And `poll` is told of every descriptor each time: the cost of a call grows with the
-//!   clients.
+//! Promises: no client holds up another, and none costs a thread.
+//! Limits: a client that never reads: its answers pile up in `output` without bound. And `poll`
+//!   is told of every descriptor each time: the cost of a call grows with the clients.
 //! At work: for a few dozen descriptors, and where there is no epoll.
 
 use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::time::Instant;
 
-use libc::{MSG_DONTWAIT, POLLIN, POLLOUT, pollfd};
+use libc::MSG_DONTWAIT;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use servers::log;
 use servers::start::{self, Accepted};
+use servers::wait::{millis_until, or_nothing, retry_eintr};
 use tcp_stream_io::UniqueFd;
 use tcp_stream_io::framing::length::{DEFAULT_CAP, decode_header};
-use tcp_stream_io::stream::retry_eintr;
 use tcp_stream_io::sys::{self, NO_SIGPIPE};
 
 struct Client {
     conn: UniqueFd,
     input: Vec<u8>,
     output: Vec<u8>,
+    /// The client has ended its stream.
     ended: bool,
+    /// What is wrong with its last header. It is told when the answers before it have left.
+    refused: Option<io::Error>,
+    /// Our end has left. What still comes is thrown away.
+    finished: bool,
 }
 
 fn main() -> ExitCode {
@@ -32,57 +40,95 @@ fn main() -> ExitCode {
 fn serve(listener: UniqueFd) -> io::Result<()> {
     sys::set_nonblocking(&listener, true)?;
     let mut clients: Vec<Client> = Vec::new();
-    let mut full = false;
+    let mut full_until: Option<Instant> = None;
     loop {
-        let listening = if full { -1 } else { listener.as_raw_fd() }; // poll passes over -1
-        let mut fds = vec![pollfd { fd: listening, events: POLLIN, revents: 0 }];
-        fds.extend(clients.iter().map(Client::waits_for));
-        retry_eintr(|| sys::poll(&mut fds, if full { 100 } else { -1 }))?;
+        let mut fds: Vec<PollFd> = clients.iter().map(Client::waits_for).collect();
+        // While no descriptor is left, the listener stays ready, and poll would return at once.
+        if full_until.is_none() {
+            fds.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
+        }
+        let timeout = PollTimeout::try_from(millis_until(full_until)).unwrap_or(PollTimeout::MAX);
+        or_nothing(poll(&mut fds, timeout).map(|n| n as usize).map_err(io::Error::from))?;
+        let happened: Vec<bool> = fds.iter().map(|fd| fd.any() != Some(false)).collect();
 
-        let mut happened = fds[1..].iter().map(|fd| fd.revents != 0);
-        clients.retain_mut(|client| match happened.next() {
+        let before = clients.len();
+        let mut each = happened.iter();
+        clients.retain_mut(|client| match each.next() {
             Some(true) => client.go_on().unwrap_or_else(|e| {
-                start::complain(e);
-                false // dropped, and closed
+                log::line(e);
+                client.finish()
             }),
             _ => true,
         });
-        full = loop {
-            match start::accept_now(&listener)? {
-                Accepted::Conn(conn) => clients.push(Client::new(conn)),
-                Accepted::Nobody => break false,
-                Accepted::Full => break true,
-            }
+
+        let somebody_left = clients.len() < before; // and a descriptor came back
+        let ask = match full_until {
+            None => happened[before],
+            Some(until) => somebody_left || until <= Instant::now(),
         };
+        if ask {
+            full_until = accept(&listener, &mut clients)?;
+        }
     }
+}
+
+/// Takes connections that wait: 64 a turn, for those inside have their turn, too. Returns until
+/// when there is no descriptor for the next one.
+fn accept(listener: &UniqueFd, clients: &mut Vec<Client>) -> io::Result<Option<Instant>> {
+    for _ in 0..64 {
+        match start::accept_now(listener)? {
+            Accepted::Conn(conn) => clients.push(Client::new(conn)),
+            Accepted::Nobody => break,
+            Accepted::Full(until) => return Ok(Some(until)),
+        }
+    }
+    Ok(None)
 }
 
 impl Client {
     fn new(conn: UniqueFd) -> Client {
-        Client { conn, input: Vec::new(), output: Vec::new(), ended: false }
+        let (input, output) = (Vec::new(), Vec::new());
+        Client { conn, input, output, ended: false, refused: None, finished: false }
     }
 
-    fn waits_for(&self) -> pollfd {
-        let reading = if self.ended { 0 } else { POLLIN };
-        let writing = if self.output.is_empty() { 0 } else { POLLOUT };
-        pollfd { fd: self.conn.as_raw_fd(), events: reading | writing, revents: 0 }
+    fn waits_for(&self) -> PollFd<'_> {
+        let mut events = PollFlags::empty();
+        events.set(PollFlags::POLLIN, self.reads());
+        events.set(PollFlags::POLLOUT, !self.output.is_empty());
+        PollFd::new(self.conn.as_fd(), events)
+    }
+
+    fn reads(&self) -> bool {
+        !self.ended && self.refused.is_none()
     }
 
     /// Receives, answers and sends what can be done now. `false`: the conversation is over.
     fn go_on(&mut self) -> io::Result<bool> {
         let mut arrived = [0; 16 * 1024];
-        match retry_eintr(|| sys::recv(&self.conn, &mut arrived, MSG_DONTWAIT)) {
-            Ok(0) => self.ended = true,
-            Ok(n) => self.input.extend_from_slice(&arrived[..n]),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-            Err(e) => return Err(e),
+        if self.reads() {
+            match retry_eintr(|| sys::recv(&self.conn, &mut arrived, MSG_DONTWAIT)) {
+                Ok(0) => self.ended = true,
+                Ok(n) => self.input.extend_from_slice(&arrived[..n]),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                Err(_) if self.finished => self.ended = true,
+                Err(e) => return Err(e),
+            }
+        }
+        if self.finished {
+            self.input.clear();
+            return Ok(!self.ended);
         }
         while let Some(header) = self.input.first_chunk() {
-            let whole = 4 + decode_header(*header, DEFAULT_CAP)?;
-            if whole > self.input.len() {
-                break;
+            match decode_header(*header, DEFAULT_CAP) {
+                Ok(len) if len <= self.input.len() - 4 => {
+                    self.output.extend(self.input.drain(..4 + len)); // header and payload again
+                }
+                Ok(_) => break,
+                Err(e) => {
+                    self.refused = Some(e);
+                    break;
+                }
             }
-            self.output.extend(self.input.drain(..whole)); // the answer: header and payload again
         }
         if !self.output.is_empty() {
             match retry_eintr(|| sys::send(&self.conn, &self.output, MSG_DONTWAIT | NO_SIGPIPE)) {
@@ -91,9 +137,25 @@ impl Client {
                 Err(e) => return Err(e),
             }
         }
-        if self.ended && self.output.is_empty() && !self.input.is_empty() {
-            return Err(io::Error::new(ErrorKind::UnexpectedEof, "ended inside a frame"));
+        if !self.output.is_empty() {
+            return Ok(true);
         }
-        Ok(!(self.ended && self.output.is_empty()))
+        // All answers are with the kernel.
+        match self.refused.take() {
+            Some(e) => Err(e),
+            None if self.ended && !self.input.is_empty() => {
+                Err(io::Error::new(ErrorKind::UnexpectedEof, "ended inside a frame"))
+            }
+            None => Ok(!self.ended),
+        }
+    }
+
+    /// Our end leaves after the last answer, and what still comes is thrown away until the client's.
+    /// Closed over bytes that nobody has read, the kernel would send a reset, which destroys the
+    /// answers that have not arrived. `false`: the connection is broken.
+    fn finish(&mut self) -> bool {
+        self.finished = true;
+        (self.input, self.output) = (Vec::new(), Vec::new());
+        !self.ended && sys::shutdown(&self.conn, libc::SHUT_WR).is_ok()
     }
 }

@@ -4,7 +4,8 @@
 //!   something. Between frames it is IDLE from the last answer. From the first byte of a frame
 //!   it is TOTAL for the whole of it, and a byte now and then does not move it; so, too, for
 //!   taking the answers.
-//! Does not survive: its own restart: a SIGTERM in the middle of a frame cuts it off.
+//! Promises: 10 s for silence, 5 s for a frame, 5 s for its answer, 2 s for the client's end.
+//! Limits: its own restart. A SIGTERM in the middle of a frame cuts it off.
 //! At work: the first thing to look for in any server's settings.
 
 use std::io;
@@ -12,11 +13,12 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use libc::{EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLET, EPOLLIN, c_int};
+use libc::{EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLET, EPOLLIN};
 use servers::conn::{Conn, Step};
 use servers::epoll::{NO_EVENT, epoll_create1, epoll_ctl, epoll_wait};
-use servers::start::{self, Accepted};
-use tcp_stream_io::stream::retry_eintr;
+use servers::log;
+use servers::start::{self, Accepted, LINGER};
+use servers::wait::{millis_until, or_nothing};
 use tcp_stream_io::{UniqueFd, sys};
 
 const IDLE: Duration = Duration::from_secs(10);
@@ -30,7 +32,8 @@ struct Client {
 struct Server {
     epoll: UniqueFd,
     listener: UniqueFd,
-    full: bool,
+    /// Connections wait that have not been accepted: when to ask for them again.
+    accept_at: Option<Instant>,
     clients: Vec<Option<Client>>,
     shared: Vec<u8>,
     /// No client is late before this.
@@ -47,15 +50,18 @@ impl Server {
         let epoll = epoll_create1()?;
         epoll_ctl(&epoll, EPOLL_CTL_ADD, &listener, EPOLLIN | EPOLLET)?;
         let (clients, shared) = (Vec::new(), vec![0; 65536]);
-        Ok(Server { epoll, listener, full: false, clients, shared, next: None })
+        Ok(Server { epoll, listener, accept_at: None, clients, shared, next: None })
     }
 
     fn serve(&mut self) -> io::Result<()> {
         let mut events = [NO_EVENT; 256];
         loop {
-            let timeout_ms = self.drop_late();
-            let happened = retry_eintr(|| epoll_wait(&self.epoll, &mut events, timeout_ms))?;
-            let mut accept = self.full;
+            // The clock comes first: whoever always has one more byte must not hold it up.
+            self.finish_late()?;
+            let until = [self.next, self.accept_at].into_iter().flatten().min();
+            let timeout_ms = millis_until(until);
+            let happened = or_nothing(epoll_wait(&self.epoll, &mut events, timeout_ms))?;
+            let mut accept = self.accept_at.is_some_and(|at| at <= Instant::now());
             for event in &events[..happened] {
                 match event.u64 as RawFd {
                     fd if fd == self.listener.as_raw_fd() => accept = true,
@@ -68,24 +74,33 @@ impl Server {
         }
     }
 
-    /// Takes all connections that wait, as far as the descriptors go.
+    /// Takes connections that wait: 64 a turn, for those inside have their turn, too.
     fn accept(&mut self) -> io::Result<()> {
-        self.full = loop {
-            let conn = match start::accept_now(&self.listener)? {
-                Accepted::Conn(conn) => conn,
-                Accepted::Nobody => break false,
-                Accepted::Full => break true,
+        for _ in 0..64 {
+            self.accept_at = match start::accept_now(&self.listener)? {
+                Accepted::Conn(conn) => {
+                    start::report(self.admit(conn));
+                    continue;
+                }
+                Accepted::Nobody => None,
+                Accepted::Full(until) => Some(until),
             };
-            let fd = conn.as_raw_fd() as usize;
-            let conn = Conn::new(conn);
-            epoll_ctl(&self.epoll, EPOLL_CTL_ADD, &conn, conn.waits_for())?;
-            if fd >= self.clients.len() {
-                self.clients.resize_with(fd + 1, || None);
-            }
-            let deadline = Instant::now() + IDLE;
-            self.clients[fd] = Some(Client { conn, deadline });
-            self.next = Some(self.next.map_or(deadline, |next| next.min(deadline)));
-        };
+            return Ok(());
+        }
+        self.accept_at = Some(Instant::now());
+        Ok(())
+    }
+
+    fn admit(&mut self, conn: UniqueFd) -> io::Result<()> {
+        let fd = conn.as_raw_fd() as usize;
+        let conn = Conn::new(conn);
+        epoll_ctl(&self.epoll, EPOLL_CTL_ADD, &conn, conn.waits_for())?;
+        if fd >= self.clients.len() {
+            self.clients.resize_with(fd + 1, || None);
+        }
+        let deadline = Instant::now() + IDLE;
+        self.clients[fd] = Some(Client { conn, deadline });
+        self.next = earlier(self.next, deadline);
         Ok(())
     }
 
@@ -93,43 +108,65 @@ impl Server {
         let Some(Client { conn, deadline }) = &mut self.clients[fd] else { return Ok(()) };
         let was_idle = conn.is_idle();
         let step = match conn.go_on(events, &mut self.shared) {
-            Ok(Step::End) => {
-                self.clients[fd] = None;
-                return Ok(());
-            }
-            Err(e) => {
-                start::complain(e);
-                self.clients[fd] = None;
-                return Ok(());
-            }
+            Ok(Step::End) => return self.close(fd),
             Ok(step) => step,
+            Err(e) => {
+                log::line(e);
+                return self.finish(fd);
+            }
         };
-        if conn.asks_again() {
-            epoll_ctl(&self.epoll, EPOLL_CTL_MOD, &conn, conn.waits_for())?;
-        }
-        // Only what is complete gives new time; a part of it does not.
-        if was_idle || step != Step::Partial {
+        // Only what is complete gives new time, and the first byte of a frame ends the silence.
+        if step != Step::Partial || was_idle && !conn.is_idle() {
             *deadline = Instant::now() + if conn.is_idle() { IDLE } else { TOTAL };
-            self.next = Some(self.next.map_or(*deadline, |next| next.min(*deadline)));
+            self.next = earlier(self.next, *deadline);
         }
+        match conn.asks_again() {
+            true => epoll_ctl(&self.epoll, EPOLL_CTL_MOD, conn, conn.waits_for()),
+            false => Ok(()),
+        }
+    }
+
+    /// Finishes with a client, and closes what it cannot wait for any more.
+    fn finish(&mut self, fd: usize) -> io::Result<()> {
+        let Some(Client { conn, deadline }) = &mut self.clients[fd] else { return Ok(()) };
+        if !conn.finish() {
+            return self.close(fd);
+        }
+        *deadline = Instant::now() + LINGER;
+        self.next = earlier(self.next, *deadline);
+        epoll_ctl(&self.epoll, EPOLL_CTL_MOD, conn, conn.waits_for())
+    }
+
+    fn close(&mut self, fd: usize) -> io::Result<()> {
+        self.clients[fd] = None; // which takes it out of epoll's list
+        self.accept_at = self.accept_at.map(|_| Instant::now()); // a descriptor came back
         Ok(())
     }
 
-    /// Drops who is late. Returns for how many milliseconds nobody else can be. One look at all
-    /// clients, and only when one may be late, costs less than to keep them in order.
-    fn drop_late(&mut self) -> c_int {
-        let Some(next) = self.next else { return -1 };
+    /// Finishes with all who are late. One look at all clients, and only when one may be late, costs
+    /// less than to keep them in order.
+    fn finish_late(&mut self) -> io::Result<()> {
         let now = Instant::now();
-        if next <= now {
-            for slot in &mut self.clients {
-                if slot.take_if(|client| client.deadline <= now).is_some() {
-                    start::complain("a client was too slow");
-                }
-            }
-            self.next = self.clients.iter().flatten().map(|client| client.deadline).min();
+        if self.next.is_none_or(|next| next > now) {
+            return Ok(());
         }
-        // Rounded up: rounded down, the last millisecond would be spent spinning.
-        let left = self.next.map(|next| (next - now).as_nanos().div_ceil(1_000_000));
-        left.map_or(-1, |ms| ms as c_int)
+        self.next = None;
+        for fd in 0..self.clients.len() {
+            match &self.clients[fd] {
+                Some(client) if client.deadline <= now => {
+                    if !client.conn.is_finished() {
+                        log::line("a client was too slow");
+                    }
+                    self.finish(fd)?;
+                }
+                Some(client) => self.next = earlier(self.next, client.deadline),
+                None => {}
+            }
+        }
+        Ok(())
     }
+}
+
+fn earlier(next: Option<Instant>, deadline: Instant) -> Option<Instant> {
+    Some(next.map_or(deadline, |next| next.min(deadline)))
 }

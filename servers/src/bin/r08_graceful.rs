@@ -3,8 +3,8 @@
 //! Adds: a graceful end: through `signalfd` a signal becomes one more descriptor that epoll
 //!   watches, and nothing is ever interrupted. Who is between two frames is let go; who is
 //!   inside one has until its deadline. A second signal ends the server at once.
-//! Does not survive: its operator: something went wrong last night, and nobody can say for
-//!   whom.
+//! Promises: what has arrived before SIGTERM is answered, and 7 s after it the server has ended.
+//! Limits: its operator. Something went wrong last night, and nobody can say for whom.
 //! At work: every restart of every server. Orchestrators send SIGTERM, and SIGKILL some time
 //!   later.
 
@@ -17,8 +17,9 @@ use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLIN, c_int}
 use nix::sys::signalfd::SignalFd;
 use servers::conn::{Conn, Step};
 use servers::epoll::{NO_EVENT, epoll_create1, epoll_ctl, epoll_wait};
-use servers::start::{self, Accepted};
-use tcp_stream_io::stream::retry_eintr;
+use servers::log;
+use servers::start::{self, Accepted, LINGER};
+use servers::wait::{millis_until, or_nothing};
 use tcp_stream_io::{UniqueFd, sys};
 
 const IDLE: Duration = Duration::from_secs(10);
@@ -34,7 +35,8 @@ struct Server {
     /// Closed when the end has begun.
     listener: Option<UniqueFd>,
     signals: SignalFd,
-    full: bool,
+    /// Connections wait that have not been accepted: when to ask for them again.
+    accept_at: Option<Instant>,
     clients: Vec<Option<Client>>,
     shared: Vec<u8>,
     /// No client is late before this.
@@ -52,73 +54,86 @@ impl Server {
         epoll_ctl(&epoll, EPOLL_CTL_ADD, &listener, EPOLLIN | EPOLLET)?;
         let signals = start::signals_as_descriptor()?;
         epoll_ctl(&epoll, EPOLL_CTL_ADD, &signals, EPOLLIN)?;
-        let (clients, shared) = (Vec::new(), vec![0; 65536]);
-        let listener = Some(listener);
-        Ok(Server { epoll, listener, signals, full: false, clients, shared, next: None })
+        let (listener, clients, shared) = (Some(listener), Vec::new(), vec![0; 65536]);
+        Ok(Server { epoll, listener, signals, accept_at: None, clients, shared, next: None })
     }
 
     fn serve(&mut self) -> io::Result<()> {
         let mut events = [NO_EVENT; 256];
-        while self.listener.is_some() || self.clients.iter().any(Option::is_some) {
-            let timeout_ms = self.drop_late();
-            let happened = retry_eintr(|| epoll_wait(&self.epoll, &mut events, timeout_ms))?;
-            let (mut accept, mut stop) = (self.full, false);
+        loop {
+            // The clock comes first: whoever always has one more byte must not hold it up.
+            self.finish_late()?;
+            if self.listener.is_none() && self.clients.iter().all(Option::is_none) {
+                return Ok(());
+            }
+            let until = [self.next, self.accept_at].into_iter().flatten().min();
+            let timeout_ms = millis_until(until);
+            let happened = or_nothing(epoll_wait(&self.epoll, &mut events, timeout_ms))?;
+            let mut accept = self.accept_at.is_some_and(|at| at <= Instant::now());
+            let mut stop = false;
+            let listener = self.listener.as_ref().map(AsRawFd::as_raw_fd);
             for event in &events[..happened] {
                 match event.u64 as RawFd {
-                    fd if self.listener.as_ref().is_some_and(|l| l.as_raw_fd() == fd) => {
-                        accept = true;
-                    }
+                    fd if Some(fd) == listener => accept = true,
                     fd if fd == self.signals.as_raw_fd() => stop = true,
                     fd => self.go_on(fd as usize, event.events)?,
                 }
             }
-            if accept || stop {
-                self.accept()?; // also before the end: these have had their handshake
-            }
             if stop {
                 self.stop()?;
+            } else if accept {
+                self.accept(64)?; // a turn: those inside have theirs, too
             }
         }
-        Ok(())
     }
 
-    /// Takes all connections that wait, as far as the descriptors go.
-    fn accept(&mut self) -> io::Result<()> {
-        let Some(listener) = &self.listener else { return Ok(()) };
-        self.full = loop {
-            let conn = match start::accept_now(listener)? {
-                Accepted::Conn(conn) => conn,
-                Accepted::Nobody => break false,
-                Accepted::Full => break true,
+    /// Takes connections that wait, so many at most.
+    fn accept(&mut self, most: c_int) -> io::Result<()> {
+        for _ in 0..most {
+            let Some(listener) = &self.listener else { return Ok(()) };
+            self.accept_at = match start::accept_now(listener)? {
+                Accepted::Conn(conn) => {
+                    start::report(self.admit(conn));
+                    continue;
+                }
+                Accepted::Nobody => None,
+                Accepted::Full(until) => Some(until),
             };
-            let fd = conn.as_raw_fd() as usize;
-            let conn = Conn::new(conn);
-            epoll_ctl(&self.epoll, EPOLL_CTL_ADD, &conn, conn.waits_for())?;
-            if fd >= self.clients.len() {
-                self.clients.resize_with(fd + 1, || None);
-            }
-            let deadline = Instant::now() + IDLE;
-            self.clients[fd] = Some(Client { conn, deadline });
-            self.next = Some(self.next.map_or(deadline, |next| next.min(deadline)));
-        };
+            return Ok(());
+        }
+        self.accept_at = Some(Instant::now());
         Ok(())
     }
 
-    /// The end begins. From here on no deadline moves, so that it is over within TOTAL.
+    /// The end begins. Who waits to be accepted has had its handshake, and still comes in. All have
+    /// TOTAL for what has arrived, and from here on no frame gets new time.
     fn stop(&mut self) -> io::Result<()> {
         start::next_signal_ends(&self.signals)?;
         epoll_ctl(&self.epoll, EPOLL_CTL_DEL, &self.signals, 0)?;
-        self.listener = None;
-        self.full = false;
+        self.accept(start::BACKLOG)?;
+        (self.listener, self.accept_at) = (None, None);
         let last = Instant::now() + TOTAL;
-        for slot in &mut self.clients {
-            match slot {
-                Some(client) if client.conn.is_quiet() => *slot = None,
-                Some(client) => client.deadline = client.deadline.min(last),
-                None => {}
+        self.next = earlier(self.next, last);
+        for fd in 0..self.clients.len() {
+            match &mut self.clients[fd] {
+                Some(client) if client.conn.is_quiet() => self.finish(fd)?,
+                Some(client) if !client.conn.is_finished() => client.deadline = last,
+                _ => {}
             }
         }
-        self.next = self.next.map(|next| next.min(last));
+        Ok(())
+    }
+
+    fn admit(&mut self, conn: UniqueFd) -> io::Result<()> {
+        let fd = conn.as_raw_fd() as usize;
+        let conn = Conn::new(conn);
+        epoll_ctl(&self.epoll, EPOLL_CTL_ADD, &conn, conn.waits_for())?;
+        if fd >= self.clients.len() {
+            self.clients.resize_with(fd + 1, || None);
+        }
+        let deadline = Instant::now() + IDLE;
+        self.clients[fd] = Some(Client { conn, deadline });
+        self.next = earlier(self.next, deadline);
         Ok(())
     }
 
@@ -126,49 +141,69 @@ impl Server {
         let Some(Client { conn, deadline }) = &mut self.clients[fd] else { return Ok(()) };
         let was_idle = conn.is_idle();
         let step = match conn.go_on(events, &mut self.shared) {
-            Ok(Step::End) => {
-                self.clients[fd] = None;
-                return Ok(());
-            }
-            Err(e) => {
-                start::complain(e);
-                self.clients[fd] = None;
-                return Ok(());
-            }
+            Ok(Step::End) => return self.close(fd),
             Ok(step) => step,
-        };
-        if conn.asks_again() {
-            epoll_ctl(&self.epoll, EPOLL_CTL_MOD, &conn, conn.waits_for())?;
-        }
-        if self.listener.is_none() {
-            if conn.is_quiet() {
-                self.clients[fd] = None;
+            Err(e) => {
+                log::line(e);
+                return self.finish(fd);
             }
-            return Ok(());
+        };
+        if self.listener.is_none() && conn.is_quiet() {
+            return self.finish(fd); // its frame is answered, and the server is about to end
         }
-        // Only what is complete gives new time; a part of it does not.
-        if was_idle || step != Step::Partial {
+        // Only what is complete gives new time, and the first byte of a frame ends the silence.
+        let begun_or_done = step != Step::Partial || was_idle && !conn.is_idle();
+        if begun_or_done && self.listener.is_some() {
             *deadline = Instant::now() + if conn.is_idle() { IDLE } else { TOTAL };
-            self.next = Some(self.next.map_or(*deadline, |next| next.min(*deadline)));
+            self.next = earlier(self.next, *deadline);
         }
+        match conn.asks_again() {
+            true => epoll_ctl(&self.epoll, EPOLL_CTL_MOD, conn, conn.waits_for()),
+            false => Ok(()),
+        }
+    }
+
+    /// Finishes with a client, and closes what it cannot wait for any more.
+    fn finish(&mut self, fd: usize) -> io::Result<()> {
+        let Some(Client { conn, deadline }) = &mut self.clients[fd] else { return Ok(()) };
+        if !conn.finish() {
+            return self.close(fd);
+        }
+        *deadline = Instant::now() + LINGER;
+        self.next = earlier(self.next, *deadline);
+        epoll_ctl(&self.epoll, EPOLL_CTL_MOD, conn, conn.waits_for())
+    }
+
+    fn close(&mut self, fd: usize) -> io::Result<()> {
+        self.clients[fd] = None; // which takes it out of epoll's list
+        self.accept_at = self.accept_at.map(|_| Instant::now()); // a descriptor came back
         Ok(())
     }
 
-    /// Drops who is late. Returns for how many milliseconds nobody else can be. One look at all
-    /// clients, and only when one may be late, costs less than to keep them in order.
-    fn drop_late(&mut self) -> c_int {
-        let Some(next) = self.next else { return -1 };
+    /// Finishes with all who are late. One look at all clients, and only when one may be late, costs
+    /// less than to keep them in order.
+    fn finish_late(&mut self) -> io::Result<()> {
         let now = Instant::now();
-        if next <= now {
-            for slot in &mut self.clients {
-                if slot.take_if(|client| client.deadline <= now).is_some() {
-                    start::complain("a client was too slow");
-                }
-            }
-            self.next = self.clients.iter().flatten().map(|client| client.deadline).min();
+        if self.next.is_none_or(|next| next > now) {
+            return Ok(());
         }
-        // Rounded up: rounded down, the last millisecond would be spent spinning.
-        let left = self.next.map(|next| (next - now).as_nanos().div_ceil(1_000_000));
-        left.map_or(-1, |ms| ms as c_int)
+        self.next = None;
+        for fd in 0..self.clients.len() {
+            match &self.clients[fd] {
+                Some(client) if client.deadline <= now => {
+                    if !client.conn.is_finished() {
+                        log::line("a client was too slow");
+                    }
+                    self.finish(fd)?;
+                }
+                Some(client) => self.next = earlier(self.next, client.deadline),
+                None => {}
+            }
+        }
+        Ok(())
     }
+}
+
+fn earlier(next: Option<Instant>, deadline: Instant) -> Option<Instant> {
+    Some(next.map_or(deadline, |next| next.min(deadline)))
 }

@@ -1,9 +1,10 @@
 //! r10_tls  The same conversation, encrypted: rustls between the frames and the descriptor.
 //!
 //! Adds: TLS, over r03's threads. rustls needs `Read` and `Write` and never sees the socket, so
-//!   two short `impl`s for our descriptor are all. The certificate is made on the spot and
-//!   printed behind the first line; a client has to be told to trust it.
-//! Does not survive: what r03 does not. A silent client now costs a thread and TLS's buffers.
+//!   two `impl`s for our descriptor are all. The certificate is made on the spot and printed
+//!   after the first line; a client has to be told to trust it.
+//! Promises: nobody in between reads or changes a frame, and an end that was not the peer's shows.
+//! Limits: what r03's are. A silent client now costs a thread and TLS's buffers.
 //! At work: rustls, with a certificate from a CA; with tokio, tokio-rustls.
 
 use std::error::Error;
@@ -12,9 +13,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
+use libc::{MSG_PEEK, MSG_WAITALL};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use servers::start;
+use servers::wait::retry_eintr;
 use tcp_stream_io::framing::length::{DEFAULT_CAP, decode_header};
 use tcp_stream_io::{UniqueFd, send_all, stream, sys};
 
@@ -34,24 +37,43 @@ fn main() -> ExitCode {
 fn config() -> Result<ServerConfig, Box<dyn Error + Send + Sync>> {
     let names = ["localhost".into(), "127.0.0.1".into(), "::1".into()];
     let made = rcgen::generate_simple_self_signed(names)?;
-    start::say(made.cert.pem());
+    start::print(&made.cert.pem())?;
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let config = ServerConfig::builder().with_no_client_auth();
     Ok(config.with_single_cert(vec![made.cert.into()], key)?)
 }
 
 /// What rustls needs to know about a socket.
-struct Socket(UniqueFd);
+struct Socket {
+    conn: UniqueFd,
+    /// How much of the record that is being read is still to come.
+    left: usize,
+}
 
+/// Up to the end of a record and no further. After a record that was tampered with, rustls gives out
+/// nothing, not even what came whole in those before: they are answered before it is read.
 impl Read for Socket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        stream::recv_some(&self.0, buf, None)
+        if self.left == 0 {
+            // A look at the header: type, version, and in two bytes the length. RFC 8446, section 5.1.
+            let mut header = [0; 5];
+            let look = || sys::recv(&self.conn, &mut header, MSG_PEEK | MSG_WAITALL);
+            self.left = match retry_eintr(look)? {
+                0 => return Ok(0),
+                5 => 5 + usize::from(u16::from_be_bytes([header[3], header[4]])),
+                cut => cut,
+            };
+        }
+        let most = buf.len().min(self.left);
+        let came = stream::recv_some(&self.conn, &mut buf[..most], None)?;
+        self.left -= came;
+        Ok(came)
     }
 }
 
 impl Write for Socket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        send_all(&self.0, buf).map(|()| buf.len())
+        send_all(&self.conn, buf).map(|()| buf.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -63,13 +85,22 @@ fn serve_client(conn: UniqueFd, config: Arc<ServerConfig>) -> io::Result<()> {
     // The handshake is several sends in a row: with Nagle's rule each waits for the other side.
     sys::set_option(&conn, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
     let tls = ServerConnection::new(config).map_err(io::Error::other)?;
-    let mut tls = StreamOwned::new(tls, Socket(conn)); // the handshake comes with the first read
+    // The handshake comes with the first read.
+    let mut tls = StreamOwned::new(tls, Socket { conn, left: 0 });
+    let result = answer(&mut tls);
+    tls.conn.send_close_notify(); // TLS's own end: a bare FIN could be an attacker's
+    let (mut tls, mut socket) = tls.into_parts();
+    // Not `flush`, which would wait for the rest of a handshake that will never come.
+    while tls.wants_write() && tls.write_tls(&mut socket).is_ok() {}
+    start::finish(socket.conn, result)
+}
+
+fn answer(tls: &mut (impl Read + Write)) -> io::Result<()> {
     let mut frame = Vec::new();
-    while recv_frame(&mut tls, &mut frame)? {
+    while recv_frame(tls, &mut frame)? {
         tls.write_all(&frame)?;
     }
-    tls.conn.send_close_notify(); // TLS's own end: a bare FIN could be an attacker's
-    tls.flush()
+    Ok(())
 }
 
 /// Receives a frame, header included. `false`: the client ended its stream, and said so.

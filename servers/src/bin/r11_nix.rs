@@ -2,7 +2,8 @@
 //!
 //! Adds: the kernel's calls in Rust's types: flags are sets, an error is an enum. The loops
 //!   (all of it, exactly that much) are still ours to write.
-//! Does not survive: what r03 does not.
+//! Promises: what r03 does.
+//! Limits: what r03's are.
 //! At work: for what std has no word for: signals, namespaces, socket options, sendmsg.
 
 use std::io::{self, IoSlice};
@@ -31,8 +32,7 @@ fn main() -> ExitCode {
         start::announce(bound)?;
         loop {
             match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
-                // SAFETY:
-                // - the kernel has just opened `fd` for this call, so nobody else owns it.
+                // SAFETY: the kernel has just opened `fd` for this call, so nobody else owns it.
                 Ok(fd) => spawn(unsafe { OwnedFd::from_raw_fd(fd) }),
                 Err(e) => start::pass_over(e.into())?,
             }
@@ -42,11 +42,16 @@ fn main() -> ExitCode {
 
 fn spawn(conn: OwnedFd) {
     let client = thread::Builder::new().name("client".into());
-    let spawned = client.spawn(move || start::report(serve_client(&conn)));
+    let spawned = client.spawn(move || start::report(serve_client(conn)));
     start::report(spawned.map(|_| ()));
 }
 
-fn serve_client(conn: &OwnedFd) -> io::Result<()> {
+fn serve_client(conn: OwnedFd) -> io::Result<()> {
+    let result = answer(&conn);
+    start::finish(conn, result)
+}
+
+fn answer(conn: &OwnedFd) -> io::Result<()> {
     let mut header = [0; 4];
     while recv_exact(conn, &mut header)? {
         // Zeroed memory that nobody has touched costs only addresses: the kernel gives it page by

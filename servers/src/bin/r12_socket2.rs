@@ -3,7 +3,8 @@
 //! Adds: every option of a socket: before `bind` and `listen`, too, where std decides: the
 //!   backlog, whether `::` serves IPv4 too, keep-alive. A `Socket` reads and writes like a std
 //!   stream.
-//! Does not survive: what r03 does not.
+//! Promises: what r03 does, and a client whose machine has gone is noticed at last.
+//! Limits: what r03's are.
 //! At work: to open the socket as you need it. Then turn it into std's or tokio's with
 //!   `into()`.
 
@@ -45,12 +46,17 @@ fn spawn(conn: Socket) {
 }
 
 fn serve_client(conn: Socket) -> io::Result<()> {
+    let result = answer(&conn);
+    start::finish(conn, result)
+}
+
+fn answer(mut conn: &Socket) -> io::Result<()> {
     conn.set_tcp_nodelay(true)?;
     // A client whose machine has gone is noticed at last, if not soon.
     conn.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(60)))?;
     let mut frame = Vec::new();
-    while recv_frame(&conn, &mut frame)? {
-        (&conn).write_all(&frame)?;
+    while recv_frame(conn, &mut frame)? {
+        conn.write_all(&frame)?;
     }
     Ok(())
 }

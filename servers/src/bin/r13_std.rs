@@ -2,9 +2,10 @@
 //!
 //! Adds: nothing to install. `TcpListener` picks the options, `BufReader` makes one `recv` of
 //!   header and payload, and `write_all` and `read_exact` retry EINTR.
-//! Does not survive: what r03 does not. A timeout (`set_read_timeout`) is per call: who sends a
-//!   byte now and then is never late. And `read_exact` does not tell an end between frames from
-//!   one inside: hence the look with `fill_buf`.
+//! Promises: what r03 does.
+//! Limits: what r03's are. A timeout (`set_read_timeout`) is per call: who sends a byte now and
+//!   then is never late. And `read_exact` does not tell an end between frames from one inside:
+//!   hence the look with `fill_buf`.
 //! At work: the first choice while a thread a client will do.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -32,11 +33,16 @@ fn main() -> ExitCode {
 
 fn spawn(conn: TcpStream) {
     let client = thread::Builder::new().name("client".into());
-    let spawned = client.spawn(move || start::report(serve_client(&conn)));
+    let spawned = client.spawn(move || start::report(serve_client(conn)));
     start::report(spawned.map(|_| ()));
 }
 
-fn serve_client(mut conn: &TcpStream) -> io::Result<()> {
+fn serve_client(conn: TcpStream) -> io::Result<()> {
+    let result = answer(&conn);
+    start::finish(conn, result)
+}
+
+fn answer(mut conn: &TcpStream) -> io::Result<()> {
     conn.set_nodelay(true)?;
     let mut input = BufReader::new(conn);
     let mut frame = Vec::new();

@@ -3,18 +3,19 @@
 //! Adds: `async`: the compiler turns the conversation inside out, as r05 and r06 did by hand,
 //!   and tokio has the epoll loop. A task a client keeps what the conversation has at an
 //!   `await`.
-//! Does not survive: silent clients, until `tokio::time::timeout` is put around the frame.
+//! Promises: no client holds up another, and none costs a thread.
+//! Limits: silent clients, until `tokio::time::timeout` is put around the frame.
 //! At work: the usual choice for many clients, with tokio-util's codecs, tower and the rest.
 
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use servers::start;
+use servers::{log, start};
 use tcp_stream_io::net::{AcceptAdvice, accept_advice};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy, sink};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time;
 
 const CAP: u32 = 1 << 20;
 
@@ -36,7 +37,10 @@ async fn serve(addr: IpAddr, port: u16) -> io::Result<()> {
             }
             Err(e) => match accept_advice(&e) {
                 AcceptAdvice::TryAgain => {}
-                AcceptAdvice::Wait => tokio::time::sleep(Duration::from_millis(100)).await,
+                AcceptAdvice::Wait => {
+                    log::line(format_args!("accept: {e}"));
+                    time::sleep(start::ACCEPT_AGAIN).await;
+                }
                 AcceptAdvice::GiveUp => return Err(e),
             },
         }
@@ -44,6 +48,17 @@ async fn serve(addr: IpAddr, port: u16) -> io::Result<()> {
 }
 
 async fn serve_client(mut conn: TcpStream) -> io::Result<()> {
+    let result = answer(&mut conn).await;
+    // Our end, then the client's: closed over unread bytes, a reset would destroy the answers.
+    let ended = async {
+        conn.shutdown().await?;
+        copy(&mut conn, &mut sink()).await
+    };
+    let ended = time::timeout(start::LINGER, ended).await.unwrap_or_else(|late| Err(late.into()));
+    result.and(ended.map(drop)) // what went wrong first is what is told
+}
+
+async fn answer(conn: &mut TcpStream) -> io::Result<()> {
     conn.set_nodelay(true)?;
     let (input, mut output) = conn.split();
     let mut input = BufReader::new(input);

@@ -1,6 +1,7 @@
 //! Runs each rung against a short load, and prints what it adds and what it costs.
 
-use std::io::{self, IsTerminal};
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,13 +11,13 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use servers::conformance::expected::{BUILT_IN, Expected};
 use servers::load::Load;
+use servers::process::Server;
 use servers::rungs::{RUNGS, Rung, lines_of_code};
-use servers::server::Server;
-use servers::start;
+use servers::{start, usage};
 
 const ROUNDS: usize = 5;
 
-/// Runs each rung of the echo ladder against a short load, and prints a table.
+/// Runs each rung of the echo server against a short load, and prints a table.
 ///
 /// The load: one thread, so many clients, 64-byte frames, each sent when the answer to the one
 /// before has come. Processor time is that of the server's process, the median of five rounds.
@@ -41,21 +42,18 @@ struct Figures {
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options: Options = match usage::parse() {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
     if let Some(none) = options.rungs.iter().find(|name| !RUNGS.iter().any(|r| begins(r, name))) {
         let names: Vec<&str> = RUNGS.iter().map(|rung| rung.name).collect();
-        start::complain(format_args!(
-            "no rung begins with {none:?}: there are {}",
-            names.join(" ")
-        ));
-        return ExitCode::from(2);
+        let there = names.join(" ");
+        return usage::failed(2, format_args!("no rung begins with {none:?}: there are {there}"));
     }
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            start::complain(format_args!("ladder: {e}"));
-            ExitCode::FAILURE
-        }
+        Err(e) => usage::failed(1, format_args!("servers: {e}")),
     }
 }
 
@@ -77,37 +75,40 @@ fn run(options: &Options) -> Result<(), String> {
     let name = rungs.iter().map(|rung| rung.name.len()).max().unwrap_or(0);
     let adds = rungs.iter().map(|rung| rung.adds().chars().count()).max().unwrap_or(0);
     bar.suspend(|| {
-        start::say(format_args!(
+        say(format_args!(
             "{:name$}  {:adds$}  lines  clients  us/request  KiB/client  survives",
             "rung", "adds"
-        ));
-    });
+        ))
+    })?;
     for rung in rungs {
         bar.set_message(rung.name);
         let figures = measure(rung, options).map_err(|e| format!("{}: {e}", rung.name))?;
         let memory = figures.memory.map_or("-".into(), |bytes| format!("{:.2}", bytes / 1024.0));
         let (clients, cpu) = (figures.clients, figures.cpu.as_secs_f64() * 1e6);
         bar.suspend(|| {
-            start::say(format_args!(
+            say(format_args!(
                 "{:name$}  {:adds$}  {:>5}  {clients:>7}  {cpu:>10.2}  {memory:>10}  {}",
                 rung.name,
                 rung.adds(),
                 rung.lines_of_code(),
                 survives(&expected, rung.name),
-            ));
-        });
+            ))
+        })?;
         bar.inc(1);
     }
     bar.finish_and_clear();
     let shared = [include_str!("../conn.rs"), include_str!("../epoll.rs")].map(lines_of_code);
-    start::say(format_args!(
+    say(format_args!(
         "r06 to r09 also use src/conn.rs ({} lines) and src/epoll.rs ({}).",
         shared[0], shared[1]
-    ));
-    start::say("us/request: the server's processor time. KiB/client: without the kernel's.");
-    start::say("clients: fewer than asked for where a rung cannot serve more at once.");
-    start::say("survives: the checks of `make conformance`, which says why one fails.");
-    Ok(())
+    ))?;
+    say("us/request: the server's processor time. KiB/client: without the kernel's.")?;
+    say("clients: fewer than asked for where a rung cannot serve more at once.")?;
+    say("survives: the checks of `make conformance`, which says why one fails.")
+}
+
+fn say(text: impl Display) -> Result<(), String> {
+    writeln!(io::stdout(), "{text}").map_err(|e| format!("stdout: {e}"))
 }
 
 /// As the suite finds it: a failure that is not on its list, or does not come, is an error there.
@@ -166,6 +167,6 @@ fn program(name: &str) -> io::Result<PathBuf> {
     let path = env::current_exe()?.with_file_name(name);
     match fs::exists(&path)? {
         true => Ok(path),
-        false => Err(io::Error::other("it has not been built: `make ladder` does both")),
+        false => Err(io::Error::other("it has not been built: `make servers` does both")),
     }
 }

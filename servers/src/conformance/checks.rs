@@ -4,9 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::client::{AT_ONCE, CAP, Client, PATIENCE, frame, payload};
-use super::server::Server;
+use super::client::{CAP, Client, Way, frame, payload};
+use super::server::{Recipe, Server};
 use super::tls;
+use crate::outside::{leaves_unread, limit_descriptors, next_descriptor, queued, stays_asleep};
+use crate::outside::{under_way, within};
 
 /// One thing that every echo server is asked.
 #[derive(Debug)]
@@ -42,6 +44,10 @@ impl From<String> for Fault {
 #[derive(Debug)]
 pub struct Subject {
     pub(super) server: Server,
+    /// How to start another one.
+    pub(super) recipe: Recipe,
+    /// How long a client waits for anything, before it calls itself unserved.
+    pub(super) patience: Duration,
     /// It speaks TLS.
     pub(super) tls: Option<tls::Config>,
     /// It ends a connection after one frame, as the article's does.
@@ -53,17 +59,33 @@ pub struct Subject {
 }
 
 impl Subject {
+    fn way(&self) -> Way<'_> {
+        Way { addr: self.server.addr, tls: self.tls.as_ref(), patience: self.patience }
+    }
+
     fn connect(&self) -> Result<Client, String> {
-        Client::connect(self.server.addr, self.tls.as_ref(), self.server.watched())
+        Client::connect(self.way())
     }
 
     fn connect_narrow(&self) -> Result<Client, String> {
-        Client::connect_narrow(self.server.addr, self.tls.as_ref(), self.server.watched())
+        Client::connect_narrow(self.way())
     }
 
     /// One that says nothing at all, not even what begins a handshake.
     fn connect_silent(&self) -> Result<Client, String> {
-        Client::connect(self.server.addr, None, self.server.watched())
+        Client::connect(Way { tls: None, ..self.way() })
+    }
+
+    /// Soon enough to be no deadline: a server that waits for the payload drops the client later.
+    fn at_once(&self) -> Duration {
+        self.patience / 3
+    }
+
+    /// Ends the server, and starts another one.
+    pub(super) fn restart(&mut self) -> Result<(), String> {
+        self.server.kill(); // before the next one starts: they may want the same port
+        self.server = Server::start(&self.recipe)?;
+        Ok(())
     }
 
     /// A well-behaved client: connects, sends a frame, gets it back.
@@ -89,6 +111,12 @@ const TOGETHER: usize = 50;
 /// Silent clients, more than a pool has workers.
 const SILENT: usize = 64;
 
+/// Clients that go wrong while nobody reads the log: more than a pool has workers.
+const WRONG: usize = 100;
+
+/// Frames whose answers a client does not take before it must: more than all buffers hold.
+const PIPELINED: usize = 1000;
+
 /// What a client that never reads sends at most, and what the server may grow by meanwhile.
 const NEVER_READ: usize = 64 << 20;
 const MAY_GROW_KIB: usize = 16 << 10;
@@ -98,10 +126,10 @@ const CLIENTS: usize = 500;
 const MAY_KEEP_KIB: usize = 2 << 10;
 
 /// What all are asked, in this order. The last two end the server.
-pub const CHECKS: [Check; 23] = [
+pub const CHECKS: [Check; 27] = [
     Check {
         id: "echo",
-        sentence: "A frame comes back as it was sent, and nothing behind it.",
+        sentence: "A frame comes back as it was sent, and nothing after it.",
         expected: "header 00 00 01 02, 258 bytes, then the end after ours",
         run: echo,
     },
@@ -138,13 +166,13 @@ pub const CHECKS: [Check; 23] = [
     Check {
         id: "over-cap",
         sentence: "A header that claims one byte more than the cap ends the connection.",
-        expected: "the end or a reset, before the server sleeps again",
+        expected: "the end or a reset at once, not at some deadline",
         run: |s| refuses(s, &[0x00, 0x10, 0x00, 0x01]),
     },
     Check {
         id: "hostile",
         sentence: "A header that claims 4 GiB - 1 ends the connection.",
-        expected: "the end or a reset, before the server sleeps again",
+        expected: "the end or a reset at once, not at some deadline",
         run: |s| refuses(s, &[0xff; 4]),
     },
     Check {
@@ -158,6 +186,18 @@ pub const CHECKS: [Check; 23] = [
         sentence: "A stream that ends inside a payload gets no answer, and ends.",
         expected: "the end or a reset, and no byte before it",
         run: |s| ends_inside(s, b"\0\0\0\x0ahalf."),
+    },
+    Check {
+        id: "before-bad",
+        sentence: "Frames before a header that claims too much are answered, then comes the end.",
+        expected: "every answer, however late it is taken, then the end: no reset",
+        run: |s| answers_before(s, &[&[&[0xff; 4][..]], &[&[0xff; 4], &[b'.'; 100_000]]], false),
+    },
+    Check {
+        id: "before-cut",
+        sentence: "Frames before an end inside a frame are answered, then comes the end.",
+        expected: "every answer, however late it is taken, then the end: no reset",
+        run: |s| answers_before(s, &[&[&[0, 0][..]], &[b"\0\0\0\x0ahalf."]], true),
     },
     Check {
         id: "half-close",
@@ -174,25 +214,25 @@ pub const CHECKS: [Check; 23] = [
     Check {
         id: "silent",
         sentence: "While a client says nothing, another is served.",
-        expected: "an answer to the other, meanwhile",
+        expected: "an answer to the other",
         run: silent,
     },
     Check {
         id: "stalled",
         sentence: "While clients are stuck inside a frame, another is served.",
-        expected: "an answer to the other, meanwhile",
+        expected: "an answer to the other",
         run: stalled,
     },
     Check {
         id: "silent-64",
         sentence: "While 64 clients say nothing, another is served.",
-        expected: "an answer to the other, meanwhile",
+        expected: "an answer to the other",
         run: silent_crowd,
     },
     Check {
         id: "dropped",
         sentence: "A client that is stuck inside a frame is dropped at the deadline.",
-        expected: "the end, and not long before the deadline",
+        expected: "the end, neither long before the deadline nor after it",
         run: dropped,
     },
     Check {
@@ -200,6 +240,12 @@ pub const CHECKS: [Check; 23] = [
         sentence: "A client that never reads its answers holds nobody up and fills no memory.",
         expected: "another is served; the server grows by 16 MiB at most",
         run: never_reads,
+    },
+    Check {
+        id: "full",
+        sentence: "Out of descriptors it sleeps, and takes the next client when there is one again.",
+        expected: "it sleeps while a client waits, and serves when it may open more",
+        run: full,
     },
     Check {
         id: "thousand",
@@ -226,9 +272,15 @@ pub const CHECKS: [Check; 23] = [
         run: |s| s.serves_another().map(|()| "an answer".into()).map_err(Fault::from),
     },
     Check {
+        id: "unread-log",
+        sentence: "While nobody reads what it prints, clients are served.",
+        expected: "an answer, after 100 clients that went wrong and with all pipes full",
+        run: unread_log,
+    },
+    Check {
         id: "finishes",
-        sentence: "At SIGTERM a request that has begun is finished.",
-        expected: "the answer to a frame whose second half came after the signal",
+        sentence: "At SIGTERM what has arrived is answered, and a frame that has begun is finished.",
+        expected: "every answer that waited, and one to a frame that was half there",
         run: finishes,
     },
     Check {
@@ -243,7 +295,7 @@ fn echo(s: &mut Subject) -> Observed {
     let client = s.connect()?;
     client.exchange(&payload(258, 0))?; // 258 is 0x0102: in the wrong byte order another number
     client.end()?;
-    let end = client.expect_end(PATIENCE)?;
+    let end = client.expect_end(s.patience)?;
     Ok(format!("header 00 00 01 02, 258 bytes, then {end}"))
 }
 
@@ -253,7 +305,7 @@ fn many(s: &mut Subject) -> Observed {
     client.exchange(b"first")?;
     let second = client.exchange(b"second");
     // A reader of the article's protocol ends its stream here. One that is slow or wrong does not.
-    let ended = second.is_err() && client.expect_end(1).is_ok();
+    let ended = second.is_err() && client.expect_end(Duration::from_millis(10)).is_ok();
     s.one_frame = ended || s.one_frame_is_meant;
     match second {
         _ if s.one_frame_is_meant => ONE_FRAME,
@@ -276,8 +328,8 @@ fn split(s: &mut Subject) -> Observed {
     };
     let mut client = s.connect()?;
     for at in 1..bytes.len() {
-        let (before, behind) = bytes.split_at(at);
-        ask(&client, &mut [before, behind].into_iter())
+        let (before, after) = bytes.split_at(at);
+        ask(&client, &mut [before, after].into_iter())
             .map_err(|e| format!("cut after byte {at} of {}: {e}", bytes.len()))?;
         if s.one_frame {
             client = s.connect()?;
@@ -309,7 +361,7 @@ fn empty(s: &mut Subject) -> Observed {
     let client = s.connect()?;
     client.exchange(b"")?;
     if !s.one_frame {
-        client.exchange(b"next").map_err(|e| format!("the frame behind it: {e}"))?;
+        client.exchange(b"next").map_err(|e| format!("the frame after it: {e}"))?;
     }
     Ok("an empty frame".into())
 }
@@ -324,7 +376,7 @@ fn refuses(s: &mut Subject, header: &[u8]) -> Observed {
     for _ in 0..TIMES {
         let client = s.connect()?;
         client.send(header)?;
-        how = client.expect_end(AT_ONCE)?;
+        how = client.expect_end(s.at_once())?;
     }
     s.serves_another()?;
     Ok(how.into())
@@ -336,10 +388,32 @@ fn ends_inside(s: &mut Subject, bytes: &[u8]) -> Observed {
         let client = s.connect()?;
         client.send(bytes)?;
         client.end()?;
-        how = client.expect_end(PATIENCE)?;
+        how = client.expect_end(s.patience)?;
     }
     s.serves_another()?;
     Ok(how.into())
+}
+
+/// Whole frames, then each of `tails`, then our end where it is a part of it. Answers are taken only
+/// when no more can be sent, so that the server goes wrong while they wait.
+fn answers_before(s: &mut Subject, tails: &[&[&[u8]]], ends: bool) -> Observed {
+    let count = if s.one_frame { 1 } else { PIPELINED };
+    let frames = frame(&payload(1000, 0)).repeat(count);
+    for tail in tails {
+        let client = s.connect_narrow()?;
+        let tail = tail.concat();
+        let came = client.send_reluctant(&[&frames[..], &tail].concat())?;
+        if ends {
+            client.end()?;
+        }
+        let came = client.recv_to_end(came).map_err(|e| format!("of {} {e}", frames.len()))?;
+        if came != frames {
+            let (came, all, more) = (came.len(), frames.len(), tail.len());
+            return Err(format!("{came} of {all} bytes before {more} that are wrong").into());
+        }
+    }
+    s.serves_another()?;
+    Ok(format!("{count} of {count} answers, then the end"))
 }
 
 fn half_close(s: &mut Subject) -> Observed {
@@ -352,7 +426,7 @@ fn half_close(s: &mut Subject) -> Observed {
         for payload in &payloads {
             client.expect_answer(payload)?;
         }
-        if client.expect_end(PATIENCE)? == "a reset" {
+        if client.expect_end(s.patience)? == "a reset" {
             return Err(Fault::Failed("a reset instead of the end".into()));
         }
     }
@@ -405,7 +479,7 @@ fn dropped(s: &mut Subject) -> Observed {
     let from = Instant::now();
     let client = s.connect()?;
     client.send(&[0, 0])?; // between frames a client may be silent for longer
-    let end = client.expect_end_by(from + deadline + Duration::from_secs(1))?;
+    let end = client.expect_end(deadline + s.patience)?;
     let after = from.elapsed();
     let observed = format!("{end} after {:.1} s", after.as_secs_f64());
     if after < deadline / 2 { Err(Fault::Failed(observed)) } else { Ok(observed) }
@@ -416,15 +490,47 @@ fn never_reads(s: &mut Subject) -> Observed {
     let client = s.connect_narrow()?;
     let (size, most) = if s.one_frame { (CAP, CAP) } else { (64 << 10, NEVER_READ) };
     let request = frame(&payload(size, 0));
-    let mut sent = 0;
-    // Until there is no room for more, or the server has dropped us, which is its right.
-    while sent < most && client.send_if_room(&request, 30) {
-        sent += size;
+    let (mut sent, mut moved) = (0, Instant::now());
+    // Until the server does not mean to read more, or has dropped us, which is its right.
+    while sent < most && moved.elapsed() < s.patience {
+        match client.send_some(&request[sent % request.len()..]) {
+            Ok(0) => {
+                let (server, us) = client.ends();
+                if leaves_unread(s.server.id(), server, us) {
+                    break;
+                }
+                client.wait_for_room(Duration::from_millis(10));
+            }
+            Ok(n) => (sent, moved) = (sent + n, Instant::now()),
+            Err(_) => break,
+        }
     }
     s.serves_another()?;
     let grown = s.server.memory_kib().saturating_sub(before);
     let observed = format!("{} KiB sent, the server grew by {grown} KiB", sent >> 10);
     if grown > MAY_GROW_KIB { Err(Fault::Failed(observed)) } else { Ok(observed) }
+}
+
+fn full(s: &mut Subject) -> Observed {
+    let server = s.server.id();
+    let limit = |most| limit_descriptors(server, most).map_err(|e| format!("prlimit: {e}"));
+    let before = limit(next_descriptor(server) as u64)?;
+    let mut waiting = Vec::new();
+    let slept = within(s.patience, || {
+        // One waits in the queue; or the server, which has kept a descriptor for this, lets it go.
+        let noticed =
+            queued(s.server.addr.port()) > 0 || waiting.last().is_some_and(Client::has_something);
+        if !noticed {
+            waiting.push(s.connect_silent()?); // into a descriptor that another one has left
+        }
+        let spins = || "it does not sleep: it calls accept again and again".to_owned();
+        if noticed && stays_asleep(server) { Ok(()) } else { Err(spins()) }
+    });
+    limit(before)?;
+    slept?;
+    drop(waiting);
+    s.serves_another().map_err(|e| format!("with descriptors again, {e}"))?;
+    Ok("it slept, and serves again".into())
 }
 
 fn thousand(s: &mut Subject) -> Observed {
@@ -468,26 +574,68 @@ fn memory(s: &mut Subject) -> Observed {
 fn descriptors(s: &mut Subject) -> Observed {
     let at_start = s.server.fds_at_start();
     // It may still be closing the last ones.
-    let few = || (s.server.open_fds() <= at_start + SPARE_FDS).then_some(());
-    let settled = s.server.watched().asks(PATIENCE, few).is_some();
-    let observed = format!("{at_start} at the start, {} now", s.server.open_fds());
-    if settled { Ok(observed) } else { Err(Fault::Failed(observed)) }
+    let settled = within(s.patience, || match s.server.open_fds() {
+        now if now <= at_start + SPARE_FDS => Ok(now),
+        now => Err(now),
+    });
+    match settled {
+        Ok(now) => Ok(format!("{at_start} at the start, {now} now")),
+        Err(now) => Err(Fault::Failed(format!("{at_start} at the start, {now} now"))),
+    }
+}
+
+fn unread_log(s: &mut Subject) -> Observed {
+    s.server.kill();
+    s.server = Server::start_unread(&s.recipe)?;
+    let served = (0..WRONG).try_for_each(|_| {
+        let client = s.connect()?;
+        client.send(&[0xff; 4])?;
+        client.reset()
+    });
+    let served = served.and_then(|()| s.serves_another());
+    s.restart()?; // one that is read again
+    served?;
+    Ok(format!("an answer, after {WRONG} clients that went wrong"))
 }
 
 fn finishes(s: &mut Subject) -> Observed {
-    let client = s.connect()?;
+    let half = s.connect()?;
     let request = frame(b"begun before, finished after");
     let (before, after) = request.split_at(10);
-    client.send(before)?;
-    client.wait_until_read();
-    s.server.ask_to_end()?;
-    // Time to die of the signal. A server that takes it as a request is still there afterwards.
-    if let Some(how) = s.server.wait_for_end(10) {
-        return Err(Fault::Failed(how));
+    half.send(before)?;
+    half.wait_until_read();
+    // Another one takes no answers, until they wait for it and frames are left unread.
+    let waiting = s.connect_narrow()?;
+    let (server, us) = waiting.ends();
+    let (one, mut count) = (payload(1000, 0), 0);
+    while count < if s.one_frame { 1 } else { PIPELINED } {
+        waiting.send(&frame(&one))?;
+        count += 1;
+        if leaves_unread(s.server.id(), server, us) {
+            break;
+        }
     }
-    client.send(after)?;
-    client.expect_answer(b"begun before, finished after")?;
-    Ok("the answer".into())
+    within(s.patience, || match under_way(us, server) {
+        None | Some(0) => Ok(()),
+        Some(bytes) => Err(format!("{bytes} bytes do not arrive")),
+    })?;
+    s.server.ask_to_end()?;
+    let finish = || -> Result<(), String> {
+        half.send(after)?;
+        half.expect_answer(b"begun before, finished after")?;
+        for at in 1..=count {
+            let answered = waiting.expect_answer(&one);
+            answered.map_err(|e| format!("{at} of {count} that had arrived: {e}"))?;
+        }
+        let _ = waiting.end(); // the server may have ended first
+        match waiting.expect_end(s.patience)? {
+            "the end" => Ok(()),
+            how => Err(format!("{count} answers, then {how}")),
+        }
+    };
+    // If it has died of the signal, that says more than the connection that it cut.
+    finish().map_err(|e| s.server.wait_for_end(Instant::now() + s.at_once()).unwrap_or(e))?;
+    Ok(format!("{count} of {count} answers, and the one to a frame that was half there"))
 }
 
 fn sigterm(s: &mut Subject) -> Observed {
@@ -495,11 +643,11 @@ fn sigterm(s: &mut Subject) -> Observed {
         s.server.ask_to_end()?;
     }
     let from = s.server.asked_to_end.unwrap_or_else(Instant::now);
-    match s.server.wait_for_end(300) {
+    match s.server.wait_for_end(Instant::now() + s.patience + s.at_once()) {
         Some(how) => Ok(how),
         None => {
             let so_far = from.elapsed().as_secs_f64();
-            Err(Fault::Failed(format!("it still runs {so_far:.1} s after the signal, and sleeps")))
+            Err(Fault::Failed(format!("it still runs {so_far:.1} s after the signal")))
         }
     }
 }

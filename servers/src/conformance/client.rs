@@ -2,196 +2,196 @@
 //!
 //! The frames are put together here by hand, for two ends that share code share its mistakes.
 
-use std::ffi::c_short;
 use std::io::{self, ErrorKind};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use super::idle::Watched;
 use super::tls;
-use super::unread::unread;
+use crate::outside::{unread, within};
+use crate::wait::{millis_until, retry_eintr};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tcp_stream_io::stream::wait_ready;
-use tcp_stream_io::sys;
+use tcp_stream_io::stream::{recv_some, send_all_with_deadline, wait_ready};
+use tcp_stream_io::sys::{self, NO_SIGPIPE};
+use tcp_stream_io::{UniqueFd, stream};
 
 /// The article's limit for a payload.
 pub const CAP: usize = 1 << 20;
 
-/// A client calls itself unserved once the server has been asleep in so many looks, of 10 ms each.
-pub const PATIENCE: u32 = 200;
-
-/// A server that sleeps in so many looks has done what it had to do.
-pub const AT_ONCE: u32 = 70;
-
-/// A connection. Every wait on it ends where the server sleeps, and so brings nothing any more.
+/// A connection.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    fd: UniqueFd,
     tls: Option<tls::Session>,
-    server: Watched,
+    /// Where the server's end is, and ours.
+    server: SocketAddr,
+    us: SocketAddr,
+    /// How long it waits for anything, before it calls itself unserved.
+    patience: Duration,
 }
 
-/// A socket and how long to wait on it.
+/// Where a client connects to, and how.
 #[derive(Clone, Copy, Debug)]
-pub struct Line<'a> {
-    stream: &'a TcpStream,
-    server: Watched,
-    /// So many looks at a sleeping server end a wait.
-    looks: u32,
-    /// But none before this instant: so long the server may well sleep.
-    from: Option<Instant>,
-}
-
-impl Line<'_> {
-    /// Waits until the socket is ready for `POLLIN` or `POLLOUT`. `TimedOut`: the server sleeps.
-    pub fn wait(&self, event: c_short) -> io::Result<()> {
-        let by = |deadline| match wait_ready(self.stream, event, Some(deadline)) {
-            Err(e) if e.kind() == ErrorKind::TimedOut => None,
-            result => Some(result),
-        };
-        let now = self.from.and_then(by);
-        let then = || self.server.until_asleep(self.looks, |time| by(Instant::now() + time));
-        now.or_else(then).unwrap_or_else(|| {
-            Err(io::Error::new(ErrorKind::TimedOut, "nothing comes, and the server sleeps"))
-        })
-    }
-
-    /// At least a byte, or the end (0).
-    pub fn recv_some(&self, buf: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match sys::recv(self.stream, buf, libc::MSG_DONTWAIT) {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => self.wait(libc::POLLIN)?,
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                result => return result,
-            }
-        }
-    }
-
-    fn recv_exact(&self, buf: &mut [u8]) -> io::Result<()> {
-        let (mut got, wanted) = (0, buf.len());
-        while got < wanted {
-            match self.recv_some(&mut buf[got..]) {
-                Ok(0) => return Err(so_far("got", got, wanted, &tls::ended())),
-                Ok(n) => got += n,
-                Err(e) => return Err(so_far("got", got, wanted, &e)),
-            }
-        }
-        Ok(())
-    }
-
-    /// All of it.
-    pub fn send_all(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut sent = 0;
-        while sent < bytes.len() {
-            let flags = libc::MSG_DONTWAIT | sys::NO_SIGPIPE;
-            let result = match sys::send(self.stream, &bytes[sent..], flags) {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => self.wait(libc::POLLOUT).map(|()| 0),
-                Err(e) if e.kind() == ErrorKind::Interrupted => Ok(0),
-                result => result,
-            };
-            sent += result.map_err(|e| so_far("sent", sent, bytes.len(), &e))?;
-        }
-        Ok(())
-    }
-}
-
-/// How far it came: "got 3 of 8 bytes, then …".
-pub fn so_far(did: &str, n: usize, wanted: usize, e: &io::Error) -> io::Error {
-    io::Error::new(e.kind(), format!("{did} {n} of {wanted} bytes, then {e}"))
+pub struct Way<'a> {
+    /// Where the server listens.
+    pub addr: SocketAddr,
+    /// It speaks TLS.
+    pub tls: Option<&'a tls::Config>,
+    /// How long the client waits for anything.
+    pub patience: Duration,
 }
 
 impl Client {
     /// Connects, and shakes hands where the server speaks TLS.
-    pub fn connect(
-        addr: SocketAddr,
-        tls: Option<&tls::Config>,
-        server: Watched,
-    ) -> Result<Client, String> {
-        Client::connect_with(addr, tls, server, |_| Ok(()))
+    pub fn connect(way: Way) -> Result<Client, String> {
+        let connected = TcpStream::connect_timeout(&way.addr, way.patience);
+        connected.and_then(|s| Client::of(s, way)).map_err(|e| format!("connect: {e}"))
     }
 
     /// Connects with little room for answers: a small receive buffer, small segments.
     ///
     /// The segments matter more. With the loopback's of 64 KiB the server's send buffer begins at
     /// 2.5 MiB, and swallows every answer that a test has time to ask for.
-    pub fn connect_narrow(
-        addr: SocketAddr,
-        tls: Option<&tls::Config>,
-        server: Watched,
-    ) -> Result<Client, String> {
-        Client::connect_with(addr, tls, server, |socket| {
-            socket.set_recv_buffer_size(16 << 10)?;
-            socket.set_tcp_mss(4096)
-        })
-    }
-
-    fn connect_with(
-        addr: SocketAddr,
-        tls: Option<&tls::Config>,
-        server: Watched,
-        prepare: fn(&Socket) -> io::Result<()>,
-    ) -> Result<Client, String> {
+    pub fn connect_narrow(way: Way) -> Result<Client, String> {
         let connect = || {
-            let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-            prepare(&socket)?;
-            socket.set_nonblocking(true)?;
-            match socket.connect(&addr.into()) {
-                Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {}
-                result => result?,
-            }
-            let stream = TcpStream::from(socket);
-            let line = Line { stream: &stream, server, looks: PATIENCE, from: None };
-            line.wait(libc::POLLOUT)?;
-            stream.take_error()?.map_or(Ok(()), Err)?;
-            stream.set_nodelay(true)?; // each part of a frame leaves at once
-            let tls = tls.map(|config| tls::Session::begin(&line, stream.peer_addr()?, config));
-            let tls = tls.transpose()?;
-            Ok(Client { stream, tls, server })
+            let domain = Domain::for_address(way.addr);
+            let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_recv_buffer_size(16 << 10)?;
+            socket.set_tcp_mss(4096)?;
+            socket.connect_timeout(&way.addr.into(), way.patience)?;
+            Client::of(socket.into(), way)
         };
         connect().map_err(|e: io::Error| format!("connect: {e}"))
     }
 
-    fn line(&self, looks: u32) -> Line<'_> {
-        Line { stream: &self.stream, server: self.server, looks, from: None }
+    fn of(stream: TcpStream, way: Way) -> io::Result<Client> {
+        stream.set_nodelay(true)?; // each part of a frame leaves at once
+        let (server, us) = (stream.peer_addr()?, stream.local_addr()?);
+        let fd = UniqueFd::from(OwnedFd::from(stream));
+        let deadline = Instant::now() + way.patience;
+        let begin = |config| tls::Session::begin(&fd, server.ip(), config, deadline);
+        let tls = way.tls.map(begin).transpose()?;
+        Ok(Client { fd, tls, server, us, patience: way.patience })
     }
 
-    fn send_by(&self, bytes: &[u8], line: Line) -> io::Result<()> {
-        match &self.tls {
-            None => line.send_all(bytes),
-            Some(tls) => tls.send(&line, bytes),
-        }
-    }
-
-    fn recv_exact_by(&self, buf: &mut [u8], line: Line) -> io::Result<()> {
-        match &self.tls {
-            None => line.recv_exact(buf),
-            Some(tls) => tls.recv_exact(&line, buf),
-        }
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.patience
     }
 
     /// Sends bytes.
-    pub fn send(&self, bytes: &[u8]) -> Result<(), String> {
-        self.send_by(bytes, self.line(PATIENCE)).map_err(|e| format!("send: {e}"))
+    pub fn send(&self, mut bytes: &[u8]) -> Result<(), String> {
+        let deadline = self.deadline();
+        let result = match &self.tls {
+            None => send_all_with_deadline(&self.fd, bytes, deadline),
+            Some(tls) => loop {
+                match tls.flush(&self.fd, deadline).and_then(|()| tls.send_some(&self.fd, bytes)) {
+                    Ok(n) if n == bytes.len() => break tls.flush(&self.fd, deadline),
+                    Ok(n) => bytes = &bytes[n..],
+                    Err(e) => break Err(e),
+                }
+            },
+        };
+        result.map_err(|e| format!("send: {e}"))
     }
 
-    /// Sends bytes if all of them find room before the server has been asleep in so many looks, and
-    /// the server has not gone.
-    pub fn send_if_room(&self, bytes: &[u8], looks: u32) -> bool {
-        self.send_by(bytes, self.line(looks)).is_ok()
+    /// Sends what there is room for now, and returns how much.
+    pub fn send_some(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = libc::MSG_DONTWAIT | NO_SIGPIPE;
+        let sent = match &self.tls {
+            None => retry_eintr(|| sys::send(&self.fd, bytes, flags)),
+            Some(tls) => tls.send_some(&self.fd, bytes),
+        };
+        match sent {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(0),
+            sent => sent,
+        }
+    }
+
+    /// Sends all of it, and takes an answer only where nothing more can be sent before: the server's
+    /// answers wait for as long as they can. Returns what came so far.
+    pub fn send_reluctant(&self, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        let (mut sent, mut came) = (0, Vec::new());
+        while sent < bytes.len() {
+            match self.send_some(&bytes[sent..]).map_err(|e| format!("send: {e}"))? {
+                0 if self.can_send(self.deadline())? => {}
+                0 => {
+                    let mut piece = [0; 4096];
+                    match self.recv_some(&mut piece, self.deadline()) {
+                        Ok(0) => return Err(format!("the end, {} bytes after", came.len())),
+                        Ok(n) => came.extend(&piece[..n]),
+                        Err(e) => return Err(format!("{} bytes, then {e}", came.len())),
+                    }
+                }
+                n => sent += n,
+            }
+        }
+        if let Some(tls) = &self.tls {
+            tls.flush(&self.fd, self.deadline()).map_err(|e| format!("send: {e}"))?;
+        }
+        Ok(came)
+    }
+
+    /// Waits until something can be sent (`true`) or, if not, received.
+    fn can_send(&self, until: Instant) -> Result<bool, String> {
+        if self.tls.as_ref().is_some_and(tls::Session::holds_some) {
+            return Ok(false);
+        }
+        let events = libc::POLLIN | libc::POLLOUT;
+        let ready = || sys::poll(self.fd.as_fd(), events, millis_until(Some(until)));
+        match retry_eintr(ready).map_err(|e| format!("poll: {e}"))? {
+            0 => Err(format!("nothing can be sent or received for {:?}", self.patience)),
+            ready => Ok(ready & libc::POLLOUT != 0),
+        }
+    }
+
+    fn recv_some(&self, buf: &mut [u8], deadline: Instant) -> io::Result<usize> {
+        match &self.tls {
+            None => recv_some(&self.fd, buf, Some(deadline)),
+            Some(tls) => tls.recv_some(&self.fd, buf, deadline),
+        }
+    }
+
+    /// Fills `buf`; says how much came where the stream ends before.
+    fn recv_exact(&self, buf: &mut [u8], deadline: Instant) -> io::Result<()> {
+        let (mut got, wanted) = (0, buf.len());
+        while got < wanted {
+            let how = match self.recv_some(&mut buf[got..], deadline) {
+                Ok(0) => io::Error::new(ErrorKind::UnexpectedEof, "the peer ended its stream"),
+                Ok(n) => {
+                    got += n;
+                    continue;
+                }
+                Err(e) => e,
+            };
+            let text = format!("got {got} of {wanted} bytes, then {how}");
+            return Err(io::Error::new(how.kind(), text));
+        }
+        Ok(())
+    }
+
+    /// Receives all that comes until the server's end, after what came before.
+    pub fn recv_to_end(&self, mut came: Vec<u8>) -> Result<Vec<u8>, String> {
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            match self.recv_some(&mut piece, self.deadline()) {
+                Ok(0) => return Ok(came),
+                Ok(n) => came.extend(&piece[..n]),
+                Err(e) => return Err(format!("{} bytes, then {e}", came.len())),
+            }
+        }
     }
 
     /// Receives the answer to `payload`: the same frame, byte for byte.
     pub fn expect_answer(&self, payload: &[u8]) -> Result<(), String> {
         let mut answer = vec![0; 4 + payload.len()];
-        let line = self.line(PATIENCE);
+        let deadline = self.deadline();
         let (header, body) = answer.split_at_mut(4);
-        self.recv_exact_by(header, line).map_err(|e| unanswered("header", &e))?;
+        self.recv_exact(header, deadline).map_err(|e| unanswered("header", &e))?;
         let expected = header_of(payload.len());
         if header != expected {
             return Err(format!("header {} instead of {}", hex(header), hex(&expected)));
         }
-        self.recv_exact_by(body, line).map_err(|e| unanswered("payload", &e))?;
+        self.recv_exact(body, deadline).map_err(|e| unanswered("payload", &e))?;
         match (0..body.len()).find(|&i| body[i] != payload[i]) {
             None => Ok(()),
             Some(at) => Err(format!("byte {at} of {} of the payload is another", body.len())),
@@ -204,34 +204,23 @@ impl Client {
         self.expect_answer(payload)
     }
 
-    /// Ends our direction: a FIN behind what was sent.
+    /// Ends our direction: a FIN after what was sent.
     pub fn end(&self) -> Result<(), String> {
         if let Some(tls) = &self.tls {
-            tls.end(&self.line(PATIENCE)).map_err(|e| format!("send: {e}"))?;
+            tls.end(&self.fd, self.deadline()).map_err(|e| format!("send: {e}"))?;
         }
-        self.stream.shutdown(Shutdown::Write).map_err(|e| format!("shutdown: {e}"))
+        sys::shutdown(&self.fd, libc::SHUT_WR).map_err(|e| format!("shutdown: {e}"))
     }
 
     /// The server ends the stream, and sends no byte more: "the end", or "a reset".
-    pub fn expect_end(&self, looks: u32) -> Result<&'static str, String> {
-        self.expect_end_on(self.line(looks))
-    }
-
-    /// The same where the server may well sleep until then.
-    pub fn expect_end_by(&self, then: Instant) -> Result<&'static str, String> {
-        self.expect_end_on(Line { from: Some(then), ..self.line(AT_ONCE) })
-    }
-
-    fn expect_end_on(&self, line: Line) -> Result<&'static str, String> {
+    pub fn expect_end(&self, patience: Duration) -> Result<&'static str, String> {
         let mut more = [0];
-        match self.recv_exact_by(&mut more, line) {
-            Ok(()) => Err(format!("the server sent more: byte {}", hex(&more))),
+        match self.recv_some(&mut more, Instant::now() + patience) {
+            Ok(0) => Ok("the end"),
+            Ok(_) => Err(format!("the server sent more: byte {}", hex(&more))),
             Err(e) => match e.kind() {
-                ErrorKind::UnexpectedEof => Ok("the end"),
                 ErrorKind::ConnectionReset => Ok("a reset"),
-                ErrorKind::TimedOut => {
-                    Err("the connection stays open, and the server sleeps".into())
-                }
+                ErrorKind::TimedOut => Err(format!("the connection stays open, {patience:?} long")),
                 _ => Err(e.to_string()),
             },
         }
@@ -239,33 +228,41 @@ impl Client {
 
     /// Waits for the first byte of an answer, and leaves it unread.
     pub fn wait_for_answer(&self) -> Result<(), String> {
-        let line = self.line(PATIENCE);
+        let deadline = self.deadline();
         let waited = match &self.tls {
-            None => line.wait(libc::POLLIN),
-            Some(tls) => tls.wait(&line),
+            None => wait_ready(&self.fd, libc::POLLIN, Some(deadline)),
+            Some(tls) => tls.wait(&self.fd, deadline),
         };
         waited.map_err(|e| format!("no answer: {e}"))
+    }
+
+    /// Whether something has come by now: bytes, or the end.
+    pub fn has_something(&self) -> bool {
+        sys::poll(self.fd.as_fd(), libc::POLLIN, 0).is_ok_and(|ready| ready != 0)
     }
 
     /// Waits until the server has read what was sent, as the kernel tells of the server's socket.
     /// Not for ever: a server may have reason not to read.
     pub fn wait_until_read(&self) {
-        let (Ok(us), Ok(server)) = (self.stream.local_addr(), self.stream.peer_addr()) else {
-            return;
-        };
-        let read = || matches!(unread(server, us), None | Some(0)).then_some(());
-        let _ = self.server.asks(20, read);
+        let _ = within(self.patience / 10, || match unread(self.server, self.us) {
+            None | Some(0) => Ok(()),
+            Some(_) => Err(()),
+        });
+    }
+
+    /// The two ends: the server's, ours.
+    pub fn ends(&self) -> (SocketAddr, SocketAddr) {
+        (self.server, self.us)
+    }
+
+    /// Waits for room to send, for a moment.
+    pub fn wait_for_room(&self, moment: Duration) {
+        let _ = stream::wait_ready(&self.fd, libc::POLLOUT, Some(Instant::now() + moment));
     }
 
     /// Closes with a reset instead of a FIN.
     pub fn reset(self) -> Result<(), String> {
-        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).map_err(|e| e.to_string())
-    }
-}
-
-impl AsFd for Client {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        SockRef::from(&self.fd).set_linger(Some(Duration::ZERO)).map_err(|e| e.to_string())
     }
 }
 

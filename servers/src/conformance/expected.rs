@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::{fs, io};
 
-use super::Outcome;
 use super::checks::CHECKS;
+use super::suite::Outcome;
 
 /// The list that comes with the suite.
 pub const BUILT_IN: &str = include_str!("../../expected-failures.tsv");

@@ -10,17 +10,13 @@ use super::checks::{CHECKS, Check};
 use super::expected::{Expected, Verdict};
 use super::report::{BAD, DIM, GOOD, say};
 use super::server::Recipe;
-use super::{Findings, Outcome, Plan};
-
-/// What our echo server is told to take for one exchange. Much longer than a client waits, so
-/// that who is held up by a silent client shows.
-const ECHO_DEADLINE: u64 = 10;
+use super::suite::{Findings, Outcome, Plan};
 
 /// Who promises to drop a client that is stuck inside a frame, and after how many seconds.
 const PROMISES: [(&str, u64); 4] =
-    [("echo", ECHO_DEADLINE), ("r07_deadlines", 5), ("r08_graceful", 5), ("r09_tracing", 5)];
+    [("echo", 10), ("r07_deadlines", 5), ("r08_graceful", 5), ("r09_tracing", 5)];
 
-/// The servers: the ladder's rungs, the reference's program, tokio's, Python's.
+/// The servers: the rungs, the reference's program, tokio's, Python's.
 ///
 /// The programs stand beside this one, where cargo puts them. Also says who is missing, and why.
 pub fn servers() -> io::Result<(Vec<Plan>, Vec<String>)> {
@@ -33,8 +29,7 @@ pub fn servers() -> io::Result<(Vec<Plan>, Vec<String>)> {
     }
     let echo = dir.join("echo");
     if echo.exists() {
-        let limit = ECHO_DEADLINE.to_string();
-        let args = ["--deadline", &limit, "server", "127.0.0.1", "0"].map(OsString::from);
+        let args = ["server", "127.0.0.1", "0"].map(OsString::from);
         plans.push(plan("echo", &[&[echo.into()], &args[..]].concat()));
     } else {
         missing.push("echo: not built; `cargo build` makes it".into());
@@ -87,13 +82,17 @@ fn python() -> Result<(), String> {
 pub type Column<'a> = (&'a Plan, Result<Findings, String>);
 
 /// A line when one server is through. Returns what was not expected, a line each.
-pub fn sum_up((plan, findings): &Column, expected: &Expected, from: Instant) -> Vec<String> {
+pub fn sum_up(
+    (plan, findings): &Column,
+    expected: &Expected,
+    from: Instant,
+) -> Result<Vec<String>, String> {
     let mut news = Vec::new();
     let findings = match findings {
         Ok(findings) => findings,
         Err(why) => {
-            say(format_args!("{:<26}{BAD}FAILED{BAD:#}  {why}", plan.name));
-            return vec![format!("{}: {why}", plan.name)];
+            say(format_args!("{:<26}{BAD}FAILED{BAD:#}  {why}", plan.name))?;
+            return Ok(vec![format!("{}: {why}", plan.name)]);
         }
     };
     let (mut ok, mut fails) = (0, 0);
@@ -124,19 +123,19 @@ pub fn sum_up((plan, findings): &Column, expected: &Expected, from: Instant) -> 
         plan.name,
         news.len(),
         from.elapsed().as_secs_f64()
-    ));
-    news
+    ))?;
+    Ok(news)
 }
 
 /// Rows: the checks. Columns: the servers.
-pub fn print(columns: &[Column], expected: &Expected) {
+pub fn print(columns: &[Column], expected: &Expected) -> Result<(), String> {
     let titles: Vec<&str> = columns.iter().map(|(plan, _)| short(&plan.name)).collect();
     let widths: Vec<usize> = titles.iter().map(|title| title.len().max(3) + 2).collect();
     let mut line = format!("{:<14}", "check");
     for (title, width) in titles.iter().zip(&widths) {
         line += &format!("{title:>width$}");
     }
-    say(format_args!("\n{line}"));
+    say(format_args!("\n{line}"))?;
     let asked = |check: &&Check| {
         let runs = columns.iter().filter_map(|(_, findings)| findings.as_ref().ok());
         runs.flat_map(|findings| &findings.rows).any(|row| row.check.id == check.id)
@@ -158,10 +157,10 @@ pub fn print(columns: &[Column], expected: &Expected) {
             };
             line += &format!("{style}{mark:>width$}{style:#}");
         }
-        say(line);
+        say(line)?;
     }
-    say("ok passed   x fails, as expected   - not applicable   ! unexpected");
-    say("\nWhat fails, and why:");
+    say("ok passed   x fails, as expected   - not applicable   ! unexpected")?;
+    say("\nWhat fails, and why:")?;
     for (plan, findings) in columns {
         let rows = findings.as_ref().map_or(&[][..], |findings| &findings.rows);
         let mut whys: Vec<(String, Vec<&str>)> = Vec::new(); // a reason, and the checks it fails
@@ -174,10 +173,11 @@ pub fn print(columns: &[Column], expected: &Expected) {
             }
         }
         for (why, checks) in whys {
-            say(format_args!("  {:<26}{}", plan.name, checks.join(", ")));
-            say(format_args!("  {:<28}{DIM}{why}{DIM:#}", ""));
+            say(format_args!("  {:<26}{}", plan.name, checks.join(", ")))?;
+            say(format_args!("  {:<28}{DIM}{why}{DIM:#}", ""))?;
         }
     }
+    Ok(())
 }
 
 /// `r01` of `r01_single_shot`.

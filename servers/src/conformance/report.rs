@@ -7,24 +7,29 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 
 use super::expected::{Expected, Verdict};
-use super::{Findings, Outcome, Plan, Row};
+use super::suite::{Findings, Outcome, Plan, Row};
 
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
 pub(super) const DIM: Style = Style::new().dimmed();
 
-/// One line to standard output. A reader who has gone away is no reason to panic.
-pub(super) fn say(text: impl Display) {
-    let _ = writeln!(anstream::stdout(), "{text}");
+/// One line to standard output.
+pub fn say(text: impl Display) -> Result<(), String> {
+    writeln!(anstream::stdout(), "{text}").map_err(|e| format!("stdout: {e}"))
 }
 
 /// The table of one server. Returns whether all is as expected.
-pub fn print(plan: &Plan, findings: &Findings, expected: &Expected, time: Duration) -> bool {
+pub fn print(
+    plan: &Plan,
+    findings: &Findings,
+    expected: &Expected,
+    time: Duration,
+) -> Result<bool, String> {
     let (mut ok, mut failed, mut expected_failures, mut not_applicable) = (0, 0, 0, 0);
     let mut names = Vec::new();
     let mut left_out: Vec<(&String, Vec<&str>)> = Vec::new(); // a reason, and its checks
     let protocol = if findings.one_frame { "one frame a connection" } else { "many frames" };
-    say(format_args!("{}, {protocol}", plan.name));
+    say(format_args!("{}, {protocol}", plan.name))?;
     for row in &findings.rows {
         let (id, sentence) = (row.check.id, row.check.sentence);
         let (Outcome::Passed(observed)
@@ -58,16 +63,16 @@ pub fn print(plan: &Plan, findings: &Findings, expected: &Expected, time: Durati
                 (BAD, "PASSED", Some(format!("should have failed: {why}")))
             }
         };
-        say(format_args!("  {style}{word:<6}{style:#}  {id:<14}  {sentence}"));
-        say(format_args!("          {DIM}expected{DIM:#}        {}", row.check.expected));
-        say(format_args!("          {DIM}observed{DIM:#}        {observed}"));
+        say(format_args!("  {style}{word:<6}{style:#}  {id:<14}  {sentence}"))?;
+        say(format_args!("          {DIM}expected{DIM:#}        {}", row.check.expected))?;
+        say(format_args!("          {DIM}observed{DIM:#}        {observed}"))?;
         if let Some(why) = why {
-            say(format_args!("          {DIM}{why}{DIM:#}"));
+            say(format_args!("          {DIM}{why}{DIM:#}"))?;
         }
     }
     for (why, checks) in left_out {
-        say(format_args!("  {DIM}-{DIM:#}       {}", checks.join(", ")));
-        say(format_args!("          {DIM}not applicable{DIM:#}  {why}"));
+        say(format_args!("  {DIM}-{DIM:#}       {}", checks.join(", ")))?;
+        say(format_args!("          {DIM}not applicable{DIM:#}  {why}"))?;
     }
     let style = if failed == 0 { GOOD } else { BAD };
     let lesson = if expected_failures == 0 {
@@ -80,11 +85,11 @@ pub fn print(plan: &Plan, findings: &Findings, expected: &Expected, time: Durati
          {not_applicable} not applicable, {:.1} s",
         findings.rows.len(),
         time.as_secs_f64()
-    ));
+    ))?;
     if failed > 0 {
-        say(format_args!("{BAD}unexpected{BAD:#}: {}", names.join(", ")));
+        say(format_args!("{BAD}unexpected{BAD:#}: {}", names.join(", ")))?;
     }
-    failed == 0
+    Ok(failed == 0)
 }
 
 /// A line of `--report`: server, check, result, expected, observed, milliseconds.

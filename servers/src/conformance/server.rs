@@ -1,16 +1,18 @@
 //! The server under test: a program that runs, seen from outside through /proc and its port.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, BufRead, BufReader, Read};
+use std::fs::OpenOptions;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
-use std::{fs, thread};
+use std::time::{Duration, Instant};
+use std::{fs, mem, thread};
 
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
@@ -18,10 +20,11 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use tcp_stream_io::{UniqueFd, stream};
 
-use super::idle::Watched;
+use crate::outside;
+use crate::wait::HANG_LIMIT;
 
-/// A server that has been asleep in so many looks, of 10 ms each, does not begin to listen.
-const TO_LISTEN: u32 = 1000;
+/// How long a server may take to listen.
+const TO_LISTEN: Duration = HANG_LIMIT;
 
 /// How to start a server: a program and its arguments. `{addr}` and `{port}` in them become the
 /// address and a free port. Without `{port}` the server must print `[listen-ok] ADDRESS:PORT`.
@@ -42,6 +45,8 @@ pub struct Server {
     fds_at_start: usize,
     /// When SIGTERM was sent.
     pub asked_to_end: Option<Instant>,
+    /// What it prints to, where nobody reads that.
+    unread: Vec<OwnedFd>,
 }
 
 /// The last line that it wrote to standard error.
@@ -69,6 +74,30 @@ pub fn end_server_on_signals() -> io::Result<()> {
 impl Server {
     /// Starts it, and waits until it listens. The error says why it does not, in one line.
     pub fn start(recipe: &Recipe) -> Result<Server, String> {
+        let (mut server, given) = Server::spawn(recipe)?;
+        let said = listen_line(server.child.stdout.take(), true);
+        keep_last_line(server.child.stderr.take(), &server.last_words);
+        server.begin(given, &said)?;
+        Ok(server)
+    }
+
+    /// The same, but nobody reads what it prints once it listens, and there is no room for more.
+    pub fn start_unread(recipe: &Recipe) -> Result<Server, String> {
+        let (mut server, given) = Server::spawn(recipe)?;
+        let (out, err) = (server.child.stdout.take(), server.child.stderr.take());
+        let copy = out.as_ref().map(|out| out.as_fd().try_clone_to_owned());
+        let copy = copy.transpose().map_err(|e| e.to_string())?;
+        // One that was given its port need not say anything.
+        let said = listen_line(if given.is_some() { None } else { out }, false);
+        server.begin(given, &said)?;
+        for pipe in [copy, err.map(OwnedFd::from)].into_iter().flatten() {
+            fill(&pipe).map_err(|e| format!("filling its pipe: {e}"))?;
+            server.unread.push(pipe);
+        }
+        Ok(server)
+    }
+
+    fn spawn(recipe: &Recipe) -> Result<(Server, Option<u16>), String> {
         let wants_port = recipe.words.iter().any(|w| w.to_string_lossy().contains("{port}"));
         let given = if wants_port { Some(free_port().map_err(|e| e.to_string())?) } else { None };
         let words: Vec<OsString> = recipe.words.iter().map(|word| fill_in(word, given)).collect();
@@ -78,32 +107,31 @@ impl Server {
         let mut command = Command::new(program);
         command.args(args).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // SAFETY:
-        // - between fork and exec only prctl and pthread_sigmask are called, which take no lock.
+        // SAFETY: between fork and exec only prctl and pthread_sigmask are called: no lock is taken.
         unsafe {
             command.pre_exec(|| {
                 SigSet::empty().thread_set_mask()?; // ours stays blocked across exec otherwise
                 Ok(set_pdeathsig(Signal::SIGKILL)?) // if we are killed
             });
         }
-        let mut child =
-            command.spawn().map_err(|e| format!("{}: {e}", program.to_string_lossy()))?;
+        let child = command.spawn().map_err(|e| format!("{}: {e}", program.to_string_lossy()))?;
         RUNNING.store(child.id() as i32, Ordering::SeqCst);
-        let said = listen_line(child.stdout.take());
-        let last_words = LastWords::default();
-        keep_last_line(child.stderr.take(), &last_words);
-        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let mut server = Server {
+        let server = Server {
             child,
             gone: false,
-            addr: nowhere,
-            last_words,
+            addr: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            last_words: LastWords::default(),
             fds_at_start: 0,
             asked_to_end: None,
+            unread: Vec::new(),
         };
-        server.addr = server.wait_until_it_listens(given, &said)?;
-        server.fds_at_start = server.open_fds();
-        Ok(server)
+        Ok((server, given))
+    }
+
+    fn begin(&mut self, given: Option<u16>, said: &Receiver<SocketAddr>) -> Result<(), String> {
+        self.addr = self.wait_until_it_listens(given, said)?;
+        self.fds_at_start = self.open_fds();
+        Ok(())
     }
 
     fn wait_until_it_listens(
@@ -111,28 +139,27 @@ impl Server {
         given: Option<u16>,
         said: &Receiver<SocketAddr>,
     ) -> Result<SocketAddr, String> {
-        let listens = |time| {
-            match said.recv_timeout(time) {
-                Ok(addr) => return Some(Ok(addr)),
+        let until = Instant::now() + TO_LISTEN;
+        loop {
+            match said.recv_timeout(Duration::from_millis(20)) {
+                Ok(addr) => return Ok(addr),
                 // It has closed its standard output: perhaps it has ended, perhaps not.
-                Err(RecvTimeoutError::Disconnected) => thread::sleep(time),
+                Err(RecvTimeoutError::Disconnected) => thread::sleep(Duration::from_millis(20)),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             // A server that prints nothing is asked: no event tells that another process listens.
             let addr = given.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-            let addr = addr.filter(|addr| TcpStream::connect(addr).is_ok());
-            let ended = || self.has_ended().map(|how| format!("it does not listen: {how}"));
-            addr.map(Ok).or_else(|| ended().map(Err))
-        };
-        self.watched().until_asleep(TO_LISTEN, listens).unwrap_or_else(|| {
-            let hint = if given.is_some() { "nobody answers" } else { "no line [listen-ok]" };
-            Err(format!("it does not listen: {hint}"))
-        })
-    }
-
-    /// What it is doing.
-    pub fn watched(&self) -> Watched {
-        Watched::new(self.child.id())
+            if let Some(addr) = addr.filter(|addr| TcpStream::connect(addr).is_ok()) {
+                return Ok(addr);
+            }
+            if let Some(how) = self.has_ended() {
+                return Err(format!("it does not listen: {how}"));
+            }
+            if Instant::now() > until {
+                let hint = if given.is_some() { "nobody answers" } else { "no line [listen-ok]" };
+                return Err(format!("it does not listen: {hint} after {TO_LISTEN:?}"));
+            }
+        }
     }
 
     /// How it has ended, with its last line on standard error; `None` while it runs.
@@ -150,7 +177,12 @@ impl Server {
     }
 
     fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id() as i32)
+        Pid::from_raw(self.id() as i32)
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends SIGTERM.
@@ -162,27 +194,22 @@ impl Server {
         Ok(())
     }
 
-    /// How it ended, if it does before it has been asleep in so many looks.
-    pub fn wait_for_end(&self, looks: u32) -> Option<String> {
-        // SAFETY:
-        // - pidfd_open passes no memory, and the new descriptor is ours alone.
+    /// How it ended, if it does before the deadline.
+    pub fn wait_for_end(&self, deadline: Instant) -> Option<String> {
+        // SAFETY: pidfd_open takes no memory, and the new descriptor is ours alone.
         let pidfd = unsafe {
             let fd = libc::syscall(libc::SYS_pidfd_open, self.child.id(), 0);
             (fd >= 0).then(|| UniqueFd::from_raw_fd(fd as i32))
         };
         if let Some(pidfd) = pidfd {
-            let ended = |time| {
-                let deadline = Some(Instant::now() + time);
-                stream::wait_ready(&pidfd, libc::POLLIN, deadline).ok()
-            };
-            let _ = self.watched().until_asleep(looks, ended);
+            let _ = stream::wait_ready(&pidfd, libc::POLLIN, Some(deadline));
         }
         self.has_ended()
     }
 
     /// Ends it at once, and waits until it is gone.
     pub fn kill(&mut self) {
-        if std::mem::replace(&mut self.gone, true) {
+        if mem::replace(&mut self.gone, true) {
             return; // the process id may be another's by now
         }
         // Its group, for what it has started itself.
@@ -192,9 +219,9 @@ impl Server {
         let _ = self.child.wait();
     }
 
-    /// How many descriptors it has open: `/proc/PID/fd`, proc(5). 0 where it cannot be known.
+    /// How many descriptors it has open. 0 where it cannot be known.
     pub fn open_fds(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+        outside::descriptors(self.id()).len()
     }
 
     /// How many it had when it began to listen.
@@ -232,8 +259,23 @@ fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// Reads all that it prints, so that it never waits for us, and sends the address it announces.
-fn listen_line(stdout: Option<impl Read + Send + 'static>) -> Receiver<SocketAddr> {
+/// Takes all the room there is in a pipe.
+fn fill(pipe: &OwnedFd) -> io::Result<()> {
+    // Opened anew, or O_NONBLOCK would hold for the server's end, too.
+    let again = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    let mut end = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(again)?;
+    loop {
+        match end.write(b".") {
+            Ok(_) => {}
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Reads what it prints, and sends the address that it announces. Then it reads on, so that the
+/// server never waits for us, or not.
+fn listen_line(stdout: Option<impl Read + Send + 'static>, and_on: bool) -> Receiver<SocketAddr> {
     let (sender, receiver) = mpsc::channel();
     if let Some(stdout) = stdout {
         thread::spawn(move || {
@@ -242,6 +284,7 @@ fn listen_line(stdout: Option<impl Read + Send + 'static>) -> Receiver<SocketAdd
                 if let Some(addr) = addr {
                     let _ = sender.send(reachable(addr));
                 }
+                and_on || addr.is_none()
             });
         });
     }
@@ -265,16 +308,20 @@ fn keep_last_line(stderr: Option<impl Read + Send + 'static>, last: &LastWords) 
                     let line: String = line.trim().chars().take(100).collect();
                     *last.lock().unwrap_or_else(PoisonError::into_inner) = line;
                 }
+                true
             });
         });
     }
 }
 
-fn for_each_line(from: impl Read, mut each: impl FnMut(&str)) {
+/// Until `each` has had enough.
+fn for_each_line(from: impl Read, mut each: impl FnMut(&str) -> bool) {
     let mut from = BufReader::new(from);
     let mut line = Vec::new();
     while from.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-        each(&String::from_utf8_lossy(&line));
+        if !each(&String::from_utf8_lossy(&line)) {
+            break;
+        }
         line.clear();
     }
 }

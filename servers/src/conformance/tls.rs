@@ -5,14 +5,17 @@
 
 use std::cell::RefCell;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::client::{Line, so_far};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
+use tcp_stream_io::UniqueFd;
+use tcp_stream_io::stream::{recv_some, wait_ready};
+use tcp_stream_io::sys::{self, NO_SIGPIPE};
 
 /// What all connections share.
 pub type Config = Arc<ClientConfig>;
@@ -35,40 +38,66 @@ pub struct Session(RefCell<ClientConnection>);
 
 impl Session {
     /// The handshake.
-    pub fn begin(line: &Line, server: SocketAddr, config: &Config) -> io::Result<Session> {
-        let name = ServerName::from(server.ip());
+    pub fn begin(
+        fd: &UniqueFd,
+        server: IpAddr,
+        config: &Config,
+        deadline: Instant,
+    ) -> io::Result<Session> {
+        let name = ServerName::from(server);
         let tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
         let session = Session(RefCell::new(tls));
         while session.0.borrow().is_handshaking() {
-            session.flush(line)?;
-            session.receive(line)?;
+            session.flush(fd, deadline)?;
+            session.receive(fd, deadline)?;
         }
-        session.flush(line)?;
+        session.flush(fd, deadline)?;
         Ok(session)
     }
 
-    /// Sends bytes, in as many records as they take.
-    pub fn send(&self, line: &Line, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let taken = self.0.borrow_mut().writer().write(bytes)?;
-            self.flush(line)?;
-            bytes = &bytes[taken..];
+    /// Encrypts as much as there is room for now, and returns how much: 0, where records from before
+    /// still wait for room.
+    pub fn send_some(&self, fd: &UniqueFd, bytes: &[u8]) -> io::Result<usize> {
+        if !self.flush_some(fd)? {
+            return Ok(0);
+        }
+        let taken = self.0.borrow_mut().writer().write(bytes)?;
+        self.flush_some(fd)?;
+        Ok(taken)
+    }
+
+    /// Sends the records that wait.
+    pub fn flush(&self, fd: &UniqueFd, deadline: Instant) -> io::Result<()> {
+        while !self.flush_some(fd)? {
+            wait_ready(fd, libc::POLLOUT, Some(deadline))?;
         }
         Ok(())
     }
 
-    /// Fills `buf`. `UnexpectedEof` at the end of the stream.
-    pub fn recv_exact(&self, line: &Line, buf: &mut [u8]) -> io::Result<()> {
-        let (mut got, wanted) = (0, buf.len());
-        while got < wanted {
-            self.wait(line).map_err(|e| so_far("got", got, wanted, &e))?;
-            got += self.0.borrow_mut().reader().read(&mut buf[got..])?;
+    /// Sends what there is room for now. `true`: nothing is left.
+    fn flush_some(&self, fd: &UniqueFd) -> io::Result<bool> {
+        let mut tls = self.0.borrow_mut();
+        while tls.wants_write() {
+            match tls.write_tls(&mut NoWait(fd)) {
+                Ok(_) => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(e) => return Err(e),
+            }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Waits for bytes and takes what there is of them. 0: the end.
+    pub fn recv_some(&self, fd: &UniqueFd, buf: &mut [u8], deadline: Instant) -> io::Result<usize> {
+        match self.wait(fd, deadline) {
+            Ok(()) => self.0.borrow_mut().reader().read(buf),
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => Ok(0),
+            Err(e) => Err(e),
+        }
     }
 
     /// Waits until there is something to read.
-    pub fn wait(&self, line: &Line) -> io::Result<()> {
+    pub fn wait(&self, fd: &UniqueFd, deadline: Instant) -> io::Result<()> {
         loop {
             match self.0.borrow_mut().reader().fill_buf() {
                 Ok([]) => return Err(ended()),
@@ -76,27 +105,24 @@ impl Session {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
                 Err(e) => return Err(e),
             }
-            self.receive(line)?;
+            self.receive(fd, deadline)?;
         }
+    }
+
+    /// Whether there is something to read that has left the socket already.
+    pub fn holds_some(&self) -> bool {
+        self.0.borrow_mut().reader().fill_buf().is_ok()
     }
 
     /// Tells the server that nothing more will come.
-    pub fn end(&self, line: &Line) -> io::Result<()> {
+    pub fn end(&self, fd: &UniqueFd, deadline: Instant) -> io::Result<()> {
         self.0.borrow_mut().send_close_notify();
-        self.flush(line)
+        self.flush(fd, deadline)
     }
 
-    fn flush(&self, line: &Line) -> io::Result<()> {
-        let mut records = Vec::new();
-        while self.0.borrow().wants_write() {
-            self.0.borrow_mut().write_tls(&mut records)?;
-        }
-        line.send_all(&records)
-    }
-
-    fn receive(&self, line: &Line) -> io::Result<()> {
+    fn receive(&self, fd: &UniqueFd, deadline: Instant) -> io::Result<()> {
         let mut records = [0; 16 << 10];
-        let n = line.recv_some(&mut records)?;
+        let n = recv_some(fd, &mut records, Some(deadline))?;
         if n == 0 {
             return Err(ended());
         }
@@ -110,8 +136,20 @@ impl Session {
     }
 }
 
-/// The end of a stream, as an error.
-pub fn ended() -> io::Error {
+/// A socket to write to, as far as there is room.
+struct NoWait<'fd>(&'fd UniqueFd);
+
+impl Write for NoWait<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        sys::send(self.0, buf, libc::MSG_DONTWAIT | NO_SIGPIPE)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn ended() -> io::Error {
     io::Error::new(ErrorKind::UnexpectedEof, "the peer ended its stream")
 }
 

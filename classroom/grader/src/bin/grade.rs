@@ -4,11 +4,12 @@
 //! With `solutions` as its argument it grades the solutions instead.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::{env, fs, io};
 
 use anstyle::AnsiColor;
-use grader::grading::{About, REPORT, Report};
+use grader::about::About;
+use grader::grading::{REPORT, Report};
 
 fn main() -> io::Result<ExitCode> {
     let solutions = env::args().nth(1).is_some_and(|arg| arg == "solutions");
@@ -39,10 +40,13 @@ fn grade(about: &About, bin: &str, debug: &Path) -> io::Result<Report> {
     }
     let file = debug.join(format!("{bin}.report.json"));
     let _ = fs::remove_file(&file); // one of an earlier run
-    Command::new(debug.join(bin)).env(REPORT, &file).output()?;
+    let ran = Command::new(debug.join(bin)).env(REPORT, &file).stdout(Stdio::null()).output()?;
     match fs::read(&file) {
         Ok(json) => report = serde_json::from_slice(&json)?,
         Err(_) => report.reason = "it ended before it was graded: is main as it was?".into(),
+    }
+    if report.points == report.of && !ran.status.success() {
+        (report.points, report.reason) = (0, "it passed, and its exit code is a failure".into());
     }
     let _ = fs::remove_file(&file);
     Ok(report)

@@ -1,4 +1,4 @@
-//! refused: "an address further down the list accepts"
+//! refused: an address further down the list accepts
 
 use std::io;
 use std::os::fd::RawFd;

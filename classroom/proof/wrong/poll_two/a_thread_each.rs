@@ -1,4 +1,4 @@
-//! refused: "it serves with more than one thread"
+//! refused: it serves with more than one thread
 
 use std::io;
 use std::os::fd::RawFd;

@@ -1,4 +1,4 @@
-//! refused: "a client is served only after the other one"
+//! refused: a client is served only after the other one
 
 use std::io;
 use std::os::fd::RawFd;

@@ -1,4 +1,4 @@
-//! refused: "getaddrinfo was never called"
+//! refused: getaddrinfo was never called
 
 use std::net::SocketAddr;
 use std::process::ExitCode;

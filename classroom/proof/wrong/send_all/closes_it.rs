@@ -1,4 +1,4 @@
-//! refused: "which was only lent to it"
+//! refused: which was only lent to it
 
 use std::io;
 use std::os::fd::RawFd;

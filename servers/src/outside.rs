@@ -1,0 +1,203 @@
+//! A server seen from outside: what the kernel tells of another process and of its sockets.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+use std::{fs, io, ptr, thread};
+
+use tcp_stream_io::sys::{self, last_errno};
+
+/// Looks again every few milliseconds until it is `Ok` or the time is over: for what another
+/// process does, of which no event tells us.
+pub fn within<T, E>(time: Duration, mut look: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    let until = Instant::now() + time;
+    loop {
+        match look() {
+            Err(_) if Instant::now() < until => thread::sleep(Duration::from_millis(2)),
+            result => return result,
+        }
+    }
+}
+
+/// Its open descriptors: `/proc/PID/fd`, proc(5). Empty where that cannot be known.
+pub fn descriptors(pid: u32) -> Vec<i32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The number that its next descriptor gets: the lowest that is free.
+pub fn next_descriptor(pid: u32) -> i32 {
+    let open = descriptors(pid);
+    (0..).find(|fd| !open.contains(fd)).unwrap_or(0)
+}
+
+/// Lets it open descriptors below `limit` only, and returns what it was. man: prlimit(2).
+pub fn limit_descriptors(pid: u32, limit: u64) -> io::Result<u64> {
+    let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let pid = pid as libc::pid_t;
+    // SAFETY: `before` is writable, and no new limit is given.
+    if unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, ptr::null(), &mut before) } < 0 {
+        return Err(last_errno());
+    }
+    let new = libc::rlimit { rlim_cur: limit, ..before };
+    // SAFETY: `new` is readable, and the old limit is not asked for.
+    match unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &new, ptr::null_mut()) } {
+        0 => Ok(before.rlim_cur),
+        _ => Err(last_errno()),
+    }
+}
+
+/// How often it has gone to sleep so far, if all its threads sleep now: the state and the voluntary
+/// context switches in `/proc/PID/task/TID/status`, proc(5).
+pub fn sleeps(pid: u32) -> Option<u64> {
+    let mut switches = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let status = fs::read_to_string(thread.ok()?.path().join("status")).ok()?;
+        let word = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.split_whitespace().next())
+        };
+        if word("State:")? != "S" {
+            return None;
+        }
+        switches += word("voluntary_ctxt_switches:")?.parse::<u64>().ok()?;
+    }
+    Some(switches)
+}
+
+/// Whether all its threads sleep, and go on sleeping.
+pub fn stays_asleep(pid: u32) -> bool {
+    let before = sleeps(pid);
+    thread::sleep(Duration::from_millis(2));
+    before.is_some() && before == sleeps(pid)
+}
+
+/// The port at which it listens on TCP: the socket in `/proc/net/tcp` whose number is that of one of
+/// its descriptors.
+pub fn listens_at(pid: u32) -> Option<u16> {
+    let of = |fd: i32| fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok();
+    let open: Vec<_> = descriptors(pid).into_iter().filter_map(of).collect();
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
+    tables.iter().flatten().flat_map(|table| table.lines()).find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let socket = format!("socket:[{}]", words.get(9)?);
+        let listens = words[3] == "0A" && open.iter().any(|link| link.as_os_str() == &*socket);
+        let port = words[1].rsplit(':').next()?;
+        listens.then(|| u16::from_str_radix(port, 16).ok()).flatten()
+    })
+}
+
+/// How many connections wait to be accepted by the socket that listens at this port.
+pub fn queued(port: u16) -> u32 {
+    look_it_up(port, 0).map_or(0, |(waiting, _)| waiting)
+}
+
+/// Whether it sleeps over bytes that its socket with these two ends has received, and goes on
+/// sleeping: it does not mean to read them now.
+pub fn leaves_unread(pid: u32, local: SocketAddr, remote: SocketAddr) -> bool {
+    let before = sleeps(pid);
+    let waiting = unread(local, remote).is_some_and(|bytes| bytes > 0);
+    waiting && before.is_some() && before == sleeps(pid)
+}
+
+/// The bytes that wait in the receive buffer of the socket with these two ends.
+pub fn unread(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    let queues = ask_the_kernel(local, remote);
+    queues.or_else(|| look_it_up(local.port(), remote.port())).map(|(receive, _)| receive)
+}
+
+/// The bytes that were sent and have not arrived: no acknowledgement has come for them.
+pub fn under_way(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    let queues = ask_the_kernel(local, remote);
+    queues.or_else(|| look_it_up(local.port(), remote.port())).map(|(_, send)| send)
+}
+
+/// Whether the socket with these two ends is still there, and neither side has ended its stream.
+pub fn established(local: SocketAddr, remote: SocketAddr) -> bool {
+    const TCP_ESTABLISHED: u8 = 1;
+    // struct inet_diag_msg, after the header of 16 bytes: idiag_state is its second.
+    diagnosed(local, remote).is_some_and(|answer| answer.get(17) == Some(&TCP_ESTABLISHED))
+}
+
+/// Its receive queue and its send queue: idiag_rqueue and idiag_wqueue, bytes 56 to 63.
+fn ask_the_kernel(local: SocketAddr, remote: SocketAddr) -> Option<(u32, u32)> {
+    let answer = diagnosed(local, remote)?;
+    let queue = |at: usize| Some(u32::from_ne_bytes(answer.get(at..at + 4)?.try_into().ok()?));
+    Some((queue(16 + 56)?, queue(16 + 60)?))
+}
+
+/// What sock_diag(7) says of one socket, without a walk through all of them.
+fn diagnosed(local: SocketAddr, remote: SocketAddr) -> Option<Vec<u8>> {
+    const SOCK_DIAG_BY_FAMILY: u16 = 20;
+    let family = if local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let address = |addr: SocketAddr| match addr.ip() {
+        IpAddr::V4(v4) => [&v4.octets()[..], &[0; 12]].concat(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    let request = [
+        // struct nlmsghdr: length, type, flags, sequence, port.
+        &72u32.to_ne_bytes()[..],
+        &SOCK_DIAG_BY_FAMILY.to_ne_bytes(),
+        &(libc::NLM_F_REQUEST as u16).to_ne_bytes(),
+        &[0; 8],
+        // struct inet_diag_req_v2: family, protocol, no extensions, every state, which socket.
+        &[family as u8, libc::IPPROTO_TCP as u8, 0, 0],
+        &[0xff; 4],
+        &local.port().to_be_bytes(),
+        &remote.port().to_be_bytes(),
+        &address(local),
+        &address(remote),
+        &[0; 4],    // any interface
+        &[0xff; 8], // no cookie
+    ]
+    .concat();
+    let netlink = sys::socket(libc::AF_NETLINK, libc::SOCK_DGRAM, libc::NETLINK_SOCK_DIAG).ok()?;
+    sys::send(&netlink, &request, 0).ok()?;
+    let mut answer = vec![0; 1024];
+    let n = sys::recv(&netlink, &mut answer, libc::MSG_DONTWAIT).ok()?;
+    answer.truncate(n);
+    let found = answer.get(4..6)? == SOCK_DIAG_BY_FAMILY.to_ne_bytes();
+    found.then_some(answer)
+}
+
+/// The same in `/proc/net/tcp`, proc(5): all sockets as text. Slow where there are many.
+fn look_it_up(local: u16, remote: u16) -> Option<(u32, u32)> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
+    tables.iter().flatten().flat_map(|table| table.lines()).find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let port = |at: usize| u16::from_str_radix(words.get(at)?.rsplit(':').next()?, 16).ok();
+        let (send, receive) = words.get(4)?.split_once(':')?;
+        let ours = port(1) == Some(local) && port(2) == Some(remote);
+        let bytes = |hex| u32::from_str_radix(hex, 16).ok();
+        if ours { Some((bytes(receive)?, bytes(send)?)) } else { None }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::wait::HANG_LIMIT;
+
+    #[test]
+    fn both_ways_to_see_unread_bytes_agree() {
+        for addr in ["127.0.0.1:0", "[::]:0", "[::1]:0"] {
+            let listener = TcpListener::bind(addr).unwrap();
+            let mut to = listener.local_addr().unwrap();
+            if to.ip().is_unspecified() {
+                to.set_ip([127, 0, 0, 1].into()); // a socket of IPv6 with a client of IPv4
+            }
+            let mut client = TcpStream::connect(to).unwrap();
+            let us = client.local_addr().unwrap();
+            let _server = listener.accept().unwrap();
+            client.write_all(b"unread").unwrap();
+            within(HANG_LIMIT, || {
+                if look_it_up(to.port(), us.port()) == Some((6, 0)) { Ok(()) } else { Err(()) }
+            })
+            .unwrap();
+            assert_eq!(ask_the_kernel(to, us), Some((6, 0)), "{addr}");
+            assert_eq!(ask_the_kernel(us, to), look_it_up(us.port(), to.port()), "{addr}");
+        }
+    }
+}
