@@ -1,5 +1,5 @@
-//! The chapters, and the lists in them: `{{examples}}`, `{{source src/stream.rs}}`, `{{claims}}`,
-//! `{{errata}}`, each for the section of the article that the chapter's name begins with.
+//! The chapters, and the lists in them: `{{examples}}`, `{{claims}}`, `{{errata}}`, each for the
+//! section of the article that the chapter's name begins with.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -61,42 +61,48 @@ impl Book {
         let Some(what) = line.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}")) else {
             return Ok(line.to_owned());
         };
-        match what.split_once(' ') {
-            None if what == "examples" => Ok(self.examples(section)),
-            None if what == "claims" => Ok(of_section(&self.claims, 1, section)),
-            None if what == "errata" => Ok(of_section(&self.errata, 1, section)),
-            Some(("source", file)) if self.files.iter().any(|known| known == file) => {
-                Ok(format!("**Read** [{file}]({}).", file.replace(".rs", ".md")))
-            }
+        match what {
+            "examples" => self.examples(section),
+            "claims" => Ok(of_section(&self.claims, section, "The ledger has no claim of it.")),
+            "errata" => Ok(of_section(&self.errata, section, "Nothing: here they agree.")),
             _ => anyhow::bail!("{line}: no such list"),
         }
     }
 
-    fn examples(&self, section: &str) -> String {
+    fn examples(&self, section: &str) -> anyhow::Result<String> {
         let mut table = String::from("| run | to see |\n| --- | --- |\n");
-        for (name, title) in self.examples.iter().filter(|(name, _)| name[1..3] == *section) {
+        let rows = self.examples.iter().filter(|(name, _)| name[1..3] == *section);
+        for (name, title) in rows.clone() {
             table += &format!("| [`{name}`](examples/{name}.md) | {title} |\n");
         }
-        table
+        anyhow::ensure!(rows.count() > 0, "section {section} has no examples to list");
+        Ok(table)
     }
 
-    /// mdBook's table of contents: each chapter, and below it its examples.
-    pub fn summary(&self) -> String {
+    /// mdBook's table of contents: each chapter, and below it its examples; then the reference and
+    /// the pages.
+    pub fn summary(&self, root: &Path, pages: &[(String, String)]) -> anyhow::Result<String> {
+        let title = |text: &str| {
+            let line = text.lines().next().unwrap_or_default();
+            line.trim_start_matches("# ").to_owned()
+        };
         let mut summary = String::from("# Summary\n\n");
         for (name, text) in &self.chapters {
-            let title = text.lines().next().unwrap_or_default().trim_start_matches("# ");
-            summary += &format!("- [{title}]({name})\n");
+            summary += &format!("- [{}]({name})\n", title(text));
             for example in self.examples.keys().filter(|one| one[1..3] == *section(name)) {
                 summary += &format!("  - [{example}](examples/{example}.md)\n");
             }
         }
-        summary += "- [The reference](src/lib.md)\n";
-        for file in
-            self.files.iter().filter(|file| file.starts_with("src/") && *file != "src/lib.rs")
-        {
+        summary += "- [The reference: src/lib.rs](src/lib.md)\n";
+        let modules = self.files.iter().filter(|file| file.starts_with("src/"));
+        for file in modules.filter(|file| *file != "src/lib.rs") {
             summary += &format!("  - [{file}]({})\n", file.replace(".rs", ".md"));
         }
-        summary
+        for (file, place) in pages {
+            let text = fs::read_to_string(root.join(file)).with_context(|| file.clone())?;
+            summary += &format!("- [{}]({place})\n", title(&text));
+        }
+        Ok(summary)
     }
 }
 
@@ -105,14 +111,22 @@ fn section(chapter: &str) -> &str {
     chapter.get(..2).unwrap_or_default()
 }
 
-/// The rows of all tables in `page` whose cell `column` names that section or a part of it, with
-/// the heads of their tables.
-fn of_section(page: &str, column: usize, section: &str) -> String {
+/// The rows of the ledger, or of the errata, that are of that section.
+fn of_section(page: &str, section: &str, nothing: &str) -> String {
     let number = section.trim_start_matches('0');
+    // Its place is in the second cell, or in the first where a row has no id.
     let belongs = |cell: &str| {
         let mut parts = cell.split([',', '/']).map(|part| part.trim().split('.').next());
         parts.any(|part| part == Some(number))
     };
+    let is_place = |cell: &&&str| cell.starts_with(|c: char| c.is_ascii_digit());
+    let found =
+        rows(page, |cells| cells.iter().take(2).find(is_place).is_some_and(|cell| belongs(cell)));
+    if found.is_empty() { nothing.to_owned() } else { found }
+}
+
+/// The rows of all tables in `page` that are wanted, by their cells, with the heads of their tables.
+pub fn rows(page: &str, wanted: impl Fn(&[&str]) -> bool) -> String {
     let mut kept: Vec<&str> = Vec::new();
     let mut head: Vec<&str> = Vec::new();
     for line in page.lines() {
@@ -121,7 +135,7 @@ fn of_section(page: &str, column: usize, section: &str) -> String {
             head.clear();
         } else if head.len() < 2 {
             head.push(line);
-        } else if cells.get(column).is_some_and(|cell| belongs(cell)) {
+        } else if wanted(&cells) {
             if head.len() == 2 {
                 kept.extend(if kept.is_empty() { None } else { Some("") });
                 kept.extend(&head);

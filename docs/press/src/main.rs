@@ -1,22 +1,8 @@
-//! Makes the book's pages out of the sources and of `docs/`.
-//!
-//! ```text
-//! pieces     a source file in pieces: a comment, and the lines that it stands above
-//! page       such a file as a page: prose beside code
-//! chapters   a chapter's lists: its examples, claims, errata
-//! prove      each line of the sources stands in the built book exactly once
-//! ```
+//! `press assemble ROOT OUT` and `press prove ROOT BOOK`, for `make docs`.
 
-mod chapters;
-mod page;
-mod pieces;
-mod prove;
-
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 /// Makes the book out of the sources.
@@ -47,9 +33,9 @@ enum Verb {
 
 fn main() -> ExitCode {
     let done = match Options::parse().verb {
-        Verb::Assemble { root, out } => assemble(&root, &out),
-        Verb::Prove { root, book } => sources(&root)
-            .and_then(|files| prove::prove(&root, &book, &files))
+        Verb::Assemble { root, out } => press::assemble(&root, &out),
+        Verb::Prove { root, book } => press::sources(&root)
+            .and_then(|files| press::prove(&root, &book, "html", &files))
             .map(|(files, lines)| println!("{lines} lines of {files} files, each once")),
     };
     match done {
@@ -59,41 +45,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The files that stand in the book: `src` and the examples, from the project's root.
-fn sources(root: &Path) -> anyhow::Result<Vec<String>> {
-    let mut files = Vec::new();
-    for dir in ["src", "src/framing", "src/bin", "examples"] {
-        let entries = fs::read_dir(root.join(dir)).with_context(|| dir.to_owned())?;
-        for entry in entries {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if name.ends_with(".rs") {
-                files.push(format!("{dir}/{name}"));
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-fn assemble(root: &Path, out: &Path) -> anyhow::Result<()> {
-    let _ = fs::remove_dir_all(out);
-    fs::create_dir_all(out)?;
-    let files = sources(root)?;
-    for file in &files {
-        let source = fs::read_to_string(root.join(file)).with_context(|| file.clone())?;
-        write(&out.join(file).with_extension("md"), &page::page(file, &source))?;
-    }
-    let book = chapters::Book::read(root, &files)?;
-    for (name, text) in book.chapters()? {
-        write(&out.join(name), &text)?;
-    }
-    write(&out.join("SUMMARY.md"), &book.summary())?;
-    Ok(())
-}
-
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    fs::create_dir_all(path.parent().context("a path has a parent")?)?;
-    fs::write(path, text).with_context(|| format!("{}", path.display()))
 }

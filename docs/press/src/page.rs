@@ -18,11 +18,13 @@ pub fn page(path: &str, source: &str) -> String {
         let wrong = if prose.starts_with("WRONG:") { " wrong" } else { "" };
         let _ = write!(page, "<div class=\"{class}{wrong}\">\n<div class=\"prose\"");
         page.push_str(&attribute(path, prose_lines.clone()));
-        let _ = write!(page, ">\n\n{}\n\n</div>\n", demoted(prose));
+        let prose = if place == 0 { claims_apart(prose) } else { prose.clone() };
+        let _ = write!(page, ">\n\n{}\n\n</div>\n", demoted(&prose));
         if !code_lines.is_empty() {
             let code = lines[code_lines.clone()].join("\n");
+            let code = code.trim_matches('\n');
             let _ = write!(page, "\n<pre{}>", attribute(path, code_lines.clone()));
-            let _ = write!(page, "<code class=\"language-rust\">{}</code></pre>\n", escaped(&code));
+            let _ = writeln!(page, "<code class=\"language-rust\">{}</code></pre>", escaped(code));
         }
         page.push_str("</div>\n\n");
     }
@@ -38,6 +40,17 @@ fn attribute(path: &str, lines: std::ops::Range<usize>) -> String {
     }
 }
 
+/// In an example's header each claim is a paragraph, and its name leads to the verdict.
+fn claims_apart(prose: &str) -> String {
+    let apart = |line: &str| match line.split_once(':') {
+        Some((claim, words)) if claim.starts_with("Claim ") => {
+            format!("\n[{claim}](#verdicts):{words}")
+        }
+        _ => line.to_owned(),
+    };
+    prose.lines().map(apart).collect::<Vec<String>>().join("\n")
+}
+
 /// Headings in a comment are below the page's own.
 fn demoted(prose: &str) -> String {
     let heading = |line: &str| if line.starts_with('#') { format!("#{line}") } else { line.into() };
@@ -46,6 +59,6 @@ fn demoted(prose: &str) -> String {
 
 /// Text inside HTML. An empty line would end the block of HTML in Markdown: `<pre>` is the one
 /// element in which it does not.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
