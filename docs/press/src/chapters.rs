@@ -73,7 +73,7 @@ impl Book {
         let mut table = String::from("| run | to see |\n| --- | --- |\n");
         let rows = self.examples.iter().filter(|(name, _)| name[1..3] == *section);
         for (name, title) in rows.clone() {
-            table += &format!("| [`{name}`](examples/{name}.md) | {title} |\n");
+            table += &format!("| `{name}` | {title} |\n");
         }
         anyhow::ensure!(rows.count() > 0, "section {section} has no examples to list");
         Ok(table)
