@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run-examples run trace traces lab claims servers conformance bench
-.PHONY: exercises exercise starters grade test check setup clean
+.PHONY: exercises exercise starters grade docs docs-open test check setup clean
 
 CARGO ?= cargo
 OTHER := $(if $(filter aarch64,$(shell uname -m)),x86_64,aarch64)-unknown-linux-gnu
@@ -73,6 +73,25 @@ starters: ## write the exercises anew, as they are cut out of the solutions: dro
 
 grade: ## grade all exercises: a table, and target/grade.json for an autograder
 	@$(CARGO) run -q -p grader --bin grade
+
+MDBOOK := 0.5.4
+
+docs: target/tools/bin/mdbook ## the book, with every line of the sources: target/book/en/index.html
+	@$(CARGO) build -q -p press
+	@$(CARGO) run -q -p press -- assemble . target/book/src
+	@target/tools/bin/mdbook build docs
+	@$(CARGO) run -q -p press -- prove . target/book/en
+	@echo "the book: target/book/en/index.html; make docs-open shows it"
+
+docs-open: docs ## build the book, and show it in a browser
+	@page="$(CURDIR)/target/book/en/index.html"; \
+	for open in "$$BROWSER" xdg-open open; do \
+		if [ -n "$$open" ] && command -v "$$open" >/dev/null; then exec "$$open" "$$page"; fi; \
+	done; echo "no browser found; open $$page"
+
+target/tools/bin/mdbook:
+	@echo "installing mdBook $(MDBOOK) into target/tools (once, for two minutes)"
+	@$(CARGO) install -q mdbook --version $(MDBOOK) --locked --no-default-features --root target/tools
 
 # One choice of packages for all, so that each is built once.
 ALL := --workspace --exclude classroom

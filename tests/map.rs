@@ -56,7 +56,7 @@ fn map_of(page: &str) -> String {
 #[test]
 fn the_map_is_the_same_in_all_four_places() {
     let map = map_of("src/lib.rs");
-    for page in ["README.md", "CONTRIBUTING.md", "docs/reading-guide.md"] {
+    for page in ["README.md", "CONTRIBUTING.md", "docs/chapters/00-how-to-read.md"] {
         assert_eq!(map_of(page), map, "{page}");
     }
 }

@@ -1,0 +1,90 @@
+//! Makes the book's pages out of the sources and of `docs/`.
+//!
+//! ```text
+//! pieces     a source file in pieces: a comment, and the lines that it stands above
+//! page       such a file as a page: prose beside code
+//! run        below an example's page: what the lab saw of it, and its claims' verdicts
+//! chapters   a chapter's lists: its examples, claims, errata; the table of contents
+//! links      names become links; each link leads somewhere
+//! prove      each line of the sources stands in the book exactly once
+//! ```
+
+mod chapters;
+mod links;
+mod page;
+mod pieces;
+mod prove;
+mod run;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+
+pub use links::check as check_links;
+pub use prove::prove;
+
+use links::Places;
+
+/// The files that stand in the book: `src` and the examples, from the project's root.
+///
+/// # Errors
+/// What the file system says of one of the directories.
+pub fn sources(root: &Path) -> anyhow::Result<Vec<String>> {
+    let mut files = Vec::new();
+    let mut dirs = vec!["src".to_owned(), "examples".to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(root.join(&dir)).with_context(|| dir.clone())? {
+            let entry = entry?;
+            let path = format!("{dir}/{}", entry.file_name().to_string_lossy());
+            if entry.file_type()?.is_dir() {
+                dirs.push(path);
+            } else if path.ends_with(".rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Writes what mdBook reads into `out`, which is emptied first.
+///
+/// # Errors
+/// A file that cannot be read or written; a list that no chapter can have.
+pub fn assemble(root: &Path, out: &Path) -> anyhow::Result<()> {
+    let _ = fs::remove_dir_all(out);
+    let files = sources(root)?;
+    let places = Places::new(root, &files)?;
+    let runs = run::Runs::read(root)?;
+    for file in &files {
+        let source = fs::read_to_string(root.join(file)).with_context(|| file.clone())?;
+        let mut page = page::page(file, &source);
+        if let Some(name) = example(file) {
+            page += &runs.of(name);
+        }
+        let place = file.replace(".rs", ".md");
+        write(&out.join(&place), &places.linked(&page, &place))?;
+    }
+    let book = chapters::Book::read(root, &files)?;
+    for (name, text) in book.chapters()? {
+        let text = places.moved(&text, &format!("docs/chapters/{name}"));
+        write(&out.join(&name), &places.linked(&text, &name))?;
+    }
+    for (file, place) in &places.pages {
+        let text = fs::read_to_string(root.join(file)).with_context(|| file.clone())?;
+        let text = places.moved(&text, file);
+        write(&out.join(place), &places.linked(&text, place))?;
+    }
+    write(&out.join("SUMMARY.md"), &book.summary(root, &places.pages)?)
+}
+
+/// `s05_half_close` of `examples/s05_half_close.rs`.
+fn example(file: &str) -> Option<&str> {
+    file.strip_prefix("examples/")?.strip_suffix(".rs")
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    fs::create_dir_all(path.parent().context("a path has a parent")?)?;
+    fs::write(path, text).with_context(|| format!("{}", path.display()))
+}

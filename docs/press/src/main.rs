@@ -1,0 +1,48 @@
+//! `press assemble ROOT OUT` and `press prove ROOT BOOK`, for `make docs`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Makes the book out of the sources.
+#[derive(Parser)]
+#[command(version)]
+struct Options {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Write what mdBook reads: chapters, source pages, the summary
+    Assemble {
+        /// The project's root
+        root: PathBuf,
+        /// Where to
+        out: PathBuf,
+    },
+    /// Check that each line of the sources stands in the built book once
+    Prove {
+        /// The project's root
+        root: PathBuf,
+        /// The built book
+        book: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Options::parse().verb {
+        Verb::Assemble { root, out } => press::assemble(&root, &out),
+        Verb::Prove { root, book } => press::sources(&root)
+            .and_then(|files| press::prove(&root, &book, "html", &files))
+            .map(|(files, lines)| println!("{lines} lines of {files} files, each once")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("press: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The book, as mdBook will read it, has everything once, and every link in it leads somewhere. The
+//! pages are assembled from the project as it is; what is then spoilt has to be found.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The assembled book in a directory of the test's own.
+fn book(name: &str) -> PathBuf {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    press::assemble(&root(), &out).unwrap();
+    out
+}
+
+fn proof(book: &Path) -> Result<(usize, usize), String> {
+    let files = press::sources(&root()).unwrap();
+    press::prove(&root(), book, "md", &files).map_err(|e| format!("{e:#}"))
+}
+
+/// Replaces the first `from` in a page.
+fn spoil(page: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(page).unwrap();
+    assert!(text.contains(from), "{} has no {from:?}", page.display());
+    fs::write(page, text.replacen(from, to, 1)).unwrap();
+}
+
+#[test]
+fn each_line_of_the_sources_stands_in_the_book_once() {
+    let (files, lines) = proof(&book("whole")).unwrap();
+    let counted = press::sources(&root())
+        .unwrap()
+        .into_iter()
+        .map(|file| fs::read_to_string(root().join(file)).unwrap().lines().count());
+    let counted: Vec<usize> = counted.collect();
+    assert_eq!((files, lines), (counted.len(), counted.iter().sum()));
+}
+
+#[test]
+fn a_line_that_is_missing_twice_there_or_another_is_found() {
+    let book = book("spoilt");
+    let page = book.join("src/stream.md");
+    let whole = fs::read_to_string(&page).unwrap();
+    let piece = whole.split("<div class=\"piece\">").nth(2).unwrap();
+    let code = piece.split("<pre").nth(1).unwrap().lines().next().unwrap();
+    let word = piece.split("\n\n").nth(1).unwrap().split(' ').next().unwrap();
+    let spoilt = [
+        (piece.to_owned(), String::new(), "0 times"),
+        (piece.to_owned(), format!("{piece}<div class=\"piece\">{piece}"), "2 times"),
+        (code.to_owned(), format!("{code} // more"), "reads otherwise"),
+        (format!("\n\n{word} "), "\n\n".to_owned(), "reads otherwise"),
+        (
+            "data-file=\"src/stream.rs\"".to_owned(),
+            "data-file=\"src/no.rs\"".to_owned(),
+            "no such file",
+        ),
+    ];
+    for (from, to, expected) in spoilt {
+        spoil(&page, &from, &to);
+        let said = proof(&book).unwrap_err();
+        assert!(said.contains(expected), "{said}, not {expected:?}");
+        fs::write(&page, &whole).unwrap();
+    }
+    proof(&book).unwrap();
+    fs::remove_file(book.join("examples/s05_half_close.md")).unwrap();
+    assert!(proof(&book).unwrap_err().contains("examples/s05_half_close.rs:1 "));
+}
+
+#[test]
+fn every_link_leads_to_a_page_and_a_heading() {
+    let links = press::check_links(&book("linked")).unwrap();
+    assert!(links > 500, "only {links} links");
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_found() {
+    let book = book("unlinked");
+    let page = book.join("05-close.md");
+    let whole = fs::read_to_string(&page).unwrap();
+    for (to, expected) in [("](examples/no.md)", "no page"), ("](src/net.md#no)", "no heading")] {
+        spoil(&page, "](examples/s05_half_close.md)", to);
+        let said = format!("{:#}", press::check_links(&book).unwrap_err());
+        assert!(said.contains("05-close.md") && said.contains(expected), "{said}");
+        fs::write(&page, &whole).unwrap();
+    }
+}
+
+/// The names of the examples that a text links to.
+fn examples_in(text: &str) -> BTreeSet<String> {
+    let links = text.split("](examples/").skip(1).filter_map(|rest| rest.split(".md)").next());
+    links.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_books_list_of_examples_is_that_of_the_folder() {
+    let book = book("listed");
+    let folder = fs::read_dir(root().join("examples")).unwrap();
+    let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let folder: BTreeSet<String> =
+        names.filter_map(|name| name.strip_suffix(".rs").map(str::to_owned)).collect();
+    assert_eq!(examples_in(&fs::read_to_string(book.join("SUMMARY.md")).unwrap()), folder);
+    // Each stands in the list of its own chapter.
+    let mut listed = BTreeSet::new();
+    for entry in fs::read_dir(root().join("docs/chapters")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let text = fs::read_to_string(book.join(&name)).unwrap();
+        let rows: String = text.lines().filter(|line| line.starts_with("| [`s")).collect();
+        for example in examples_in(&rows) {
+            assert_eq!(example[1..3], name[..2], "{example} in {name}");
+            listed.insert(example);
+        }
+    }
+    assert_eq!(listed, folder);
+}
