@@ -47,12 +47,12 @@ pub fn recv_exact(fd: &UniqueFd, mut buf: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-// What a short count leaves. Kept out of line, it costs nothing where all went in one call.
-#[inline(never)]
+// What a short count leaves. Marked as rare, it costs nothing where all went in one call.
+#[cold]
 fn rest(buf: &[u8], n: usize) -> &[u8] {
     &buf[n..]
 }
-#[inline(never)]
+#[cold]
 fn rest_mut(buf: &mut [u8], n: usize) -> &mut [u8] {
     &mut buf[n..]
 }
