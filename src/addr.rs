@@ -18,7 +18,6 @@ use libc::{EMFILE, ENFILE, addrinfo, sockaddr, sockaddr_storage, socklen_t};
 /// Errors: the text of the EAI code, of kind `NotFound` for EAI_NONAME; errno itself for
 /// EAI_SYSTEM and for a full table of descriptors; `InvalidInput` for a name with a NUL byte.
 pub fn resolve(host: Option<&str>, port: u16, family: c_int, flags: c_int) -> io::Result<AddrList> {
-    // C's strings end in NUL, so a name that holds one is an error (`NulError`).
     let name = host.map(CString::new).transpose()?;
     let service = CString::new(port.to_string()).expect("digits hold no NUL");
 
@@ -79,7 +78,7 @@ impl Drop for AddrList {
 }
 
 /// A borrowed socket address: a `sockaddr` and its length, for as long as the list lives.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Addr<'a> {
     sa: *const sockaddr,
     len: socklen_t,
@@ -127,7 +126,7 @@ impl fmt::Display for Addr<'_> {
 }
 
 /// An address that the kernel fills in: by `accept`, `getsockname` or `getpeername`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct SockAddr {
     storage: sockaddr_storage,
     len: socklen_t,
@@ -141,7 +140,6 @@ impl SockAddr {
         SockAddr { storage, len: size_of::<sockaddr_storage>() as socklen_t }
     }
 
-    /// Where a system call writes the address and its length.
     pub(crate) fn as_mut_ptr(&mut self) -> (*mut sockaddr, *mut socklen_t) {
         ((&raw mut self.storage).cast(), &mut self.len)
     }

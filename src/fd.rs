@@ -43,7 +43,6 @@ impl FromRawFd for UniqueFd {
     }
 }
 
-/// Lends the descriptor: it stays open for as long as the borrow lasts.
 impl AsFd for UniqueFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the descriptor stays open while `self` is borrowed.

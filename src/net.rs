@@ -50,9 +50,8 @@ pub fn listen_at(addr: Addr, backlog: c_int) -> Result<UniqueFd, (&'static str, 
     Ok(fd)
 }
 
-/// A connection to the first address of `host` that accepts one. The error names every address and
-/// call that failed, and is of the last one's kind. Rarely, at a port of this machine where nobody
-/// listens, the socket is connected to itself: then `getsockname` equals `getpeername`.
+/// A connection to the first address of `host` that accepts one. Errors: as of [`listen_on`]. Rarely,
+/// at an idle port of this machine, the socket is connected to itself, and has its peer's address.
 pub fn connect_to(host: &str, port: u16) -> io::Result<UniqueFd> {
     let (mut failed, mut kind) = (Vec::new(), ErrorKind::HostUnreachable);
     for addr in resolve(Some(host), port, AF_UNSPEC, 0)?.iter() {
@@ -77,8 +76,8 @@ pub fn connect_at(
     Ok(fd)
 }
 
-/// Connects a socket to one address. `TimedOut` once the deadline has passed. However it ends, the
-/// socket's mode is as it was found.
+/// Connects a socket to one address. `TimedOut` once the deadline has passed: the attempt goes on,
+/// so close the socket. However it ends, the socket's mode is as it was found.
 pub fn connect(fd: &UniqueFd, addr: Addr, deadline: Option<Instant>) -> io::Result<()> {
     if deadline.is_none() {
         return connect_once(fd, addr, None);
@@ -122,14 +121,14 @@ pub fn accept(listener: &UniqueFd) -> io::Result<(UniqueFd, SockAddr)> {
 pub enum AcceptAdvice {
     /// It concerns one connection only, or (EAGAIN) none is there now: go on.
     TryAgain,
-    /// No descriptor is left, or no memory. The connection stays queued: calling at once spins.
+    /// No descriptor is left, or no memory; or the error is not known. Calling at once may spin.
     Wait,
     /// The listener itself is wrong.
     GiveUp,
 }
 
 /// Tells the errors of `accept` apart. man: accept(2), "Error handling". That page would retry
-/// EOPNOTSUPP, too. But a socket that is no stream gives it for ever: `GiveUp`.
+/// ENONET, which `Wait` does, and EOPNOTSUPP. But a socket that is no stream gives that for ever.
 pub fn accept_advice(error: &io::Error) -> AcceptAdvice {
     use libc::*;
     match error.raw_os_error().unwrap_or(EINVAL) {
@@ -138,7 +137,7 @@ pub fn accept_advice(error: &io::Error) -> AcceptAdvice {
         // Linux hands over an error that was waiting on the new connection.
         ENETDOWN | ENETUNREACH | EHOSTDOWN | EHOSTUNREACH | ETIMEDOUT | EPROTO | ENOPROTOOPT
         | EPROTONOSUPPORT | ESOCKTNOSUPPORT => AcceptAdvice::TryAgain,
-        // EMFILE, ENFILE, ENOBUFS, ENOMEM. And whatever a kernel may invent: a pause does no harm.
+        // EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSR, ENONET, and what is new: a pause does no harm.
         _ => AcceptAdvice::Wait,
     }
 }

@@ -1,7 +1,4 @@
 //! The loops: send all of it, receive exactly that much. The article's section 2.
-//!
-//! `send` and `recv` may do less than they were asked to. The loops return when all is done, or
-//! with an error: errno as the kernel gave it, an early end of the stream, a deadline.
 
 use std::ffi::{c_int, c_short};
 use std::io::{self, ErrorKind};
@@ -43,7 +40,6 @@ pub fn recv_exact(fd: &UniqueFd, mut buf: &mut [u8]) -> io::Result<()> {
             Ok(0) => return Err(ended(wanted - buf.len(), wanted)),
             // What had arrived by now, however little. The next call waits for more.
             Ok(n) => buf = rest_mut(buf, n),
-            // EINTR: a signal came before anything was taken.
             Err(e) if e.kind() == ErrorKind::Interrupted => continue,
             Err(e) => return Err(e),
         }
@@ -107,7 +103,6 @@ pub fn send_all_with_deadline(fd: &UniqueFd, mut buf: &[u8], deadline: Instant) 
         match sys::send(fd, buf, NO_SIGPIPE | libc::MSG_DONTWAIT) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(n) => buf = &buf[n..],
-            // EAGAIN: another thread has taken the room that `poll` saw.
             Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
             Err(e) => return Err(e),
         }

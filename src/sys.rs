@@ -144,18 +144,18 @@ pub fn set_nonblocking(fd: &UniqueFd, on: bool) -> io::Result<bool> {
     zero_or_errno(unsafe { libc::fcntl(fd, libc::F_SETFL, new) }).map(|()| flags & bit != 0)
 }
 
-/// For calls that return a new descriptor, or -1 and errno. SAFETY: nobody else owns it.
+/// For calls that return a new descriptor, or -1 and errno.
+/// # Safety
+/// Nobody else owns the descriptor.
 unsafe fn fd_or_errno(fd: c_int) -> io::Result<UniqueFd> {
     // SAFETY: the caller's promise.
     if fd < 0 { Err(last_errno()) } else { Ok(unsafe { UniqueFd::from_raw_fd(fd) }) }
 }
 
-/// For calls that return 0, or -1 and errno.
 fn zero_or_errno(rc: c_int) -> io::Result<()> {
     if rc == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
-/// For calls that return a count, or -1 and errno.
 #[inline]
 fn count_or_errno(n: ssize_t) -> io::Result<usize> {
     if n == -1 { Err(last_errno()) } else { Ok(n as usize) }
@@ -165,7 +165,6 @@ fn count_or_errno(n: ssize_t) -> io::Result<usize> {
 #[cfg(not(target_vendor = "apple"))]
 mod platform {
     pub use libc::{MSG_NOSIGNAL as NO_SIGPIPE, SOCK_CLOEXEC, accept4};
-    // Nothing is left to do: the flags have done it.
     pub fn prepared(fd: super::UniqueFd) -> std::io::Result<super::UniqueFd> {
         Ok(fd)
     }
@@ -177,12 +176,13 @@ mod platform {
     use super::*;
     use libc::sockaddr;
 
-    /// There is no such flag.
     pub const NO_SIGPIPE: c_int = 0;
     pub const SOCK_CLOEXEC: c_int = 0;
 
+    /// # Safety
+    /// `sa` is writable for `*len` bytes.
     pub unsafe fn accept4(fd: c_int, sa: *mut sockaddr, len: *mut socklen_t, _: c_int) -> c_int {
-        // SAFETY: as for accept4, `sa` is writable for `*len` bytes.
+        // SAFETY: the caller's promise.
         unsafe { libc::accept(fd, sa, len) }
     }
 

@@ -406,6 +406,28 @@ fn a_line_over_the_cap_is_an_error_and_stays_one() {
 }
 
 #[test]
+fn after_a_line_over_the_cap_the_tail_has_what_followed_it() {
+    let conn = stream_of(b"ok\n12345\nnext\nla");
+    let mut lines = LineReader::new(&conn, 4);
+    assert_eq!(lines.recv_line().unwrap().unwrap(), b"ok");
+    assert_eq!(lines.recv_line().unwrap_err().kind(), ErrorKind::InvalidData);
+    assert_eq!(lines.tail(), b"12345\nnext\nla");
+}
+
+#[test]
+fn eagain_is_a_line_readers_last_word_whatever_comes_later() {
+    let (conn, peer) = pair();
+    sys::set_nonblocking(&conn, true).unwrap();
+    let mut lines = LineReader::new(&conn, 8);
+    send_all(&peer, b"one\ntw").unwrap();
+    assert_eq!(lines.recv_line().unwrap().unwrap(), b"one");
+    assert_eq!(lines.recv_line().unwrap_err().raw_os_error(), Some(libc::EAGAIN));
+    send_all(&peer, b"o\n").unwrap();
+    assert_eq!(lines.recv_line().unwrap_err().raw_os_error(), Some(libc::EAGAIN));
+    assert_eq!(lines.tail(), b"tw");
+}
+
+#[test]
 fn a_line_without_an_end_is_refused_at_the_cap_and_no_more_is_kept() {
     let (conn, peer) = pair();
     thread::scope(|s| {

@@ -1,15 +1,13 @@
 //! `lab doctor`: what this machine allows, found out by trying it.
 
 mod attempts;
-mod reason;
 
-use std::fs;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 
-pub use reason::no_namespaces;
+use crate::reason;
 
 /// The command line.
 #[derive(Args)]
@@ -106,10 +104,4 @@ fn line(color: AnsiColor, verdict: &str, name: &str, text: &str) {
     let style = Style::new().fg_color(Some(color.into())).bold();
     let text = format!("{name:20}{text}");
     anstream::println!("{style}{verdict:4}{style:#}{}", text.trim_end());
-}
-
-/// A setting of the machine: `kernel.yama.ptrace_scope`. `None`: this kernel does not have it.
-fn setting(name: &str) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
-    Some(text.trim().into())
 }

@@ -118,7 +118,7 @@ pub struct Call {
     /// What it returned, as strace(1) would write it: "5", "-1 EPIPE (Broken pipe)".
     pub result: Option<String>,
     /// The bytes that it moved, as many as are kept (64 at most).
-    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "crate::output::jsonl::hex")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "crate::hex")]
     pub data: Vec<u8>,
     /// How often a signal interrupted it and the kernel began it anew (SA_RESTART).
     #[serde(default)]
@@ -160,7 +160,7 @@ pub struct Segment {
     #[serde(default)]
     pub again: bool,
     /// The packet from its IP header on.
-    #[serde(with = "crate::output::jsonl::hex")]
+    #[serde(with = "crate::hex")]
     pub packet: Vec<u8>,
 }
 

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use std::{env, thread};
+use std::{env, mem, process, thread};
 
 use tcp_stream_io::addr::{SockAddr, resolve};
 use tcp_stream_io::framing::length::{self, DEFAULT_CAP};
@@ -41,22 +41,24 @@ fn run_server(bind_host: &str, port: u16) -> u8 {
         Ok(bound) => bound,
         Err(e) => return fail(1, &format!("listen failed: {e}")),
     };
-    // Without this line nobody knows the port.
     if let Err(e) = line(io::stdout(), &format!("[listen-ok] {addr}")) {
         return fail(4, &format!("stdout: {e}"));
     }
+    let mut waiting = false;
     loop {
-        match net::accept(&listener) {
+        let accepted = net::accept(&listener);
+        let advice = accepted.as_ref().err().map(net::accept_advice);
+        let waited = mem::replace(&mut waiting, advice == Some(AcceptAdvice::Wait));
+        match accepted {
             Ok((conn, peer)) => serve(conn, peer, Instant::now() + LIMIT),
-            Err(e) => {
-                complain(&format!("accept: {e}"));
-                match net::accept_advice(&e) {
-                    AcceptAdvice::TryAgain => {}
-                    // Out of descriptors the connection stays queued. The article's loop spins.
-                    AcceptAdvice::Wait => thread::sleep(Duration::from_millis(100)),
-                    AcceptAdvice::GiveUp => return 1,
-                }
-            }
+            Err(e) if !(waited && waiting) => complain(&format!("accept: {e}")),
+            Err(_) => {} // told already
+        }
+        match advice {
+            // Out of descriptors the connection stays queued. The article's loop spins.
+            Some(AcceptAdvice::Wait) => thread::sleep(Duration::from_millis(100)),
+            Some(AcceptAdvice::GiveUp) => return 1,
+            Some(AcceptAdvice::TryAgain) | None => {}
         }
     }
 }
@@ -112,7 +114,6 @@ fn run_client(host: &str, port: u16, msg: &[u8]) -> u8 {
     printed(&[b"[echoed] ", &echoed[..]].concat())
 }
 
-/// Prints what the program was started for.
 fn printed(bytes: &[u8]) -> u8 {
     match io::stdout().write_all(&[bytes, b"\n"].concat()) {
         Ok(()) => 0,
@@ -141,8 +142,19 @@ fn fail(exit_code: u8, text: &str) -> u8 {
     exit_code
 }
 
+/// Where descriptor 1 is closed, Rust opens `/dev/null` before `main`, and what is printed is lost
+/// without a word. What is in `.init_array` runs still earlier.
+#[used]
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
+static BEFORE_MAIN: extern "C" fn() = refuse_closed_stdout;
+extern "C" fn refuse_closed_stdout() {
+    // SAFETY: F_GETFD takes no memory.
+    if unsafe { libc::fcntl(1, libc::F_GETFD) } == -1 {
+        process::exit(fail(4, "stdout: it is closed").into());
+    }
+}
+
 fn main() -> ExitCode {
-    // The message may be any bytes.
     let args: Vec<OsString> = env::args_os().skip(1).collect();
     let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or("?")).collect();
     let port = words.get(2).and_then(|word| word.parse().ok());

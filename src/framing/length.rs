@@ -29,7 +29,6 @@ pub fn recv_frame(fd: &UniqueFd, cap: usize) -> io::Result<Option<Vec<u8>>> {
     if got == 0 {
         return Ok(None);
     }
-    // Nearly always all four bytes are here by now, and `recv_exact` has nothing to do.
     recv_exact(fd, &mut header[got..]).map_err(|e| last_of(4, e))?;
 
     // No memory before the claim is known to be reasonable. It is the peer who chose it.

@@ -27,6 +27,7 @@ impl<'fd> LineReader<'fd> {
     /// The next line, without its end. `None`: the stream ended after a whole line.
     /// `InvalidData`: the line is longer than `cap`. `UnexpectedEof`: the stream ended inside it.
     /// The article returns both as if they were lines. [`tail`](Self::tail) has what came of it.
+    /// Every error is the last word, EAGAIN too: the socket has to block, without SO_RCVTIMEO.
     pub fn recv_line(&mut self) -> io::Result<Option<Vec<u8>>> {
         // A reader that has failed stays so. After a reset the kernel's next word is a clean end,
         // and half a stream would look whole.
@@ -38,7 +39,6 @@ impl<'fd> LineReader<'fd> {
 
     fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
-            // What was searched before is not searched again.
             let newline = self.buf[self.scanned..].iter().position(|&byte| byte == b'\n');
             let end = newline.map_or(self.buf.len(), |at| self.scanned + at);
             self.scanned = end;
@@ -70,7 +70,7 @@ impl<'fd> LineReader<'fd> {
         }
     }
 
-    /// What has arrived and was not returned: after an error, the line that did not become whole.
+    /// What has arrived and was not returned: after an error, the bad line and all that followed it.
     pub fn tail(&self) -> &[u8] {
         &self.buf[self.start..]
     }

@@ -42,11 +42,9 @@ pub fn parse_tlvs(message: &[u8]) -> impl Iterator<Item = Result<Tlv<'_>, TlvErr
         if left.is_empty() {
             return None;
         }
-        // Unless a whole field is found, there is nothing more: an error is told once.
         next = message.len();
         let broken = |need| Some(Err(TlvError { position, need, have: left.len() }));
 
-        // Type and length: three bytes. Then as many as the length says.
         let Some((&[kind, hi, lo], rest)) = left.split_first_chunk() else {
             return broken(3);
         };

@@ -2,13 +2,14 @@
 
 use std::io::{self, ErrorKind};
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{self, Command, ExitCode, Output, Stdio};
 use std::{env, fs, mem};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::unistd::dup2_stdin;
 use tcp_stream_io::{UniqueFd, sys};
 
 use crate::kernel;
@@ -33,10 +34,7 @@ pub fn with_child(child: Part, main: impl FnOnce() -> ExitCode) -> ExitCode {
     // SAFETY:
     // - passes an int. From now on the child ends with the thread that began it.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    // SAFETY:
-    // - descriptor 0 is what the parent lent, and nothing else here uses it.
-    let lent = unsafe { UniqueFd::from_raw_fd(0) };
-    match child(word, lent) {
+    match lent().and_then(|lent| child(word, lent)) {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS
@@ -46,6 +44,14 @@ pub fn with_child(child: Part, main: impl FnOnce() -> ExitCode) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What the parent lent as descriptor 0, at a number of its own: this is its only owner, for
+/// `/dev/null` takes the old place.
+fn lent() -> io::Result<UniqueFd> {
+    let lent = io::stdin().as_fd().try_clone_to_owned()?;
+    dup2_stdin(fs::File::open("/dev/null")?)?;
+    Ok(UniqueFd::from(lent))
 }
 
 /// A running child. Dropping it ends it.
@@ -185,11 +191,11 @@ fn interface(name: &str) -> libc::ifreq {
     request
 }
 
-fn configure(what: libc::Ioctl, request: &libc::ifreq) -> io::Result<()> {
+fn configure(what: libc::c_ulong, request: &libc::ifreq) -> io::Result<()> {
     let fd = sys::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
     // SAFETY:
     // - both requests read an ifreq, and `request` is one.
-    match unsafe { libc::ioctl(fd.as_raw_fd(), what, request) } {
+    match unsafe { libc::ioctl(fd.as_raw_fd(), what as _, request) } {
         0 => Ok(()),
         _ => Err(sys::last_errno()),
     }
@@ -199,4 +205,20 @@ fn configure(what: libc::Ioctl, request: &libc::ifreq) -> io::Result<()> {
 pub fn find_program(name: &str) -> Option<std::path::PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|dir| dir.join(name)).find(|file| fs::metadata(file).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lent_twice_has_two_numbers_and_each_is_closed_once() {
+        let (first, second) = (lent().unwrap(), lent().unwrap());
+        assert_ne!(first.as_raw_fd(), 0);
+        assert_ne!(first.as_raw_fd(), second.as_raw_fd());
+        first.close().unwrap();
+        second.close().unwrap();
+        // Its old place is taken.
+        io::stdin().as_fd().try_clone_to_owned().unwrap();
+    }
 }

@@ -21,8 +21,8 @@ pub fn retry_eintr<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> 
 /// Rounded up to microseconds, which the kernel counts in, and cut at the longest it knows.
 pub fn set_timeout(fd: &UniqueFd, name: libc::c_int, timeout: Duration) -> io::Result<()> {
     let micros = timeout.as_nanos().div_ceil(1000);
-    let tv_sec = libc::time_t::try_from(micros / 1_000_000).unwrap_or(libc::time_t::MAX);
-    let tv = libc::timeval { tv_sec, tv_usec: (micros % 1_000_000) as _ };
+    let seconds = i64::try_from(micros / 1_000_000).unwrap_or(i64::MAX);
+    let tv = libc::timeval { tv_sec: seconds as _, tv_usec: (micros % 1_000_000) as _ };
     let (at, len) = ((&raw const tv).cast(), size_of::<libc::timeval>() as libc::socklen_t);
     // SAFETY: `at` is readable for `len` bytes.
     match unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, name, at, len) } {

@@ -10,7 +10,6 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 use std::{fs, mem, ptr};
 
-use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, gettid};
 use tcp_stream_io::{UniqueFd, stream, sys};
@@ -320,22 +319,34 @@ pub fn when_blocked_in<'scope>(
     number: c_long,
     act: impl FnOnce(Caller) -> io::Result<()> + Send + 'scope,
 ) -> ScopedJoinHandle<'scope, io::Result<()>> {
-    let (tid, pthread) = (gettid(), pthread_self());
+    let tid = gettid();
     scope.spawn(move || {
         let what = format!("the thread to block in system call {number}");
         wait_for(&what, || Ok(is_blocked_in(tid, number)))?;
-        act(Caller(pthread))
+        act(Caller(tid))
     })
 }
 
 /// The thread that [`when_blocked_in`] watches.
 #[derive(Clone, Copy, Debug)]
-pub struct Caller(Pthread);
+pub struct Caller(Pid);
 
 impl Caller {
     /// Sends it a signal.
     pub fn signal(self, signal: Signal) -> io::Result<()> {
-        Ok(pthread_kill(self.0, signal)?)
+        signal_thread(self.0, signal)
+    }
+}
+
+/// Sends a signal to one thread of this process. man: tgkill(2).
+pub fn signal_thread(thread: Pid, signal: Signal) -> io::Result<()> {
+    // SAFETY:
+    // - tgkill takes three numbers.
+    match unsafe {
+        libc::syscall(libc::SYS_tgkill, libc::getpid(), thread.as_raw(), signal as c_int)
+    } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -9,6 +9,7 @@
 
 #![deny(missing_docs)]
 
+mod about;
 pub mod article;
 pub mod capture;
 pub mod child;
@@ -24,8 +25,9 @@ pub mod signals;
 mod time;
 pub mod trace;
 
+pub use about::{About, At};
 pub use child::with_child;
 pub use eintr::{retry_eintr, set_timeout};
 pub use report::{Out, Verdict, said, text};
-pub use run::{About, At, pair, solo};
+pub use run::{pair, solo};
 pub use time::{HANG, ms};

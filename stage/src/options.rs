@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::run::{About, At};
+use crate::about::{About, At};
 use crate::time::HANG;
 
 pub(crate) enum Command {

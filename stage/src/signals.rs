@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
-use nix::sys::pthread::{pthread_kill, pthread_self};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::gettid;
 
@@ -44,7 +43,7 @@ impl Storm {
     /// Starts to interrupt the calling thread whenever it is blocked in system call `number`.
     /// At most 1000 times, so that the call may end at last.
     pub fn on_this_thread(signal: Signal, number: c_long) -> io::Result<Storm> {
-        let (tid, pthread) = (gettid(), pthread_self());
+        let tid = gettid();
         let over = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&over);
         let thread = thread::Builder::new().name("storm".into()).spawn(move || {
@@ -56,7 +55,7 @@ impl Storm {
                     }
                     thread::yield_now();
                 }
-                pthread_kill(pthread, signal)?;
+                kernel::signal_thread(tid, signal)?;
                 kernel::wait_for("the handler to run", || Ok(counted() > before))?;
             }
             Ok(())

@@ -12,7 +12,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
 use stage::kernel;
 use tcp_stream_io::{UniqueFd, stream};
@@ -47,8 +47,17 @@ pub struct Ended {
     pub err: Vec<String>,
 }
 
+/// A shell starts what runs in the background with SIGINT ignored, and what it starts inherits that.
+fn signals_as_at_a_terminal() {
+    for name in [Signal::SIGINT, Signal::SIGQUIT] {
+        // SAFETY: no handler is installed.
+        unsafe { signal(name, SigHandler::SigDfl) }.unwrap();
+    }
+}
+
 impl Program {
     pub fn start(command: &mut Command) -> Program {
+        signals_as_at_a_terminal();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Program::of(command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}")))
     }

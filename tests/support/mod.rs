@@ -10,7 +10,6 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, Signal};
 use nix::unistd::{Pid, gettid};
@@ -190,7 +189,6 @@ pub const SYS_POLL: libc::c_long = libc::SYS_ppoll;
 /// sent while the thread is blocked in a system call, so that the call returns EINTR.
 pub struct Interrupter {
     tid: Pid,
-    pthread: Pthread,
     /// The count is the process's, so one thread at a time.
     _alone: MutexGuard<'static, ()>,
 }
@@ -200,7 +198,7 @@ impl Interrupter {
         static ALONE: Mutex<()> = Mutex::new(());
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         signals::count(Signal::SIGUSR1, SaFlags::empty()).unwrap();
-        Interrupter { tid: gettid(), pthread: pthread_self(), _alone }
+        Interrupter { tid: gettid(), _alone }
     }
 
     fn is_blocked_in(&self, call: c_long) -> bool {
@@ -215,7 +213,7 @@ impl Interrupter {
 
     /// A signal, wherever the thread is.
     pub fn interrupt(&self) {
-        pthread_kill(self.pthread, Signal::SIGUSR1).unwrap();
+        kernel::signal_thread(self.tid, Signal::SIGUSR1).unwrap();
     }
 
     /// One EINTR: waits until the thread is blocked in `call`, and until the handler has run.

@@ -18,7 +18,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::about::{About, CHILD, HANG, Rule};
 use crate::alloc;
-use crate::inside::{After, CONTROL, Event, Question};
+use crate::inside::{After, Event, Question};
 use crate::kernel::{self, Look};
 use crate::refusal::Refusal;
 use crate::wire;
@@ -45,6 +45,10 @@ const TOO_MUCH: i32 = 86;
 
 /// Processor time, in ticks of 10 ms, after which a call is a loop without an end.
 const SPIN: u64 = 200;
+
+/// Who has worked for so many ticks, or has woken so often, where nothing was to do, does not rest.
+const AWAKE_TICKS: u64 = 30;
+const AWAKE_SLEEPS: u64 = 200;
 
 /// The child. Dropping it kills it.
 pub struct Child<A, S> {
@@ -235,17 +239,45 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
         let _ = kill(Pid::from_raw(self.pid()), Signal::SIGUSR1);
     }
 
-    /// Waits until nothing changes any more: it sleeps, and has not woken for fifty looks.
+    /// Waits until nothing changes any more: it sleeps, and has not woken for fifty looks. `false`:
+    /// it has returned, or it does not come to rest.
     pub fn until_settled(&mut self) -> Result<bool, Refusal> {
-        let mut blocked = self.until_blocked()?;
-        let (mut last, mut same) = (0, 0);
-        while blocked && same < 50 {
-            let look = kernel::look(self.pid())?;
-            same = if look.blocked() && look.sleeps == last { same + 1 } else { 0 };
-            last = look.sleeps;
-            blocked = !readable(&self.control, 1)?;
+        if !self.until_blocked()? {
+            return Ok(false);
         }
-        Ok(blocked)
+        let begin = kernel::look(self.pid())?;
+        let (mut last, mut same) = (begin.sleeps, 0);
+        while same < 50 {
+            if readable(&self.control, 1)? {
+                return Ok(false);
+            }
+            let look = kernel::look(self.pid())?;
+            same = if look.answer_waits() && look.sleeps == last { same + 1 } else { 0 };
+            last = look.sleeps;
+            // Counted in its own time and its own sleeps: a busy machine is slow to show them.
+            if look.ticks >= begin.ticks + AWAKE_TICKS || look.sleeps >= begin.sleeps + AWAKE_SLEEPS
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits until this is so and it sleeps on, for fifty looks; or has returned, or hangs.
+    pub fn until_so(&mut self, is_so: impl Fn() -> bool) -> Result<(), Refusal> {
+        let hangs = Instant::now() + HANG;
+        let (mut last, mut same) = (None, 0);
+        while same < 50 && !readable(&self.control, 1)? && Instant::now() < hangs {
+            let look = kernel::look(self.pid())?;
+            let rests = look.answer_waits() && last == Some(look.sleeps);
+            same = if rests && is_so() { same + 1 } else { 0 };
+            last = Some(look.sleeps);
+            self.sleeps = look.sleeps;
+            if look.ticks.saturating_sub(self.ticks) >= SPIN {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Does something while the process is stopped: it sees all of it at once.
@@ -374,8 +406,8 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
                 continue;
             }
             let look = kernel::look(self.pid())?;
-            let outside = look.call.is_none_or(|(_, fd)| fd == CONTROL); // between two calls
-            if for_block && look.blocked() && !outside && look.sleeps > self.sleeps {
+            let outside = !look.answering || look.call.is_none(); // before, between, after
+            if for_block && look.answer_waits() && look.sleeps > self.sleeps {
                 self.sleeps = look.sleeps;
                 return Ok(true);
             }

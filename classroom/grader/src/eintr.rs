@@ -2,21 +2,18 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, getpeername,
-    getsockname, listen, socket,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, getpeername, socket};
 use serde::{Deserialize, Serialize};
 
 use crate::calls;
 use crate::child;
 use crate::grading;
 use crate::inside::{After, Failure, observe, portable, show};
-use crate::peer::{Heard, pair};
+use crate::peer::{Heard, listener, pair};
 use crate::refusal::Refusal;
 
 /// One call, on the last of the given descriptors.
@@ -194,7 +191,7 @@ fn tcp_socket() -> Result<OwnedFd, Refusal> {
 }
 
 fn connects(child: &mut Child) -> Result<(), Refusal> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let (listener, _held) = listener(128)?;
     let port = listener.local_addr()?.port();
     child.scene("", "the peer listens", "");
     let (_bystander, theirs) = pair()?;
@@ -220,7 +217,7 @@ fn connects(child: &mut Child) -> Result<(), Refusal> {
         }
     }
     // A socket that does not wait: its owner does.
-    let (listener, port, filler) = full()?;
+    let (listener, port, filler, _held) = full()?;
     let conn = tcp_socket()?;
     fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
     child.scene("", "the socket is non-blocking: connect says EINPROGRESS", "");
@@ -235,32 +232,24 @@ fn connects(child: &mut Child) -> Result<(), Refusal> {
     }
 }
 
-/// A listener whose queue is full: the next `connect` has to wait. And the one that fills it.
-fn full() -> Result<(OwnedFd, u16, OwnedFd), Refusal> {
-    let make = || -> io::Result<_> {
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let listener = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
-        bind(listener.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0))?;
-        listen(&listener, Backlog::new(0)?)?; // the queue holds one
-        let at: SockaddrIn = getsockname(listener.as_raw_fd())?;
-        let filler = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
-        connect(filler.as_raw_fd(), &at)?;
-        Ok((listener, at.port(), filler))
-    };
-    Ok(make()?)
+/// A listener whose queue is full: the next `connect` has to wait. The one that fills it; and the
+/// socket that keeps the port.
+fn full() -> Result<(TcpListener, u16, TcpStream, OwnedFd), Refusal> {
+    let (listener, held) = listener(0)?; // the queue holds one
+    let at = listener.local_addr()?;
+    Ok((listener, at.port(), TcpStream::connect(at)?, held))
 }
 
 fn connects_later(child: &mut Child) -> Result<(), Refusal> {
     const AGAIN: &str =
         "connect was called again after EINTR: the first goes on by itself, wait for it in poll";
-    let (listener, port, _filler) = full()?;
+    let (listener, port, _filler, _held) = full()?;
     let (_bystander, theirs) = pair()?;
     child.ask(Ask::Connect { port }, &[], vec![theirs, tcp_socket()?])?;
     child.scene("", "the peer's queue is full", "");
     if child.until_blocked()? {
         child.interrupt();
     }
-    let listener = TcpListener::from(listener);
     let mut room = None;
     if child.until_blocked()? {
         room = Some(listener.accept()?); // its kernel tries again within a second
@@ -284,7 +273,7 @@ fn connects_later(child: &mut Child) -> Result<(), Refusal> {
 }
 
 fn refused_later(child: &mut Child) -> Result<(), Refusal> {
-    let (listener, port, filler) = full()?;
+    let (listener, port, filler, _held) = full()?;
     let (_bystander, theirs) = pair()?;
     child.ask(Ask::Connect { port }, &[], vec![theirs, tcp_socket()?])?;
     child.scene("after EINTR", "the peer's queue is full", "");

@@ -1,11 +1,11 @@
 //! Exercise `graceful_end`: stop accepting, finish what is open, return. Article 5 and 7.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, setsockopt, socket, sockopt,
@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::about::HANG;
 use crate::child;
 use crate::grading;
-use crate::inside::{self, After, CONTROL, Failure, observe, portable, show};
+use crate::inside::{After, Failure, observe, portable, show};
 use crate::kernel;
-use crate::peer::{Peer, arrived, pair, pattern};
+use crate::peer::{Peer, acknowledged, arrived, holds_back, listener, pair, pattern};
 use crate::refusal::Refusal;
 
 /// Serve: the given descriptors are the listener and stop.
@@ -66,10 +66,12 @@ const CASES: &[Case] = &[
 struct Stage {
     at: SocketAddr,
     stop: Peer,
+    /// Nobody else is given the port.
+    _held: OwnedFd,
 }
 
 fn begin(child: &mut Child, stopped: bool) -> Result<Stage, Refusal> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let (listener, held) = listener(128)?;
     setsockopt(&listener, sockopt::SndBuf, &4096).map_err(io::Error::from)?; // inherited
     let at = listener.local_addr()?;
     let (stop, theirs) = pair()?;
@@ -78,7 +80,7 @@ fn begin(child: &mut Child, stopped: bool) -> Result<Stage, Refusal> {
         arrived(&theirs, 4)?;
     }
     child.ask(Ask, &[], vec![listener.into(), theirs])?;
-    Ok(Stage { at, stop })
+    Ok(Stage { at, stop, _held: held })
 }
 
 /// Sleeps in a call; where it has returned instead, that was too early.
@@ -122,7 +124,7 @@ fn stands(child: &mut Child) -> Result<String, Refusal> {
     if look.state == 'R' {
         return Ok("it runs".into());
     }
-    if look.blocked() && look.call.is_some_and(|(_, fd)| fd != CONTROL) {
+    if look.answer_waits() {
         return Ok(format!("it is blocked in {}", look.place()));
     }
     let (said, _) = child.said()?;
@@ -207,7 +209,7 @@ const RESET: &str = "a client that reset its connection has ended the server for
 const AWAKE: &str = "it does not sleep where there is nothing to do";
 
 fn idle(child: &mut Child) -> Result<(), Refusal> {
-    let Stage { at, stop } = begin(child, false)?;
+    let Stage { at, stop, _held } = begin(child, false)?;
     waits(child, "nobody has connected", AWAKE)?;
     let large = pattern(300_000);
     for message in [&b"hello"[..], &large, b"\0"] {
@@ -236,15 +238,17 @@ fn small(at: SocketAddr) -> Result<TcpStream, Refusal> {
 }
 
 fn ends_and_resets(child: &mut Child) -> Result<(), Refusal> {
-    let Stage { at, stop } = begin(child, false)?;
+    let Stage { at, stop, _held } = begin(child, false)?;
     for bytes in [60_000, 5] {
         let mut client = small(at)?;
         echoes(child, &client, b"first", "connected and sent", SERVES)?;
         if bytes > 5 {
             client.write_all(&pattern(bytes))?;
+            child.scene("with a client", "it sends, and does not read", AWAKE);
+            child.until_so(|| holds_back(&client))?;
+        } else {
+            child.until_settled()?;
         }
-        child.scene("with a client", "it sends, and does not read", AWAKE);
-        child.until_settled()?;
         child.while_stopped(|| {
             if bytes == 5 {
                 client.write_all(b"hello")?;
@@ -264,28 +268,16 @@ fn ends_and_resets(child: &mut Child) -> Result<(), Refusal> {
     done(child, 3, "stop is readable", DEAF)
 }
 
-/// Waits until all that was sent, the FIN as well, has come to the other end.
-fn acknowledged(client: &TcpStream) -> io::Result<()> {
-    let give_up = Instant::now() + HANG;
-    while inside::outstanding(client.as_raw_fd()) > 0 {
-        if Instant::now() > give_up {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        thread::yield_now();
-    }
-    Ok(())
-}
-
 fn deaf(child: &mut Child) -> Result<(), Refusal> {
     const HELD: &str = "with a client that does not read it waits in send, and does not see the \
                         request to stop: poll for room and for stop";
-    let Stage { at, stop } = begin(child, false)?;
+    let Stage { at, stop, _held } = begin(child, false)?;
     let client = small(at)?;
     let message = pattern(60_000);
     echoes(child, &client, b"first", "connected and sent", SERVES)?;
     (&client).write_all(&message)?;
     child.scene("with a client", "it sends, and does not read", AWAKE);
-    child.until_settled()?;
+    child.until_so(|| holds_back(&client))?;
     stop.send(b"stop");
     refused(child, at).map_err(|refusal| {
         if refusal.mistake.contains("get in") {
@@ -314,7 +306,7 @@ fn deaf(child: &mut Child) -> Result<(), Refusal> {
 fn together(child: &mut Child) -> Result<(), Refusal> {
     const FIRST: &str =
         "a client was accepted though stop was readable already: look at stop first";
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let (listener, _held) = listener(128)?;
     let mut queued = connect(listener.local_addr()?)?;
     queued.write_all(b"hello")?;
     let (stop, theirs) = pair()?;
@@ -348,7 +340,7 @@ fn refused(child: &Child, at: SocketAddr) -> Result<(), Refusal> {
 
 fn busy(child: &mut Child) -> Result<(), Refusal> {
     for by_end in [false, true] {
-        let Stage { at, stop } = begin(child, false)?;
+        let Stage { at, stop, _held } = begin(child, false)?;
         let client = connect(at)?;
         echoes(child, &client, b"before", "connected and sent", SERVES)?;
         waits(child, "a client is connected, and silent", AWAKE)?;
@@ -372,14 +364,14 @@ fn busy(child: &mut Child) -> Result<(), Refusal> {
 }
 
 fn at_once(child: &mut Child) -> Result<(), Refusal> {
-    let Stage { at, stop } = begin(child, true)?;
+    let Stage { at, stop, _held } = begin(child, true)?;
     done(child, 0, "stop is readable from the start", DEAF)?;
     drop(stop);
     refused(child, at)
 }
 
 fn signals(child: &mut Child) -> Result<(), Refusal> {
-    let Stage { at, stop } = begin(child, false)?;
+    let Stage { at, stop, _held } = begin(child, false)?;
     waits(child, "nobody has connected", AWAKE)?;
     child.interrupt();
     waits(child, "a signal came while it waited for a client", AWAKE)?;
@@ -396,7 +388,7 @@ fn signals(child: &mut Child) -> Result<(), Refusal> {
 }
 
 fn resets(child: &mut Child) -> Result<(), Refusal> {
-    let Stage { at, stop } = begin(child, false)?;
+    let Stage { at, stop, _held } = begin(child, false)?;
     waits(child, "nobody has connected", AWAKE)?;
     for sends in [true, false] {
         let mut client = connect(at)?;
@@ -418,7 +410,7 @@ fn resets(child: &mut Child) -> Result<(), Refusal> {
 }
 
 fn queue(child: &mut Child) -> Result<(), Refusal> {
-    let Stage { at, stop } = begin(child, false)?;
+    let Stage { at, stop, _held } = begin(child, false)?;
     let client = connect(at)?;
     echoes(child, &client, b"first", "connected and sent", SERVES)?;
     let mut queued = connect(at)?;

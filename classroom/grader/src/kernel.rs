@@ -7,6 +7,8 @@ use std::{fs, io};
 pub struct Look {
     /// `R` runs, `S` sleeps, `Z` has ended.
     pub state: char,
+    /// It is in the answer's call, not in what the grader does before and after it.
+    pub answering: bool,
     /// The system call it is in and the call's first argument, which mostly is a descriptor.
     pub call: Option<(i64, i32)>,
     /// Milliseconds after which a `poll` returns by itself; negative: never.
@@ -16,6 +18,9 @@ pub struct Look {
     /// Processor time used, in clock ticks of 10 ms.
     pub ticks: u64,
 }
+
+/// The name of a process in the answer's call: PR_SET_NAME of prctl(2).
+pub const ANSWERING: &str = "answering";
 
 /// Looks at the main thread of `pid`.
 pub fn look(pid: i32) -> io::Result<Look> {
@@ -32,6 +37,7 @@ pub fn look(pid: i32) -> io::Result<Look> {
         .unwrap_or(0);
     let line = fs::read_to_string(format!("/proc/{pid}/syscall")).ok();
     Ok(Look {
+        answering: stat.contains(&format!("({ANSWERING})")),
         state: fields.first().and_then(|f| f.chars().next()).unwrap_or('?'),
         timeout: line.as_deref().and_then(timeout),
         call: line.as_deref().and_then(call),
@@ -104,6 +110,11 @@ impl Look {
     /// Asleep in a system call of its own.
     pub fn blocked(&self) -> bool {
         matches!(self.state, 'S' | 'D')
+    }
+
+    /// Asleep in a system call that the answer made.
+    pub fn answer_waits(&self) -> bool {
+        self.blocked() && self.answering && self.call.is_some()
     }
 
     /// Stopped by a signal.

@@ -1,5 +1,6 @@
 //! The other end of a connection: a real socket on the loopback.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -7,7 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, connect, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, getpeername,
+    getsockname, listen, setsockopt, socket, sockopt,
 };
 
 use crate::about::HANG;
@@ -144,6 +146,46 @@ pub fn arrived(fd: impl AsFd, count: usize) -> io::Result<()> {
         thread::yield_now();
     }
     Ok(())
+}
+
+/// Waits until all that was sent, the FIN as well, has come to the other end.
+pub fn acknowledged(fd: impl AsFd) -> io::Result<()> {
+    let give_up = Instant::now() + HANG;
+    while inside::outstanding(fd.as_fd().as_raw_fd()) > 0 {
+        if Instant::now() > give_up {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        thread::yield_now();
+    }
+    Ok(())
+}
+
+/// Whether the other end of this connection has bytes to send that find no room here: its timer is
+/// the one that asks for room again (4 in `/proc/net/tcp`, proc_net_tcp in the kernel's own pages).
+pub fn holds_back(fd: impl AsFd) -> bool {
+    let fd = fd.as_fd().as_raw_fd();
+    let (Ok(ours), Ok(theirs)) = (getsockname(fd), getpeername(fd)) else { return false };
+    let text =
+        |at: SockaddrIn| format!("{:08X}:{:04X}", u32::from_ne_bytes(at.ip().octets()), at.port());
+    let ends = format!("{} {}", text(theirs), text(ours));
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let line = table.lines().find(|line| line.contains(&ends));
+    line.is_some_and(|line| line.split_whitespace().nth(5).is_some_and(|t| t.starts_with("04:")))
+}
+
+/// A listener on the loopback, and a socket that keeps its port without listening: once the
+/// listener is closed connections are refused, and nobody else is given the port.
+pub fn listener(backlog: i32) -> io::Result<(TcpListener, OwnedFd)> {
+    let new = || -> io::Result<OwnedFd> {
+        let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+        Ok(fd)
+    };
+    let (held, listener) = (new()?, new()?);
+    bind(held.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0))?;
+    bind(listener.as_raw_fd(), &getsockname::<SockaddrIn>(held.as_raw_fd())?)?;
+    listen(&listener, Backlog::new(backlog)?)?;
+    Ok((TcpListener::from(listener), held))
 }
 
 /// What a peer finds when it looks.

@@ -4,16 +4,15 @@ use std::fs;
 use std::io;
 use std::os::fd::RawFd;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::child;
 use crate::grading;
-use crate::inside::{After, CONTROL, Failure, observe, portable, show};
-use crate::kernel;
-use crate::peer::{Buffers, Heard, Peer, TINY, pair, pair_with, pattern};
+use crate::inside::{After, Failure, observe, portable, show};
+use crate::peer::{Buffers, Heard, Peer, TINY, holds_back, pair, pair_with, pattern};
 use crate::refusal::Refusal;
 
 /// Serve the two given descriptors.
@@ -60,7 +59,7 @@ fn begin(child: &mut Child, tiny: bool) -> Result<Clients, Refusal> {
 /// Where the answer stands, for a message: a call that it waits in, or an end that came too early.
 fn stands(child: &mut Child) -> Result<String, Refusal> {
     let look = child.at_rest()?;
-    if look.blocked() && look.call.is_some_and(|(_, fd)| fd != CONTROL) {
+    if look.answer_waits() {
         return Ok(format!("it is blocked in {}", look.place()));
     }
     if look.state == 'R' {
@@ -100,21 +99,17 @@ fn echoes(
 /// With nothing to do it has to sleep.
 fn sleeps(child: &mut Child, what: &str, mistake: &str) -> Result<(), Refusal> {
     child.scene("with nothing to do", what, mistake);
-    if child.until_blocked()? {
-        // Twice in a row, with no event in between: it would be awake by now, if it were to wake.
-        let before = kernel::look(child.pid())?;
-        thread::sleep(Duration::from_millis(30));
-        let now = kernel::look(child.pid())?;
-        if now.sleeps > before.sleeps + 1 || now.ticks > before.ticks + 1 {
-            return Err(Refusal::new(mistake).peer(what).but("a sleep in poll", "it is awake"));
-        }
-        if !now.place().contains("poll") && !now.place().contains("select") {
-            return Err(Refusal::new(format!(
-                "it waits in {}: only poll may wait, for all clients at once",
-                now.place()
-            ))
-            .peer(what));
-        }
+    let settled = child.until_settled()?;
+    let now = child.at_rest()?;
+    if !settled && (now.answer_waits() || now.state == 'R') {
+        return Err(Refusal::new(mistake).peer(what).but("a sleep in poll", "it is awake"));
+    }
+    if settled && !now.place().contains("poll") && !now.place().contains("select") {
+        return Err(Refusal::new(format!(
+            "it waits in {}: only poll may wait, for all clients at once",
+            now.place()
+        ))
+        .peer(what));
     }
     Ok(())
 }
@@ -262,15 +257,18 @@ fn no_reader(child: &mut Child) -> Result<(), Refusal> {
     let Clients([deaf, other]) = begin(child, true)?;
     let message = pattern(2_000_000);
     let did = "sends 2 MB and does not read";
+    let sent = AtomicBool::new(false);
     let got = thread::scope(|scope| -> Result<Vec<u8>, Refusal> {
         scope.spawn(|| {
             deaf.send(&message);
             deaf.end();
+            sent.store(true, Relaxed);
         });
         let outcome = (|| {
             child.scene("with a client that does not read", did, HELD);
+            // Until it takes no more: it has filled what the client does not read.
+            child.until_so(|| holds_back(&deaf) || sent.load(Relaxed))?;
             for round in 0..20 {
-                child.until_blocked()?;
                 echoes(child, &other, format!("round {round}").as_bytes(), did, HELD)?;
             }
             sleeps(child, "one client does not read, the other one is silent", SPINS)?;

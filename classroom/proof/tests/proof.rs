@@ -54,7 +54,7 @@ fn grade_all(
     answers: Vec<Answer>,
     complaint: impl Fn(&Answer, bool, &str) -> Option<String> + Sync,
 ) {
-    assert!(!answers.is_empty());
+    assert!(!answers.is_empty() || env::var_os("PROOF_ONLY").is_some());
     let queue = Mutex::new(answers.into_iter());
     let complaints = Mutex::new(Vec::new());
     thread::scope(|scope| {

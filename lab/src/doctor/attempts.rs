@@ -11,9 +11,9 @@ use nix::sys::signal::{Signal, raise};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork, geteuid};
 
-use super::setting;
 use crate::link::LinkConfig;
 use crate::link::packet::PacketSocket;
+use crate::reason::setting;
 use crate::world::{self, World, become_able, netns};
 
 /// From here on, this process is where a world can be built.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::rules;
 use crate::record::Host;
 
 /// What the link, and TCP on both its hosts, are to be like. The default: as fast as it goes.
@@ -69,7 +68,7 @@ impl LinkConfig {
     pub fn rules(&self) -> Vec<String> {
         let all = [("drop", &self.drop), ("dup", &self.dup), ("reorder", &self.reorder)];
         let named = |(name, rules): (&str, &Vec<Nth>)| -> Vec<String> {
-            rules.iter().map(|nth| rules::rule(name, *nth)).collect()
+            rules.iter().map(|nth| nth.rule(name)).collect()
         };
         all.into_iter().flat_map(named).collect()
     }
@@ -90,6 +89,16 @@ pub struct Nth {
     /// How often. Drop: this many of its transmissions. Dup: this many more copies.
     /// Reorder: this many packets overtake it.
     pub times: u32,
+}
+
+impl Nth {
+    /// The flag that made the rule: "drop server:3x2".
+    pub(super) fn rule(self, name: &str) -> String {
+        let Nth { from, nth, times } = self;
+        let from = if from == Host::Server { "server:" } else { "" };
+        let times = if times > 1 { format!("x{times}") } else { String::new() };
+        format!("{name} {from}{nth}{times}")
+    }
 }
 
 /// How much waits for its turn; what comes on top is dropped.

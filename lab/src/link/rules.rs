@@ -67,17 +67,17 @@ impl Rules {
                 again.left > 0 && again.ports == ports && again.seq.wrapping_sub(seq) < len
             })?;
             again.left -= 1;
-            return Some(Action::Drop(rule("drop", again.nth)));
+            return Some(Action::Drop(again.nth.rule("drop")));
         }
         self.count += 1;
         let find = |rules: &[Nth]| rules.iter().copied().find(|rule| rule.nth == self.count);
         if let Some(nth) = find(&self.drop) {
             self.again.push(Again { ports, seq, left: nth.times - 1, nth });
-            Some(Action::Drop(rule("drop", nth)))
+            Some(Action::Drop(nth.rule("drop")))
         } else if let Some(nth) = find(&self.dup) {
-            Some(Action::Dup(nth.times, rule("dup", nth)))
+            Some(Action::Dup(nth.times, nth.rule("dup")))
         } else {
-            find(&self.reorder).map(|nth| Action::Reorder(nth.times, rule("reorder", nth)))
+            find(&self.reorder).map(|nth| Action::Reorder(nth.times, nth.rule("reorder")))
         }
     }
 
@@ -96,13 +96,6 @@ impl Rules {
             }
         }
     }
-}
-
-/// The flag that made the rule: "drop server:3x2".
-pub fn rule(name: &str, nth: Nth) -> String {
-    let from = if nth.from == Host::Server { "server:" } else { "" };
-    let times = if nth.times > 1 { format!("x{}", nth.times) } else { String::new() };
-    format!("{name} {from}{}{times}", nth.nth)
 }
 
 /// Ports, sequence number and length of a TCP segment that carries data.

@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::output::jsonl::hex;
+use crate::hex;
 use crate::output::svg::{self, escape};
 use crate::output::{layout, words};
 use crate::record::{Call, Event, Host, Nanos, Process, Segment, StateChange, Trace, What};

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{getegid, geteuid};
 
-use crate::{NotPossible, doctor};
+use crate::{NotPossible, reason};
 
 /// Makes this process able to build a world: as root it is; else it moves into a user namespace
 /// of its own, where its user keeps its number. Call it before the first thread begins: a process
@@ -19,7 +19,7 @@ pub fn become_able() -> Result<()> {
     if can_make_network_namespaces() {
         return Ok(());
     }
-    move_into_user_namespace().map_err(|error| NotPossible(doctor::no_namespaces(error)).into())
+    move_into_user_namespace().map_err(|error| NotPossible(reason::no_namespaces(error)).into())
 }
 
 /// Tries it. Goes back to where it was, unless that belongs to a user namespace outside.

@@ -1,10 +1,9 @@
 //! Why something was refused, and the command that would allow it.
 
+use std::fs;
 use std::path::Path;
 
 use nix::errno::Errno;
-
-use super::setting;
 
 /// Why there are no namespaces for this user, and what would allow them: one line.
 pub fn no_namespaces(error: Errno) -> String {
@@ -52,6 +51,12 @@ fn cause(
         return (format!("{error}, in a container"), remedy);
     }
     (error.to_string(), "sudo, as root")
+}
+
+/// A setting of the machine: `kernel.yama.ptrace_scope`. `None`: this kernel does not have it.
+pub fn setting(name: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
+    Some(text.trim().into())
 }
 
 /// What would allow ptrace(2).
