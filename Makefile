@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run-examples run trace traces lab claims servers conformance bench
-.PHONY: exercises exercise starters grade docs docs-open test check setup clean
+.PHONY: exercises exercise starters grade docs docs-open strings test check setup clean
 
 CARGO ?= cargo
 OTHER := $(if $(filter aarch64,$(shell uname -m)),x86_64,aarch64)-unknown-linux-gnu
@@ -76,15 +76,25 @@ grade: ## grade all exercises: a table, and target/grade.json for an autograder
 
 MDBOOK := 0.5.4
 
-docs: target/tools/bin/mdbook ## the book, with every line of the sources: target/book/en/index.html
+docs: target/tools/bin/mdbook ## the book, with every line of the sources: target/book/en and ko
+	@echo "building the book"
 	@$(CARGO) build -q -p press
 	@$(CARGO) run -q -p press -- assemble . target/book/src
-	@target/tools/bin/mdbook build docs
-	@$(CARGO) run -q -p press -- prove . target/book/en
-	@echo "the book: target/book/en/index.html; make docs-open shows it"
+	@$(CARGO) run -q -p press -- translate . target/book/src target/book/src-ko
+	@MDBOOK_LOG=warn target/tools/bin/mdbook build docs
+	@MDBOOK_LOG=warn MDBOOK_BOOK__LANGUAGE=ko MDBOOK_BOOK__SRC=../target/book/src-ko \
+		MDBOOK_BOOK__TITLE="TCP 스트림 I/O: 커널의 대답" \
+		target/tools/bin/mdbook build docs --dest-dir target/book/ko
+	@for book in en ko; do $(CARGO) run -q -p press -- prove . target/book/$$book || exit; done
+	@echo "the book: target/book/en/index.html, target/book/ko/index.html; make docs-open shows it"
+
+strings: ## docs/po/ko.po anew: strings that have come are without a translation, those gone dropped
+	@$(CARGO) build -q -p press
+	@$(CARGO) run -q -p press -- assemble . target/book/src
+	@$(CARGO) run -q -p press -- strings . target/book/src
 
 docs-open: docs ## build the book, and show it in a browser
-	@page="$(CURDIR)/target/book/en/index.html"; \
+	@book=en; case "$$LANG" in ko*) book=ko;; esac; page="$(CURDIR)/target/book/$$book/index.html"; \
 	for open in "$$BROWSER" xdg-open open; do \
 		if [ -n "$$open" ] && command -v "$$open" >/dev/null; then exec "$$open" "$$page"; fi; \
 	done; echo "no browser found; open $$page"

@@ -6,10 +6,12 @@
 //! run        below an example's page: what the lab saw of it, and its claims' verdicts
 //! chapters   a chapter's lists: its examples, claims, errata; the table of contents
 //! links      names become links; each link leads somewhere
+//! korean     the same pages in Korean, by docs/po/ko.po
 //! prove      each line of the sources stands in the book exactly once
 //! ```
 
 mod chapters;
+mod korean;
 mod links;
 mod page;
 mod pieces;
@@ -21,6 +23,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
+pub use korean::Korean;
 pub use links::check as check_links;
 pub use prove::prove;
 

@@ -176,7 +176,7 @@ pub fn check(book: &Path) -> anyhow::Result<usize> {
 }
 
 /// The id that mdBook gives a heading.
-fn anchor(title: &str) -> String {
+pub fn anchor(title: &str) -> String {
     let kept = title.chars().filter_map(|c| match c {
         c if c.is_alphanumeric() || c == '_' || c == '-' => Some(c.to_ascii_lowercase()),
         c if c.is_whitespace() => Some('-'),

@@ -1,4 +1,4 @@
-//! `press assemble ROOT OUT` and `press prove ROOT BOOK`, for `make docs`.
+//! What `make docs` does, step by step: assemble, translate, prove.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,6 +22,22 @@ enum Verb {
         /// Where to
         out: PathBuf,
     },
+    /// Write the Korean pages of the assembled English ones
+    Translate {
+        /// The project's root
+        root: PathBuf,
+        /// The assembled English pages
+        english: PathBuf,
+        /// Where to
+        out: PathBuf,
+    },
+    /// Bring docs/po/ko.po up to date: new strings without a translation, stale ones dropped
+    Strings {
+        /// The project's root
+        root: PathBuf,
+        /// The assembled English pages
+        english: PathBuf,
+    },
     /// Check that each line of the sources stands in the built book once
     Prove {
         /// The project's root
@@ -34,6 +50,12 @@ enum Verb {
 fn main() -> ExitCode {
     let done = match Options::parse().verb {
         Verb::Assemble { root, out } => press::assemble(&root, &out),
+        Verb::Translate { root, english, out } => {
+            press::Korean::read(&root).and_then(|korean| korean.translate(&english, &out))
+        }
+        Verb::Strings { root, english } => {
+            press::Korean::read(&root).and_then(|korean| korean.merge(&english))
+        }
         Verb::Prove { root, book } => press::sources(&root)
             .and_then(|files| press::prove(&root, &book, "html", &files))
             .map(|(files, lines)| println!("{lines} lines of {files} files, each once")),

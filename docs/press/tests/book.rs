@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use press::Korean;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -114,4 +116,49 @@ fn the_books_list_of_examples_is_that_of_the_folder() {
         }
     }
     assert_eq!(listed, folder);
+}
+
+#[test]
+fn the_pages_said_to_be_in_korean_are() {
+    let english = book("english");
+    let korean = Korean::read(&root()).unwrap();
+    assert_eq!(korean.faults(&english).unwrap(), [""; 0]);
+
+    // In Korean, too, the links lead somewhere, and the code is that of the files.
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("korean");
+    korean.translate(&english, &out).unwrap();
+    let (here, there) = (press::check_links(&english), press::check_links(&out));
+    assert_eq!(here.unwrap(), there.unwrap());
+    proof(&out).unwrap();
+    let read = |page: &str| fs::read_to_string(out.join(page)).unwrap();
+    assert!(read("05-close.md").starts_with("# 5 연결 종료 "));
+    assert!(read("SUMMARY.md").contains("- [5 연결 종료](05-close.md)"));
+    // A page that is not translated says so, and a translated one does not.
+    for (page, expected) in [("src/stream.md", 1), ("05-close.md", 0)] {
+        assert_eq!(read(page).matches("아직 영어로만").count(), expected, "{page}");
+    }
+}
+
+#[test]
+fn a_sentence_that_was_changed_wants_its_translation() {
+    let english = book("changed");
+    spoil(&english.join("05-close.md"), "with a FIN.", "with one FIN.");
+    let faults = Korean::read(&root()).unwrap().faults(&english).unwrap();
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults[0].starts_with("05-close.md: no translation") && faults[0].contains("one FIN"));
+    assert!(faults[1].starts_with("ko.po: no page says") && faults[1].contains("a FIN"));
+}
+
+#[test]
+fn a_translation_that_is_fuzzy_is_none() {
+    let english = book("fuzzy");
+    let spoilt = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzzy-root");
+    fs::create_dir_all(spoilt.join("docs/po")).unwrap();
+    for file in ["docs/po/ko.po", "docs/po/complete.txt"] {
+        fs::copy(root().join(file), spoilt.join(file)).unwrap();
+    }
+    let from = "msgid \"5 The close\"";
+    spoil(&spoilt.join("docs/po/ko.po"), from, &format!("#, fuzzy\n{from}"));
+    let faults = Korean::read(&spoilt).unwrap().faults(&english).unwrap();
+    assert_eq!(faults, ["05-close.md: no translation of \"5 The close\""]);
 }

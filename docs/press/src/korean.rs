@@ -1,0 +1,170 @@
+//! The Korean book: the English pages, translated by `docs/po/ko.po`. What is not yet translated
+//! stays in English and says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use mdbook_i18n_helpers as i18n;
+use polib::catalog::Catalog;
+use polib::message::Message;
+use polib::po_file;
+
+use crate::links::anchor;
+use crate::{prove, write};
+
+const ENGLISH_ONLY: &str = "<p class=\"english-only\">이 쪽은 아직 영어로만 있다.</p>";
+
+/// The translations, and the pages that have to be translated as a whole.
+pub struct Korean {
+    file: PathBuf,
+    catalog: Catalog,
+    complete: Vec<String>,
+}
+
+impl Korean {
+    /// Reads `docs/po`.
+    ///
+    /// # Errors
+    /// A file that is missing, or is not what it has to be.
+    pub fn read(root: &Path) -> anyhow::Result<Korean> {
+        let file = root.join("docs/po/ko.po");
+        let catalog = po_file::parse(&file).map_err(|e| anyhow!("docs/po/ko.po: {e}"))?;
+        let complete = fs::read_to_string(root.join("docs/po/complete.txt"));
+        let complete = complete.context("docs/po/complete.txt")?;
+        Ok(Korean { file, catalog, complete: complete.lines().map(str::to_owned).collect() })
+    }
+
+    /// Writes the Korean pages of the `english` ones into `out`, which is emptied first.
+    ///
+    /// # Errors
+    /// A page that cannot be read, translated or written.
+    pub fn translate(&self, english: &Path, out: &Path) -> anyhow::Result<()> {
+        let _ = fs::remove_dir_all(out);
+        for page in prove::pages(english, "md")? {
+            let place = page.strip_prefix(english)?.to_string_lossy().into_owned();
+            let text = anchored(&fs::read_to_string(&page)?);
+            let text = if place == "SUMMARY.md" {
+                self.summary(&text)
+            } else if self.complete.contains(&place) {
+                let events = i18n::extract_events(&text, None);
+                let events = i18n::translate_events(&events, &self.catalog);
+                let events = events.with_context(|| place.clone())?;
+                i18n::reconstruct_markdown(&events, None).with_context(|| place.clone())?.0
+            } else {
+                let (title, rest) = text.split_once('\n').unwrap_or((&text, ""));
+                format!("{title}\n\n{ENGLISH_ONLY}\n{rest}")
+            };
+            write(&out.join(place), &text)?;
+        }
+        Ok(())
+    }
+
+    /// The titles, as far as they are translated.
+    fn summary(&self, text: &str) -> String {
+        let line = |line: &str| {
+            let parts = line.split_once("- [").zip(line.rsplit_once("]("));
+            let Some(((indent, _), (_, target))) = parts else { return line.to_owned() };
+            let title = &line[indent.len() + 3..line.len() - target.len() - 2];
+            let title = self.of(title).unwrap_or(title);
+            format!("{indent}- [{title}]({target}")
+        };
+        text.lines().map(line).collect::<Vec<String>>().join("\n") + "\n"
+    }
+
+    fn of(&self, id: &str) -> Option<&str> {
+        let message = self.catalog.find_message(None, id, None)?;
+        (message.is_translated() && !message.is_fuzzy()).then(|| message.msgstr().ok()).flatten()
+    }
+
+    /// The strings of the pages that have to be complete, each with the first page that it is on.
+    ///
+    /// # Errors
+    /// A page that is listed and is not there.
+    pub fn strings(&self, english: &Path) -> anyhow::Result<Vec<(String, String)>> {
+        let mut strings = Vec::new();
+        let mut seen = BTreeSet::new();
+        for place in &self.complete {
+            let text = fs::read_to_string(english.join(place)).with_context(|| place.clone())?;
+            for (_, found) in i18n::extract_messages(&anchored(&text))? {
+                if is_prose(&found.message) && seen.insert(found.message.clone()) {
+                    strings.push((found.message, place.clone()));
+                }
+            }
+        }
+        Ok(strings)
+    }
+
+    /// What is wanting: strings without a translation, or with one to look at again (fuzzy), and
+    /// translations of what no page says any more.
+    ///
+    /// # Errors
+    /// As `strings`.
+    pub fn faults(&self, english: &Path) -> anyhow::Result<Vec<String>> {
+        let strings = self.strings(english)?;
+        let untold = strings.iter().filter(|(id, _)| self.of(id).is_none());
+        let mut faults: Vec<String> =
+            untold.map(|(id, place)| format!("{place}: no translation of {id:?}")).collect();
+        let said: BTreeSet<&str> = strings.iter().map(|(id, _)| id.as_str()).collect();
+        let stale = self.catalog.messages().filter(|message| !said.contains(message.msgid()));
+        faults.extend(stale.map(|message| format!("ko.po: no page says {:?}", message.msgid())));
+        Ok(faults)
+    }
+
+    /// Writes `docs/po/ko.po` anew, in the order of the pages: new strings without a translation,
+    /// stale ones dropped.
+    ///
+    /// # Errors
+    /// As `strings`; what the file system says.
+    pub fn merge(self, english: &Path) -> anyhow::Result<()> {
+        let mut messages = Vec::new();
+        for (id, place) in self.strings(english)? {
+            let known = self.catalog.find_message(None, &id, None);
+            let text = known.and_then(|message| message.msgstr().ok()).unwrap_or_default();
+            let mut message = Message::build_singular();
+            message.with_msgid(id.clone()).with_msgstr(text.into()).with_source(place);
+            if let Some(known) = known {
+                message.with_flags(known.flags().clone());
+            }
+            messages.push(message.done());
+        }
+        let mut merged = Catalog::new(self.catalog.metadata);
+        for message in messages {
+            merged.append_or_update(message);
+        }
+        po_file::write(&merged, &self.file).context("docs/po/ko.po")
+    }
+}
+
+/// Whether a string is to be translated: a name, a number or what is Korean already is not.
+fn is_prose(text: &str) -> bool {
+    let is_hangul = |c: char| ('가'..='힣').contains(&c);
+    let mut outside = text.split('`').step_by(2).map(|part| match part.starts_with("](") {
+        true => part.split_once(')').map_or("", |(_, rest)| rest),
+        false => part,
+    });
+    !text.contains(is_hangul) && outside.any(|part| part.contains(|c: char| c.is_ascii_lowercase()))
+}
+
+/// Each heading with the name that it has in English, so that links and the switch between the
+/// languages find it in both.
+fn anchored(text: &str) -> String {
+    let mut fenced = false;
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let line = |line: &str| {
+        fenced ^= line.starts_with("```");
+        let heading = line.starts_with('#') && line.trim_start_matches('#').starts_with(' ');
+        if fenced || !heading || line.ends_with('}') {
+            return line.to_owned();
+        }
+        let id = anchor(line.trim_start_matches('#').trim());
+        let count = counts.entry(id.clone()).or_default();
+        *count += 1;
+        match *count {
+            1 => format!("{line} {{#{id}}}"),
+            n => format!("{line} {{#{id}-{}}}", n - 1),
+        }
+    };
+    text.lines().map(line).collect::<Vec<String>>().join("\n") + "\n"
+}
