@@ -617,7 +617,7 @@ fn a_log_that_nobody_reads_stops_no_rung_and_says_later_what_it_lost() {
         drop(good);
         let lines = match rung.name {
             "r09_tracing" => 1 + 2 * (count + 1), // listening; accepted, dropped or closed
-            _ if rung.tls => count + 1, // the last one leaves without TLS's own end
+            _ if rung.tls => count + 1,           // the last one leaves without TLS's own end
             _ => count,
         };
         let (came, lost) = read_log(reads, lines);
