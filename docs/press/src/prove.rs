@@ -89,15 +89,21 @@ fn code(html: &str) -> String {
         .into()
 }
 
-/// Letters and digits only, without where links lead to.
+/// Letters and digits only, without where links lead to and what headings are called by.
 fn words(text: &str) -> String {
-    let mut parts = text.split("](");
-    let mut words = parts.next().unwrap_or("").to_owned();
-    for part in parts {
-        words += part.split_once(')').map_or("", |(_, rest)| rest);
-    }
+    let mut words = without(&without(text, "](", ')'), "{#", '}');
     words.retain(char::is_alphanumeric);
     words
+}
+
+/// The text without what stands from `open` to `close`.
+fn without(text: &str, open: &str, close: char) -> String {
+    let mut parts = text.split(open);
+    let mut rest = parts.next().unwrap_or("").to_owned();
+    for part in parts {
+        rest += part.split_once(close).map_or("", |(_, rest)| rest);
+    }
+    rest
 }
 
 /// The files below `dir` with that extension.
