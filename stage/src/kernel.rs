@@ -290,7 +290,10 @@ fn in_vain(what: impl Display) -> io::Error {
 
 /// Waits until the peer's kernel has acknowledged all that was sent.
 pub fn wait_until_acked(fd: &UniqueFd) -> io::Result<()> {
-    wait_for("the acknowledgement", || Ok(unacked(fd)? == 0))
+    wait_for("the acknowledgement", || Ok(unacked(fd)? == 0))?;
+    // What else the acknowledgement changes, the state among it, is done under the socket's lock.
+    // TCP_INFO waits for that lock, but only after it has read the state: the next one has it.
+    tcp_info(fd).map(drop)
 }
 
 /// Makes `close` send a reset instead of a FIN: SO_LINGER with zero seconds, socket(7).

@@ -28,6 +28,8 @@ struct Measured {
     expected: f64,
     observed: f64,
     late: Lateness,
+    /// How long the server's reads paused, of all the time.
+    paused: Duration,
 }
 
 pub fn run(run: &mut Run) -> anyhow::Result<()> {
@@ -70,7 +72,12 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
         progress.spent(rate_time, &point.name);
         // The first packet or the last: a fifth of what the time may be off.
         let tolerance = rate_time.mul_f64(0.01 / 5.0);
-        run.tally.timed(Tolerance::all(tolerance).late(&point.late)).check_that(
+        let late = Tolerance::all(tolerance).late(&point.late).or_else(|| {
+            // A host that does not get its time leaves the link without packets.
+            let ms = point.paused.as_secs_f64() * 1e3;
+            (point.paused > tolerance).then(|| format!("the hosts paused for {ms:.0} ms in all"))
+        });
+        run.tally.timed(late).check_that(
             format_args!("{}: what the server reads", point.name),
             format_args!("{:.4} Mbit/s (1448 bytes of 1500) within 1 %", point.expected),
             format_args!("{:.4} Mbit/s", point.observed),
@@ -81,7 +88,8 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
     drop(progress);
     // Here packets queue up in the link itself. Whether this machine is busy, the links before say.
     let world = World::new(&LinkConfig::default())?;
-    let (observed, _) = goodput(&world, run.either(20 << 20, 200 << 20))?;
+    let bytes = run.either(20 << 20, 200 << 20);
+    let (observed, ..) = goodput(&world, bytes, Duration::MAX)?;
     run.on_time(Tolerance::nine_in_ten(Duration::from_millis(1))).check_that(
         "without delay or rate: what the server reads",
         format_args!("{ENOUGH} Mbit/s or more, which the other experiments need"),
@@ -91,7 +99,7 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
 
     let columns = ["link", "expected", "observed", "half_within_ms", "nine_in_ten_ms", "worst_ms"];
     let mut table = Table::new(columns);
-    for Measured { name, expected, observed, late } in &all {
+    for Measured { name, expected, observed, late, .. } in &all {
         let ms = |late: Duration| format!("{:.4}", late.as_secs_f64() * 1e3);
         table.row(&[
             name,
@@ -126,7 +134,8 @@ fn round_trips(run: &Run, ms: u64, times: u32) -> anyhow::Result<(Measured, f64)
         let shortest = took.iter().copied().fold(f64::INFINITY, f64::min);
         let late = world.link.lateness();
         let name = format!("round trip {ms} ms");
-        Ok((Measured { name, expected: ms as f64, observed: median(took), late }, shortest))
+        let paused = Duration::ZERO; // the link's own delay
+        Ok((Measured { name, expected: ms as f64, observed: median(took), late, paused }, shortest))
     })
 }
 
@@ -139,12 +148,19 @@ fn rate(run: &Run, mbit: u64, seconds: f64) -> anyhow::Result<Measured> {
     };
     let expected = mbit as f64 * SHARE;
     let bytes = (expected * 1e6 / 8.0 * seconds) as usize;
-    let (observed, late) = goodput(&run.world(&config)?, bytes)?;
-    Ok(Measured { name: format!("rate {mbit} Mbit/s"), expected, observed, late })
+    // Four packets: less is the link's own pace.
+    let pace = Duration::from_micros(4 * 12_000 / mbit).max(Duration::from_millis(2));
+    let (observed, paused, late) = goodput(&run.world(&config)?, bytes, pace)?;
+    Ok(Measured { name: format!("rate {mbit} Mbit/s"), expected, observed, late, paused })
 }
 
-/// Mbit/s of a stream from the client to the server, from the first read to the last.
-fn goodput(world: &World, bytes: usize) -> anyhow::Result<(f64, Lateness)> {
+/// Mbit/s of a stream from the client to the server, from the first read to the last; and how much
+/// of that went by between reads that were further apart than `pace`.
+fn goodput(
+    world: &World,
+    bytes: usize,
+    pace: Duration,
+) -> anyhow::Result<(f64, Duration, Lateness)> {
     let (mut client, server) = traffic::pair(world, traffic::plain, traffic::plain)?;
     std::thread::scope(|scope| {
         let sender = scope.spawn(move || client.write_all(&vec![b'x'; bytes]));
@@ -152,14 +168,18 @@ fn goodput(world: &World, bytes: usize) -> anyhow::Result<(f64, Lateness)> {
         // What came with the first read has taken its time before.
         let first = traffic::read(&server, &mut buf)?;
         let (begin, mut got) = (Instant::now(), first);
+        let (mut last, mut paused) = (begin, Duration::ZERO);
         while got < bytes {
             let n = traffic::read(&server, &mut buf)?;
             anyhow::ensure!(n > 0, "the sender has closed");
             got += n;
+            let gap = last.elapsed();
+            paused += if gap > pace { gap } else { Duration::ZERO };
+            last += gap;
         }
         let took = begin.elapsed().as_secs_f64();
         sender.join().expect("the sender's thread does not panic")?;
-        Ok(((bytes - first) as f64 * 8.0 / 1e6 / took, world.link.lateness()))
+        Ok(((bytes - first) as f64 * 8.0 / 1e6 / took, paused, world.link.lateness()))
     })
 }
 

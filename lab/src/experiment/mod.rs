@@ -190,7 +190,8 @@ fn run_one(experiment: &Experiment, args: &ExperimentArgs) -> anyhow::Result<Tal
     if late.packets() > 0 {
         report::note(format_args!("the link  {late}"));
     }
-    context.tally.finish();
+    let sent_again = Tolerance::all(Duration::from_millis(150)).late(&late);
+    context.tally.finish(sent_again);
     report::note(format_args!("{:.1} s", begin.elapsed().as_secs_f64()));
     Ok(context.tally)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::io::Write;
+use std::mem;
 
 use anstyle::{AnsiColor, Style};
 
@@ -102,7 +103,16 @@ impl Tally {
 
     /// Prints the answers and the sum. Where a check failed there is no answer: it was not the
     /// experiment that gives one.
-    pub fn finish(&mut self) {
+    ///
+    /// `sent_again`: the link was so late that a host may have sent a segment again, which no check
+    /// expects. What failed then is not judged.
+    pub fn finish(&mut self, sent_again: Option<String>) {
+        if let Some(late) = sent_again.filter(|_| self.failed > 0) {
+            line(format_args!("  {MIDDLE}what failed is not judged{MIDDLE:#}: {late}"));
+            self.not_judged += mem::take(&mut self.failed);
+            let answers = self.answers.drain(..);
+            self.unanswered.extend(answers.map(|(id, ..)| (id, late.clone())));
+        }
         if self.failed > 0 {
             for (id, ..) in self.answers.drain(..) {
                 line(format_args!(
@@ -233,13 +243,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_failed_where_the_link_was_very_late_is_not_judged() {
+        for (late, outcome) in [(Some("late".into()), Outcome::NotJudged), (None, Outcome::Failed)]
+        {
+            let mut tally = Tally::default();
+            tally.check("sum", 5, 4);
+            tally.finish(late);
+            assert_eq!(tally.outcome(), outcome);
+        }
+    }
+
+    #[test]
     fn a_failed_check_takes_the_answers_away() {
         let mut tally = Tally::default();
         tally.check("sum", 4, 2 + 2);
         tally.claim("Z1", Verdict::holds_if(true), "4");
         assert_eq!(tally.machine_readable(), "checks\t1\t0\nclaim\tZ1\tholds\t4\n");
         tally.check("sum", 5, 2 + 2);
-        tally.finish();
+        tally.finish(None);
         assert_eq!(tally.outcome(), Outcome::Failed);
         assert_eq!(tally.machine_readable(), "checks\t2\t1\n");
     }
@@ -258,7 +279,7 @@ mod tests {
             let mut timed = tally.timed(Some("the link was 4 ms late".into()));
             timed.check_that("time", "1 ms", "5 ms", ok);
             timed.claim("Z2", Verdict::holds_if(ok), "1 ms");
-            tally.finish();
+            tally.finish(None);
             assert_eq!(tally.outcome(), Outcome::NotJudged);
             let facts = "checks\t2\t0\nclaim\tZ1\tholds\t4\n\
                          unanswered\tZ2\tthe link was 4 ms late\n";
