@@ -50,8 +50,8 @@ pub fn listen_at(addr: Addr, backlog: c_int) -> Result<UniqueFd, (&'static str, 
     Ok(fd)
 }
 
-/// A connection to the first address of `host` that accepts one. Errors: as of [`listen_on`]. Rarely,
-/// at an idle port of this machine, the socket is connected to itself, and has its peer's address.
+/// A connection to the first address of `host` that accepts one. Errors: as of [`listen_on`].
+/// At an idle port of this machine a socket may be connected to itself, to its own address.
 pub fn connect_to(host: &str, port: u16) -> io::Result<UniqueFd> {
     let (mut failed, mut kind) = (Vec::new(), ErrorKind::HostUnreachable);
     for addr in resolve(Some(host), port, AF_UNSPEC, 0)?.iter() {

@@ -70,7 +70,7 @@ impl<'fd> LineReader<'fd> {
         }
     }
 
-    /// What has arrived and was not returned: after an error, the bad line and all that followed it.
+    /// What has arrived and was not returned: after an error, the bad line and all after it.
     pub fn tail(&self) -> &[u8] {
         &self.buf[self.start..]
     }

@@ -24,7 +24,7 @@ use crate::calls::Calls;
 use crate::{alloc, calls, kernel, wire};
 
 /// The child's end of the conversation with the grader. Far from the numbers an answer meets.
-pub const CONTROL: RawFd = 200;
+const CONTROL: RawFd = 200;
 
 /// What came with a question.
 pub struct Given {

@@ -17,7 +17,6 @@ use super::report::Verdict;
 use super::scale::Scale;
 use super::states::{self, Change};
 use super::table::Table;
-use super::tolerance::Tolerance;
 use super::traffic::{self, PORT, Setup};
 use super::wire::{self, Seen, Wire};
 use super::{Run, joined};
@@ -26,9 +25,6 @@ use crate::record::Host;
 use crate::world::World;
 
 const RTT: Duration = Duration::from_millis(60);
-
-/// A FIN is sent again after a round trip and 200 ms more, and shows twice on the wire.
-const SENT_AGAIN: Tolerance = Tolerance::all(Duration::from_millis(100));
 
 fn link() -> LinkConfig {
     LinkConfig { delay: RTT / 2, ..LinkConfig::default() }
@@ -67,8 +63,7 @@ fn four_way(run: &mut Run) -> anyhow::Result<()> {
     })?;
     let order = wire::order(&seen);
     let expected = "client FIN+ACK, server ACK, server FIN+ACK, client ACK";
-    let mut timed = run.on_time(SENT_AGAIN);
-    timed.check("a close on the wire", expected, &order);
+    run.tally.check("a close on the wire", expected, &order);
     // If the server's FIN was sent again, a RST may have ended TIME_WAIT.
     let active = states::names(&changes, Host::Client);
     let active = active.strip_suffix(", CLOSED").unwrap_or(&active);
@@ -77,9 +72,9 @@ fn four_way(run: &mut Run) -> anyhow::Result<()> {
         "ESTABLISHED, FIN_WAIT1, FIN_WAIT2, TIME_WAIT",
         "ESTABLISHED, CLOSE_WAIT, LAST_ACK, CLOSED",
     );
-    timed.check("the side that closes first", want_active, active);
-    timed.check("the other side", want_passive, &passive);
-    timed.claim(
+    run.tally.check("the side that closes first", want_active, active);
+    run.tally.check("the other side", want_passive, &passive);
+    run.tally.claim(
         "C1",
         Verdict::holds_if(active == want_active && passive == want_passive && order == expected),
         format_args!("{order}; active {active}; passive {passive}"),
