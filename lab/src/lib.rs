@@ -20,6 +20,7 @@ pub mod link;
 pub mod output;
 mod reason;
 pub mod record;
+pub mod rules;
 pub mod shell;
 pub mod show;
 pub mod states;

@@ -44,6 +44,9 @@ pub struct About {
     pub cost: String,
     /// What this trace lacks, and why: "system calls: ptrace is not allowed here".
     pub missing: Vec<String>,
+    /// Which rules of order it breaks (`rules`), a line each: none, or the lab is wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub broken: Vec<String>,
 }
 
 /// A thread was made.
@@ -76,6 +79,18 @@ impl Event {
             What::State(_) | What::Process(_) => None,
         };
         end.unwrap_or(self.at)
+    }
+
+    /// What to sort by: when all of it was known; in the same moment what arrives comes before the
+    /// state that it causes, and that before a return.
+    pub fn order(&self) -> (Nanos, u8) {
+        let rank = match &self.what {
+            What::Segment(_) => 0,
+            What::State(_) => 1,
+            What::Call(_) => 2,
+            What::Process(_) => 3,
+        };
+        (self.complete(), rank)
     }
 }
 
@@ -164,7 +179,7 @@ pub struct Segment {
     pub packet: Vec<u8>,
 }
 
-/// A socket has changed its TCP state; `at` is when that was seen, right after its cause.
+/// A socket has changed its TCP state; `at` is the moment of what caused it: see `rules`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StateChange {
     /// Where.
@@ -177,6 +192,9 @@ pub struct StateChange {
     pub before: String,
     /// The state now: "SYN_SENT", "TIME_WAIT", as tcp(7) and RFC 9293 name them.
     pub now: String,
+    /// When the look before began, which did not see it yet, and when the one that did was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looks: Option<(Nanos, Nanos)>,
 }
 
 /// A process has begun, ended, or received a signal.

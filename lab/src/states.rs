@@ -19,7 +19,7 @@ use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
 use crate::clock;
-use crate::record::{Event, Host, StateChange, What};
+use crate::record::{Event, Host, Nanos, StateChange, What};
 use crate::world::World;
 
 /// By their numbers in the kernel: net/tcp_states.h.
@@ -55,6 +55,8 @@ pub struct States {
 struct HostStates {
     socket: Socket,
     known: HashMap<Key, &'static str>,
+    /// When the last look began.
+    looked: Nanos,
     buffer: Vec<u8>,
 }
 
@@ -72,21 +74,24 @@ impl States {
         Ok(states)
     }
 
-    /// Looks at the connections of `host` now, and tells what has changed since the last look.
+    /// Looks at the connections of `host` now, and tells what has changed since the last look. What
+    /// it was asked after, a call or a delivery, was at `at`.
     ///
     /// # Errors
     /// What the kernel says; none is known once it has answered the first time.
-    pub fn ask(&mut self, host: Host) -> io::Result<()> {
+    pub fn ask(&mut self, host: Host, at: Nanos) -> io::Result<()> {
         let states = match host {
             Host::Server => &mut self.server,
             Host::Client => &mut self.client,
         };
+        let begun = clock::now();
         let now = states.list()?;
-        let at = clock::now();
+        let looks = Some((states.looked, clock::now()));
+        states.looked = begun;
         let mut changes = Vec::new();
         let mut tell = |(local, peer), before: &str, now: &str| {
             let (before, now) = (before.to_owned(), now.to_owned());
-            changes.push(StateChange { host, local, peer, before, now });
+            changes.push(StateChange { host, local, peer, before, now, looks });
         };
         for (&(local, peer), &before) in &states.known {
             if !now.contains_key(&(local, peer)) {
@@ -131,7 +136,7 @@ impl HostStates {
         let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
         socket.bind_auto()?;
         socket.connect(&netlink_sys::SocketAddr::new(0, 0))?;
-        Ok(Self { socket, known: HashMap::new(), buffer: vec![0; 32 * 1024] })
+        Ok(Self { socket, known: HashMap::new(), looked: 0, buffer: vec![0; 32 * 1024] })
     }
 
     /// Every TCP socket of the host but those that were never bound.

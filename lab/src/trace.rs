@@ -19,9 +19,11 @@ use clap::Args;
 
 use crate::Usage;
 use crate::capture::Capture;
+use crate::clock;
 use crate::link::LinkConfig;
 use crate::output as files;
-use crate::record::{About, Event, Host, Trace, What};
+use crate::record::{About, Event, Host, Nanos, Trace, What};
+use crate::rules;
 use crate::states::States;
 use crate::tracer::{self, Limits, Outcome, Program, Watch};
 use crate::world::World;
@@ -67,6 +69,10 @@ pub struct TraceArgs {
     /// Leave the system calls out: the programs run as fast as they would alone
     #[arg(long)]
     no_calls: bool,
+
+    /// Fail if the trace breaks a rule of order: an effect above its cause
+    #[arg(long)]
+    strict: bool,
 
     #[command(flatten)]
     link: LinkConfig,
@@ -162,7 +168,8 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         about.missing.push(format!("the end: {left_out} events more than a trace keeps"));
     }
 
-    let trace = Trace { about, births: std::mem::take(&mut outcome.births), events };
+    let mut trace = Trace { about, births: std::mem::take(&mut outcome.births), events };
+    trace.about.broken = rules::check(&trace);
     if left_out == 0 {
         let idle = idle_rules(&args.link, &trace).into_iter();
         outcome.notes.extend(idle.map(|rule| format!("rule {rule} met no segment")));
@@ -171,7 +178,8 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     files::write_files(&trace, &dir)?;
     report(&trace, &outcome, &dir);
     let good = outcome.server.is_good() && outcome.client.is_some_and(tracer::Ending::is_good);
-    Ok(ExitCode::from(u8::from(!good || outcome.cut_short)))
+    let broken = args.strict && !trace.about.broken.is_empty();
+    Ok(ExitCode::from(u8::from(!good || outcome.cut_short || broken)))
 }
 
 /// The last lines: what has to be known about this trace, and where it is.
@@ -181,6 +189,9 @@ fn report(trace: &Trace, outcome: &Outcome, dir: &Path) {
     }
     for missing in &trace.about.missing {
         anstream::println!("missing: {missing}");
+    }
+    for broken in &trace.about.broken {
+        anstream::println!("broken: {broken}");
     }
     let client = outcome.client.map_or("never started".to_owned(), |client| client.to_string());
     anstream::println!("server {}, client {client}", outcome.server);
@@ -337,9 +348,9 @@ impl Sources {
         // The sender was in its state before it sent: a call that has not returned yet (connect,
         // close) may have brought it there.
         let taken = states.clone();
-        world.link.on_taken(move |from| ask(taken.as_ref(), from));
+        world.link.on_taken(move |from| ask(taken.as_ref(), from, clock::now()));
         world.link.on_delivery(move |packet| {
-            ask(hook.as_ref(), packet.to);
+            ask(hook.as_ref(), packet.to, packet.at);
             let _ = delivered.send(());
         });
         Ok(Self { states, capture, deliveries, readers: Vec::new() })
@@ -373,8 +384,8 @@ impl Sources {
 
     /// Ends the sources: with them goes the last sender of events.
     fn stop(self, world: &World) -> Result<()> {
-        ask(self.states.as_ref(), Host::Client);
-        ask(self.states.as_ref(), Host::Server);
+        ask(self.states.as_ref(), Host::Client, clock::now());
+        ask(self.states.as_ref(), Host::Server, clock::now());
         world.link.on_taken(|_| {});
         world.link.on_delivery(|_| {});
         if let Some((capture, forward)) = self.capture {
@@ -390,26 +401,26 @@ impl Sources {
 }
 
 /// Asks, where there is somebody to ask; an answer that does not come is seen by the next one.
-fn ask(states: Option<&Arc<Mutex<States>>>, host: Host) {
+fn ask(states: Option<&Arc<Mutex<States>>>, host: Host, at: Nanos) {
     if let Some(states) = states {
-        let _ = states.lock().unwrap_or_else(PoisonError::into_inner).ask(host);
+        let _ = states.lock().unwrap_or_else(PoisonError::into_inner).ask(host, at);
     }
 }
 
 impl Watch for Sources {
-    fn changed(&mut self, host: Host) {
-        ask(self.states.as_ref(), host);
+    fn changed(&mut self, host: Host, at: Nanos) {
+        ask(self.states.as_ref(), host, at);
     }
 
     fn connected(&mut self, host: Host) -> bool {
-        ask(self.states.as_ref(), host);
+        ask(self.states.as_ref(), host, clock::now());
         self.states.as_ref().is_some_and(|states| {
             states.lock().unwrap_or_else(PoisonError::into_inner).connected(host)
         })
     }
 
     fn listening(&mut self) -> bool {
-        ask(self.states.as_ref(), Host::Server);
+        ask(self.states.as_ref(), Host::Server, clock::now());
         self.states.as_ref().is_some_and(|states| {
             states.lock().unwrap_or_else(PoisonError::into_inner).listening(Host::Server)
         })

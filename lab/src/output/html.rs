@@ -39,6 +39,9 @@ pub fn page(trace: &Trace) -> String {
     for missing in &about.missing {
         let _ = writeln!(header, "<p class=\"missing\">missing: {}</p>", escape(missing));
     }
+    for broken in &about.broken {
+        let _ = writeln!(header, "<p class=\"missing\">broken: {}</p>", escape(broken));
+    }
     if count > svg::MOST {
         let drawn = svg::MOST;
         let _ = writeln!(header, "<p>The diagram shows {drawn} events of {count}.</p>");
@@ -47,7 +50,7 @@ pub fn page(trace: &Trace) -> String {
     let ports: BTreeSet<u16> = trace.events.iter().filter_map(words::client_port).collect();
     let mut rows: Vec<Row> =
         listed.iter().flat_map(|(index, _)| Row::of(trace, *index, ports.len() > 1)).collect();
-    rows.sort_by_key(|row| row.at);
+    rows.sort_by_key(|row| (row.at, row.end));
     let (mut list, mut details) = (String::new(), Vec::new());
     let mut expected = 0;
     for row in &rows {

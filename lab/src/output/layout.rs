@@ -108,9 +108,10 @@ impl Layout {
 fn moments(trace: &Trace, drawn: impl Fn(usize) -> bool) -> Vec<Moment> {
     let mut moments = Vec::new();
     for (event, Event { at, what }) in trace.events.iter().enumerate().filter(|(i, _)| drawn(*i)) {
-        moments.push(Moment { at: *at, rank: 1, event, end: false });
+        let rank = if matches!(what, What::State(_)) { 2 } else { 1 };
+        moments.push(Moment { at: *at, rank, event, end: false });
         let (end, rank) = match what {
-            What::Call(call) => (call.returned, 2),
+            What::Call(call) => (call.returned, 3),
             What::Segment(segment) => (segment.arrived, 0),
             What::State(_) | What::Process(_) => (None, 0),
         };

@@ -259,6 +259,9 @@ impl<'a> Drawing<'a> {
         if !about.cost.is_empty() {
             notes.push(format!("Tracing costs {}.", about.cost));
         }
+        if let Some(broken) = about.broken.first() {
+            notes.push(format!("{} rules of order are broken: {broken}.", about.broken.len()));
+        }
         notes.extend(about.missing.iter().map(|missing| format!("Missing: {missing}.")));
         let (y, text) = (bottom + 18.0, escape(&words::cut(&notes.join(" "), 150)));
         put(

@@ -95,7 +95,7 @@ impl<W: Write> Printer<W> {
         self.start = trace.events.first().map(|event| event.at);
         self.ports.extend(trace.events.iter().filter_map(words::client_port));
         let mut events: Vec<&Event> = trace.events.iter().collect();
-        events.sort_by_key(|event| event.complete());
+        events.sort_by_key(|event| event.order());
         self.heading()?;
         events.into_iter().try_for_each(|event| self.event(event))
     }

@@ -15,6 +15,7 @@ use anyhow::Result;
 use crate::clock;
 use crate::output::text::Printer;
 use crate::record::{About, Event, Nanos, What};
+use crate::rules::Rules;
 
 /// Longer than a source takes from an event to its report.
 const HELD: Duration = Duration::from_millis(20);
@@ -43,7 +44,7 @@ pub fn start(about: &About) -> Result<(Sender<Event>, JoinHandle<Seen>)> {
         let mut printer = Printer::new(anstream::AutoStream::auto(io::stdout()), width);
         let _ = printer.heading();
         let mut seen = collect(&received, |event| drop(printer.event(event)));
-        seen.events.sort_by_key(|event| event.at);
+        seen.events.sort_by_key(|event| (event.at, matches!(event.what, What::State(_))));
         seen
     })?;
     Ok((events, thread))
@@ -53,14 +54,21 @@ fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Seen {
     let mut seen = Seen::default();
     let mut room = Room::default();
     let mut held = BinaryHeap::new();
+    let mut rules = Rules::default();
+    // States of which the cause is not known yet.
+    let mut open: Vec<usize> = Vec::new();
     loop {
-        let wait = match held.is_empty() {
+        let wait = match held.is_empty() && open.is_empty() {
             true => Duration::from_secs(60),
             false => HELD / 4,
         };
         let ended = match received.recv_timeout(wait) {
             Ok(event) if room.is_there_for(&event) => {
-                held.push(Reverse((event.complete(), seen.events.len())));
+                rules.hear(&event);
+                match event.what {
+                    What::State(_) => open.push(seen.events.len()),
+                    _ => held.push(Reverse((event.order(), seen.events.len()))),
+                }
                 seen.events.push(event);
                 false
             }
@@ -72,7 +80,18 @@ fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Seen {
             Err(RecvTimeoutError::Disconnected) => true,
         };
         let due = clock::now().saturating_sub(HELD.as_nanos() as Nanos);
-        while let Some(&Reverse((at, index))) = held.peek()
+        open.retain(|&index| {
+            let event = &mut seen.events[index];
+            let What::State(change) = &event.what else { return false };
+            let moment = rules.moment(change, event.at);
+            if moment.is_none() && !ended && event.at > due {
+                return true;
+            }
+            event.at = moment.unwrap_or(event.at);
+            held.push(Reverse((event.order(), index)));
+            false
+        });
+        while let Some(&Reverse(((at, _), index))) = held.peek()
             && (ended || at <= due)
         {
             held.pop();

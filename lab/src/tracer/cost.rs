@@ -13,7 +13,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::{Limits, Program, Run, Thread, Watch, spawn};
-use crate::record::Host;
+use crate::record::{Host, Nanos};
 
 /// Enough for a stable mean, and over in a twentieth of a second.
 const CALLS: u32 = 500;
@@ -83,7 +83,7 @@ fn nothing(host: Host) -> Program {
 struct Nobody;
 
 impl Watch for Nobody {
-    fn changed(&mut self, _: Host) {}
+    fn changed(&mut self, _: Host, _: Nanos) {}
     fn connected(&mut self, _: Host) -> bool {
         false
     }

@@ -83,8 +83,8 @@ pub struct Limits {
 
 /// What else watches the run.
 pub trait Watch {
-    /// A call on this host, or a process's end, may have changed a TCP state.
-    fn changed(&mut self, host: Host);
+    /// A call on this host, or a process's end, may have changed a TCP state by then.
+    fn changed(&mut self, host: Host, at: Nanos);
     /// Whether this host has a connection that is not over yet.
     fn connected(&mut self, host: Host) -> bool;
     /// Whether the server listens. Only asked where the tracer cannot see it.
@@ -467,7 +467,7 @@ impl<'a> Run<'a> {
                 if let Some(thread) = self.threads.get(&tid)
                     && self.seen.contains(&thread.pid)
                 {
-                    self.watch.changed(thread.host);
+                    self.watch.changed(thread.host, now());
                 }
                 kernel::resume(tid, Until::NextEntry, 0);
             }
@@ -545,7 +545,7 @@ impl<'a> Run<'a> {
             Ending::Exited(status) => format!("exits with {status}"),
             Ending::Told => unreachable!("made below only"),
         };
-        self.watch.changed(thread.host);
+        self.watch.changed(thread.host, at);
         let is_main = self.main(thread.host).pid == tid;
         if self.seen.remove(&tid) || is_main {
             let what = What::Process(Process { host: thread.host, pid: tid, text });
@@ -606,7 +606,7 @@ impl<'a> Run<'a> {
         let (fd, ends) = self.subject(spec, pid, &raw)?;
         let text = Text::at_entry(spec, pid, raw);
         if spec.changes {
-            self.watch.changed(host);
+            self.watch.changed(host, at);
         }
         self.listening |= host == Host::Server && spec.name.starts_with("accept");
         let open = Open { at, spec, raw, place, text, fd, ends, restarts: 0, interrupted_at: 0 };
@@ -666,7 +666,7 @@ impl<'a> Run<'a> {
             } else {
                 let at = now();
                 if open.spec.changes {
-                    self.watch.changed(thread.host);
+                    self.watch.changed(thread.host, at);
                 }
                 self.emit(&thread, open, Some((at, value)));
             }

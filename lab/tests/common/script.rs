@@ -31,6 +31,7 @@ impl Script {
             link: "delay 10 ms, drop 2".to_owned(),
             cost: "38 µs a traced call".to_owned(),
             missing: Vec::new(),
+            broken: Vec::new(),
         };
         Script { trace: Trace { about, ..Trace::default() }, segments: 0 }
     }
@@ -125,6 +126,7 @@ impl Script {
             peer: (!listener).then_some(peer),
             before: before.to_owned(),
             now: now.to_owned(),
+            looks: None,
         };
         self.push(at, What::State(change));
     }
