@@ -242,8 +242,15 @@ impl Rules {
         lives.get(nth(lives, at))
     }
 
-    /// The moment of a state that was asked for: that of what caused it. `None`: not known (yet).
-    pub fn moment(&self, change: &StateChange, at: Nanos) -> Option<Nanos> {
+    /// The moment of a state that was asked for after what was at `at`: that of its cause. `None`:
+    /// not known yet. `last`: more will not be known.
+    pub fn moment(&self, change: &StateChange, at: Nanos, last: bool) -> Option<Nanos> {
+        // Who asks may have waited for another's look, which did not see it yet.
+        let at = at.max(change.looks.map_or(0, |(since, _)| since));
+        self.known(change, at, last).or(last.then_some(at))
+    }
+
+    fn known(&self, change: &StateChange, at: Nanos, last: bool) -> Option<Nanos> {
         let (ends, (since, seen)) = ((change.local, change.peer?), change.looks?);
         let life = self.life(ends, seen)?;
         let between = |moment: &Nanos| (since..=seen).contains(moment);
@@ -257,7 +264,7 @@ impl Rules {
         match change.now.as_str() {
             "SYN_SENT" => Some(left(|said| said.syn)?.min(seen)),
             "FIN_WAIT1" | "LAST_ACK" => {
-                let ended = left(|said| said.fin).unwrap_or(at);
+                let ended = left(|said| said.fin).or(last.then_some(at))?;
                 Some(ended.max(needed.unwrap_or(0)))
             }
             "CLOSED" if change.before == "LAST_ACK" => {
@@ -269,7 +276,10 @@ impl Rules {
                 let needed = needed.filter(|needed| *needed <= seen)?;
                 // All was there at the last look, and it was not so: a later segment did it
                 // (TCP_DEFER_ACCEPT, a full accept queue).
-                let later = if needed < since { came().unwrap_or(needed) } else { needed };
+                let later = match needed < since {
+                    true => came().or(last.then_some(at))?,
+                    false => needed,
+                };
                 let opened = self.opened.get(&ends).into_iter().flatten();
                 let late = change.now == "ESTABLISHED"
                     && opened.clone().any(|returned| (needed..later).contains(returned));
@@ -392,9 +402,10 @@ impl<'a> Check<'a> {
             };
             let ends = (change.local, peer);
             let begun = match change.now.as_str() {
-                "SYN_SENT" => {
-                    self.calls().find(|(_, call)| call.name == "connect" && mine(call, Some(ends)))
-                }
+                // One that failed at first knows no peer.
+                "SYN_SENT" => self.calls().find(|(_, call)| {
+                    call.name == "connect" && (mine(call, Some(ends)) || mine(call, None))
+                }),
                 "FIN_WAIT1" | "LAST_ACK" => self
                     .calls()
                     .find(|(_, call)| ends_a_stream(&call.name) && mine(call, Some(ends))),

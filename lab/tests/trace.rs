@@ -27,7 +27,7 @@ fn lab(name: &str, args: &[&str]) -> Option<(Output, Option<Trace>)> {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&dir);
     let output = Command::new(env!("CARGO_BIN_EXE_lab"))
-        .arg("trace")
+        .args(["trace", "--strict"])
         .args(args)
         .arg("--out")
         .arg(&dir)

@@ -158,14 +158,19 @@ fn draw(name: &str, title: &str) -> Result<String, Failed> {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("traces").join(name);
     let _ = fs::remove_dir_all(&dir);
     let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
-    let ran = lab.args(["trace", name, "--out"]).arg(&dir).output().expect("lab runs");
+    let ran = lab.args(["trace", name, "--strict", "--out"]).arg(&dir).output().expect("lab runs");
     let said = String::from_utf8_lossy(&ran.stderr);
     let lines: Vec<&str> = said.lines().collect();
     let last = |count: usize| lines[lines.len().saturating_sub(count)..].join("\n");
     match ran.status.code() {
         Some(0) => {}
         Some(3) => return Err(Failed::NotHere(last(1))),
-        _ => return Err(Failed::Otherwise(format!("{}\n{}", ran.status, last(SHOWN)))),
+        _ => {
+            let traced = String::from_utf8_lossy(&ran.stdout);
+            let broken: String =
+                traced.split_inclusive('\n').filter(|line| line.starts_with("broken: ")).collect();
+            return Err(Failed::Otherwise(format!("{}\n{broken}{}", ran.status, last(SHOWN))));
+        }
     }
     let file = File::open(dir.join("trace.jsonl")).expect("a trace is written");
     let trace = jsonl::read(BufReader::new(file)).expect("a trace reads back");

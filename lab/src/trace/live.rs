@@ -57,6 +57,8 @@ fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Seen {
     let mut rules = Rules::default();
     // States of which the cause is not known yet.
     let mut open: Vec<usize> = Vec::new();
+    // And those that were printed without it.
+    let mut guessed: Vec<usize> = Vec::new();
     loop {
         let wait = match held.is_empty() && open.is_empty() {
             true => Duration::from_secs(60),
@@ -83,11 +85,16 @@ fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Seen {
         open.retain(|&index| {
             let event = &mut seen.events[index];
             let What::State(change) = &event.what else { return false };
-            let moment = rules.moment(change, event.at);
-            if moment.is_none() && !ended && event.at > due {
-                return true;
-            }
-            event.at = moment.unwrap_or(event.at);
+            let last = ended || event.at <= due;
+            let moment = match rules.moment(change, event.at, false) {
+                Some(moment) => moment,
+                None if last => {
+                    guessed.push(index);
+                    rules.moment(change, event.at, true).unwrap_or(event.at)
+                }
+                None => return true,
+            };
+            event.at = moment;
             held.push(Reverse((event.order(), index)));
             false
         });
@@ -98,6 +105,13 @@ fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Seen {
             print(&seen.events[index]);
         }
         if ended {
+            // On a busy machine a cause may be told of later than its effect was printed.
+            for index in guessed {
+                let event = &mut seen.events[index];
+                if let What::State(change) = &event.what {
+                    event.at = rules.moment(change, event.at, true).unwrap_or(event.at);
+                }
+            }
             return seen;
         }
     }
