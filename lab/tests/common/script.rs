@@ -171,7 +171,7 @@ pub fn half_close() -> Script {
     s.call(150, 160, Server, ("bind", bind, "0"), b"");
     s.call(190, 204, Server, ("listen", "3, 128", "0"), b"");
     s.state(205, Server, true, "CLOSED", "LISTEN");
-    s.call(230, 23_500, Server, ("accept4", "3, {sa_family=AF_INET, …}, [16]", "4"), b"");
+    s.call(230, 31_400, Server, ("accept4", "3, {sa_family=AF_INET, …}, [16]", "4"), b"");
     s.process(900, Client, "runs ./client");
     s.call(1000, 1010, Client, ("socket", "AF_INET, SOCK_STREAM|SOCK_CLOEXEC, 0", "3"), b"");
     s.call(1050, 21_500, Client, ("connect", &bind["3, ".len()..].replace('{', "3, {"), "0"), b"");
