@@ -132,8 +132,16 @@ fn exchange(wire: &mut (impl Read + Write + ?Sized), len: usize) {
     assert!(answer == frame(len), "the answer is not the request");
 }
 
-/// An answer to a client that came later: what was sent before, one loop of the server has seen.
-fn wait_until_seen(run: &Run) {
+/// Until all that was sent here, the end of a stream too, is in the server's buffer.
+fn wait_until_acked(conn: &TcpStream) {
+    let (us, server) = (conn.local_addr().unwrap(), conn.peer_addr().unwrap());
+    let acked = || if under_way(us, server) == Some(0) { Ok(()) } else { Err("no ack") };
+    within(HANG_LIMIT, acked).unwrap();
+}
+
+/// An answer to a client that came later: what this one has sent, a loop of the server has seen.
+fn wait_until_seen(run: &Run, conn: &TcpStream) {
+    wait_until_acked(conn);
     exchange(&mut run.plain(), 1);
 }
 
@@ -509,7 +517,7 @@ fn at_sigterm_what_has_begun_is_finished() {
         exchange(&mut half, 5);
         let whole = frame(1000);
         half.write_all(&whole[..500]).unwrap();
-        wait_until_seen(&run);
+        wait_until_seen(&run, &half);
         run.server.signal(libc::SIGTERM).unwrap();
         expect_end(&mut idle); // who owed nothing is let go, so the end has begun
         let refused = TcpStream::connect(run.server.addr).map(drop).unwrap_err();
@@ -527,7 +535,7 @@ fn a_second_signal_does_not_wait_for_anyone() {
     let run = start_with(rung("r08"), write_end);
     let (mut half, mut idle) = (run.plain(), run.plain());
     half.write_all(&frame(100)[..50]).unwrap();
-    wait_until_seen(&run);
+    wait_until_seen(&run, &half);
     run.server.signal(libc::SIGTERM).unwrap();
     expect_end(&mut idle);
     run.server.signal(libc::SIGTERM).unwrap();
@@ -554,7 +562,8 @@ fn the_ninth_rung_says_what_happened_to_whom() {
     bad.write_all(&[&frame(5)[..], &frame(6), &[0xff; 4]].concat()).unwrap();
     expect(&mut bad, &[frame(5), frame(6)].concat());
     expect_end(&mut bad);
-    drop(bad);
+    bad.shutdown(Shutdown::Write).unwrap();
+    wait_until_acked(&bad); // else the signal may come first, and the server stops with one open
     run.server.stop().unwrap();
     let mut said = String::new();
     log.read_to_string(&mut said).unwrap();

@@ -17,6 +17,8 @@ pub fn run_server(listener: &UniqueFd, until: Instant) -> io::Result<usize> {
             failed += 1;
             continue; // at once, whatever it was
         };
+        // Room for less than a long answer: its `send` waits for the client, or for its reset.
+        let _ = sys::set_option(&conn, libc::SOL_SOCKET, libc::SO_SNDBUF, 4096);
         let Ok(Some(frame)) = recv_frame(&conn, DEFAULT_CAP) else { continue };
         let header = (frame.len() as u32).to_be_bytes();
         if send_all(&conn, &header).and_then(|()| send_all(&conn, &frame)).is_ok() {
