@@ -131,7 +131,7 @@ pub enum AcceptAdvice {
 /// ENONET, which `Wait` does, and EOPNOTSUPP. But a socket that is no stream gives that for ever.
 pub fn accept_advice(error: &io::Error) -> AcceptAdvice {
     use libc::*;
-    match error.raw_os_error().unwrap_or(EINVAL) {
+    match error.raw_os_error().unwrap_or(0) {
         EBADF | EFAULT | EINVAL | ENOTSOCK | EOPNOTSUPP => AcceptAdvice::GiveUp,
         EAGAIN | EINTR | ECONNABORTED | EPERM => AcceptAdvice::TryAgain,
         // Linux hands over an error that was waiting on the new connection.

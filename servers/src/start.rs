@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -151,12 +152,22 @@ pub fn pass_over(e: io::Error) -> io::Result<()> {
     match net::accept_advice(&e) {
         AcceptAdvice::TryAgain => {}
         AcceptAdvice::Wait => {
-            log::line(format_args!("accept: {e}"));
+            say_seldom(&e);
             thread::sleep(ACCEPT_AGAIN);
         }
         AcceptAdvice::GiveUp => return Err(io::Error::new(e.kind(), format!("accept: {e}"))),
     }
     Ok(())
+}
+
+/// Tells the log what `accept` lacks: once a minute, not at every try.
+pub fn say_seldom(e: &io::Error) {
+    static SAID: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.is_none_or(|at| at.elapsed() > Duration::from_secs(60)) {
+        *said = Some(Instant::now());
+        log::line(format_args!("accept: {e}"));
+    }
 }
 
 /// What [`accept_now`] found.
@@ -183,7 +194,7 @@ pub fn accept_now(listener: &UniqueFd) -> io::Result<Accepted> {
             Err(e) => match net::accept_advice(&e) {
                 AcceptAdvice::TryAgain => {}
                 AcceptAdvice::Wait => {
-                    log::line(format_args!("accept: {e}"));
+                    say_seldom(&e);
                     return Ok(Accepted::Full(Instant::now() + ACCEPT_AGAIN));
                 }
                 AcceptAdvice::GiveUp => {

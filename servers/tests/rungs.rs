@@ -24,10 +24,12 @@ use servers::conformance::suite::{Outcome, Plan, run};
 use servers::load::{self, Wire};
 use servers::log::ROOM;
 use servers::outside::{
-    descriptors, established, leaves_unread, listens_at, under_way, unread, within,
+    descriptors, established, leaves_unread, limit_descriptors, listens_at, under_way, unread,
+    within,
 };
 use servers::process::Server;
 use servers::rungs::{RUNGS, Rung};
+use servers::start::ACCEPT_AGAIN;
 use servers::wait::HANG_LIMIT;
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -133,15 +135,16 @@ fn exchange(wire: &mut (impl Read + Write + ?Sized), len: usize) {
 }
 
 /// Until all that was sent here, the end of a stream too, is in the server's buffer.
-fn wait_until_acked(conn: &TcpStream) {
-    let (us, server) = (conn.local_addr().unwrap(), conn.peer_addr().unwrap());
-    let acked = || if under_way(us, server) == Some(0) { Ok(()) } else { Err("no ack") };
+fn wait_until_acked(run: &Run, conn: &TcpStream) {
+    let (us, server) = (conn.local_addr().unwrap(), run.server.addr);
+    // A socket that both ends have closed is gone.
+    let acked = || if under_way(us, server).unwrap_or(0) == 0 { Ok(()) } else { Err("no ack") };
     within(HANG_LIMIT, acked).unwrap();
 }
 
 /// An answer to a client that came later: what this one has sent, a loop of the server has seen.
 fn wait_until_seen(run: &Run, conn: &TcpStream) {
-    wait_until_acked(conn);
+    wait_until_acked(run, conn);
     exchange(&mut run.plain(), 1);
 }
 
@@ -563,7 +566,7 @@ fn the_ninth_rung_says_what_happened_to_whom() {
     expect(&mut bad, &[frame(5), frame(6)].concat());
     expect_end(&mut bad);
     bad.shutdown(Shutdown::Write).unwrap();
-    wait_until_acked(&bad); // else the signal may come first, and the server stops with one open
+    wait_until_acked(&run, &bad); // else the signal may come first, and the server stops with one open
     run.server.stop().unwrap();
     let mut said = String::new();
     log.read_to_string(&mut said).unwrap();
@@ -577,6 +580,34 @@ fn the_ninth_rung_says_what_happened_to_whom() {
         assert!(said.contains(line), "no {line:?} in {said}");
     }
     assert_eq!(said.lines().filter(|line| line.contains("client=2")).count(), 2, "{said}");
+}
+
+#[test]
+fn no_descriptor_is_left_for_a_while_and_the_log_says_it_once() {
+    each(|rung| {
+        let (log, write_end) = io::pipe().unwrap();
+        let mut log = BufReader::new(log);
+        let run = start_with(rung, write_end);
+        let pid = run.server.pid();
+        exchange(&mut *run.connect(), 5); // it has all that it needs for itself
+        let before = limit_descriptors(pid, 3).unwrap();
+        // An `accept` that waits already has its number: it takes the first one.
+        drop(run.plain());
+        let mut conn = run.plain();
+        let mut said = String::new();
+        while !said.contains("Too many open files") {
+            assert_ne!(log.read_line(&mut said).unwrap(), 0, "it ended: {said}");
+        }
+        thread::sleep(5 * ACCEPT_AGAIN); // it tries again, and has nothing new to say
+        limit_descriptors(pid, before).unwrap();
+        if !rung.tls {
+            exchange(&mut conn, 5);
+        }
+        drop(conn);
+        run.server.signal(libc::SIGKILL).unwrap();
+        log.read_to_string(&mut said).unwrap();
+        assert_eq!(said.matches("Too many open files").count(), 1, "{said}");
+    });
 }
 
 /// Something to log to that takes no more, and what reads it.

@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::process::ExitCode;
 
-use servers::{log, start};
+use servers::start;
 use tcp_stream_io::net::{AcceptAdvice, accept_advice};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy, sink};
 use tokio::net::{TcpListener, TcpStream};
@@ -38,7 +38,7 @@ async fn serve(addr: IpAddr, port: u16) -> io::Result<()> {
             Err(e) => match accept_advice(&e) {
                 AcceptAdvice::TryAgain => {}
                 AcceptAdvice::Wait => {
-                    log::line(format_args!("accept: {e}"));
+                    start::say_seldom(&e);
                     time::sleep(start::ACCEPT_AGAIN).await;
                 }
                 AcceptAdvice::GiveUp => return Err(e),
