@@ -48,10 +48,12 @@ impl Korean {
             let text = if place == "SUMMARY.md" {
                 self.summary(&text)
             } else if self.complete.contains(&place) {
+                let text = nameless(&place, &text);
                 let events = i18n::extract_events(&text, None);
                 let events = i18n::translate_events(&events, &self.catalog);
                 let events = events.with_context(|| place.clone())?;
-                i18n::reconstruct_markdown(&events, None).with_context(|| place.clone())?.0
+                let text = i18n::reconstruct_markdown(&events, None);
+                named(&place, &text.with_context(|| place.clone())?.0)
             } else {
                 let (title, rest) = text.split_once('\n').unwrap_or((&text, ""));
                 format!("{title}\n\n{ENGLISH_ONLY}\n{rest}")
@@ -87,7 +89,7 @@ impl Korean {
         let mut seen = BTreeSet::new();
         for place in &self.complete {
             let text = fs::read_to_string(english.join(place)).with_context(|| place.clone())?;
-            for (_, found) in i18n::extract_messages(&anchored(&text))? {
+            for (_, found) in i18n::extract_messages(&nameless(place, &anchored(&text)))? {
                 if is_prose(&found.message) && seen.insert(found.message.clone()) {
                     strings.push((found.message, place.clone()));
                 }
@@ -137,14 +139,30 @@ impl Korean {
     }
 }
 
+/// What stands for an example's name on its own page, so that what all these pages say is translated
+/// once.
+const NAME: &str = "EXAMPLE";
+
+fn nameless(place: &str, text: &str) -> String {
+    example_of(place).map_or_else(|| text.to_owned(), |name| text.replace(name, NAME))
+}
+
+fn named(place: &str, text: &str) -> String {
+    example_of(place).map_or_else(|| text.to_owned(), |name| text.replace(NAME, name))
+}
+
+/// `s05_half_close` of `examples/s05_half_close.md`.
+fn example_of(place: &str) -> Option<&str> {
+    place.strip_prefix("examples/")?.strip_suffix(".md")
+}
+
 /// Whether a string is to be translated: a name, a number or what is Korean already is not.
 fn is_prose(text: &str) -> bool {
-    let is_hangul = |c: char| ('가'..='힣').contains(&c);
     let mut outside = text.split('`').step_by(2).map(|part| match part.starts_with("](") {
         true => part.split_once(')').map_or("", |(_, rest)| rest),
         false => part,
     });
-    !text.contains(is_hangul) && outside.any(|part| part.contains(|c: char| c.is_ascii_lowercase()))
+    !prove::has_hangul(text) && outside.any(|part| part.contains(|c: char| c.is_ascii_lowercase()))
 }
 
 /// Each heading with the name that it has in English, so that links and the switch between the
