@@ -98,8 +98,8 @@ impl Korean {
         Ok(strings)
     }
 
-    /// What is wanting: strings without a translation, or with one to look at again (fuzzy), and
-    /// translations of what no page says any more.
+    /// What is wanting: strings without a translation, or with one to look at again (fuzzy);
+    /// translations with other code or links in them; and those of what no page says any more.
     ///
     /// # Errors
     /// As `strings`.
@@ -108,6 +108,9 @@ impl Korean {
         let untold = strings.iter().filter(|(id, _)| self.of(id).is_none());
         let mut faults: Vec<String> =
             untold.map(|(id, place)| format!("{place}: no translation of {id:?}")).collect();
+        let differs = |id: &str| self.of(id).is_some_and(|text| kept(text) != kept(id));
+        let other = strings.iter().filter(|(id, _)| differs(id));
+        faults.extend(other.map(|(id, place)| format!("{place}: other code or links for {id:?}")));
         let said: BTreeSet<&str> = strings.iter().map(|(id, _)| id.as_str()).collect();
         let stale = self.catalog.messages().filter(|message| !said.contains(message.msgid()));
         faults.extend(stale.map(|message| format!("ko.po: no page says {:?}", message.msgid())));
@@ -137,6 +140,13 @@ impl Korean {
         }
         po_file::write(&merged, &self.file).context("docs/po/ko.po")
     }
+}
+
+/// What a translation keeps: the code in it, and where its links lead.
+fn kept(text: &str) -> BTreeSet<&str> {
+    let code = text.split('`').skip(1).step_by(2);
+    let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    code.chain(links).collect()
 }
 
 /// What stands for an example's name on its own page, so that what all these pages say is translated

@@ -133,9 +133,28 @@ fn the_pages_said_to_be_in_korean_are() {
     let read = |page: &str| fs::read_to_string(out.join(page)).unwrap();
     assert!(read("05-close.md").starts_with("# 5 연결 종료 "));
     assert!(read("SUMMARY.md").contains("- [5 연결 종료](05-close.md)"));
-    // A page that is not translated says so, and a translated one does not.
+}
+
+/// A root of its own with docs/po, where `file` has `to` instead of the first `from`.
+fn spoilt_po(name: &str, file: &str, from: &str, to: &str) -> Korean {
+    let root_of_it = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-root"));
+    fs::create_dir_all(root_of_it.join("docs/po")).unwrap();
+    for file in ["docs/po/ko.po", "docs/po/complete.txt"] {
+        fs::copy(root().join(file), root_of_it.join(file)).unwrap();
+    }
+    spoil(&root_of_it.join(file), from, to);
+    Korean::read(&root_of_it).unwrap()
+}
+
+#[test]
+fn a_page_that_is_not_translated_says_so() {
+    let english = book("some-english");
+    let korean = spoilt_po("some", "docs/po/complete.txt", "src/stream.md\n", "");
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("some-korean");
+    korean.translate(&english, &out).unwrap();
     for (page, expected) in [("src/stream.md", 1), ("05-close.md", 0)] {
-        assert_eq!(read(page).matches("아직 영어로만").count(), expected, "{page}");
+        let text = fs::read_to_string(out.join(page)).unwrap();
+        assert_eq!(text.matches("아직 영어로만").count(), expected, "{page}");
     }
 }
 
@@ -150,15 +169,19 @@ fn a_sentence_that_was_changed_wants_its_translation() {
 }
 
 #[test]
-fn a_translation_that_is_fuzzy_is_none() {
-    let english = book("fuzzy");
-    let spoilt = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzzy-root");
-    fs::create_dir_all(spoilt.join("docs/po")).unwrap();
-    for file in ["docs/po/ko.po", "docs/po/complete.txt"] {
-        fs::copy(root().join(file), spoilt.join(file)).unwrap();
+fn a_translation_that_is_missing_fuzzy_or_has_other_code_is_found() {
+    let english = book("faulty");
+    let (id, text) = ("msgid \"5 The close\"", "msgstr \"5 연결 종료\"");
+    let (whole, cut) = (format!("{id}\n{text}"), format!("{id}\nmsgstr \"\""));
+    let code = format!("{id}\nmsgstr \"5 `close`\"");
+    let untranslated = "05-close.md: no translation of \"5 The close\"";
+    let spoilt = [
+        ("missing", cut, untranslated),
+        ("fuzzy", format!("#, fuzzy\n{whole}"), untranslated),
+        ("other", code, "05-close.md: other code or links for \"5 The close\""),
+    ];
+    for (name, to, expected) in spoilt {
+        let korean = spoilt_po(name, "docs/po/ko.po", &whole, &to);
+        assert_eq!(korean.faults(&english).unwrap(), [expected]);
     }
-    let from = "msgid \"5 The close\"";
-    spoil(&spoilt.join("docs/po/ko.po"), from, &format!("#, fuzzy\n{from}"));
-    let faults = Korean::read(&spoilt).unwrap().faults(&english).unwrap();
-    assert_eq!(faults, ["05-close.md: no translation of \"5 The close\""]);
 }
