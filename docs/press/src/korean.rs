@@ -166,13 +166,20 @@ fn example_of(place: &str) -> Option<&str> {
     place.strip_prefix("examples/")?.strip_suffix(".md")
 }
 
-/// Whether a string is to be translated: a name, a number or what is Korean already is not.
+/// Whether a string is to be translated: code, a name such as `s01_peek`, a number with its unit or
+/// what is Korean already is not.
 fn is_prose(text: &str) -> bool {
-    let mut outside = text.split('`').step_by(2).map(|part| match part.starts_with("](") {
-        true => part.split_once(')').map_or("", |(_, rest)| rest),
-        false => part,
-    });
-    !prove::has_hangul(text) && outside.any(|part| part.contains(|c: char| c.is_ascii_lowercase()))
+    let mut outside = text.split('`').step_by(2).flat_map(|part| part.split("](").enumerate());
+    let is_word = |word: &str| {
+        let small = word.chars().filter(char::is_ascii_lowercase).count();
+        small > 1 && !word.contains(|c: char| c == '_' || c.is_ascii_digit())
+    };
+    let has_words = |(place, part): (usize, &str)| {
+        let target = if place > 0 { part.find(')').unwrap_or(part.len()) } else { 0 };
+        let is_between = |c: char| !c.is_alphanumeric() && c != '_';
+        part[target..].split(is_between).any(is_word)
+    };
+    !prove::has_hangul(text) && outside.any(has_words)
 }
 
 /// Each heading with the name that it has in English, so that links and the switch between the
@@ -195,4 +202,20 @@ fn anchored(text: &str) -> String {
         }
     };
     text.lines().map(line).collect::<Vec<String>>().join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_numbers_and_code_are_not_prose() {
+        for text in ["EXAMPLE", "`send`", "[s01_peek](examples/s01_peek.md)", "1 MiB", "부분 읽기"]
+        {
+            assert!(!is_prose(text), "{text}");
+        }
+        for text in ["length", "`send` returns", "[`a`](b.md), and `c`", "r01 to r03", "2 loops"] {
+            assert!(is_prose(text), "{text}");
+        }
+    }
 }
