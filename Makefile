@@ -85,6 +85,7 @@ docs: target/tools/bin/mdbook ## the book, with every line of the sources: targe
 	@MDBOOK_LOG=warn MDBOOK_BOOK__LANGUAGE=ko MDBOOK_BOOK__SRC=../target/book/src-ko \
 		MDBOOK_BOOK__TITLE="TCP 스트림 I/O: 커널의 대답" \
 		target/tools/bin/mdbook build docs --dest-dir target/book/ko
+	@$(CARGO) run -q -p press -- label target/book/ko
 	@for book in en ko; do $(CARGO) run -q -p press -- prove . target/book/$$book || exit; done
 	@echo "the book: target/book/en/index.html, target/book/ko/index.html; make docs-open shows it"
 

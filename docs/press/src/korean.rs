@@ -65,12 +65,11 @@ impl Korean {
 
     /// The titles, as far as they are translated.
     fn summary(&self, text: &str) -> String {
-        let line = |line: &str| {
-            let parts = line.split_once("- [").zip(line.rsplit_once("]("));
-            let Some(((indent, _), (_, target))) = parts else { return line.to_owned() };
-            let title = &line[indent.len() + 3..line.len() - target.len() - 2];
-            let title = self.of(title).unwrap_or(title);
-            format!("{indent}- [{title}]({target}")
+        let line = |line: &str| match title(line) {
+            Some((before, title, after)) => {
+                format!("{before}{}{after}", self.of(title).unwrap_or(title))
+            }
+            None => line.to_owned(),
         };
         text.lines().map(line).collect::<Vec<String>>().join("\n") + "\n"
     }
@@ -80,20 +79,29 @@ impl Korean {
         (message.is_translated() && !message.is_fuzzy()).then(|| message.msgstr().ok()).flatten()
     }
 
-    /// The strings of the pages that have to be complete, each with the first page that it is on.
+    /// The strings of the pages that have to be complete, and the titles of all; each with the first
+    /// page that it is on.
     ///
     /// # Errors
     /// A page that is listed and is not there.
     pub fn strings(&self, english: &Path) -> anyhow::Result<Vec<(String, String)>> {
         let mut strings = Vec::new();
         let mut seen = BTreeSet::new();
-        for place in &self.complete {
-            let text = fs::read_to_string(english.join(place)).with_context(|| place.clone())?;
-            for (_, found) in i18n::extract_messages(&nameless(place, &anchored(&text)))? {
-                if is_prose(&found.message) && seen.insert(found.message.clone()) {
-                    strings.push((found.message, place.clone()));
-                }
+        let mut add = |place: &str, id: &str| {
+            if is_prose(id) && seen.insert(id.to_owned()) {
+                strings.push((id.to_owned(), place.to_owned()));
             }
+        };
+        let read =
+            |place: &str| fs::read_to_string(english.join(place)).with_context(|| place.to_owned());
+        for place in &self.complete {
+            let text = nameless(place, &anchored(&read(place)?));
+            for (_, found) in i18n::extract_messages(&text)? {
+                add(place, &found.message);
+            }
+        }
+        for (_, title, _) in read("SUMMARY.md")?.lines().filter_map(title) {
+            add("SUMMARY.md", title);
         }
         Ok(strings)
     }
@@ -142,6 +150,13 @@ impl Korean {
     }
 }
 
+/// A line of the summary in three: up to its title, the title, and the rest.
+fn title(line: &str) -> Option<(&str, &str, &str)> {
+    let from = line.find("- [")? + 3;
+    let to = line.rfind("](")?;
+    Some((&line[..from], &line[from..to], &line[to..]))
+}
+
 /// What a translation keeps: the code in it, and where its links lead.
 fn kept(text: &str) -> BTreeSet<&str> {
     let code = text.split('`').skip(1).step_by(2);
@@ -166,17 +181,18 @@ fn example_of(place: &str) -> Option<&str> {
     place.strip_prefix("examples/")?.strip_suffix(".md")
 }
 
-/// Whether a string is to be translated: code, a name such as `s01_peek`, a number with its unit or
-/// what is Korean already is not.
+/// Whether a string is to be translated: code, a name such as `s01_peek` or `src/lib.rs`, a number
+/// with its unit or what is Korean already is not.
 fn is_prose(text: &str) -> bool {
     let mut outside = text.split('`').step_by(2).flat_map(|part| part.split("](").enumerate());
     let is_word = |word: &str| {
         let small = word.chars().filter(char::is_ascii_lowercase).count();
-        small > 1 && !word.contains(|c: char| c == '_' || c.is_ascii_digit())
+        let word = word.trim_matches('.');
+        small > 1 && !word.contains(|c: char| "_/.".contains(c) || c.is_ascii_digit())
     };
     let has_words = |(place, part): (usize, &str)| {
         let target = if place > 0 { part.find(')').unwrap_or(part.len()) } else { 0 };
-        let is_between = |c: char| !c.is_alphanumeric() && c != '_';
+        let is_between = |c: char| !c.is_alphanumeric() && !"_/.".contains(c);
         part[target..].split(is_between).any(is_word)
     };
     !prove::has_hangul(text) && outside.any(has_words)
@@ -210,11 +226,17 @@ mod tests {
 
     #[test]
     fn names_numbers_and_code_are_not_prose() {
-        for text in ["EXAMPLE", "`send`", "[s01_peek](examples/s01_peek.md)", "1 MiB", "부분 읽기"]
-        {
+        for text in [
+            "EXAMPLE",
+            "`send`",
+            "[s01_peek](examples/s01_peek.md)",
+            "src/lib.rs",
+            "1 MiB",
+            "부분 읽기",
+        ] {
             assert!(!is_prose(text), "{text}");
         }
-        for text in ["length", "`send` returns", "[`a`](b.md), and `c`", "r01 to r03", "2 loops"] {
+        for text in ["length", "`send` returns.", "[`a`](b.md), and `c`", "r01 to r03", "2 loops"] {
             assert!(is_prose(text), "{text}");
         }
     }

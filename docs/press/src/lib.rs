@@ -7,11 +7,13 @@
 //! chapters   a chapter's lists: its examples, claims, errata; the table of contents
 //! links      names become links; each link leads somewhere
 //! korean     the same pages in Korean, by docs/po/ko.po
+//! labels     what mdBook prints around them, in Korean
 //! prove      each line of the sources stands in the book exactly once
 //! ```
 
 mod chapters;
 mod korean;
+mod labels;
 mod links;
 mod page;
 mod pieces;
@@ -24,6 +26,7 @@ use std::path::Path;
 use anyhow::Context;
 
 pub use korean::Korean;
+pub use labels::label;
 pub use links::check as check_links;
 pub use prove::prove;
 

@@ -1,4 +1,4 @@
-//! What `make docs` does, step by step: assemble, translate, prove.
+//! What `make docs` does, step by step: assemble, translate, label, prove.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +38,11 @@ enum Verb {
         /// The assembled English pages
         english: PathBuf,
     },
+    /// Put what mdBook prints around the pages of the built Korean book into Korean
+    Label {
+        /// The built book
+        book: PathBuf,
+    },
     /// Check that each line of the sources stands in the built book once
     Prove {
         /// The project's root
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         Verb::Strings { root, english } => {
             press::Korean::read(&root).and_then(|korean| korean.merge(&english))
         }
+        Verb::Label { book } => press::label(&book),
         Verb::Prove { root, book } => press::sources(&root)
             .and_then(|files| press::prove(&root, &book, "html", &files))
             .map(|(files, lines)| println!("{lines} lines of {files} files, each once")),

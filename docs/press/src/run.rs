@@ -49,8 +49,8 @@ impl Runs {
         text += "## What the lab saw {#trace}\n\n";
         text += &match (self.traces.get(name), self.without.get(name)) {
             (Some(trace), _) => format!(
-                "<details class=\"run\"><summary>System calls, segments and TCP states</summary>\n\n\
-                 <pre><code class=\"language-text\">{}</code></pre>\n\n</details>\n\n\
+                "<details class=\"run\"><summary>\n\nSystem calls, segments and TCP states\n\n\
+                 </summary>\n\n<pre><code class=\"language-text\">{}</code></pre>\n\n</details>\n\n\
                  A recorded run, not one of now: `docs/traces/{name}.txt`, which `make test` compares \
                  with a run. [How to read it](../traces.md). `make trace EX={name}` shows a run of \
                  yours, step by step.\n",
