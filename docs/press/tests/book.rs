@@ -146,6 +146,43 @@ fn spoilt_po(name: &str, file: &str, from: &str, to: &str) -> Korean {
     Korean::read(&root_of_it).unwrap()
 }
 
+/// The names in code in the point of README.ko.md that begins so, `*` for anything.
+fn listed(readme: &str, point: &str) -> Vec<String> {
+    let (_, rest) = readme.split_once(point).unwrap();
+    let names = rest.split("\n-").next().unwrap().split("\n\n").next().unwrap();
+    names.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The pages that those names stand for. Each name stands for one, at least.
+fn named(names: &[String], pages: &BTreeSet<String>) -> BTreeSet<String> {
+    let of_name = |name: &String| {
+        let (before, after) = name.split_once('*').unwrap_or((name, ""));
+        let is_it = |page: &&String| match name.contains('*') {
+            true => page.starts_with(before) && page.ends_with(after),
+            false => *page == name,
+        };
+        let found: Vec<String> = pages.iter().filter(is_it).cloned().collect();
+        assert!(!found.is_empty(), "the book has no page {name}");
+        found
+    };
+    names.iter().flat_map(of_name).collect()
+}
+
+#[test]
+fn the_korean_front_page_says_which_pages_are_korean() {
+    let summary = fs::read_to_string(book("fronted").join("SUMMARY.md")).unwrap();
+    let links = summary.lines().filter_map(|line| line.rsplit_once("]("));
+    let pages: BTreeSet<String> =
+        links.map(|(_, to)| to.trim_end_matches(')').to_owned()).collect();
+    let readme = fs::read_to_string(root().join("README.ko.md")).unwrap();
+    let complete = fs::read_to_string(root().join("docs/po/complete.txt")).unwrap();
+    let complete: BTreeSet<String> = complete.lines().map(str::to_owned).collect();
+    assert!(complete.is_subset(&pages), "{:?}", complete.difference(&pages));
+    assert_eq!(named(&listed(&readme, "\n- 한국어인 쪽: "), &pages), complete);
+    let english: BTreeSet<String> = pages.difference(&complete).cloned().collect();
+    assert_eq!(named(&listed(&readme, "\n- 영어인 쪽: "), &pages), english);
+}
+
 #[test]
 fn a_page_that_is_not_translated_says_so() {
     let english = book("some-english");
