@@ -188,7 +188,8 @@ fn is_prose(text: &str) -> bool {
     let is_word = |word: &str| {
         let small = word.chars().filter(char::is_ascii_lowercase).count();
         let word = word.trim_matches('.');
-        small > 1 && !word.contains(|c: char| "_/.".contains(c) || c.is_ascii_digit())
+        word == "A"
+            || small > 1 && !word.contains(|c: char| "_/.".contains(c) || c.is_ascii_digit())
     };
     let has_words = |(place, part): (usize, &str)| {
         let target = if place > 0 { part.find(')').unwrap_or(part.len()) } else { 0 };
@@ -236,7 +237,14 @@ mod tests {
         ] {
             assert!(!is_prose(text), "{text}");
         }
-        for text in ["length", "`send` returns.", "[`a`](b.md), and `c`", "r01 to r03", "2 loops"] {
+        for text in [
+            "length",
+            "`send` returns.",
+            "[`a`](b.md), and `c`",
+            "r01 to r03",
+            "2 loops",
+            "A `u16`.",
+        ] {
             assert!(is_prose(text), "{text}");
         }
     }
