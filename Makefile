@@ -89,7 +89,7 @@ docs: target/tools/bin/mdbook ## the book, with every line of the sources: targe
 	@for book in en ko; do $(CARGO) run -q -p press -- prove . target/book/$$book || exit; done
 	@echo "the book: target/book/en/index.html, target/book/ko/index.html; make docs-open shows it"
 
-strings: ## docs/po/ko.po anew: strings that have come are without a translation, those gone dropped
+strings: ## docs/po/ko.po anew: changed strings are fuzzy, new ones empty, those gone dropped
 	@$(CARGO) build -q -p press
 	@$(CARGO) run -q -p press -- assemble . target/book/src
 	@$(CARGO) run -q -p press -- strings . target/book/src

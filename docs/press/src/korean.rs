@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use mdbook_i18n_helpers as i18n;
 use polib::catalog::Catalog;
-use polib::message::Message;
+use polib::message::{Message, MessageFlags};
 use polib::po_file;
 
 use crate::links::anchor;
@@ -79,8 +79,8 @@ impl Korean {
         (message.is_translated() && !message.is_fuzzy()).then(|| message.msgstr().ok()).flatten()
     }
 
-    /// The strings of the pages that have to be complete, and the titles of all; each with the first
-    /// page that it is on.
+    /// The strings of the pages that have to be complete, and the titles of all pages; each with the
+    /// first page that it is on.
     ///
     /// # Errors
     /// A page that is listed and is not there.
@@ -126,19 +126,30 @@ impl Korean {
     }
 
     /// Writes `docs/po/ko.po` anew, in the order of the pages: new strings without a translation,
-    /// stale ones dropped.
+    /// or with that of a like string that has gone, to look at again (fuzzy); the others that have
+    /// gone are dropped.
     ///
     /// # Errors
     /// As `strings`; what the file system says.
     pub fn merge(self, english: &Path) -> anyhow::Result<()> {
+        let strings = self.strings(english)?;
+        let said: BTreeSet<&str> = strings.iter().map(|(id, _)| id.as_str()).collect();
+        let gone = self.catalog.messages().filter(|message| !said.contains(message.msgid()));
+        let gone: Vec<_> = gone.filter(|message| message.is_translated()).collect();
+        let mut fuzzy = MessageFlags::new();
+        fuzzy.add_flag("fuzzy");
         let mut messages = Vec::new();
-        for (id, place) in self.strings(english)? {
-            let known = self.catalog.find_message(None, &id, None);
-            let text = known.and_then(|message| message.msgstr().ok()).unwrap_or_default();
+        for (id, place) in &strings {
             let mut message = Message::build_singular();
-            message.with_msgid(id.clone()).with_msgstr(text.into()).with_source(place);
-            if let Some(known) = known {
+            message.with_msgid(id.clone()).with_source(place.clone());
+            let like = gone.iter().map(|message| (likeness(message.msgid(), id), message));
+            let like = like.filter(|(share, _)| *share > 0.5).max_by(|a, b| a.0.total_cmp(&b.0));
+            if let Some(known) = self.catalog.find_message(None, id, None) {
+                message.with_msgstr(known.msgstr().unwrap_or_default().into());
                 message.with_flags(known.flags().clone());
+            } else if let Some((_, like)) = like {
+                message.with_msgstr(like.msgstr().unwrap_or_default().into());
+                message.with_flags(fuzzy.clone());
             }
             messages.push(message.done());
         }
@@ -148,6 +159,13 @@ impl Korean {
         }
         po_file::write(&merged, &self.file).context("docs/po/ko.po")
     }
+}
+
+/// How alike two strings are, from 0 to 1: the share of their words that both have.
+fn likeness(one: &str, other: &str) -> f64 {
+    let words = |text| str::split_whitespace(text).collect::<BTreeSet<&str>>();
+    let (one, other) = (words(one), words(other));
+    one.intersection(&other).count() as f64 / one.union(&other).count().max(1) as f64
 }
 
 /// A line of the summary in three: up to its title, the title, and the rest.
@@ -164,8 +182,8 @@ fn kept(text: &str) -> BTreeSet<&str> {
     code.chain(links).collect()
 }
 
-/// What stands for an example's name on its own page, so that what all these pages say is translated
-/// once.
+/// What stands for an example's name on its own page, so that what all these pages say is
+/// translated once.
 const NAME: &str = "EXAMPLE";
 
 fn nameless(place: &str, text: &str) -> String {

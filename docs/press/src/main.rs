@@ -31,7 +31,7 @@ enum Verb {
         /// Where to
         out: PathBuf,
     },
-    /// Bring docs/po/ko.po up to date: new strings without a translation, stale ones dropped
+    /// Bring docs/po/ko.po up to date: changed strings fuzzy, new ones empty, those gone dropped
     Strings {
         /// The project's root
         root: PathBuf,
@@ -55,9 +55,16 @@ enum Verb {
 fn main() -> ExitCode {
     let done = match Options::parse().verb {
         Verb::Assemble { root, out } => press::assemble(&root, &out),
-        Verb::Translate { root, english, out } => {
-            press::Korean::read(&root).and_then(|korean| korean.translate(&english, &out))
-        }
+        Verb::Translate { root, english, out } => press::Korean::read(&root).and_then(|korean| {
+            let faults = korean.faults(&english)?.len();
+            if faults > 0 {
+                eprintln!(
+                    "press: {faults} strings of the Korean book want a translator: `make strings` \
+                         marks them in docs/po/ko.po, and until then the book has them in English"
+                );
+            }
+            korean.translate(&english, &out)
+        }),
         Verb::Strings { root, english } => {
             press::Korean::read(&root).and_then(|korean| korean.merge(&english))
         }

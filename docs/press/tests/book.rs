@@ -206,6 +206,23 @@ fn a_sentence_that_was_changed_wants_its_translation() {
 }
 
 #[test]
+fn a_sentence_that_was_changed_keeps_its_translation_to_look_at() {
+    let english = book("merged");
+    spoil(&english.join("05-close.md"), "with a FIN.", "with one FIN.");
+    let text = "두 방향은 FIN으로 각각 따로 끝난다.";
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("merged-root");
+    spoilt_po("merged", "docs/po/ko.po", text, text).merge(&english).unwrap();
+    let po = fs::read_to_string(root.join("docs/po/ko.po")).unwrap();
+    let parts: Vec<&str> = po.split("#, fuzzy\n").collect();
+    assert_eq!(parts.len(), 2, "{} fuzzy strings", parts.len() - 1);
+    let message = parts[1].split("\n\n").next().unwrap();
+    assert!(message.contains("one FIN") && message.contains(text), "{message}");
+    let faults = Korean::read(&root).unwrap().faults(&english).unwrap();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].starts_with("05-close.md: no translation"), "{faults:?}");
+}
+
+#[test]
 fn a_translation_that_is_missing_fuzzy_or_has_other_code_is_found() {
     let english = book("faulty");
     let (id, text) = ("msgid \"5 The close\"", "msgstr \"5 연결 종료\"");
