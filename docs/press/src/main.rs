@@ -59,8 +59,8 @@ fn main() -> ExitCode {
             let faults = korean.faults(&english)?.len();
             if faults > 0 {
                 eprintln!(
-                    "press: {faults} strings of the Korean book want a translator: `make strings` \
-                         marks them in docs/po/ko.po, and until then the book has them in English"
+                    "press: strings of the Korean book that want a translator: {faults}. `make \
+                         strings` marks them in docs/po/ko.po; until then they are in English"
                 );
             }
             korean.translate(&english, &out)
