@@ -118,6 +118,13 @@ fn the_books_list_of_examples_is_that_of_the_folder() {
     assert_eq!(listed, folder);
 }
 
+/// How many headings, pieces, blocks of code and rows of tables a page has.
+fn parts(page: &Path) -> [usize; 4] {
+    let text = fs::read_to_string(page).unwrap();
+    let begins = ["#", "<div", "<pre", "|"];
+    begins.map(|begin| text.lines().filter(|line| line.starts_with(begin)).count())
+}
+
 #[test]
 fn the_pages_said_to_be_in_korean_are() {
     let english = book("english");
@@ -130,6 +137,12 @@ fn the_pages_said_to_be_in_korean_are() {
     let (here, there) = (press::check_links(&english), press::check_links(&out));
     assert_eq!(here.unwrap(), there.unwrap());
     proof(&out).unwrap();
+    // Part by part the pages are the same, for the switch between the languages to stay in place.
+    let complete = fs::read_to_string(root().join("docs/po/complete.txt")).unwrap();
+    for page in complete.lines() {
+        let [here, there] = [&english, &out].map(|book| parts(&book.join(page)));
+        assert_eq!(here, there, "{page}");
+    }
     let read = |page: &str| fs::read_to_string(out.join(page)).unwrap();
     assert!(read("05-close.md").starts_with("# 5 연결 종료 "));
     assert!(read("SUMMARY.md").contains("- [5 연결 종료](05-close.md)"));
