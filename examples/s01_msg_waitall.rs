@@ -39,7 +39,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 
 fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     let (conn, _) = accept(&listener)?;
-    signals::count(SIGUSR1, SaFlags::SA_RESTART)?;
+    signals::handle(SIGUSR1, SaFlags::SA_RESTART)?;
 
     // Five bytes are there, which would be enough for a plain `recv`. This one goes on waiting, and
     // the second piece comes because it has been seen to wait.

@@ -31,7 +31,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 
     // Without SA_RESTART: this `send` has copied what fits when the signal comes.
     let conn = connect_to(&at.host, at.port)?;
-    signals::count(SIGUSR1, SaFlags::empty())?;
+    signals::handle(SIGUSR1, SaFlags::empty())?;
     let plain = took_a_part(out, "after a part: send", &interrupted(&conn, &message)?);
 
     // Now the buffer is full, and the next `send` waits before its first byte.
@@ -41,7 +41,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 
     // With SA_RESTART: a count is no failure, so there is nothing to restart.
     let conn = connect_to(&at.host, at.port)?;
-    signals::count(SIGUSR1, SaFlags::SA_RESTART)?;
+    signals::handle(SIGUSR1, SaFlags::SA_RESTART)?;
     let what = "SA_RESTART, after a part: send";
     let restart = took_a_part(out, what, &interrupted(&conn, &message)?);
 

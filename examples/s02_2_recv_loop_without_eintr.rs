@@ -45,7 +45,7 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     let (conn, _) = accept(&listener)?;
 
     // A handler without SA_RESTART: the kernel does not go on with a call that it has interrupted.
-    signals::count(SIGUSR1, SaFlags::empty())?;
+    signals::handle(SIGUSR1, SaFlags::empty())?;
     kernel::wait_until_unread(&conn, 5)?;
     let mut message = [0; 11];
     let result = thread::scope(|scope| {

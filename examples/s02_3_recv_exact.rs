@@ -44,7 +44,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 
 fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     let (conn, _) = accept(&listener)?;
-    signals::count(SIGUSR1, SaFlags::empty())?;
+    signals::handle(SIGUSR1, SaFlags::empty())?;
 
     // The same signal at the same place as in step 2: five bytes were received, six are missing.
     kernel::wait_until_unread(&conn, 5)?;

@@ -27,7 +27,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     let message = vec![b'x'; MESSAGE];
 
     // SA_RESTART does not help: a call that has copied a part returns its count.
-    signals::count(SIGUSR1, SaFlags::SA_RESTART)?;
+    signals::handle(SIGUSR1, SaFlags::SA_RESTART)?;
     let result = thread::scope(|scope| {
         // The signal comes when `send` waits for room. Only then a second connection lets the
         // server read.

@@ -9,7 +9,7 @@
 //! Expect: ten signals or more in the middle of `send`, and the server gets all of it, in order.
 //!
 //! Change and see: SA_RESTART for no flags (the kernel hides EINTR then, but not the short counts);
-//! `sys::send` in place of `send_all` (the server does not get all of it).
+//! `buf = &buf[1..]` for a short count in `send_all` (bytes come twice).
 
 use std::io;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ use nix::sys::signal::{SaFlags, Signal::SIGUSR1};
 use stage::{At, Out, Verdict, kernel, signals};
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_exact, send_all};
 
-/// 251 is prime, so that no power of two of misplaced bytes looks right.
+/// 251 is prime: bytes that are out of place by a power of two do not fit the pattern.
 const BLOCK: usize = 251;
 const MESSAGE: usize = 64 * 1024 * BLOCK;
 
@@ -31,7 +31,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     let conn = connect_to(&at.host, at.port)?;
 
     // From now on a helper thread sends a signal each time that this thread is asleep in `send`.
-    signals::count(SIGUSR1, SaFlags::empty())?;
+    signals::handle(SIGUSR1, SaFlags::empty())?;
     let storm = signals::Storm::on_this_thread(SIGUSR1, libc::SYS_sendto)?;
     thread::scope(|scope| {
         // Only after ten signals a second connection lets the server read.

@@ -9,8 +9,8 @@
 //! Expect: two frames come out as they went in, an empty one among them; a claim of 4 GiB, taken
 //! at its word, allocates 4 GiB; with a cap it is InvalidData and costs nothing.
 //!
-//! Change and see: the cap to 4 (the first frame is refused); HOSTILE to 00 00 00 05 (it lacks a
-//! payload then).
+//! Change and see: DEFAULT_CAP to 4 (the first frame is refused); HOSTILE to 00 00 00 05 (its
+//! payload is missing then).
 
 use std::io;
 use std::process::ExitCode;

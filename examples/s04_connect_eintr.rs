@@ -34,7 +34,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     let conn = sys::socket(addr.family(), SOCK_STREAM, 0)?;
 
     // A helper thread sends a signal as soon as this thread is asleep in `connect`.
-    signals::count(SIGUSR1, SaFlags::empty())?;
+    signals::handle(SIGUSR1, SaFlags::empty())?;
     let interrupted = thread::scope(|scope| {
         kernel::when_blocked_in(scope, libc::SYS_connect, |caller| caller.signal(SIGUSR1));
         sys::connect(&conn, addr)

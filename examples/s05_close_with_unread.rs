@@ -1,4 +1,4 @@
-//! `close` with unread bytes sends a reset, and the reset destroys what was sent and not yet read.
+//! `close` with unread bytes sends a reset, and what was sent and has not arrived is lost.
 //!
 //! Article 5. man: close(2), shutdown(2). RFC 1122, 4.2.2.13; RFC 2525, 2.17.
 //! Claim C9: A close with unread data sends a reset instead of a FIN, and may destroy data already

@@ -10,7 +10,8 @@
 //! Expect: the server sees 0 from `recv` after the last byte; the client's `send` is EPIPE from
 //! then on, and its `recv` works.
 //!
-//! Change and see: SHUT_RDWR; no shutdown at all (both wait: the stage says where); `close`.
+//! Change and see: SHUT_RDWR (no answer comes); no shutdown at all (both wait: the stage says
+//! where).
 
 use std::io;
 use std::process::ExitCode;
@@ -23,8 +24,8 @@ use tcp_stream_io::{UniqueFd, accept, connect_to, send_all, sys};
 fn client(at: &At, out: &Out) -> io::Result<()> {
     // A request in two pieces. Nothing in the bytes says that it ends with the second.
     let conn = connect_to(&at.host, at.port)?;
-    send_all(&conn, b"one two ")?;
-    send_all(&conn, b"three")?;
+    send_all(&conn, b"one two")?;
+    send_all(&conn, b" three")?;
     // The half-close: a FIN follows the last byte, and says that no more will come.
     sys::shutdown(&conn, libc::SHUT_WR)?;
 

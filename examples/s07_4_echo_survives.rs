@@ -3,9 +3,9 @@
 //! Article 7, 13. man: send(2), poll(2), accept(2).
 //! Claim E4: The article's echo program is a minimal safe template.
 //!
-//! The three before this one have shown the article's server end, wait and spin. Three small
-//! differences: MSG_NOSIGNAL, a deadline for the exchange, and a pause where `accept` says that no
-//! descriptor is left. Both servers, in processes of their own, get the same three troubles.
+//! The three before this one have shown the article's server end, wait and spin. Three differences
+//! matter: MSG_NOSIGNAL, a deadline for the exchange, and a pause where `accept` says that no
+//! descriptor is left. Both servers get the same troubles. stage/src/article.rs has the article's.
 //!
 //! Expect: the article's is ended by SIGPIPE, leaves the next client waiting, and spins; the other
 //! lives, serves, and waits.
@@ -87,7 +87,7 @@ fn troubles(server: &str, patience: Option<Duration>) -> io::Result<[&'static st
         Ok((sys::getsockname(&listener)?.port(), Child::start(word, listener)?))
     };
 
-    // A client goes before its answer comes. The next one tells whether the server lives.
+    // A client goes before its answer comes. Is the next one served? `kill` ends who is left.
     let (port, child) = start(server)?;
     article::vanish(port)?;
     let lives = article::is_served(port, None);
@@ -99,7 +99,8 @@ fn troubles(server: &str, patience: Option<Duration>) -> io::Result<[&'static st
     let served = article::is_served(port, patience);
     let served = if served { "the next client is served" } else { "the next client waits" };
 
-    // No descriptor is left: with a pause after each failure there are three at most.
+    // No descriptor is left: `accept` fails at once, also without a client. With a pause after each
+    // failure there are three at most.
     let (_, child) = start(&format!("{server} full"))?;
     let failed: usize = child.wait()?.said.parse().map_err(io::Error::other)?;
     let waits = if (1..=3).contains(&failed) { "accept waits" } else { "accept spins" };

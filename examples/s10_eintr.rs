@@ -4,12 +4,12 @@
 //! Claim X3: SIGUSR1 makes recv and send fail with EINTR.
 //!
 //! The article sends SIGUSR1 and looks for EINTR. There are three cases: no handler, a handler,
-//! and a handler with SA_RESTART.
+//! and a handler with SA_RESTART. This is `recv`; for `send` see s01_send_interrupted.
 //!
 //! Expect: the process (a shell) dies; `recv` says EINTR; `recv` goes on and returns the data.
 //!
-//! Change and see: swap the two flags, or `retry_eintr` around the first `recv` (that `recv` never
-//! returns then: the stage says where it hangs).
+//! Change and see: swap the two flags, or `retry_eintr` around the first `recv` (either way that
+//! `recv` never returns: the stage says where it hangs).
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -36,8 +36,8 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     // A handler, and the signal comes while this thread is asleep in `recv`.
     let (conn, _) = accept(&listener)?;
     let mut buf = [0; 100];
-    signals::count(SIGUSR1, SaFlags::empty())?;
-    // This `recv` stands alone, for a loop around it would hide what it says.
+    signals::handle(SIGUSR1, SaFlags::empty())?;
+    // This `recv` stands alone: a loop around it would hide what it says.
     let plain = thread::scope(|scope| {
         kernel::when_blocked_in(scope, libc::SYS_recvfrom, |caller| caller.signal(SIGUSR1));
         sys::recv(&conn, &mut buf, 0)
@@ -45,7 +45,7 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     out.check("a handler: recv", "EINTR", said(&plain));
 
     // With SA_RESTART the same signal runs the same handler, and the kernel goes on waiting.
-    signals::count(SIGUSR1, SaFlags::SA_RESTART)?;
+    signals::handle(SIGUSR1, SaFlags::SA_RESTART)?;
     let seen = signals::counted();
     let restarted = thread::scope(|scope| {
         // The dot tells the client to send.
@@ -62,7 +62,7 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     let eintr = [said(&plain), said(&restarted)].map(|said| said == "EINTR");
     let verdict = Verdict::holds_if(eintr == [true, true])
         .or_when(eintr == [true, false], "a handler is installed, and without SA_RESTART");
-    let observed = format!("without {}, with SA_RESTART {}", said(&plain), said(&restarted));
+    let observed = format!("no SA_RESTART: {}; SA_RESTART: {}", said(&plain), said(&restarted));
     out.claim("X3", verdict, observed);
     Ok(())
 }

@@ -23,6 +23,7 @@ const SMALL: usize = 60;
 const TIMES: usize = 5;
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
+    // Segments of 1000 bytes: on the loopback a full one would have 65,483.
     let conn = at.connect_with(|fd| sys::set_option(fd, SOL_TCP, TCP_MAXSEG, 1000))?;
     let full = kernel::tcp_info(&conn)?.tcpi_snd_mss as usize;
 
@@ -38,7 +39,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     let nodelay = held_back(&conn, SMALL)?;
     out.check("TCP_NODELAY, after a small one: held back", 0, nodelay);
 
-    // It is Nagle's doing if it ends with the option. The claim has it for any segment.
+    // It is Nagle's doing if it ends with the option. The claim says so of any segment.
     let nagle = after_small > 0 && nodelay == 0;
     let verdict = Verdict::holds_if(nagle && after_full > 0)
         .or_when(nagle, "what is not acknowledged is a small segment, too");
@@ -50,7 +51,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 }
 
 /// Sends frames in two pieces, of `first` bytes and a few. Returns how often the second was held
-/// back. A machine that is slow between two calls may miss it; it cannot see what is not so.
+/// back. A slow machine may miss it, but never sees it where it was not so.
 fn held_back(conn: &UniqueFd, first: usize) -> io::Result<usize> {
     // The header is 4 bytes of the first piece.
     let payload = vec![b'x'; first + SMALL - 4];
@@ -73,7 +74,8 @@ fn held_back(conn: &UniqueFd, first: usize) -> io::Result<usize> {
 fn server(listener: UniqueFd, _: &Out) -> io::Result<()> {
     let (conn, _) = accept(&listener)?;
     while recv_frame(&conn, DEFAULT_CAP)?.is_some() {
-        // Who answers delays acknowledgements: the kernel itself sets this, if it is in time.
+        // The acknowledgement waits and travels with the answer. The kernel does so by itself once
+        // it has seen answers follow; with the option it is sure.
         sys::set_option(&conn, SOL_TCP, TCP_QUICKACK, 0)?;
         send_frame(&conn, b"", DEFAULT_CAP)?;
     }

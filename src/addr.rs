@@ -12,7 +12,7 @@ use libc::{EMFILE, ENFILE, addrinfo, sockaddr, sockaddr_storage, socklen_t};
 /// addresses with `AI_PASSIVE`, the loopback without. man: getaddrinfo(3).
 ///
 /// `family` is `AF_UNSPEC` (any), `AF_INET` or `AF_INET6`. Of the flags leave AI_ADDRCONFIG out: it
-/// takes answers away where only the loopback is up. The port is a number, for the C library takes
+/// hides addresses where only the loopback is up. The port is a number, for the C library takes
 /// the text "99999" as port 34463.
 ///
 /// Errors: the text of the EAI code, of kind `NotFound` for EAI_NONAME; errno itself for
@@ -37,7 +37,7 @@ pub fn resolve(host: Option<&str>, port: u16, family: c_int, flags: c_int) -> io
     match code {
         0 => Ok(AddrList { head }),
         libc::EAI_SYSTEM if errno != 0 => Err(io::Error::from_raw_os_error(errno)),
-        // Out of descriptors, glibc calls a name unknown whose files it could not open.
+        // Without a descriptor glibc cannot open its files, and says that the name is unknown.
         _ if errno == EMFILE || errno == ENFILE => Err(io::Error::from_raw_os_error(errno)),
         // "No such host" is not "try again later". The article makes EINVAL of both.
         _ => {

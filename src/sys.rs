@@ -34,7 +34,7 @@ pub fn bind(fd: &UniqueFd, addr: Addr<'_>) -> io::Result<()> {
     zero_or_errno(unsafe { libc::bind(fd.as_raw_fd(), sa, len) })
 }
 
-/// Starts to queue connections, `backlog` of them. man: listen(2). It never waits, so never EINTR.
+/// Starts to queue connections: `backlog` of them (Linux: one more). man: listen(2). Never EINTR.
 /// Errors: EADDRINUSE (two sockets were bound to the address, and the other one listens).
 pub fn listen(fd: &UniqueFd, backlog: c_int) -> io::Result<()> {
     // SAFETY: the call takes no memory.
@@ -76,7 +76,7 @@ pub fn send(fd: &UniqueFd, buf: &[u8], flags: c_int) -> io::Result<usize> {
 
 /// Moves bytes out of the receive buffer, and returns how many; 0: the peer has ended its stream.
 /// man: recv(2). Errors: ECONNRESET, EAGAIN. EINTR: nothing was taken, call again.
-/// An empty `buf` waits all the same, and its 0 says nothing about the peer.
+/// An empty `buf` waits all the same. Its 0 says nothing about the peer, nor does 0 after SHUT_RD.
 #[inline]
 pub fn recv(fd: &UniqueFd, buf: &mut [u8], flags: c_int) -> io::Result<usize> {
     // SAFETY: `buf` is writable for its length.
@@ -85,7 +85,7 @@ pub fn recv(fd: &UniqueFd, buf: &mut [u8], flags: c_int) -> io::Result<usize> {
 
 /// Waits until `fd` is ready for `events` (`POLLIN`, `POLLOUT`), for `timeout_ms` at most (-1: for
 /// ever), and returns what it is ready for; 0: the time has passed. man: poll(2).
-/// EINTR: call again with the time that is left; SA_RESTART does not.
+/// EINTR: call again with the time that is left. A handler's SA_RESTART has no effect on `poll`.
 pub fn poll(fd: BorrowedFd<'_>, events: c_short, timeout_ms: c_int) -> io::Result<c_short> {
     let mut pollfd = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
     // SAFETY: one pollfd is writable at the pointer.

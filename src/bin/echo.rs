@@ -20,7 +20,7 @@ const USAGE: &str = "usage:
   echo server <bind_addr> <port>      \"\": any address, IPv4 and IPv6; 0: a free port
   echo client <host> <port> <msg>";
 
-/// In the article one silent client stops the server for everyone.
+/// For one exchange. In the article one silent client stops the server for everyone, for ever.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// As [`net::listen_on`], and prints each address that fails as it happens.
@@ -44,21 +44,24 @@ fn run_server(bind_host: &str, port: u16) -> u8 {
     if let Err(e) = line(io::stdout(), &format!("[listen-ok] {addr}")) {
         return fail(4, &format!("stdout: {e}"));
     }
-    let mut waiting = false;
+    let mut told = false;
     loop {
-        let accepted = net::accept(&listener);
-        let advice = accepted.as_ref().err().map(net::accept_advice);
-        let waited = mem::replace(&mut waiting, advice == Some(AcceptAdvice::Wait));
-        match accepted {
-            Ok((conn, peer)) => serve(conn, peer, Instant::now() + LIMIT),
-            Err(e) if !(waited && waiting) => complain(&format!("accept: {e}")),
-            Err(_) => {} // told already
-        }
-        match advice {
-            // Out of descriptors the connection stays queued. The article's loop spins.
-            Some(AcceptAdvice::Wait) => thread::sleep(Duration::from_millis(100)),
-            Some(AcceptAdvice::GiveUp) => return 1,
-            Some(AcceptAdvice::TryAgain) | None => {}
+        match net::accept(&listener) {
+            Ok((conn, peer)) => {
+                told = false;
+                serve(conn, peer, Instant::now() + LIMIT);
+            }
+            Err(e) => match net::accept_advice(&e) {
+                AcceptAdvice::TryAgain => complain(&format!("accept: {e}")),
+                AcceptAdvice::GiveUp => return fail(1, &format!("accept: {e}")),
+                // Out of descriptors the connection stays queued. The article's loop spins.
+                AcceptAdvice::Wait => {
+                    if !mem::replace(&mut told, true) {
+                        complain(&format!("accept: {e}"));
+                    }
+                    thread::sleep(Duration::from_millis(100));
+                }
+            },
         }
     }
 }
@@ -87,7 +90,7 @@ fn connect_to(host: &str, port: u16, deadline: Instant) -> io::Result<UniqueFd> 
     for addr in resolve(Some(host), port, libc::AF_UNSPEC, 0)?.iter() {
         match net::connect_at(addr, Some(deadline)) {
             Ok(conn) => return Ok(conn),
-            Err((_, e)) => complain(&format!("[connect-fail] {e} to {addr}")),
+            Err((call, e)) => complain(&format!("[{call}-fail] {e} to {addr}")),
         }
     }
     Err(ErrorKind::HostUnreachable.into())
@@ -121,7 +124,7 @@ fn printed(bytes: &[u8]) -> u8 {
     }
 }
 
-/// Writes a line, unless nobody reads: a full pipe must not stop the server. man: pipe(7).
+/// Writes a line, unless that would wait: a full pipe must not stop the server. man: pipe(7).
 fn line(mut out: impl Write + AsFd, text: &str) -> io::Result<()> {
     match sys::poll(out.as_fd(), libc::POLLOUT, 0) {
         Ok(0) => Ok(()),

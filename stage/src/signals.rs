@@ -17,8 +17,8 @@ extern "C" fn on_signal(_: c_int) {
     COUNT.fetch_add(1, Ordering::SeqCst);
 }
 
-/// Installs a handler for `signal` that counts, with these flags: `SA_RESTART` or not.
-pub fn count(signal: Signal, flags: SaFlags) -> io::Result<()> {
+/// Installs a handler for `signal` that only counts, with these flags: `SA_RESTART` or not.
+pub fn handle(signal: Signal, flags: SaFlags) -> io::Result<()> {
     let action = SigAction::new(SigHandler::Handler(on_signal), flags, SigSet::empty());
     // SAFETY:
     // - the handler only adds to an atomic, which a handler may do.

@@ -197,7 +197,7 @@ impl Interrupter {
     pub fn of_this_thread() -> Interrupter {
         static ALONE: Mutex<()> = Mutex::new(());
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        signals::count(Signal::SIGUSR1, SaFlags::empty()).unwrap();
+        signals::handle(Signal::SIGUSR1, SaFlags::empty()).unwrap();
         Interrupter { tid: gettid(), _alone }
     }
 

@@ -89,7 +89,7 @@ pub struct Receiver(c_int);
 
 impl Receiver {
     pub fn this_thread() -> Receiver {
-        signals::count(Signal::SIGUSR1, SaFlags::empty()).unwrap();
+        signals::handle(Signal::SIGUSR1, SaFlags::empty()).unwrap();
         // SAFETY: gettid takes nothing, and returns a number.
         Receiver(unsafe { libc::gettid() })
     }
