@@ -168,7 +168,12 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         about.missing.push(format!("the end: {left_out} events more than a trace keeps"));
     }
 
-    let mut trace = Trace { about, births: std::mem::take(&mut outcome.births), events };
+    if outcome.price.calls > 0 {
+        about.cost = format!("{}, {}", about.cost, outcome.price);
+    }
+    let births = std::mem::take(&mut outcome.births);
+    let mut trace = Trace { about, births, sources: Vec::new(), events };
+    trace.read_sources();
     trace.about.broken = rules::check(&trace);
     if left_out == 0 {
         let idle = idle_rules(&args.link, &trace).into_iter();
