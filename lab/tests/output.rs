@@ -95,6 +95,20 @@ fn what_a_program_says_stays_text() {
 }
 
 #[test]
+fn a_page_has_the_source_as_text() {
+    let page = html::page(&with_lines());
+    assert!(!page.contains("<img"));
+    assert_eq!(page.matches("</script>").count(), 3);
+    assert_eq!(page.matches("<body class=\"with-source\">").count(), 1);
+    let (_, rest) = page.split_once("id=\"sources\">").expect("the sources");
+    let (json, _) = rest.split_once("</script>").expect("their end");
+    let sources: Vec<Source> = serde_json::from_str(json).expect("JSON");
+    assert_eq!(sources, with_lines().sources);
+    let without = html::page(&script::half_close().trace);
+    assert!(!without.contains("id=\"sources\"") && without.contains("<body>"));
+}
+
+#[test]
 fn a_page_asks_for_nothing_outside() {
     let page = html::page(&script::half_close().trace);
     for word in ["src=", "href=", "@import", "url(", "fetch("] {
