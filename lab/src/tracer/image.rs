@@ -7,15 +7,22 @@ use std::fs::{File, Metadata};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use addr2line::Loader;
 use framehop::ExplicitModuleSectionInfo;
-use object::{Object, ObjectSection, ObjectSegment, ReadCache, SegmentFlags, elf};
+use object::{
+    Object as _, ObjectSection, ObjectSegment, ObjectSymbol, ReadCache, SegmentFlags, elf,
+};
 
 use super::own::Own;
+use super::tail::{Function, Tails};
+
+/// An open file of code.
+pub type Object<'a> = object::File<'a, &'a ReadCache<File>>;
 
 /// What tells one build of a file from another: device, inode, length, time of the last change.
 pub type Build = (u64, u64, u64, i64, i64);
@@ -37,6 +44,11 @@ pub struct Image {
     /// `None`: what it says of its lines cannot be read.
     debug: OnceCell<Option<Loader>>,
     known: RefCell<HashMap<u64, Lines>>,
+    /// The code that says whom it calls.
+    places: OnceCell<Vec<Range<u64>>>,
+    tails: OnceCell<Tails>,
+    /// The functions' code, by the linker's names for them.
+    names: OnceCell<HashMap<String, Range<u64>>>,
 }
 
 /// A part of the file that is code, and the address that the file states for it.
@@ -79,6 +91,9 @@ impl Image {
             has_lines: object.section_by_name(".debug_line").is_some(),
             debug: OnceCell::new(),
             known: RefCell::default(),
+            places: OnceCell::new(),
+            tails: OnceCell::new(),
+            names: OnceCell::new(),
         })
     }
 
@@ -117,6 +132,53 @@ impl Image {
         self.known.borrow_mut().insert(stated, lines.clone());
         *reading += begun.elapsed();
         lines
+    }
+
+    /// The lines of the jumps that lead from the call which returns to this stated address to the
+    /// instruction at `inner`, another image's perhaps: see [`Tails`].
+    pub fn jumps(
+        &self,
+        back: u64,
+        inner: (&Image, u64),
+        own: &mut Own,
+        reading: &mut Duration,
+    ) -> Vec<Rc<str>> {
+        if !self.has_lines {
+            return Vec::new();
+        }
+        let begun = Instant::now();
+        let places = self.places.get_or_init(|| self.read(Tails::places).unwrap_or_default());
+        if !places.iter().any(|place| place.contains(&(back - 1))) {
+            *reading += begun.elapsed();
+            return Vec::new();
+        }
+        let tails = self.tails.get_or_init(|| self.read(Tails::read).unwrap_or_default());
+        let (image, at) = inner;
+        let is_there = |function: &Function| match function.code.is_empty() {
+            true => image.names().get(&function.name).is_some_and(|code| code.contains(&at)),
+            false => ptr::eq(image, self) && function.code.iter().any(|code| code.contains(&at)),
+        };
+        let jumps = tails.between(back, &is_there);
+        *reading += begun.elapsed();
+        jumps.into_iter().flat_map(|from| self.lines(from, own, reading).to_vec()).collect()
+    }
+
+    fn names(&self) -> &HashMap<String, Range<u64>> {
+        let read = |object: &Object| {
+            let symbols = object.symbols().chain(object.dynamic_symbols());
+            let functions = symbols.filter(|symbol| symbol.size() > 0).filter_map(|symbol| {
+                let code = symbol.address()..symbol.address().saturating_add(symbol.size());
+                Some((symbol.name().ok()?.to_owned(), code))
+            });
+            functions.collect()
+        };
+        self.names.get_or_init(|| self.read(read).unwrap_or_default())
+    }
+
+    /// Reads something else of the file.
+    fn read<T>(&self, what: impl FnOnce(&Object) -> T) -> Option<T> {
+        let cache = ReadCache::new(File::open(&self.path).ok()?);
+        Some(what(&object::File::parse(&cache).ok()?))
     }
 
     fn look_up(&self, stated: u64, own: &mut Own) -> Vec<Rc<str>> {

@@ -18,6 +18,7 @@ mod sockets;
 mod spawn;
 mod stack;
 mod table;
+mod tail;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;

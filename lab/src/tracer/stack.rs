@@ -106,12 +106,18 @@ impl Stacks {
             if whole {
                 space.look_at = space.calls; // the next gap is a new one
             }
+            let reading = &mut self.price.reading;
+            let mut outer: Option<(&Image, u64)> = None;
             for (address, module) in stack.into_iter().rev() {
                 let loaded = &space.modules[module];
-                let stated = address.wrapping_sub(loaded.shift);
-                let reading = &mut self.price.reading;
-                let found = loaded.image.lines(stated, &mut self.own, reading);
-                lines.extend(found.iter().map(|line| line.to_string()));
+                let (image, stated) = (&*loaded.image, address.wrapping_sub(loaded.shift));
+                let jumps = outer.map(|(caller, call)| {
+                    caller.jumps(call + 1, (image, stated), &mut self.own, reading)
+                });
+                let found = image.lines(stated, &mut self.own, reading);
+                let all = jumps.iter().flatten().chain(found.iter());
+                lines.extend(all.map(|line| line.to_string()));
+                outer = (!found.is_empty()).then_some((image, stated));
             }
             lines.dedup();
             self.price.calls += 1;
