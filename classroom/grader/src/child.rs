@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{self, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -29,7 +30,16 @@ use crate::wire;
 const QUIET: u32 = 1000;
 
 /// The longest time of its own, in milliseconds, that an answer is left alone for.
-const LONGEST: i32 = 10_000;
+const LONGEST: i32 = 40_000;
+
+/// The same for many waits that it comes back to, each of so many milliseconds: by their sum.
+const PATIENCE: i32 = 5_000;
+
+/// The milliseconds of those waits so far, in all cases.
+static WAITED: AtomicI32 = AtomicI32::new(0);
+
+/// Who wakes more often in that time, for nothing, does not sleep but looks.
+const MOST_WAKES: u32 = 60;
 
 /// The same for a `poll`, which may wait for a handshake that the kernel tries anew.
 const QUIET_POLL: u32 = 4000;
@@ -61,7 +71,7 @@ pub struct Child<A, S> {
     scene: [String; 3],
     sleeps: u64,
     ticks: u64,
-    /// It has woken by itself, and waited on.
+    /// It wakes by itself, and waits on.
     patient: bool,
     arrived: Option<(Event<S>, Vec<u8>)>,
     asks: PhantomData<fn(A)>,
@@ -170,37 +180,53 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
     }
 
     /// Waits until the call sleeps in the kernel, anew since this was last asked. `false`: it has
-    /// returned instead. Where it would wake by itself, it is left alone until it has: who returns
-    /// then gives up after a time of its own.
+    /// returned instead. Where it would wake by itself, it is left alone for [`PATIENCE`]: who
+    /// returns then gives up after a time of its own.
     pub fn until_blocked(&mut self) -> Result<bool, Refusal> {
         let blocked = self.wait(true, false)?;
-        if !blocked || self.patient || !self.about.keeps(Rule::OwnTime) {
+        if !blocked || !self.about.keeps(Rule::OwnTime) {
             return Ok(blocked);
         }
-        let ms = loop {
+        let mut wakes = 0;
+        loop {
             let timeout = kernel::look(self.pid())?.timeout;
             let Some(ms) = timeout.filter(|ms| (0..=LONGEST).contains(ms)) else {
                 return Ok(true);
             };
+            if self.patient {
+                return Ok(true);
+            }
             // Either it returns, or it is seen asleep anew: because its time was over, or because
             // something came that was still on its way.
             let begin = Instant::now();
             if !self.wait(true, false)? {
-                break ms;
+                return Err(self.own_time(&format!("a wait of {ms} ms at most, and then a return")));
             }
-            if begin.elapsed().as_millis() + 5 >= ms as u128 {
+            if begin.elapsed().as_millis() + 5 < ms as u128 {
+                continue;
+            }
+            wakes += 1;
+            if wakes > MOST_WAKES {
+                return Err(Refusal::new(format!(
+                    "it looks every {ms} ms: without a timeout poll wakes when there is something"
+                ))
+                .peer(self.scene[1].as_str())
+                .but("one sleep, however long", format!("{wakes} sleeps of {ms} ms")));
+            }
+            // Once it has been waited for so long in one case, once is enough in the others.
+            let before = WAITED.fetch_add(ms, Relaxed);
+            if before + ms >= PATIENCE {
                 self.patient = true;
                 self.sleeps = self.sleeps.saturating_sub(1);
-                return Ok(true);
             }
-        };
+        }
+    }
+
+    fn own_time(&self, seen: &str) -> Refusal {
         let name = self.about.name;
-        let [_, peer, _] = &self.scene;
-        Err(Refusal::new(format!(
-            "your {name} gives up after a time of its own: nobody set a deadline"
-        ))
-        .peer(peer.as_str())
-        .but("a call that waits, however long", format!("a poll of {ms} ms, and then a return")))
+        Refusal::new(format!("your {name} gives up after a time of its own: nobody set a deadline"))
+            .peer(self.scene[1].as_str())
+            .but("a call that waits, however long", seen)
     }
 
     /// Waits until something comes to the peer from the answer, or its stream ends. `false`: the
@@ -385,6 +411,17 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
             ))
             .but("the process as it was", list(&after.process)));
         }
+        if let Some(signal) = after.calls.actions.first() {
+            let signal = Signal::try_from(*signal).map_or("a signal", Signal::as_str);
+            return Err(Refusal::new(format!(
+                "it changes what {signal} does while it runs, in every thread: for one send there \
+                 is MSG_NOSIGNAL"
+            ))
+            .but("actions of signals that stay as they are, all the time", "another one"));
+        }
+        if after.calls.timeouts > 0 && self.about.keeps(Rule::OwnTime) {
+            return Err(self.own_time("SO_RCVTIMEO or SO_SNDTIMEO, set on a socket"));
+        }
         Ok(())
     }
 
@@ -460,7 +497,8 @@ fn ended(name: &str, status: ExitStatus) -> Refusal {
     let signal = status.signal().and_then(|s| Signal::try_from(s).ok());
     match signal {
         Some(Signal::SIGPIPE) => Refusal::new(format!(
-            "SIGPIPE killed the process in your {name}: the peer was gone; MSG_NOSIGNAL makes it EPIPE"
+            "SIGPIPE killed the process in your {name}: the peer was gone; send says EPIPE \
+             instead with MSG_NOSIGNAL, and write has no such flag"
         )),
         Some(signal @ (Signal::SIGSEGV | Signal::SIGBUS)) => Refusal::new(format!(
             "{signal} killed the process in your {name}: a pointer or a length is wrong"

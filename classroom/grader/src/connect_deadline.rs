@@ -227,11 +227,12 @@ fn timed_out(said: &Said, limit: u64, did: &str) -> Result<(), Refusal> {
             );
         }
         Ok(()) => return refuse("poll returned 0, nothing is ready, and it returned Ok"),
-        Err(e) if e.kind != "TimedOut" => {
+        Err(e) if e.kind == "TimedOut" => {}
+        Err(e) if e.kind == "WouldBlock" || e.errno.is_some() => {
             let refusal = failed_well(&said.result, did);
             return Err(refusal.but(format!("Err(TimedOut) after {limit} ms"), show(&said.result)));
         }
-        Err(_) => {}
+        Err(_) => return refuse("a deadline that has passed has a kind: TimedOut"),
     }
     if said.took < limit {
         return refuse("it gave up before the deadline: milliseconds are rounded up, not down");

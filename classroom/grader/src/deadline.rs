@@ -106,6 +106,7 @@ const CASES: &[Case] = &[
     Case { name: "less than a millisecond is left: sleep, do not spin", run: rounding },
     Case { name: "the deadline is 50 days away", run: far },
     Case { name: "the peer ends its stream: UnexpectedEof at once", run: ends },
+    Case { name: "forty signals come while it waits", run: |c| EXAM.signals(c) },
     Case { name: "the peer resets the connection, in all its ways", run: |c| EXAM.resets(c) },
     Case { name: "other errors are returned as they come", run: other_errors },
     Case { name: "the socket is non-blocking: nothing changes", run: non_blocking },
@@ -163,7 +164,10 @@ fn full(child: &mut Child, stage: &Stage, expected: &[u8], peer: &str) -> Result
             "Interrupted" => {
                 "EINTR was returned as an error: call again, with the time that is left"
             }
-            "UnexpectedEof" => "fewer bytes than asked are no end of stream",
+            "UnexpectedEof" => {
+                "UnexpectedEof, and all bytes had come or were still to come: fewer than asked are \
+                 no end, and POLLRDHUP is told before they are read"
+            }
             "TimedOut" => "TimedOut, although the deadline was still far away",
             "WouldBlock" => "WouldBlock was returned: poll first, or poll again",
             _ => "an error where all went well: is errno read although no call returned -1?",

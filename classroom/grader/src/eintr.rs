@@ -220,7 +220,9 @@ fn connects(child: &mut Child) -> Result<(), Refusal> {
     let (listener, port, filler, _held) = full()?;
     let conn = tcp_socket()?;
     fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
-    child.scene("", "the socket is non-blocking: connect says EINPROGRESS", "");
+    const WAITS: &str = "it waits after EINPROGRESS: who made the socket non-blocking does not want \
+                         to wait, EINTR alone is yours to wait for";
+    child.scene("", "the socket is non-blocking: connect says EINPROGRESS", WAITS);
     let (said, _) = child.call(Ask::Connect { port }, &[], vec![conn])?;
     drop((listener, filler));
     match &said.result {

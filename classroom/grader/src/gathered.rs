@@ -67,6 +67,7 @@ const CASES: &[Case] = &[
     Case { name: "4 MB to a peer that reads only when sendmsg waits", run: slow_reader },
     Case { name: "no copy is made of the payload", run: no_copy },
     Case { name: "the peer has ended its own stream, and reads on", run: |c| EXAM.half_closed(c) },
+    Case { name: "forty signals come while sendmsg waits", run: |c| EXAM.signals(c) },
     Case { name: "the peer goes: an error, and no SIGPIPE", run: |c| EXAM.gone(c) },
     Case { name: "other errors are returned as they come", run: |c| EXAM.errors(c) },
 ];

@@ -113,6 +113,7 @@ const CASES: &[Case] = &[
         name: "send: the peer has ended its own stream, and reads on",
         run: |c| SENDER.half_closed(c),
     },
+    Case { name: "send: forty signals come while it waits", run: |c| SENDER.signals(c) },
     Case { name: "send: the peer goes: an error, and no SIGPIPE", run: |c| SENDER.gone(c) },
     Case { name: "send: other errors are returned as they come", run: |c| SENDER.errors(c) },
     Case { name: "receive: one frame, and not a byte of the next", run: one_by_one },
@@ -121,6 +122,7 @@ const CASES: &[Case] = &[
     Case { name: "receive: up to the cap and no further, and nothing allocated", run: recv_cap },
     Case { name: "receive: 1 MB through a buffer of 4 KiB", run: large },
     Case { name: "receive: other errors are returned as they come", run: |c| RECEIVER.errors(c) },
+    Case { name: "receive: forty signals come while it waits", run: |c| RECEIVER.signals(c) },
     Case {
         name: "receive: the peer resets the connection, in all its ways",
         run: |c| RECEIVER.resets(c),
@@ -356,7 +358,7 @@ fn shown(payload: &Result<Option<Vec<u8>>, Failure>) -> String {
     match payload {
         Ok(Some(bytes)) => format!("Ok(Some({} bytes))", bytes.len()),
         Ok(None) => "Ok(None)".into(),
-        Err(e) => format!("Err({}: {})", e.kind, e.text),
+        Err(e) => e.shown(),
     }
 }
 

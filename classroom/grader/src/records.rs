@@ -72,6 +72,7 @@ const CASES: &[Case] = &[
     Case { name: "the peer ends its stream, at every place", run: ends },
     Case { name: "8000 records through a buffer of 4 KiB", run: many },
     Case { name: "other errors are returned as they come", run: |c| EXAM.errors(c) },
+    Case { name: "forty signals come while it waits", run: |c| EXAM.signals(c) },
     Case { name: "the peer resets the connection, in all its ways", run: |c| EXAM.resets(c) },
 ];
 

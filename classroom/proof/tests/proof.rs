@@ -85,7 +85,7 @@ fn mistake(text: &str) -> Option<&str> {
 
 #[test]
 fn wrong_answers_are_refused_by_name() {
-    grade_all(of_kind("wrong"), |answer, passed, text| {
+    grade_all([of_kind("wrong"), of_kind("again")].concat(), |answer, passed, text| {
         if passed {
             return Some("was not refused".into());
         }
