@@ -88,15 +88,18 @@ impl<A, S> Drop for Child<A, S> {
     }
 }
 
+/// The children of a process, of each of its threads: proc(5).
+fn children(process: &str) -> Vec<i32> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let numbers = |list: String| list.split_whitespace().map(str::parse).collect::<Vec<_>>();
+    lists.flat_map(numbers).filter_map(Result::ok).collect()
+}
+
 /// What an answer starts becomes a child of ours once its own parent has ended, whatever it does.
 fn end_all_descendants() {
     loop {
-        let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-        let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-        let pids: Vec<i32> = lists
-            .flat_map(|list| list.split_whitespace().map(str::parse).collect::<Vec<_>>())
-            .filter_map(Result::ok)
-            .collect();
+        let pids = children("self");
         if pids.is_empty() {
             return;
         }
@@ -410,6 +413,13 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
                 "your {name} changed something for the whole process: that is for main to decide"
             ))
             .but("the process as it was", list(&after.process)));
+        }
+        let ours = children("self").len() + children(&self.pid().to_string()).len();
+        if ours > 1 {
+            return Err(Refusal::new(format!(
+                "your {name} has started a process that is still there after the return"
+            ))
+            .but("no process but its own", format!("{} more", ours - 1)));
         }
         if let Some(signal) = after.calls.actions.first() {
             let signal = Signal::try_from(*signal).map_or("a signal", Signal::as_str);
