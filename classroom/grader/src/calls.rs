@@ -91,6 +91,7 @@ impl Log {
 
 /// Watches a call that these descriptors are lent to.
 pub fn watch(lent: &[c_int]) {
+    TRANSFERS.store(0, Relaxed);
     WOULD_BLOCK.store(0, Relaxed);
     *LOG.lock().unwrap() = Log { lent: lent.iter().copied().map(number).collect(), ..Log::new() };
 }

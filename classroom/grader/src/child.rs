@@ -213,7 +213,7 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
                 return Err(Refusal::new(format!(
                     "it looks every {ms} ms: without a timeout poll wakes when there is something"
                 ))
-                .peer(self.scene[1].as_str())
+                .peer(self.peer_did())
                 .but("one sleep, however long", format!("{wakes} sleeps of {ms} ms")));
             }
             // Once it has been waited for so long in one case, once is enough in the others.
@@ -225,10 +225,15 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
         }
     }
 
+    /// What the scene says of the peer, behind the label that says so.
+    fn peer_did(&self) -> &str {
+        self.scene[1].strip_prefix("the peer ").unwrap_or(&self.scene[1])
+    }
+
     fn own_time(&self, seen: &str) -> Refusal {
         let name = self.about.name;
         Refusal::new(format!("your {name} gives up after a time of its own: nobody set a deadline"))
-            .peer(self.scene[1].as_str())
+            .peer(self.peer_did())
             .but("a call that waits, however long", seen)
     }
 
@@ -357,7 +362,8 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
             Some((Event::Panicked { message, place }, _)) => Err(Refusal::new(format!(
                 "your {} panicked at {place}: {message}",
                 self.about.name
-            ))),
+            ))
+            .peer(self.peer_did())),
             None => Err(self.ended()),
         }
     }
@@ -497,7 +503,7 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
     /// The child has ended before it could say anything.
     fn ended(&mut self) -> Refusal {
         match self.process.wait() {
-            Ok(status) => ended(self.about.name, status),
+            Ok(status) => ended(self.about.name, status).peer(self.peer_did()),
             Err(e) => e.into(),
         }
     }

@@ -145,7 +145,11 @@ fn check(said: &Said, end: End, frames: &[&[u8]], peer: &str) -> Result<(), Refu
             return refuse("a reset is an end like the others here: Ok(Reset), not an error");
         }
         (_, Ok(End::Reset)) => return refuse("nobody reset anything: that was recv saying 0"),
-        _ => return refuse("an error where recv had returned none: errno means nothing then"),
+        _ => {
+            return refuse(
+                "an error where recv had returned none: one of its own, or errno read without a -1",
+            );
+        }
     }
     if said.frames.len() > frames.len() {
         return refuse("it handed over a frame that is not whole, or was never sent");

@@ -19,7 +19,7 @@ use crate::grading;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::kernel;
 use crate::peer::{Peer, arrived, pair, pattern};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, UNFOUNDED};
 
 /// Receive `len` bytes from the last of the given descriptors, until `within` microseconds from
 /// now have passed; `times` times.
@@ -170,7 +170,7 @@ fn full(child: &mut Child, stage: &Stage, expected: &[u8], peer: &str) -> Result
             }
             "TimedOut" => "TimedOut, although the deadline was still far away",
             "WouldBlock" => "WouldBlock was returned: poll first, or poll again",
-            _ => "an error where all went well: is errno read although no call returned -1?",
+            _ => UNFOUNDED,
         };
         return Err(Refusal::new(mistake).peer(peer).but("Ok", show(&said.result)));
     }

@@ -228,6 +228,14 @@ impl<A: Serialize, S: DeserializeOwned> Receiver<A, S> {
                 let when = if waits { " while the call waited" } else { " before the call" };
                 let did = format!("sent {cut} of {of} bytes{end} and reset the connection{when}");
                 self.expect(&said, expected, &did)?;
+                let calls = (self.says)(&said).after.calls.transfers;
+                if !waits && cut == of && calls > 2 + of / 2 {
+                    return Err(Refusal::new(
+                        "a recv for each byte: offer all the room, it fills what it can",
+                    )
+                    .peer(did)
+                    .but("few recv", format!("{calls} calls for {of} bytes")));
+                }
             }
         }
         Ok(())
@@ -389,6 +397,14 @@ impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
         let got = reader.join().expect("the reader does not panic");
         let (text, all) = ((self.says)(&said).text(), (self.wire)(&message));
         if text == self.done && got == all {
+            let calls = &(self.says)(&said).after.calls.by_name;
+            let calls: usize = ["send", "sendmsg"].iter().filter_map(|name| calls.get(*name)).sum();
+            if calls > all.len() / 16 {
+                return Err(Refusal::new(
+                    "a send for every few bytes: offer all of the rest, it takes a part",
+                )
+                .but("at most one call for 16 bytes", format!("{calls} calls")));
+            }
             return Ok(());
         }
         Err(Refusal::new(

@@ -196,6 +196,11 @@ fn done(child: &mut Child, count: usize, did: &str, mistake: &str) -> Result<(),
             .peer(did)
             .but("closed", "open"));
     }
+    let (unread, ended) = (said.after.unread.last(), said.after.ended.last());
+    if unread == Some(&0) && ended == Some(&false) {
+        return Err(Refusal::new("it read from stop, which is lent: others wait for it, too")
+            .but("stop as readable as it was", "nothing left to read"));
+    }
     let why = match &said.result {
         Ok(found) if *found == count => return Ok(()),
         Ok(_) => "it returned another count than there were clients",

@@ -14,7 +14,7 @@ use crate::child;
 use crate::grading;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, UNFOUNDED};
 
 /// Send the bytes, in pieces of these lengths, to the last of the given descriptors.
 #[derive(Serialize, Deserialize)]
@@ -109,7 +109,7 @@ fn check(said: &Said, got: &[u8], answer: &[u8], did: &str) -> Result<(), Refusa
             "Interrupted" => "EINTR was returned as an error: nothing is broken, call again",
             "BrokenPipe" => "it sent after its own shutdown: shut down once, after the last piece",
             "UnexpectedEof" => "the end of the answer is no error: it is how the answer ends",
-            _ => "an error where all went well: is errno read although no call returned -1?",
+            _ => UNFOUNDED,
         };
         return Err(Refusal::new(mistake).peer(did).but("Ok", show(&said.result)));
     }
@@ -181,6 +181,14 @@ fn answers(child: &mut Child) -> Result<(), Refusal> {
             }
             check(&said, &got, answer, did)?;
             request_arrived(&pieces.concat(), &request)?;
+            let calls = said.after.calls.transfers;
+            if calls > pieces.len() + 6 {
+                return Err(Refusal::new(
+                    "a call for each byte: offer all of the rest, or all the room there is",
+                )
+                .peer(did)
+                .but("a send for each piece, few recv", format!("{calls} calls")));
+            }
         }
     }
     Ok(())
@@ -447,5 +455,11 @@ fn other_errors(child: &mut Child) -> Result<(), Refusal> {
     let (said, _) = taken(child)?;
     expect(&said.result, libc::EAGAIN, "Err(WouldBlock), as the socket is non-blocking")?;
     drop(peer);
-    Ok(())
+
+    let (_peer, conn) = pair_with(TINY)?;
+    fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
+    child.scene("with a full send buffer", "the socket is non-blocking: send says EAGAIN", LOOP);
+    ask_with(child, &[&pattern(2_000_000)], vec![conn])?;
+    let (said, _) = taken(child)?;
+    expect(&said.result, libc::EAGAIN, "Err(WouldBlock), as the socket is non-blocking")
 }

@@ -14,7 +14,7 @@ use crate::grading;
 use crate::huge;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, UNFOUNDED};
 
 /// One call, on the last of the given descriptors.
 #[derive(Serialize, Deserialize)]
@@ -160,7 +160,7 @@ fn delivered(
         let mistake = match e.kind.as_str() {
             "Interrupted" => "EINTR was returned as an error by the sender: call send again",
             "InvalidInput" => "a payload within the cap was refused: the cap is the last that goes",
-            _ => "an error where all went well: is errno read although send did not return -1?",
+            _ => UNFOUNDED,
         };
         return Err(Refusal::new(mistake).peer(peer).but("Ok", show(result)));
     }
@@ -381,9 +381,7 @@ fn whole(got: &Received, payload: &[u8], unread: usize, peer: &str) -> Result<()
         Err(e) if e.kind == "InvalidData" => refuse(
             "the length was read wrong: it is big-endian, and does not count its own four bytes",
         ),
-        Err(_) => {
-            refuse("an error where all went well: is errno read although recv did not say -1?")
-        }
+        Err(_) => refuse(UNFOUNDED),
         Ok(None) if payload.is_empty() => {
             refuse("a frame of length 0 was taken for the end of the stream: it is an empty frame")
         }

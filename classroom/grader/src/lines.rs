@@ -210,7 +210,7 @@ fn is(line: &Line, expected: &[u8], peer: &str) -> Result<(), Refusal> {
         Err(e) if e.kind == "InvalidData" => {
             "a line within the cap was refused: its end does not count"
         }
-        Err(_) => "an error where a line was there: is errno read although recv did not say -1?",
+        Err(_) => "an error where a line was there: one of its own, or errno read without a -1",
     };
     let wanted = shown(&Ok(Some(expected.to_vec())));
     let refusal = Refusal::new(mistake).peer(peer).but(wanted, shown(line));

@@ -14,7 +14,7 @@ use crate::grading;
 use crate::huge;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, UNFOUNDED};
 
 /// Receive this many bytes from the last of the given descriptors.
 #[derive(Serialize, Deserialize)]
@@ -158,7 +158,7 @@ fn full(child: &mut Child, stage: &Stage, expected: &[u8], peer: &str) -> Result
         let mistake = match e.kind.as_str() {
             "Interrupted" => "EINTR was returned as an error: nothing is broken, call recv again",
             "UnexpectedEof" => "a recv that returns fewer bytes than asked is no end of stream",
-            _ => "an error where all went well: is errno read although recv did not return -1?",
+            _ => UNFOUNDED,
         };
         return Err(Refusal::new(mistake).peer(peer).but("Ok", show(&result)));
     }

@@ -13,7 +13,7 @@ use crate::grading;
 use crate::huge;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, UNFOUNDED};
 
 /// Send the bytes to the last of the given descriptors.
 #[derive(Serialize, Deserialize)]
@@ -145,7 +145,7 @@ fn delivered(
         let mistake = match e.kind.as_str() {
             "Interrupted" => "EINTR was returned as an error: nothing is broken, call send again",
             "WriteZero" => "a send that took fewer bytes than asked is no failure: send the rest",
-            _ => "an error where all went well: is errno read although send did not return -1?",
+            _ => UNFOUNDED,
         };
         return Err(Refusal::new(mistake).peer(peer).but("Ok", show(result)));
     }

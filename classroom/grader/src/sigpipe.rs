@@ -12,7 +12,7 @@ use crate::examination::{Says, Sender};
 use crate::grading;
 use crate::inside::{After, Failure, observe, portable};
 use crate::peer::{Heard, Peer, TINY, pair_with, pattern};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, UNFOUNDED};
 
 /// Send the bytes to the last of the given descriptors, or to this one.
 #[derive(Serialize, Deserialize)]
@@ -106,7 +106,7 @@ fn there(child: &mut Child) -> Result<(), Refusal> {
             Err(e) if e.kind == "Interrupted" => {
                 "EINTR was returned as an error: nothing is broken, call send again"
             }
-            Err(_) => "an error where all went well: errno is for a send that returned -1",
+            Err(_) => UNFOUNDED,
         };
         let refusal = Refusal::new(mistake).peer(peer).but("Ok(true)", shown(&said.result));
         return Err(if got == message { refusal } else { refusal.bytes(&message, &got) });
