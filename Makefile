@@ -3,6 +3,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help run-examples run trace traces lab claims servers conformance bench
 .PHONY: exercises exercise starters grade docs docs-open strings test check setup clean
+.PHONY: portable msrv deny release
 
 CARGO ?= cargo
 OTHER := $(if $(filter aarch64,$(shell uname -m)),x86_64,aarch64)-unknown-linux-gnu
@@ -112,7 +113,7 @@ test: check ## everything: format, lints, tests, documentation, every example
 	@$(or $(CARGO_TARGET_DIR),target)/debug/run-tests \
 		$(if $(HAS_OTHER),,--skipped "the lab for $(OTHER): make setup adds that target")
 
-check: ## format, lints and documentation only
+check: ## format, lints, documentation, and what the dependencies may be
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings -D missing_docs \
 		-D clippy::undocumented_unsafe_blocks
@@ -121,6 +122,36 @@ check: ## format, lints and documentation only
 	@if [ -n "$(HAS_OTHER)" ]; then \
 		echo "cargo check -p lab --target $(OTHER)"; $(CARGO) check -q -p lab --target $(OTHER); \
 	else echo "skipped: the lab for $(OTHER): make setup adds that target"; fi
+	@$(MAKE) -s --no-print-directory deny
+
+CARGO_DENY := 0.20.2
+
+# Licences, versions and sources of the dependencies; the public advisories where they have been
+# fetched before, for that needs a network.
+deny:
+	@if ! $(MAKE) -s --no-print-directory target/tools/bin/cargo-deny; then \
+		echo "skipped: the dependencies' licences: cargo-deny cannot be installed"; exit 0; fi; \
+	target/tools/bin/cargo-deny --log-level error --workspace --offline check licenses bans sources || exit; \
+	if ls $${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs/* >/dev/null 2>&1; then \
+		target/tools/bin/cargo-deny --log-level error --workspace check --disable-fetch advisories; \
+	else echo "skipped: advisories: no database; target/tools/bin/cargo-deny fetch db brings it"; fi
+
+# Without optimization it is there in half the time.
+target/tools/bin/cargo-deny:
+	@echo "installing cargo-deny $(CARGO_DENY) into target/tools (once, for two minutes)"
+	@$(CARGO) install -q cargo-deny --version $(CARGO_DENY) --locked --debug --root target/tools
+
+portable: ## type-check for macOS, FreeBSD, musl, aarch64 and i686; run the tests on musl
+	@.ci/portable
+
+msrv: ## build everything with the oldest Rust that Cargo.toml promises
+	@.ci/msrv
+
+# What a release has to pass.
+VERBS := test msrv portable
+
+release: ## run every check, then tag: make release VERSION=0.1.0; nothing is pushed
+	@VERBS="$(VERBS)" MAKE="$(MAKE)" .ci/release "$(VERSION)"
 
 setup: ## install what tests and bench use (Debian, Ubuntu): strace, python3, valgrind
 	@! command -v rustup >/dev/null || rustup -q target add $(OTHER) || echo "no $(OTHER): one check is skipped"
