@@ -21,6 +21,11 @@
     addEventListener("hashchange", go);
     go();
 
+    // On paper nothing can be unfolded.
+    addEventListener("beforeprint", () => {
+        main.querySelectorAll("details").forEach((one) => (one.open = true));
+    });
+
     // The other language's page is at the same place in the other book: en/… and ko/….
     const bar = document.querySelector(".right-buttons");
     const there = document.documentElement.lang.startsWith("ko") ? "en" : "ko";

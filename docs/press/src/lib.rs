@@ -5,6 +5,7 @@
 //! page       such a file as a page: prose beside code
 //! run        below an example's page: what the lab saw of it, and its claims' verdicts
 //! chapters   a chapter's lists: its examples, claims, errata; the table of contents
+//! exercises  a chapter's end: its questions, the classroom's exercises of that section
 //! links      names become links; each link leads somewhere
 //! korean     the same pages in Korean, by docs/po/ko.po
 //! labels     what mdBook prints around them, in Korean
@@ -12,6 +13,7 @@
 //! ```
 
 mod chapters;
+mod exercises;
 mod korean;
 mod labels;
 mod links;
