@@ -3,6 +3,7 @@
 //! ```text
 //! pieces     a source file in pieces: a comment, and the lines that it stands above
 //! page       such a file as a page: prose beside code
+//! parts      the body of a function, where a page asks for it
 //! run        below an example's page: what the lab saw of it, and its claims' verdicts
 //! chapters   a chapter's lists: its examples, claims, errata; the table of contents
 //! exercises  a chapter's end: its questions, the classroom's exercises of that section
@@ -18,6 +19,7 @@ mod korean;
 mod labels;
 mod links;
 mod page;
+mod parts;
 mod pieces;
 mod prove;
 mod run;
@@ -81,7 +83,7 @@ pub fn assemble(root: &Path, out: &Path) -> anyhow::Result<()> {
     }
     for (file, place) in &places.pages {
         let text = fs::read_to_string(root.join(file)).with_context(|| file.clone())?;
-        let text = places.moved(&text, file);
+        let text = places.moved(&parts::filled(root, &text)?, file);
         write(&out.join(place), &places.linked(&text, place))?;
     }
     write(&out.join("SUMMARY.md"), &book.summary(root, &places.pages)?)
