@@ -10,6 +10,8 @@
 //! links      names become links; each link leads somewhere
 //! korean     the same pages in Korean, by docs/po/ko.po
 //! labels     what mdBook prints around them, in Korean
+//! search     which part of which page is searched
+//! show       the book on the loopback, in a browser
 //! prove      each line of the sources stands in the book exactly once
 //! ```
 
@@ -23,6 +25,8 @@ mod parts;
 mod pieces;
 mod prove;
 mod run;
+mod search;
+mod show;
 
 use std::fs;
 use std::path::Path;
@@ -33,6 +37,8 @@ pub use korean::Korean;
 pub use labels::label;
 pub use links::check as check_links;
 pub use prove::prove;
+pub use search::mark as mark_for_search;
+pub use show::{serve, show};
 
 use links::Places;
 
