@@ -36,12 +36,13 @@ pub struct Seen {
 }
 
 /// Prints what is sent. The thread ends with the last sender.
-pub fn start(about: &About) -> Result<(Sender<Event>, JoinHandle<Seen>)> {
+pub fn start(about: &About, lines: bool) -> Result<(Sender<Event>, JoinHandle<Seen>)> {
     anstream::println!("server: {}\nclient: {}\nlink: {}", about.server, about.client, about.link);
     let (events, received) = mpsc::channel();
     let width = terminal_width();
     let thread = thread::Builder::new().name("live".into()).spawn(move || {
-        let mut printer = Printer::new(anstream::AutoStream::auto(io::stdout()), width);
+        let printer = Printer::new(anstream::AutoStream::auto(io::stdout()), width);
+        let mut printer = printer.with_lines(lines);
         let _ = printer.heading();
         let mut seen = collect(&received, |event| drop(printer.event(event)));
         seen.events.sort_by_key(|event| (event.at, matches!(event.what, What::State(_))));

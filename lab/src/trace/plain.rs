@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use super::household::Household;
 use crate::record::Host;
-use crate::tracer::{Ending, LINGER, Limits, Outcome, Program, Watch, awaited_signals};
+use crate::tracer::{Ending, LINGER, Limits, Outcome, Price, Program, Watch, awaited_signals};
 
 /// How often to look: nobody tells when a server begins to listen.
 const TICK: Duration = Duration::from_millis(5);
@@ -44,7 +44,8 @@ pub fn run(
         let ending = server.end()?;
         notes.push("the server never listened, so the client was not started".to_owned());
         let births = Vec::new();
-        return Ok(Outcome { server: ending, client: None, notes, cut_short: true, births });
+        let (server, price) = (ending, Price::default());
+        return Ok(Outcome { server, client: None, notes, cut_short: true, births, price });
     }
 
     let mut client = Running::start(client, &household, watch)?;
@@ -71,7 +72,8 @@ pub fn run(
         notes.push("the server served on when the client had ended: sent it SIGTERM".to_owned());
     }
     let server = server.end()?;
-    Ok(Outcome { server, client: Some(client), notes, cut_short, births: Vec::new() })
+    let (births, price) = (Vec::new(), Price::default());
+    Ok(Outcome { server, client: Some(client), notes, cut_short, births, price })
 }
 
 struct Running {

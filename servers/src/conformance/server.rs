@@ -26,6 +26,9 @@ use crate::wait::HANG_LIMIT;
 /// How long a server may take to listen.
 const TO_LISTEN: Duration = HANG_LIMIT;
 
+/// How long to wait for what a server said at its end.
+const TO_SAY_ALL: Duration = Duration::from_secs(10);
+
 /// How to start a server: a program and its arguments. `{addr}` and `{port}` in them become the
 /// address and a free port. Without `{port}` the server must print `[listen-ok] ADDRESS:PORT`.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ pub struct Server {
     /// Where it listens.
     pub addr: SocketAddr,
     last_words: LastWords,
+    /// Closed when no more of them will come.
+    all_said: Receiver<()>,
     fds_at_start: usize,
     /// When SIGTERM was sent.
     pub asked_to_end: Option<Instant>,
@@ -76,7 +81,7 @@ impl Server {
     pub fn start(recipe: &Recipe) -> Result<Server, String> {
         let (mut server, given) = Server::spawn(recipe)?;
         let said = listen_line(server.child.stdout.take(), true);
-        keep_last_line(server.child.stderr.take(), &server.last_words);
+        server.all_said = keep_last_line(server.child.stderr.take(), &server.last_words);
         server.begin(given, &said)?;
         Ok(server)
     }
@@ -121,6 +126,7 @@ impl Server {
             gone: false,
             addr: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             last_words: LastWords::default(),
+            all_said: mpsc::channel().1,
             fds_at_start: 0,
             asked_to_end: None,
             unread: Vec::new(),
@@ -171,6 +177,8 @@ impl Server {
             Ok(WaitStatus::Signaled(_, signal, _)) => signal.to_string(),
             _ => return None,
         };
+        // Unless something that it started still has its standard error.
+        let _ = self.all_said.recv_timeout(TO_SAY_ALL);
         let words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
         let words = if words.is_empty() { String::new() } else { format!(": {words}") };
         Some(format!("the server ended, {how}{words}"))
@@ -299,8 +307,9 @@ fn reachable(mut addr: SocketAddr) -> SocketAddr {
     addr
 }
 
-fn keep_last_line(stderr: Option<impl Read + Send + 'static>, last: &LastWords) {
+fn keep_last_line(stderr: Option<impl Read + Send + 'static>, last: &LastWords) -> Receiver<()> {
     let last = Arc::clone(last);
+    let (all_said, receiver) = mpsc::channel();
     if let Some(stderr) = stderr {
         thread::spawn(move || {
             for_each_line(stderr, |line| {
@@ -310,8 +319,10 @@ fn keep_last_line(stderr: Option<impl Read + Send + 'static>, last: &LastWords) 
                 }
                 true
             });
+            drop(all_said);
         });
     }
+    receiver
 }
 
 /// Until `each` has had enough.
