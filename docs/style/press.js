@@ -75,7 +75,8 @@
     };
     const row = (page) => {
         const best = page.sub_results[0] ?? page;
-        const title = make("a", { href: best.url, textContent: page.meta.title });
+        const name = page.meta.path ?? page.meta.title;
+        const title = make("a", { href: best.url, textContent: name });
         const line = make("li");
         line.append(title);
         if (best.title && best.title !== page.meta.title) {

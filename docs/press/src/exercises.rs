@@ -56,7 +56,7 @@ pub fn of_section(exercises: &[Exercise], section: &str) -> String {
     let its = exercises.iter().filter(|one| one.section == section);
     let row = |one: &Exercise| {
         let Exercise { number, name, title, .. } = one;
-        format!("| {number} `{name}` | {title} | `make exercise EX={name}` |\n")
+        format!("| {number} `{name}` | {title} |\n")
     };
     let rows: String = its.map(row).collect();
     match rows.is_empty() {
@@ -64,8 +64,8 @@ pub fn of_section(exercises: &[Exercise], section: &str) -> String {
                  change, and what will be seen then."
             .to_owned(),
         false => format!(
-            "| exercise | what to write | to have it graded |\n| --- | --- | --- |\n{rows}\n\
-             How that goes: [the exercises](../../classroom/README.md)."
+            "| exercise | what to write |\n| --- | --- |\n{rows}\n\
+             `make exercise EX=NAME` grades one: [how that goes](../../classroom/README.md)."
         ),
     }
 }

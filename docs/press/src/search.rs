@@ -34,6 +34,13 @@ pub fn mark(book: &Path) -> anyhow::Result<usize> {
             ensure!(marked_text.contains(from), "{} has no {from}", page.display());
             marked_text = marked_text.replacen(from, to, 1);
         }
+        // Where a function is written comes before where it is called, and by the name of its file.
+        if place.starts_with("src") {
+            let (from, to) = ("<main data-", "<main data-pagefind-weight=\"4\" data-");
+            marked_text = marked_text.replacen(from, to, 1);
+            let (from, to) = ("<p class=\"path\"", "<p data-pagefind-meta=\"path\" class=\"path\"");
+            marked_text = marked_text.replacen(from, to, 1);
+        }
         write(&page, &marked_text)?;
         marked += 1;
     }

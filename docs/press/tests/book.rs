@@ -149,8 +149,8 @@ fn each_exercise_stands_in_one_chapter() {
     let mut listed = Vec::new();
     for (name, text) in chapters(&book("exercised")) {
         let (_, exercises) = text.split_once("\n## Exercise\n").expect(&name);
-        let rows = exercises.lines().filter_map(|line| line.split_once("`make exercise EX="));
-        listed.extend(rows.filter_map(|(_, rest)| Some(rest.split_once('`')?.0.to_owned())));
+        let rows = exercises.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+        listed.extend(rows.filter_map(|row| Some(row.split('`').nth(1)?.to_owned())));
     }
     let mut there = Vec::new();
     for dir in fs::read_dir(root().join("classroom/exercises")).unwrap() {
