@@ -9,6 +9,8 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 
+use grader::grading::{REPORT, Report};
+
 const PROOF: &str = env!("CARGO_BIN_EXE_proof");
 
 /// One line of `proof`: an answer, and a part of the message where it is wrong.
@@ -38,14 +40,19 @@ fn of_kind(kind: &str) -> Vec<Answer> {
     answers().into_iter().filter(|a| a.kind == kind && asked(a)).collect()
 }
 
-/// Grades one. The exit code is 0 for an answer that passes, and what was printed.
+/// Grades one. The exit code is 0 for an answer that passes, and what was printed. What is told to
+/// an autograder is the same.
 fn grade(answer: &Answer) -> (bool, String) {
-    let out = Command::new(PROOF)
-        .args([&answer.exercise, &answer.name])
-        .env_remove("GRADER_REPORT")
-        .output()
-        .expect("proof runs");
+    let Answer { exercise, name, .. } = answer;
+    let file = format!("{}/{exercise}-{name}.json", env!("CARGO_TARGET_TMPDIR"));
+    let out =
+        Command::new(PROOF).args([exercise, name]).env(REPORT, &file).output().expect("proof runs");
     let text = [out.stdout, out.stderr].concat();
+    let report = fs::read(&file).expect("a report");
+    let _ = fs::remove_file(&file);
+    let Report { points, of, reason, .. } = serde_json::from_slice(&report).expect("a report");
+    let told = points == of && reason.is_empty();
+    assert_eq!(told, out.status.success(), "{exercise} {name}: {points} of {of}, {reason}");
     (out.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
@@ -85,7 +92,7 @@ fn mistake(text: &str) -> Option<&str> {
 
 #[test]
 fn wrong_answers_are_refused_by_name() {
-    grade_all(of_kind("wrong"), |answer, passed, text| {
+    grade_all([of_kind("wrong"), of_kind("again")].concat(), |answer, passed, text| {
         if passed {
             return Some("was not refused".into());
         }
