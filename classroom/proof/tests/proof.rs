@@ -1,5 +1,5 @@
 //! Every wrong answer is refused with its own message, every solution and every other right answer
-//! passes, every starter says whose it is to do. Two answers are graded at once.
+//! passes, every starter says whose it is to do. Four answers are graded at once: most of them wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -10,6 +10,8 @@ use std::sync::Mutex;
 use std::thread;
 
 use grader::grading::{REPORT, Report};
+
+const AT_ONCE: usize = 4;
 
 const PROOF: &str = env!("CARGO_BIN_EXE_proof");
 
@@ -56,7 +58,7 @@ fn grade(answer: &Answer) -> (bool, String) {
     (out.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Grades them two at a time; what `complaint` says of each is a failure of the test.
+/// Grades them a few at a time; what `complaint` says of each is a failure of the test.
 fn grade_all(
     answers: Vec<Answer>,
     complaint: impl Fn(&Answer, bool, &str) -> Option<String> + Sync,
@@ -65,7 +67,7 @@ fn grade_all(
     let queue = Mutex::new(answers.into_iter());
     let complaints = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 loop {
                     let Some(answer) = queue.lock().unwrap().next() else { break };
