@@ -9,7 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use lab::output::{self, html, jsonl, outline, svg, text};
+use lab::output::{self, html, jsonl, outline, streams, svg, text};
 use lab::record::{Birth, Host, Source, Trace, What};
 use skip::skipped;
 
@@ -89,7 +89,7 @@ fn what_a_program_says_stays_text() {
     script.trace.about.title = "<i>title</i>".to_owned();
     let page = html::page(&script.trace);
     assert!(!page.contains("<img") && !page.contains("<i>") && !page.contains("<b>"));
-    assert_eq!(page.matches("</script>").count(), 2);
+    assert_eq!(page.matches("</script>").count(), 3);
     let picture = svg::draw(&script.trace);
     assert!(!picture.contains("<img") && !picture.contains("<i>") && !picture.contains('\0'));
 }
@@ -98,7 +98,7 @@ fn what_a_program_says_stays_text() {
 fn a_page_has_the_source_as_text() {
     let page = html::page(&with_lines());
     assert!(!page.contains("<img"));
-    assert_eq!(page.matches("</script>").count(), 3);
+    assert_eq!(page.matches("</script>").count(), 4);
     assert_eq!(page.matches("<body class=\"with-source\">").count(), 1);
     let (_, rest) = page.split_once("id=\"sources\">").expect("the sources");
     let (json, _) = rest.split_once("</script>").expect("their end");
@@ -175,6 +175,95 @@ fn a_large_trace_says_what_it_leaves_out() {
     assert!(page.len() < 3_000_000, "{} bytes", page.len());
     let picture = svg::draw(&trace);
     assert!(picture.contains(&format!("{} events are not drawn", count - svg::MOST)));
+}
+
+/// A loss, a copy of what was there already, and a segment that overtook another.
+#[test]
+fn a_stream_has_each_byte_once_and_in_order() {
+    use Host::{Client, Server};
+    let mut script = script::Script::new("stream");
+    script.segment((1200, 1250), Client, ("S", 0, 0), b"", "");
+    script.segment((1300, 1350), Server, ("S.", 0, 1), b"", "");
+    script.segment((2000, 0), Client, ("P.", 1, 1), b"one ", "lost by the link (rule: drop 1)");
+    script.segment((2010, 2020), Client, ("P.", 5, 1), b"two ", "");
+    script.segment((2200, 2210), Client, ("P.", 1, 1), b"one ", "again");
+    script.segment((2220, 2230), Client, ("P.", 1, 1), b"one two three", "again");
+    script.segment((2240, 2250), Server, ("P.", 1, 14), b"3", "");
+    let streams = streams::streams(&script.trace);
+    assert_eq!(streams.len(), 1);
+    let said: Vec<(Host, String)> = streams[0]
+        .chunks
+        .iter()
+        .map(|chunk| {
+            let digits = chunk.hex.as_bytes().chunks(2);
+            let byte = |pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap();
+            (chunk.from, String::from_utf8(digits.map(byte).collect()).unwrap())
+        })
+        .collect();
+    let expected = [(Client, "one "), (Client, "two "), (Client, "three"), (Server, "3")];
+    assert_eq!(said, expected.map(|(from, text)| (from, text.to_owned())));
+    assert_eq!(streams[0].more, 0);
+}
+
+/// `socket` has no peer yet: it belongs to the connection that its descriptor became.
+#[test]
+fn a_call_belongs_to_the_connection_that_its_socket_became() {
+    let trace = script::half_close().trace;
+    let connections = streams::connections(&trace);
+    let of = |name: &str, host: Host| {
+        let place = trace.events.iter().position(|event| {
+            matches!(&event.what, What::Call(call) if call.name == name && call.host == host)
+        });
+        connections[place.unwrap_or_else(|| panic!("no {name}"))]
+    };
+    let port = Some(script::client().port());
+    assert_eq!(of("socket", Host::Client), port);
+    assert_eq!(of("connect", Host::Client), port);
+    assert_eq!(of("listen", Host::Server), None);
+    assert_eq!(of("accept4", Host::Server), port);
+}
+
+/// To scale, half of the time is half of the height, and no label that is shown covers another.
+#[test]
+fn a_diagram_to_scale_is_to_scale() {
+    let trace = script::half_close().trace;
+    let (picture, _) = svg::diagram(&trace, true);
+    let shown: String = picture
+        .split("<g class=\"crowded\">")
+        .enumerate()
+        .map(|(part, text)| match (part, text.split_once("</g>")) {
+            (1.., Some((_, rest))) => rest,
+            _ => text,
+        })
+        .collect();
+    assert!(shown.len() < picture.len(), "a label has no room there");
+    let labels = labels(&shown);
+    for (index, a) in labels.iter().enumerate() {
+        for b in &labels[index + 1..] {
+            let apart = a.1 <= b.0 || b.1 <= a.0 || a.3 <= b.2 || b.3 <= a.2;
+            assert!(apart, "{a:?} and {b:?}");
+        }
+    }
+    // Where each arrow begins, and when that was.
+    let first = trace.events[0].at;
+    let begins: Vec<(f64, f64)> = trace
+        .events
+        .iter()
+        .enumerate()
+        .filter(|(_, event)| matches!(event.what, What::Segment(_)))
+        .map(|(index, event)| {
+            let (_, group) = picture.split_once(&format!("id=\"t{index}\"")).expect("its group");
+            let (_, path) = group.split_once(" d=\"M").expect("its arrow");
+            let y = path.split([' ', 'L']).nth(1).expect("its height");
+            ((event.at - first) as f64, y.parse().expect("a number"))
+        })
+        .collect();
+    let (one, last) = (begins[0], begins[begins.len() - 1]);
+    let slope = (last.1 - one.1) / (last.0 - one.0);
+    for (at, y) in begins {
+        let line = one.1 + (at - one.0) * slope;
+        assert!((line - y).abs() < 0.2, "{at} ns is at {y}, not {line}");
+    }
 }
 
 /// The same story, with what chance may change: who was first, times, numbers, reads.

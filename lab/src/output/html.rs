@@ -1,5 +1,5 @@
-//! One page that needs nothing else: the diagram, a list of the events, what lies behind each, and
-//! the source beside it, where the calls know their lines.
+//! One page that needs nothing else: the diagram, by event and to scale, a list of the events, what
+//! lies behind each, what each connection carried, and the source, where the calls know their lines.
 //! Every word of the traced programs is escaped or set as text; nothing is loaded from outside.
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::hex;
 use crate::output::svg::{self, escape};
-use crate::output::{layout, words};
+use crate::output::{layout, streams, words};
 use crate::record::{Call, Event, Host, Nanos, Process, Segment, StateChange, Trace, What};
 
 /// More events than this are not listed: the first three quarters are, and the last.
@@ -36,7 +36,8 @@ pub fn page(trace: &Trace) -> String {
     let cost = if about.cost.is_empty() { "" } else { " · tracing costs " };
     let line = format!("link: {}{cost}{}", about.link, about.cost);
     let _ = writeln!(header, "<p>{} · {count} events</p>", escape(&line));
-    let _ = writeln!(header, "<p>{}</p>", svg::LEGEND);
+    let scale = "<span id=\"time\">not to scale</span>";
+    let _ = writeln!(header, "<p>{}</p>", svg::LEGEND.replace("not to scale", scale));
     for missing in &about.missing {
         let _ = writeln!(header, "<p class=\"missing\">missing: {}</p>", escape(missing));
     }
@@ -53,6 +54,7 @@ pub fn page(trace: &Trace) -> String {
         listed.iter().flat_map(|(index, _)| Row::of(trace, *index, ports.len() > 1)).collect();
     rows.sort_by_key(|row| (row.at, row.end));
     let (mut list, mut details) = (String::new(), Vec::new());
+    let connections = streams::connections(trace);
     let mut expected = 0;
     for row in &rows {
         if row.event > expected && !is_listed(expected, count) {
@@ -61,9 +63,12 @@ pub fn page(trace: &Trace) -> String {
         }
         expected = expected.max(row.event + 1);
         list += &row.html(start);
-        details.push(Details::of(row.id(), &trace.events[row.event], start));
+        let mut behind = Details::of(row.id(), &trace.events[row.event], start);
+        behind.conn = connections[row.event];
+        details.push(behind);
     }
-    let (picture, heads) = svg::diagram(trace);
+    let (picture, heads) = svg::diagram(trace, false);
+    let (to_scale, _) = svg::diagram(trace, true);
     let heads = heads.map(|(host, address, place)| {
         let (name, address) = (words::host(host), escape(&address));
         format!(
@@ -71,7 +76,7 @@ pub fn page(trace: &Trace) -> String {
         )
     });
     let heads = heads.concat();
-    let details = data("events", &details);
+    let details = data("events", &details) + &data("streams", &streams::streams(trace));
     let (with_source, sources) = match trace.sources.is_empty() {
         true => ("", String::new()),
         false => (" class=\"with-source\"", data("sources", &trace.sources)),
@@ -83,22 +88,40 @@ pub fn page(trace: &Trace) -> String {
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
          style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n\
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body{with_source}>\n\
-         <header>\n{header}</header>\n\
-         <div class=\"views\"><button value=\"list\" aria-pressed=\"true\">List</button>\
-         <button value=\"diagram\" aria-pressed=\"false\">Diagram</button>\
-         <button value=\"source\" aria-pressed=\"false\">Source</button></div>\n\
+         <header>\n{header}</header>\n{TOOLS}\
          <main>\n<div class=\"picture\">\n<div class=\"hosts\">{heads}</div>\n\
-         <figure>\n{picture}</figure>\n</div>\n<aside>\n\
-         <section id=\"details\" aria-live=\"polite\" aria-label=\"Details\">\
+         <figure>\n<div id=\"by-event\">{picture}</div>\n\
+         <div id=\"to-scale\" hidden>{to_scale}</div></figure>\n</div>\n<aside>\n\
+         <section id=\"details\" aria-label=\"Details\">{STEPS}\
+         <div id=\"behind\" aria-live=\"polite\">\
          <p>Point at an event or tap it. <span class=\"keys\"><kbd>↓</kbd> and <kbd>↑</kbd> step \
-         through them.</span></p></section>\n\
+         through them.</span></p></div></section>\n\
          <ol id=\"list\" role=\"listbox\" aria-label=\"Events\" tabindex=\"0\">\n{list}</ol>\n\
+         <section id=\"stream\" aria-label=\"Stream\" tabindex=\"0\"></section>\n\
          <section id=\"source\" aria-label=\"Source\"><select aria-label=\"File\"></select>\
          <ol></ol></section>\n\
          </aside>\n</main>\n{details}{sources}\
          <script>\n{SCRIPT}</script>\n</body>\n</html>\n"
     )
 }
+
+/// What stands above the diagram.
+const TOOLS: &str = "\
+<div class=\"tools\">
+<label id=\"one\" hidden>Connection <select id=\"connection\"><option value=\"\">all</option></select></label>
+<details id=\"filter\"><summary>Filter<span id=\"hidden\"></span></summary><div id=\"kinds\"></div></details>
+<button id=\"scale\" aria-pressed=\"false\">Time to scale</button>
+<div class=\"views\" role=\"group\" aria-label=\"View\">
+<button value=\"list\">List</button><button value=\"diagram\">Diagram</button>\
+<button value=\"source\">Source</button><button value=\"stream\">Stream</button>
+</div>
+</div>
+";
+
+/// Back and forth, for a finger.
+const STEPS: &str = "\
+<div class=\"steps\"><button id=\"previous\">↑ Previous</button><span id=\"place\"></span>\
+<button id=\"next\">↓ Next</button></div>";
 
 /// What the script reads. Inside a script element only "<" could end it.
 fn data(id: &str, value: &impl Serialize) -> String {
@@ -191,6 +214,11 @@ fn on_the_wire(segment: &Segment, port: &str) -> String {
 struct Details {
     /// That of its row.
     id: String,
+    /// "segment", "ack", "state", "process", or a call's name: what a filter can hide.
+    kind: String,
+    /// The connection that it belongs to, by the client's port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conn: Option<u16>,
     title: String,
     #[serde(skip_serializing_if = "str::is_empty")]
     note: &'static str,
@@ -236,7 +264,14 @@ impl Details {
             What::Call(call) => call.lines.clone(),
             _ => Vec::new(),
         };
-        Details { id, title, note, facts, hex, lines }
+        let kind = match &event.what {
+            What::Call(call) => &call.name,
+            What::Segment(segment) if segment.len == 0 && segment.flags == "." => "ack",
+            What::Segment(_) => "segment",
+            What::State(_) => "state",
+            What::Process(_) => "process",
+        };
+        Details { id, kind: kind.to_owned(), conn: None, title, note, facts, hex, lines }
     }
 }
 

@@ -2,13 +2,16 @@
 //! logarithm of its length, and where labels stand close together, time is stretched until they
 //! fit. So the order is exact, no label covers another, and a long wait is still seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::output::words;
 use crate::record::{Event, Host, Nanos, Trace, What};
 
 /// The height of one label.
 pub const ROW: f64 = 17.0;
+
+/// A picture to scale is at least so high.
+const LEAST: f64 = 900.0;
 
 /// A moment: one edge of an event.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +51,10 @@ pub struct Layout {
     pub moments: Vec<(Moment, f64)>,
     begins: BTreeMap<usize, f64>,
     ends: BTreeMap<usize, f64>,
+    /// The labels that have no room: events, and whether it is the one at its end.
+    crowded: BTreeSet<(usize, bool)>,
+    /// Of a nanosecond, if time is to scale.
+    scale: Option<f64>,
     /// The height of the whole.
     pub height: f64,
 }
@@ -67,6 +74,8 @@ impl Layout {
             moments: Vec::with_capacity(moments.len()),
             begins: BTreeMap::new(),
             ends: BTreeMap::new(),
+            crowded: BTreeSet::new(),
+            scale: None,
             height: top,
         };
         let mut lanes: BTreeMap<Lane, f64> = BTreeMap::new();
@@ -85,6 +94,34 @@ impl Layout {
         }
         layout.height = lanes.values().fold(layout.height, |a, &b| a.max(b)) + ROW;
         layout
+    }
+
+    /// The same events with time to scale, about as high. Labels may have no room there.
+    pub fn to_scale(mut self, top: f64, label: impl Fn(&Moment) -> Option<Label>) -> Layout {
+        let Some(first) = self.moments.first().map(|(moment, _)| moment.at) else { return self };
+        let last = self.moments.iter().map(|(moment, _)| moment.at).max().unwrap_or(first);
+        let scale = (self.height - top).max(LEAST) / (last - first).max(1) as f64;
+        let mut lanes: BTreeMap<Lane, f64> = BTreeMap::new();
+        for (moment, y) in &mut self.moments {
+            *y = top + (moment.at - first) as f64 * scale;
+            let edge = if moment.end { &mut self.ends } else { &mut self.begins };
+            edge.insert(moment.event, *y);
+            let Some(Label { lane, above, below }) = label(moment) else { continue };
+            let free = lanes.entry(lane).or_insert(top - ROW);
+            if *y < *free + above {
+                self.crowded.insert((moment.event, moment.end));
+            } else {
+                *free = *y + below;
+            }
+        }
+        self.scale = Some(scale);
+        self.height = self.moments.last().map_or(top, |&(_, y)| y) + ROW;
+        self
+    }
+
+    /// Whether the label at an event's begin, or at its end, has no room.
+    pub fn is_crowded(&self, event: usize, end: bool) -> bool {
+        self.crowded.contains(&(event, end))
     }
 
     /// Where an event begins.
@@ -150,7 +187,13 @@ pub fn waited(trace: &Trace, index: usize) -> bool {
 /// Nice marks for the time axis: the moments at which a time is written, with that text.
 pub fn marks(layout: &Layout) -> Vec<(f64, String)> {
     let mut marks: Vec<(f64, String)> = Vec::new();
-    let Some(&(first, _)) = layout.moments.first() else { return marks };
+    let Some(&(first, top)) = layout.moments.first() else { return marks };
+    if let Some(scale) = layout.scale {
+        let step = round(2.0 * ROW / scale);
+        let all = (0..).map(|count| count * step);
+        let drawn = all.map(|after| (top + after as f64 * scale, words::since(0, after)));
+        return drawn.take_while(|(y, _)| *y < layout.height).collect();
+    }
     for (moment, y) in &layout.moments {
         if marks.last().is_none_or(|(last, _)| y - last >= 2.0 * ROW) {
             marks.push((*y, words::since(first.at, moment.at)));
@@ -159,8 +202,18 @@ pub fn marks(layout: &Layout) -> Vec<(f64, String)> {
     marks
 }
 
-/// The pauses worth naming: from where to where, and how long.
+/// 1, 2 or 5 times a power of ten, and at least `least`.
+fn round(least: f64) -> Nanos {
+    let tens = (0..).map(|power| 10_u64.saturating_pow(power));
+    let steps = tens.flat_map(|ten| [1, 2, 5].map(|digit| ten.saturating_mul(digit)));
+    steps.into_iter().find(|step| *step as f64 >= least).unwrap_or(Nanos::MAX)
+}
+
+/// The pauses worth naming: from where to where, and how long. To scale they name themselves.
 pub fn pauses(layout: &Layout) -> Vec<(f64, f64, Nanos)> {
+    if layout.scale.is_some() {
+        return Vec::new();
+    }
     let pairs = layout.moments.windows(2);
     let gaps = pairs.map(|pair| (pair[0].1, pair[1].1, pair[1].0.at - pair[0].0.at));
     gaps.filter(|(_, _, nanos)| *nanos >= LONG).collect()

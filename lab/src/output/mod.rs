@@ -9,6 +9,7 @@
 //!   jsonl     a line of JSON an event; `lab show` draws it again
 //!   outline   text without times, ports and numbers: the same on every run
 //!   words     how one event is said   (args: a call's arguments, made short)
+//!   streams   what each connection carried
 //! ```
 
 pub mod args;
@@ -17,6 +18,7 @@ pub mod jsonl;
 pub mod layout;
 pub mod outline;
 pub mod pcapng;
+pub mod streams;
 pub mod svg;
 pub mod text;
 pub mod words;

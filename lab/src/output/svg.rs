@@ -34,16 +34,17 @@ const CHAR: f64 = 6.62;
 
 /// The file: heading, diagram and footer.
 pub fn draw(trace: &Trace) -> String {
-    Drawing::new(trace, 96.0).finish(true).0
+    Drawing::new(trace, 96.0, false).finish(true).0
 }
 
 /// What the signs mean.
 pub const LEGEND: &str = "Time runs downwards, not to scale. Thick arrow: data. Dashed: sent \
                           again. Cross: lost. Bar: a system call. Strip: a TCP state.";
 
-/// The diagram alone, for a page that says the rest, and [`Heads`]. Every event is a `<g id="eN">`.
-pub fn diagram(trace: &Trace) -> (String, Heads) {
-    Drawing::new(trace, 22.0).finish(false)
+/// The diagram alone, for a page that says the rest, and [`Heads`]. Every event is a `<g id="eN">`;
+/// with time to scale, a `<g id="tN">`.
+pub fn diagram(trace: &Trace, to_scale: bool) -> (String, Heads) {
+    Drawing::new(trace, 22.0, to_scale).finish(false)
 }
 
 /// The names above the two lines, and where they stand: percent of the width.
@@ -175,11 +176,13 @@ struct Drawing<'a> {
     layout: Layout,
     width: f64,
     top: f64,
+    /// Before an event's number.
+    id: char,
     out: String,
 }
 
 impl<'a> Drawing<'a> {
-    fn new(trace: &'a Trace, top: f64) -> Self {
+    fn new(trace: &'a Trace, top: f64, to_scale: bool) -> Self {
         let count = trace.events.len();
         let waited: Vec<bool> = (0..count)
             .map(|index| is_drawn(index, count) && layout::waited(trace, index))
@@ -190,12 +193,16 @@ impl<'a> Drawing<'a> {
             |index| is_drawn(index, count),
             |moment| label(trace, &waited, moment),
         );
+        let (id, layout) = match to_scale {
+            true => ('t', layout.to_scale(top + 6.0, |moment| label(trace, &waited, moment))),
+            false => ('e', layout),
+        };
         let mut client = Side::new(trace, Host::Client);
         let mut server = Side::new(trace, Host::Server);
         client.line = TIMES + LABELS + client.lanes();
         server.line = client.line + WIRE;
         let width = server.labels() + LABELS + 8.0;
-        Drawing { trace, client, server, waited, layout, width, top, out: String::new() }
+        Drawing { trace, client, server, waited, layout, width, top, id, out: String::new() }
     }
 
     fn side(&self, host: Host) -> &Side {
@@ -230,7 +237,7 @@ impl<'a> Drawing<'a> {
         }
         self.times();
         self.hosts(bottom, whole);
-        self.strips(bottom);
+        self.strips(bottom, whole);
         self.events();
         if whole {
             self.footer(bottom);
@@ -331,7 +338,7 @@ impl<'a> Drawing<'a> {
         ip.map(|ip| ip.to_string()).unwrap_or_default()
     }
 
-    fn strips(&mut self, bottom: f64) {
+    fn strips(&mut self, bottom: f64, whole: bool) {
         for host in [Host::Client, Host::Server] {
             let side = self.side(host);
             let mut text = String::new();
@@ -346,10 +353,19 @@ impl<'a> Drawing<'a> {
                     let from = self.layout.at(*at) + 1.0;
                     let to = own.get(index + 1).map_or(bottom, |(at, _)| self.layout.at(*at));
                     let x = side.left(6.0 + STRIP * lane as f64, STRIP - 3.0);
+                    // A page that shows one connection hides the strips of the others.
+                    let conn = match (whole, peer, host) {
+                        (true, ..) => String::new(),
+                        (_, None, _) => " data-conn=\"\"".to_owned(),
+                        (_, Some(_), Host::Client) => format!(" data-conn=\"{}\"", local.port()),
+                        (_, Some(peer), Host::Server) => {
+                            format!(" data-conn=\"{}\"", peer.port())
+                        }
+                    };
                     put(
                         &mut text,
                         format_args!(
-                            "<rect class=\"{}\" x=\"{x:.1}\" y=\"{from:.1}\" width=\"{:.1}\" \
+                            "<rect{conn} class=\"{}\" x=\"{x:.1}\" y=\"{from:.1}\" width=\"{:.1}\" \
                              height=\"{:.1}\"/>",
                             phase(&change.now),
                             STRIP - 3.0,
@@ -374,13 +390,16 @@ impl<'a> Drawing<'a> {
             let what = match &event.what {
                 What::Call(call) => self.call(index, call, y),
                 What::Segment(segment) => self.segment(index, segment, y),
-                What::State(change) => self.state(change, y),
+                What::State(change) => self.room(index, false, self.state(change, y)),
                 What::Process(process) => {
                     let side = self.side(process.host);
-                    self.line(side, y, "process", &words::cut(&words::process(process), 35))
+                    let text = words::process(process);
+                    let line = self.line(side, y, "process", &words::cut(&text, 35));
+                    self.room(index, false, line)
                 }
             };
-            put(&mut self.out, format_args!("<g class=\"event\" id=\"e{index}\">{what}</g>\n"));
+            let id = self.id;
+            put(&mut self.out, format_args!("<g class=\"event\" id=\"{id}{index}\">{what}</g>\n"));
         }
     }
 
@@ -395,6 +414,14 @@ impl<'a> Drawing<'a> {
                 y - 4.0
             ),
         );
+    }
+
+    /// A label, marked where it has no room: the page shows it when its event is chosen.
+    fn room(&self, index: usize, end: bool, label: String) -> String {
+        match self.layout.is_crowded(index, end) {
+            true => format!("<g class=\"crowded\">{label}</g>"),
+            false => label,
+        }
     }
 
     /// A label of a host, and the area that reacts.
@@ -426,8 +453,10 @@ impl<'a> Drawing<'a> {
         } else {
             self.line(side, y, class_of(call), &words::call_within(call, 35))
         };
+        text = self.room(index, false, text);
         if self.waited[index] {
-            text += &self.line(side, end, class_of(call), &words::call_returns(call, 35));
+            let line = self.line(side, end, class_of(call), &words::call_returns(call, 35));
+            text += &self.room(index, true, line);
         }
         let open = if call.returned.is_none() { " open" } else { "" };
         put(
@@ -519,12 +548,12 @@ impl<'a> Drawing<'a> {
             };
             words = format!("{} :{port}", words::segment_within(segment, 24));
         }
-        text += &label("segment", 0.0, &words);
+        let mut said = label("segment", 0.0, &words);
         let fate = words::fate(segment);
         if !fate.is_empty() {
-            text += &label("fate", 1.0, &fate);
+            said += &label("fate", 1.0, &fate);
         }
-        text
+        text + &self.room(index, false, said)
     }
 }
 
