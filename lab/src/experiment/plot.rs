@@ -1,5 +1,6 @@
 //! A picture: measurements as points, the theory as a line, axes with units, a legend beside it.
 
+use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
@@ -24,6 +25,10 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(86, 180, 233),
     RGBColor(90, 90, 90),
 ];
+
+/// The same on a dark ground.
+const NIGHT: [&str; 7] =
+    ["#4aa8e8", "#ff8f4a", "#2fc79b", "#e5a0c6", "#f0b840", "#8accf2", "#a8b0ba"];
 
 /// A colour of the palette, by number.
 pub fn colour(number: usize) -> RGBColor {
@@ -124,7 +129,8 @@ impl Picture {
             let root = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
             self.draw(&root).map_err(|e| anyhow!("cannot draw {}: {e}", path.display()))?;
         }
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+        std::fs::write(path, with_night(&text))
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     fn draw(&self, root: &DrawingArea<SVGBackend, Shift>) -> Result<(), Trouble> {
@@ -161,6 +167,31 @@ impl Picture {
             draw_key(&legend, series, 22 + 24 * row as i32)?;
         }
         root.present()
+    }
+}
+
+/// The picture with other colours where the reader's are dark: rules win over attributes.
+fn with_night(picture: &str) -> String {
+    let day = |colour: RGBColor| format!("#{:02X}{:02X}{:02X}", colour.0, colour.1, colour.2);
+    let mut rules = String::new();
+    for (colour, night) in COLOURS.iter().zip(NIGHT) {
+        for name in ["fill", "stroke"] {
+            let _ = write!(rules, "[{name}=\"{}\"]{{{name}:{night}}}", day(*colour));
+        }
+    }
+    let style = format!(
+        "<style>@media (prefers-color-scheme:dark){{rect[fill=\"{}\"]{{fill:#11161d}}\
+         text{{fill:#dde4ec}}[stroke=\"{}\"]{{stroke:#94a1b0}}{rules}}}</style>",
+        day(WHITE),
+        day(BLACK)
+    );
+    // Behind the first tag, which is the picture's own.
+    match picture
+        .split_once("<svg")
+        .and_then(|(before, rest)| Some((before, rest.split_once('>')?)))
+    {
+        Some((before, (tag, rest))) => format!("{before}<svg{tag}>\n{style}{rest}"),
+        None => picture.to_owned(),
     }
 }
 
