@@ -7,15 +7,18 @@
 //!   record                     what a trace is; every output reads it, and nothing else
 //!   output                     text, HTML, SVG, pcapng, JSON lines
 //!   experiment                 the article's claims that need a wire
-//!   show                       draws a recorded trace again
+//!   show, compare              draws a recorded trace again; two of them side by side
+//!   hints                      what a trace shows to be a misunderstanding
 //!   doctor, shell              what this machine allows; a shell on each host
 //! ```
 
 pub mod capture;
 pub mod clock;
+pub mod compare;
 pub mod doctor;
 pub mod experiment;
 mod hex;
+pub mod hints;
 pub mod link;
 pub mod output;
 mod reason;

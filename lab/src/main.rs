@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lab::{NotPossible, Usage, doctor, experiment, shell, show, trace, world};
+use lab::{NotPossible, Usage, compare, doctor, experiment, shell, show, trace, world};
 
 /// Any TCP client and server on one timeline, over a wire that you control.
 #[derive(Parser)]
@@ -36,6 +36,8 @@ enum Command {
     Experiment(experiment::ExperimentArgs),
     /// Draw a recorded trace again.
     Show(show::ShowArgs),
+    /// Put two recorded traces side by side, and mark what differs.
+    Compare(compare::CompareArgs),
     /// Say what this machine allows, and what would allow the rest.
     Doctor(doctor::DoctorArgs),
 }
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         // These look at the machine as it is, or not at all.
         Command::Doctor(args) => doctor::run(&args),
         Command::Show(args) => show::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Shell(args) if args.join.is_some() => shell::run(&args),
         Command::Experiment(args) if !args.needs_a_world() => experiment::run(&args),
         // The rest needs a world, and a thread here would stand in its way.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
             Command::Shell(args) => shell::run(&args),
             Command::Doctor(args) => doctor::run(&args),
             Command::Show(args) => show::run(&args),
+            Command::Compare(args) => compare::run(&args),
         }),
     });
     done.unwrap_or_else(|error| {

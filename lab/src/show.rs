@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::output::{self, jsonl, outline, text};
+use crate::record::Trace;
 
 /// The command line.
 #[derive(Args)]
@@ -32,15 +33,20 @@ pub struct ShowArgs {
     lines: bool,
 }
 
-/// Runs the subcommand.
-pub fn run(args: &ShowArgs) -> Result<ExitCode> {
-    let path = match args.file.is_dir() {
-        true => args.file.join("trace.jsonl"),
-        false => args.file.clone(),
-    };
+/// Reads a recorded trace: a trace.jsonl, or the directory that holds it.
+///
+/// # Errors
+/// No such file, or none of a trace.
+pub fn read(path: &Path) -> Result<Trace> {
+    let path = if path.is_dir() { path.join("trace.jsonl") } else { path.to_owned() };
     let name = path.display();
     let file = File::open(&path).with_context(|| format!("cannot open {name}"))?;
-    let trace = jsonl::read(BufReader::new(file)).with_context(|| format!("in {name}"))?;
+    jsonl::read(BufReader::new(file)).with_context(|| format!("in {name}"))
+}
+
+/// Runs the subcommand.
+pub fn run(args: &ShowArgs) -> Result<ExitCode> {
+    let trace = read(&args.file)?;
     let done = match &args.out {
         Some(dir) => {
             for path in output::write_files(&trace, dir)? {

@@ -20,6 +20,7 @@ use clap::Args;
 use crate::Usage;
 use crate::capture::Capture;
 use crate::clock;
+use crate::hints;
 use crate::link::LinkConfig;
 use crate::output as files;
 use crate::record::{About, Event, Host, Nanos, Trace, What};
@@ -184,6 +185,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         let idle = idle_rules(&args.link, &trace).into_iter();
         outcome.notes.extend(idle.map(|rule| format!("rule {rule} met no segment")));
     }
+    outcome.notes.extend(hints::hints(&trace));
     let dir = args.out.clone().unwrap_or_else(|| Path::new("target/lab").join(&title));
     files::write_files(&trace, &dir)?;
     report(&trace, &outcome, &dir);

@@ -6,11 +6,13 @@ mod script;
 mod skip;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
 use lab::output::{self, html, jsonl, outline, streams, svg, text};
 use lab::record::{Birth, Host, Source, Trace, What};
+use lab::{compare, hints};
 use skip::skipped;
 
 const LUA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dissector/tcp-stream-io.lua");
@@ -65,13 +67,22 @@ fn with_lines() -> Trace {
 #[test]
 fn a_line_of_text_is_as_wide_as_it_may_be() {
     let trace = with_lines();
-    for width in [60, 79, 80, 100, 140] {
+    for width in [60, 79, 80, 100, 140, 260] {
         let mut printer = text::Printer::new(Vec::new(), width).with_lines(true);
         printer.heading().unwrap();
         trace.events.iter().for_each(|event| printer.event(event).unwrap());
         let lines = String::from_utf8(printer.into_inner()).unwrap();
         let plain = anstream::adapter::strip_str(&lines).to_string();
         assert!(plain.lines().count() >= trace.events.len());
+        let again = trace.events.iter().filter(|event| match &event.what {
+            What::Segment(segment) => segment.again,
+            _ => false,
+        });
+        assert_eq!(plain.matches("again").count(), again.count(), "{width}: {plain}");
+        if width >= 80 {
+            let widest = plain.lines().map(|line| line.trim_end().chars().count()).max();
+            assert!(widest > Some(width * 3 / 4), "{width}: {widest:?}");
+        }
         let calls = trace.events.iter().filter(|event| matches!(event.what, What::Call(_)));
         assert_eq!(plain.matches("main.c:2").count(), calls.count(), "{width}");
         for line in plain.lines() {
@@ -175,6 +186,85 @@ fn a_large_trace_says_what_it_leaves_out() {
     assert!(page.len() < 3_000_000, "{} bytes", page.len());
     let picture = svg::draw(&trace);
     assert!(picture.contains(&format!("{} events are not drawn", count - svg::MOST)));
+}
+
+#[test]
+fn two_traces_stand_side_by_side() {
+    use Host::Client;
+    let compare = |a: &Trace, b: &Trace, differences| {
+        let mut out = Vec::new();
+        compare::write(a, b, 120, differences, &mut out).unwrap();
+        anstream::adapter::strip_str(&String::from_utf8(out).unwrap()).to_string()
+    };
+    let one = script::half_close().trace;
+    let alike = compare(&one, &one, true);
+    assert!(alike.contains("no difference"), "{alike}");
+    assert!(!alike.contains("differs"), "{alike}");
+
+    // Another port and other processes are no difference; a call more and a long wait are.
+    let renamed = |address: &mut SocketAddr| {
+        if *address == script::client() {
+            address.set_port(50_000);
+        }
+    };
+    let mut other = script::half_close();
+    for event in &mut other.trace.events {
+        match &mut event.what {
+            What::Call(call) => call.pid += 7,
+            What::Segment(segment) => {
+                renamed(&mut segment.source);
+                renamed(&mut segment.destination);
+            }
+            What::State(change) => {
+                renamed(&mut change.local);
+                change.peer.iter_mut().for_each(renamed);
+            }
+            What::Process(_) => {}
+        }
+    }
+    let last = other.trace.events.len() - 1;
+    other.trace.events[last].at += 80_000_000;
+    let option = ("setsockopt", "3, SOL_TCP, TCP_NODELAY, [1], 4", "0");
+    other.call(1050, 1060, Client, option, b"");
+    other.trace.events.sort_by_key(|event| event.at);
+    let apart = compare(&one, &other.trace, true);
+    let marked = |mark: &str| {
+        let marked: Vec<&str> = apart.lines().filter(|line| line.contains(mark)).collect();
+        assert_eq!(marked.len(), 1, "{mark}: {apart}");
+        marked[0].to_owned()
+    };
+    assert!(marked("│ > │").contains("TCP_NODELAY"), "{apart}");
+    assert!(marked(" longer").contains("80.0 ms longer"), "{apart}");
+    assert!(marked("differs").contains("client setsockopt"), "{apart}");
+    assert!(!apart.contains("│ < │"), "{apart}");
+    assert!(apart.lines().all(|line| line.chars().count() <= 120), "{apart}");
+}
+
+#[test]
+fn a_hint_says_which_address_to_write() {
+    use Host::{Client, Server};
+    let hints = |host: Option<Host>, args: &str, listens: &str| {
+        let mut script = script::Script::new("hints");
+        script.state(50, Server, true, "CLOSED", "LISTEN");
+        if let What::State(change) = &mut script.trace.events[0].what {
+            change.local = listens.parse().unwrap();
+        }
+        script.call(60, 70, Client, ("socket", "AF_INET, SOCK_STREAM, 0", "3"), b"");
+        if let Some(host) = host {
+            script.call(100, 110, host, ("connect", args, "0"), b"");
+        }
+        hints::hints(&script.trace)
+    };
+    let to = |address: &str| format!("3, {{sa_family=AF_INET, sin_addr=\"{address}\"}}, 16");
+    assert_eq!(hints(Some(Client), &to("10.0.0.2"), "0.0.0.0:9000"), [""; 0]);
+    for own in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+        let said = hints(Some(Client), &to(own), "0.0.0.0:9000");
+        assert!(said.len() == 1 && said[0].contains(&format!("connects to {own}")), "{said:?}");
+    }
+    let said = hints(Some(Client), &to("10.0.0.2"), "127.0.0.1:9000");
+    assert!(said.len() == 1 && said[0].contains("listens on 127.0.0.1"), "{said:?}");
+    let said = hints(None, "", "0.0.0.0:9000");
+    assert!(said.len() == 1 && said[0].contains("resolves nowhere"), "{said:?}");
 }
 
 /// A loss, a copy of what was there already, and a segment that overtook another.

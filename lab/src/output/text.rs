@@ -42,9 +42,11 @@ pub struct Printer<W> {
     lines: bool,
 }
 
-/// The width of standard output in columns: of a terminal its own, else 100.
+/// The width of standard output in columns: of a terminal its own, else what COLUMNS says, else 100.
 pub fn terminal_width() -> usize {
-    console::Term::stdout().size_checked().map_or(100, |(_, columns)| columns.into())
+    let said = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0);
+    let own = console::Term::stdout().size_checked().map(|(_, columns)| columns.into());
+    own.or_else(said).unwrap_or(100)
 }
 
 /// Who says what, in which colour.
@@ -57,13 +59,7 @@ struct Line {
 impl<W: Write> Printer<W> {
     /// `width` is that of the terminal in columns; 100 where there is none.
     pub fn new(out: W, width: usize) -> Self {
-        Printer {
-            out,
-            width: width.clamp(40, 200),
-            start: None,
-            ports: BTreeSet::new(),
-            lines: false,
-        }
+        Printer { out, width: width.max(40), start: None, ports: BTreeSet::new(), lines: false }
     }
 
     /// The same, with the lines of source that led to each call below it.
@@ -156,7 +152,7 @@ impl<W: Write> Printer<W> {
     /// The widths of one side's column and of the wire's.
     fn columns(&self) -> (usize, usize) {
         let room = self.width - TIME - 6;
-        let side = (room * 35 / 100).min(60);
+        let side = room * 35 / 100;
         (side, room - 2 * side)
     }
 
@@ -192,8 +188,14 @@ impl<W: Write> Printer<W> {
             }
             What::Segment(segment) => {
                 let room = if narrow { room } else { wire };
-                let note = words::fate(segment);
-                let words = words::segment_within(segment, room - 4 - port.len()) + &port;
+                // What became of it is said first, as far as there is room; "again" always.
+                let least = words::segment_least(segment) + port.len();
+                let fates = [words::fate(segment), words::fate_short(segment).to_owned()];
+                let fits = |note: &String| least + 2 + length(note) + 4 <= room;
+                let note = fates.iter().find(|note| fits(note)).unwrap_or(&fates[1]).clone();
+                let noted = if note.is_empty() { 0 } else { 2 + length(&note) };
+                let left = room.saturating_sub(4 + port.len() + noted);
+                let words = words::segment_within(segment, left) + &port;
                 let style = if segment.arrived.is_none() { FAILED } else { colour(segment.from) };
                 let text = arrow(segment.from, &words, segment.arrived.is_none(), &note, room);
                 Line { side: None, text, style }
@@ -216,6 +218,10 @@ fn colour(host: Host) -> Style {
         Host::Client => CLIENT,
         Host::Server => SERVER,
     }
+}
+
+fn length(text: &str) -> usize {
+    text.chars().count()
 }
 
 /// `SYN ─────►` or `◄───── SYN-ACK`, exactly `width` characters; a lost one ends in `✗`.

@@ -144,6 +144,17 @@ pub fn segment_within(of: &Segment, width: usize) -> String {
     cut(&text, width).into_owned()
 }
 
+/// The characters that a segment takes at least: its flags, its first byte and the one behind its
+/// last, its length.
+pub fn segment_least(of: &Segment) -> usize {
+    let text = segment(of);
+    if of.len == 0 {
+        return length(&text);
+    }
+    let text = text.split(" ack ").next().unwrap_or_default();
+    length(&text.replace(" bytes)", ")").replace(" byte)", ")"))
+}
+
 /// "1 byte", "5 bytes".
 pub fn bytes(count: u64) -> String {
     format!("{count} {}", if count == 1 { "byte" } else { "bytes" })
@@ -179,6 +190,11 @@ pub fn fate(segment: &Segment) -> String {
         }
     }
     text
+}
+
+/// "again", where there is no room for more.
+pub fn fate_short(segment: &Segment) -> &'static str {
+    if segment.again { "again" } else { "" }
 }
 
 /// The client's port: it tells one connection of a trace from another.

@@ -81,7 +81,7 @@ function choose(place, follow) {
     if (list.scrollTop < below) list.scrollTop = below;
   }
   if (!follow) return;
-  for (const part of [...pictures, row]) {
+  for (const part of [...pictures, row, stream.querySelector(".chosen")]) {
     const box = part?.getBoundingClientRect();
     if (!box || !box.height) continue; // not in this view
     const room = innerHeight - (getComputedStyle(details).position === "fixed" ? details.offsetHeight : 0);
@@ -214,7 +214,14 @@ function sift() {
   }
   document.getElementById("hidden").textContent = hidden ? ": " + hidden + " hidden" : "";
   squeeze(hidden > 0);
+  if (scale.getAttribute("aria-pressed") === "true") toFirst();
   tell();
+}
+
+// To scale, what is shown may be far below.
+function toFirst() {
+  const first = off.indexOf(false);
+  choose(chosen < 0 || off[chosen] ? first : chosen, true);
 }
 
 // What a diagram by event hides leaves no hole: heights that nothing uses are taken out.
@@ -286,7 +293,7 @@ scale.addEventListener("click", () => {
   document.getElementById("by-event").hidden = toScale;
   document.getElementById("to-scale").hidden = !toScale;
   document.getElementById("time").textContent = toScale ? "to scale" : "not to scale";
-  if (chosen >= 0) choose(chosen, true);
+  toFirst();
 });
 
 // A stream: what a connection carried, as text or as hex.
@@ -327,7 +334,7 @@ function showStream() {
     for (const { from, event, hex } of carried.chunks) {
       const text = asHex ? dump(hex) : visible(decoders[from].decode(bytesOf(hex), { stream: true }));
       const place = events.findIndex((other) => other.id === String(event));
-      const chunk = place < 0 ? make("div", text) : action(text, () => choose(place, false));
+      const chunk = place < 0 ? make("div", text) : action(text, () => choose(place, true));
       chunk.className = "chunk " + from;
       chunk.title = from + ": " + hex.length / 2 + " bytes";
       if (place >= 0) chunk.dataset.place = place;
