@@ -81,6 +81,9 @@ pub struct About {
     pub cost: String,
     /// What this trace lacks, and why: "system calls: ptrace is not allowed here".
     pub missing: Vec<String>,
+    /// What its reader has to know: an accept queue that was full, an address that is not the peer's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Which rules of order it breaks (`rules`), a line each: none, or the lab is wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub broken: Vec<String>,

@@ -4,7 +4,7 @@
 //! the first, the link at the second, so nothing is polled, and no state is missed that lasts
 //! until the next packet.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc::Sender;
@@ -50,6 +50,19 @@ pub struct States {
     server: HostStates,
     client: HostStates,
     events: Sender<Event>,
+    /// The accept queues that were seen full.
+    full: BTreeMap<(Host, SocketAddr), Full>,
+}
+
+/// An accept queue that was full: a SYN or the last ACK of a handshake was dropped then.
+#[derive(Clone, Copy, Debug)]
+pub struct Full {
+    /// When it was seen so first.
+    pub at: Nanos,
+    /// The connections that waited in it, at most.
+    pub waiting: u32,
+    /// What `listen` had asked for.
+    pub backlog: u32,
 }
 
 struct HostStates {
@@ -57,6 +70,8 @@ struct HostStates {
     known: HashMap<Key, &'static str>,
     /// When the last look began.
     looked: Nanos,
+    /// Listeners that the last look found full: how many waited, and how many may.
+    full: Vec<(SocketAddr, u32, u32)>,
     buffer: Vec<u8>,
 }
 
@@ -67,8 +82,12 @@ impl States {
     /// EPROTONOSUPPORT, ENOENT: this kernel has no sock_diag.
     pub fn open(world: &World, events: Sender<Event>) -> io::Result<States> {
         let open = |host| world.node(host).run(HostStates::open);
-        let mut states =
-            States { server: open(Host::Server)?, client: open(Host::Client)?, events };
+        let mut states = States {
+            server: open(Host::Server)?,
+            client: open(Host::Client)?,
+            events,
+            full: BTreeMap::new(),
+        };
         states.server.list()?;
         states.client.list()?;
         Ok(states)
@@ -88,6 +107,11 @@ impl States {
         let now = states.list()?;
         let looks = Some((states.looked, clock::now()));
         states.looked = begun;
+        for (local, waiting, backlog) in states.full.drain(..) {
+            let full = self.full.entry((host, local));
+            let full = full.or_insert(Full { at, waiting, backlog });
+            full.waiting = full.waiting.max(waiting);
+        }
         let mut changes = Vec::new();
         let mut tell = |(local, peer), before: &str, now: &str| {
             let (before, now) = (before.to_owned(), now.to_owned());
@@ -110,6 +134,11 @@ impl States {
             let _ = self.events.send(Event { at, what: What::State(change) });
         }
         Ok(())
+    }
+
+    /// The accept queues that were full when asked, each with its listener.
+    pub fn full(&self) -> &BTreeMap<(Host, SocketAddr), Full> {
+        &self.full
     }
 
     /// Whether `host` had a connection that still could carry something, when last asked.
@@ -136,7 +165,8 @@ impl HostStates {
         let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
         socket.bind_auto()?;
         socket.connect(&netlink_sys::SocketAddr::new(0, 0))?;
-        Ok(Self { socket, known: HashMap::new(), looked: 0, buffer: vec![0; 32 * 1024] })
+        let (known, buffer) = (HashMap::new(), vec![0; 32 * 1024]);
+        Ok(Self { socket, known, looked: 0, full: Vec::new(), buffer })
     }
 
     /// Every TCP socket of the host but those that were never bound.
@@ -184,6 +214,13 @@ impl HostStates {
                     let peer = address(id.destination_address, id.destination_port);
                     let peer = (peer.port() != 0).then_some(peer);
                     let state = NAMES.get(usize::from(response.header.state)).unwrap_or(&"?");
+                    // Of a listener these are the length of its accept queue, and the backlog: it
+                    // is full with one more than that.
+                    let (waiting, backlog) =
+                        (response.header.recv_queue, response.header.send_queue);
+                    if *state == "LISTEN" && waiting > backlog {
+                        self.full.push((local, waiting, backlog));
+                    }
                     all.insert((local, peer), state);
                 }
                 NetlinkPayload::Done(_) => return Ok(false),

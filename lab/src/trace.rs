@@ -5,8 +5,9 @@ mod live;
 mod output;
 mod plain;
 
+use std::collections::BTreeMap;
 use std::io::PipeReader;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -25,7 +26,7 @@ use crate::link::LinkConfig;
 use crate::output as files;
 use crate::record::{About, Event, Host, Nanos, Trace, What};
 use crate::rules;
-use crate::states::States;
+use crate::states::{Full, States};
 use crate::tracer::{self, Limits, Outcome, Program, Watch};
 use crate::world::World;
 
@@ -164,6 +165,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     let interrupted = outcome.is_ok() && sources.settle(quiet)?;
     // From here on Ctrl-C just ends it all.
     tracer::awaited_signals().thread_unblock()?;
+    let full = sources.full();
     sources.stop(&world)?;
     let live::Seen { events, left_out } = live.join().unwrap_or_default();
     let mut outcome = outcome?;
@@ -185,7 +187,17 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         let idle = idle_rules(&args.link, &trace).into_iter();
         outcome.notes.extend(idle.map(|rule| format!("rule {rule} met no segment")));
     }
-    outcome.notes.extend(hints::hints(&trace));
+    let start = trace.events.first().map_or(0, |event| event.at);
+    let full = full.into_iter().map(|((_, local), full)| {
+        let Full { at, waiting, backlog } = full;
+        let at = at.saturating_sub(start) as f64 / 1e6;
+        format!(
+            "the accept queue of {local} was full at {at:.3} ms: {waiting} waited in \
+             it, for a backlog of {backlog}; a SYN that comes then is not answered, and is sent again"
+        )
+    });
+    trace.about.notes = full.chain(hints::hints(&trace)).collect();
+    outcome.notes.extend(trace.about.notes.clone());
     let dir = args.out.clone().unwrap_or_else(|| Path::new("target/lab").join(&title));
     files::write_files(&trace, &dir)?;
     report(&trace, &outcome, &dir);
@@ -386,6 +398,12 @@ impl Sources {
             }
         }
         Ok(false)
+    }
+
+    /// The accept queues that were full.
+    fn full(&self) -> BTreeMap<(Host, SocketAddr), Full> {
+        let Some(states) = &self.states else { return BTreeMap::new() };
+        states.lock().unwrap_or_else(PoisonError::into_inner).full().clone()
     }
 
     fn is_connected(&self) -> bool {

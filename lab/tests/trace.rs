@@ -63,6 +63,31 @@ fn half_close(name: &str, more: &[&str]) -> Option<Trace> {
     Some(trace.expect("a trace is written"))
 }
 
+/// With a backlog of 0 one connection fills the queue; `poll` waits for it and leaves it there.
+#[test]
+fn a_full_accept_queue_is_told_of() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return skipped("python3 is not installed");
+    }
+    let server = "python3 -c 'import select, socket\n\
+         listener = socket.create_server((\"0.0.0.0\", {port}), backlog=0)\n\
+         poll = select.poll()\n\
+         poll.register(listener, select.POLLIN)\n\
+         poll.poll()\n\
+         listener.accept()[0].recv(1)'";
+    let client = "python3 -c 'import socket\n\
+         socket.create_connection((\"{server}\", {port})).send(b\"x\")'";
+    let args = ["--server", server, "--client", client];
+    let Some((output, trace)) = lab("full", &args) else { return };
+    let notes = trace.expect("a trace is written").about.notes;
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(notes.len() == 1 && notes[0].contains("accept queue of 0.0.0.0:9000"), "{notes:?}");
+    assert!(notes[0].contains("1 waited in it, for a backlog of 0"), "{notes:?}");
+    assert!(said.contains(&notes[0]), "{said}");
+    let Some(trace) = half_close("not-full", &[]) else { return };
+    assert_eq!(trace.about.notes, [""; 0]);
+}
+
 #[test]
 fn every_state_is_seen_and_no_effect_comes_before_its_cause() {
     let runs = env::var("LAB_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(1);

@@ -8,7 +8,6 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::hex;
-use crate::hints;
 use crate::output::svg::{self, escape};
 use crate::output::{layout, streams, words};
 use crate::record::{Call, Event, Host, Nanos, Process, Segment, StateChange, Trace, What};
@@ -45,8 +44,8 @@ pub fn page(trace: &Trace) -> String {
     for broken in &about.broken {
         let _ = writeln!(header, "<p class=\"missing\">broken: {}</p>", escape(broken));
     }
-    for hint in hints::hints(trace) {
-        let _ = writeln!(header, "<p class=\"missing\">note: {}</p>", escape(&hint));
+    for note in &about.notes {
+        let _ = writeln!(header, "<p class=\"missing\">note: {}</p>", escape(note));
     }
     if count > svg::MOST {
         let drawn = svg::MOST;

@@ -32,6 +32,7 @@ impl Script {
             cost: "38 µs a traced call".to_owned(),
             missing: Vec::new(),
             broken: Vec::new(),
+            notes: Vec::new(),
         };
         Script { trace: Trace { about, ..Trace::default() }, segments: 0 }
     }
