@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::output::{self, jsonl, outline, text};
+use crate::{say, values};
 
 /// The command line.
 #[derive(Args)]
@@ -21,7 +22,7 @@ pub struct ShowArgs {
     /// A trace.jsonl, or the directory that holds it
     file: PathBuf,
     /// Write the files into this directory instead of printing
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = values::path)]
     out: Option<PathBuf>,
     /// Print the outline, as in docs/traces
     #[arg(long, conflicts_with = "out")]
@@ -30,6 +31,9 @@ pub struct ShowArgs {
 
 /// Runs the subcommand.
 pub fn run(args: &ShowArgs) -> Result<ExitCode> {
+    if let Some(dir) = &args.out {
+        output::check_dir(dir)?;
+    }
     let path = match args.file.is_dir() {
         true => args.file.join("trace.jsonl"),
         false => args.file.clone(),
@@ -40,7 +44,7 @@ pub fn run(args: &ShowArgs) -> Result<ExitCode> {
     let done = match &args.out {
         Some(dir) => {
             for path in output::write_files(&trace, dir)? {
-                println!("{}", path.display());
+                say::line(format_args!("{}", path.display()));
             }
             Ok(())
         }
@@ -52,9 +56,6 @@ pub fn run(args: &ShowArgs) -> Result<ExitCode> {
             printer.trace(&trace)
         }
     };
-    match done {
-        // Whoever read the output has seen enough: `lab show … | head`.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        other => other.map(|()| ExitCode::SUCCESS).context("cannot write the output"),
-    }
+    say::note(done);
+    Ok(ExitCode::SUCCESS)
 }

@@ -227,12 +227,99 @@ fn what_goes_wrong_is_said_in_one_line() {
         (&["--server", "true"][..], 2, "lab: --server needs --client"),
         (&["--server", " ", "--client", "true"][..], 2, "lab: --server is empty"),
         (&["--server", "true", "--client", "true", "--cc", "none"][..], 2, "lab: --cc none: not "),
-        (&["--server", "true", "--client", "true", "--drop", "x"][..], 2, "error: "),
     ] {
         let Some((output, _)) = lab("wrong", args) else { return };
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
         assert!(said.starts_with(words), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn every_bad_value_is_said_in_one_line_before_anything_runs() {
+    let mark = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("it-ran");
+    let pair = ["--server".to_owned(), format!("touch {}", mark.display())];
+    let pair: Vec<&str> = pair.iter().map(|word| &**word).chain(["--client", "true"]).collect();
+    let options = [
+        "--port",
+        "--out",
+        "--time-limit",
+        "--delay",
+        "--rate",
+        "--queue",
+        "--loss",
+        "--seed",
+        "--drop",
+        "--dup",
+        "--reorder",
+        "--mtu",
+        "--cc",
+        "--sysctl",
+    ];
+    let mut wrong: Vec<Vec<&str>> = Vec::new();
+    for option in options {
+        // A path may be almost anything.
+        let values = if option == "--out" { &["", "a\nb"][..] } else { &["", "x y", "-5", "1\n2"] };
+        for value in values {
+            let rate = if option == "--queue" { &["--rate", "1mbit"][..] } else { &[] };
+            wrong.push([&pair[..], rate, &[option, value]].concat());
+        }
+    }
+    for more in [
+        &["--delay", "-5ms"][..],
+        &["--delay", "5ms\n"],
+        &["--cc", "none"],
+        &["--sysctl", "net.ipv4.tcp_sack="],
+        &["--sysctl", "net.ipv4.none=1"],
+        &["--sysctl", "net.ipv4.tcp_sack=x"],
+        &["--dleay", "5ms"],
+        &["-5"],
+        &["--out", "/proc/none"],
+        &["--out", "/dev/null"],
+        &["--out", "/dev/null/in/it"],
+    ] {
+        wrong.push([&pair[..], more].concat());
+    }
+    wrong.push(vec!["--server", &pair[1], "--client", "true {portt}"]);
+    wrong.push(vec!["--server", &pair[1], "--client", ""]);
+    wrong.push(vec!["a\nb"]);
+    wrong.push(vec![""]);
+    for args in wrong {
+        let output = Command::new(env!("CARGO_BIN_EXE_lab")).arg("trace").args(&args).output();
+        let output = output.expect("lab runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        if output.status.code() == Some(3) {
+            return skipped(said.trim_end());
+        }
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.starts_with("lab: ") && said.lines().count() == 1, "{args:?}: {said}");
+        assert!(output.stdout.is_empty() && !mark.exists(), "{args:?}: something ran");
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_said_and_no_panic() {
+    for args in [
+        &["trace", "--server", "true", "--client", "true"][..],
+        &["doctor"],
+        &["experiment"],
+        &["experiment", "echo", "--quick"],
+        &["trace", "--help"],
+        &["--version"],
+    ] {
+        let full = || File::options().write(true).open("/dev/full").expect("it is on every Linux");
+        let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
+        let output = lab.args(args).stdout(full()).output().expect("lab runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        if output.status.code() == Some(3) {
+            return skipped(said.trim_end());
+        }
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        let words = "lab: cannot write the output: No space left on device";
+        assert!(said.starts_with(words) && said.lines().count() == 1, "{args:?}: {said}");
+        // And where standard error takes nothing, either.
+        let status = lab.stdout(full()).stderr(full()).status().expect("lab runs");
+        assert_eq!(status.code(), Some(2), "{args:?}");
     }
 }
 

@@ -16,6 +16,7 @@ use crate::clock;
 use crate::output::text::Printer;
 use crate::record::{About, Event, Nanos, What};
 use crate::rules::Rules;
+use crate::say;
 
 /// Longer than a source takes from an event to its report.
 const HELD: Duration = Duration::from_millis(20);
@@ -36,14 +37,19 @@ pub struct Seen {
 }
 
 /// Prints what is sent. The thread ends with the last sender.
+///
+/// # Errors
+/// Standard output cannot be written.
 pub fn start(about: &About) -> Result<(Sender<Event>, JoinHandle<Seen>)> {
-    anstream::println!("server: {}\nclient: {}\nlink: {}", about.server, about.client, about.link);
+    let About { server, client, link, .. } = about;
+    say::line(format_args!("server: {server}\nclient: {client}\nlink: {link}"));
+    say::all_written()?;
     let (events, received) = mpsc::channel();
     let width = terminal_width();
     let thread = thread::Builder::new().name("live".into()).spawn(move || {
         let mut printer = Printer::new(anstream::AutoStream::auto(io::stdout()), width);
-        let _ = printer.heading();
-        let mut seen = collect(&received, |event| drop(printer.event(event)));
+        say::note(printer.heading());
+        let mut seen = collect(&received, |event| say::note(printer.event(event)));
         seen.events.sort_by_key(|event| (event.at, matches!(event.what, What::State(_))));
         seen
     })?;

@@ -144,8 +144,12 @@ impl Node {
             })?;
         }
         for (key, value) in &config.sysctl {
-            netns::sysctl(key, value)
-                .with_context(|| format!("--sysctl {key}={value}: on the {name}"))?;
+            netns::sysctl(key, value).map_err(|error| {
+                Usage(match error.kind() {
+                    io::ErrorKind::NotFound => format!("--sysctl {key}: this kernel has none"),
+                    _ => format!("--sysctl {key}={value}: the kernel refuses it: {error}"),
+                })
+            })?;
         }
         Ok(())
     }
