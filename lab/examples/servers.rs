@@ -5,12 +5,14 @@
 //! - `eintr`, `restart`: a signal comes while it waits for the client; its handler is without
 //!   SA_RESTART, or with it. Then it writes a line to FIFO, for the client to begin.
 //! - `killed`: it is, with the connection open
+//! - `ticking`: wakes by a timer while its one client waits for the end, and for ever after that
 
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
+use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -35,11 +37,56 @@ fn main() -> io::Result<()> {
             if child.success() { Ok(()) } else { Err(io::Error::other("the child failed")) }
         }
         [kind @ ("eintr" | "restart"), addr, fifo] => interrupted(kind == "restart", addr, fifo),
+        ["ticking", addr] => ticking(addr),
         ["killed", addr] => {
             let (_conn, _) = TcpListener::bind(addr)?.accept()?;
             Ok(raise(Signal::SIGKILL)?)
         }
-        _ => Err(io::Error::other("usage: servers threaded|forking|eintr|restart|killed ADDR")),
+        _ => Err(io::Error::other("usage: servers KIND ADDR [FIFO]")),
+    }
+}
+
+/// Each way to wait, nine times; the last one until it is told to end.
+fn ticking(addr: &str) -> io::Result<()> {
+    let listener = TcpListener::bind(addr)?;
+    let (conn, _) = listener.accept()?;
+    serve(conn.try_clone()?)?;
+    const MILLIS: libc::c_long = 5;
+    let (fd, null) = (listener.as_raw_fd(), ptr::null_mut::<libc::c_void>());
+    // SAFETY: no memory is passed but what lives here, in the kernel's layout.
+    unsafe {
+        let epoll = libc::epoll_create1(libc::EPOLL_CLOEXEC);
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
+        libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &mut event);
+        let mut polled = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let time = || libc::timespec { tv_sec: 0, tv_nsec: MILLIS * 1_000_000 };
+        for _ in 0..9 {
+            libc::syscall(libc::SYS_ppoll, &mut polled, 1, &mut time(), null, 8);
+        }
+        for _ in 0..9 {
+            let mut set = 1u64 << fd;
+            libc::syscall(libc::SYS_pselect6, fd + 1, &mut set, null, null, &mut time(), null);
+        }
+        for _ in 0..9 {
+            libc::syscall(libc::SYS_epoll_pwait2, epoll, &mut event, 1, &mut time(), null, 8);
+        }
+        #[cfg(target_arch = "x86_64")]
+        for _ in 0..9 {
+            libc::syscall(libc::SYS_poll, &mut polled, 1, MILLIS);
+        }
+        #[cfg(target_arch = "x86_64")]
+        for _ in 0..9 {
+            let (mut set, mut time) = (1u64 << fd, [0, MILLIS * 1000]);
+            libc::syscall(libc::SYS_select, fd + 1, &mut set, null, null, &mut time);
+        }
+        #[cfg(target_arch = "x86_64")]
+        for _ in 0..9 {
+            libc::syscall(libc::SYS_epoll_wait, epoll, &mut event, 1, MILLIS);
+        }
+        drop(conn);
+        loop {
+            libc::syscall(libc::SYS_epoll_pwait, epoll, &mut event, 1, MILLIS, null, 8);
+        }
     }
 }
 
@@ -88,7 +135,7 @@ fn interrupted(restart: bool, addr: &str, fifo: &str) -> io::Result<()> {
 /// std's calls again by itself.
 fn accept_once(listener: &TcpListener) -> io::Result<TcpStream> {
     use nix::sys::socket::{SockFlag, accept4};
-    use std::os::fd::{AsRawFd, FromRawFd};
+    use std::os::fd::FromRawFd;
     let fd = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
     // SAFETY: the kernel has just made this descriptor for us alone.
     Ok(unsafe { TcpStream::from_raw_fd(fd) })

@@ -138,6 +138,35 @@ pub struct Call {
     /// How often a signal interrupted it and the kernel began it anew (SA_RESTART).
     #[serde(default)]
     pub restarts: u32,
+    /// How many it stands for: waits in a row that ended with nothing, in a program that wakes by
+    /// a timer. It began with the first and returned with the last.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub count: u32,
+}
+
+fn once() -> u32 {
+    1
+}
+
+fn is_once(count: &u32) -> bool {
+    *count == 1
+}
+
+impl Call {
+    /// Whether it waited for descriptors and none was ready in time.
+    pub fn found_nothing(&self) -> bool {
+        let waits = matches!(
+            self.name.as_str(),
+            "poll"
+                | "ppoll"
+                | "select"
+                | "pselect6"
+                | "epoll_wait"
+                | "epoll_pwait"
+                | "epoll_pwait2"
+        );
+        waits && matches!(self.result.as_deref(), Some("0" | "0 (Timeout)"))
+    }
 }
 
 /// A TCP segment. It left at the event's `at`.

@@ -220,3 +220,33 @@ fn without_namespaces_it_says_what_would_allow_them() {
 
 /// Root, but without any of its rights.
 const SETPRIV: &str = "setpriv --bounding-set=-all --inh-caps=-all";
+
+#[test]
+fn a_server_that_wakes_by_a_timer_is_quiet_when_it_does_nothing() {
+    let Some((output, trace)) = lab("ticking", "ticking {server}:{port}", false) else { return };
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("note: the server served on when the client had ended"), "{said}");
+    for name in ["ppoll", "pselect6", "epoll_pwait2", "poll", "select", "epoll_wait", "epoll_pwait"]
+    {
+        let waits: Vec<&Call> = calls(&trace, name).filter(|call| call.found_nothing()).collect();
+        if cfg!(not(target_arch = "x86_64")) && ["poll", "select", "epoll_wait"].contains(&name) {
+            continue;
+        }
+        let all: u32 = waits.iter().map(|call| call.count).sum();
+        assert!(if name == "epoll_pwait" { all > 1 } else { all == 9 }, "{name}: {all} waits");
+        // A late acknowledgement, or the client's end, may stand between them.
+        assert!(waits.len() <= 4, "{name}: {} lines", waits.len());
+    }
+    // The same in all that is written; the text as it happened, and as it is shown again.
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("tracer").join("ticking");
+    let shown = Command::new(LAB).arg("show").arg(&dir).output().expect("lab runs");
+    for text in [said.to_string(), String::from_utf8_lossy(&shown.stdout).into_owned()]
+        .into_iter()
+        .chain(["trace.svg", "trace.html"].map(|file| fs::read_to_string(dir.join(file)).unwrap()))
+    {
+        assert!(text.contains(" times"), "{text}");
+    }
+    let lines = fs::read_to_string(dir.join("trace.jsonl")).expect("a trace is written");
+    assert!(lines.contains("\"count\":"), "{lines}");
+}

@@ -175,7 +175,7 @@ struct Run<'a> {
     /// The server's, the client's.
     programs: [Main; 2],
     begun: Instant,
-    /// When a tracee last did something.
+    /// When a tracee last did something other than wait for nothing.
     last: Instant,
     client_ended: Option<Instant>,
     /// Since when everything has been told to end.
@@ -441,7 +441,9 @@ impl<'a> Run<'a> {
     }
 
     fn handle(&mut self, tid: i32, stop: Stop) -> Result<()> {
-        self.last = Instant::now();
+        if !matches!(stop, Stop::Entry | Stop::Exit) {
+            self.last = Instant::now();
+        }
         self.meet(tid);
         match stop {
             Stop::Entry => {
@@ -605,6 +607,9 @@ impl<'a> Run<'a> {
         let (host, pid) = (thread.host, thread.pid);
         let (fd, ends) = self.subject(spec, pid, &raw)?;
         let text = Text::at_entry(spec, pid, raw);
+        if !matches!(spec.about, Subject::Poll | Subject::Select | Subject::Epoll) {
+            self.last = Instant::now();
+        }
         if spec.changes {
             self.watch.changed(host, at);
         }
@@ -710,7 +715,11 @@ impl<'a> Run<'a> {
             result,
             data: open.text.data,
             restarts: open.restarts,
+            count: 1,
         };
+        if !call.found_nothing() {
+            self.last = Instant::now();
+        }
         self.seen.insert(thread.pid);
         let _ = self.events.send(Event { at: open.at, what: What::Call(call) });
     }

@@ -63,6 +63,7 @@ impl Script {
             result: (!result.is_empty()).then(|| result.to_owned()),
             data: data.to_vec(),
             restarts: 0,
+            count: 1,
         };
         self.push(at, What::Call(call));
     }
