@@ -42,6 +42,9 @@ pub struct About {
     pub link: String,
     /// What tracing cost in this run: "38 µs a traced call".
     pub cost: String,
+    /// How late the link was: "median 0.06 ms late, worst 1.32 ms; …".
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub late: String,
     /// What this trace lacks, and why: "system calls: ptrace is not allowed here".
     pub missing: Vec<String>,
     /// Which rules of order it breaks (`rules`), a line each: none, or the lab is wrong.
@@ -169,6 +172,10 @@ impl Call {
     }
 }
 
+fn is_on_time(late: &Nanos) -> bool {
+    *late == 0
+}
+
 /// A TCP segment. It left at the event's `at`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Segment {
@@ -182,6 +189,10 @@ pub struct Segment {
     /// Empty: nothing but carry it.
     #[serde(default)]
     pub fate: String,
+    /// By how much the link handed it over later than it was due, where that is more than
+    /// [`LATE`](crate::link::LATE): this machine had other things to do.
+    #[serde(default, skip_serializing_if = "is_on_time")]
+    pub late: Nanos,
     /// The sender's address.
     pub source: SocketAddr,
     /// The receiver's address.

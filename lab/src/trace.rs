@@ -20,7 +20,7 @@ use clap::Args;
 use crate::Usage;
 use crate::capture::Capture;
 use crate::clock;
-use crate::link::LinkConfig;
+use crate::link::{LATE, Lateness, LinkConfig};
 use crate::output as files;
 use crate::record::{About, Event, Host, Nanos, Trace, What};
 use crate::rules;
@@ -169,6 +169,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         about.missing.push(format!("the end: {left_out} events more than a trace keeps"));
     }
 
+    about.late = lateness(&world.link.lateness(), &events);
     let mut trace = Trace { about, births: std::mem::take(&mut outcome.births), events };
     trace.about.broken = rules::check(&trace);
     if left_out == 0 {
@@ -197,7 +198,25 @@ fn report(trace: &Trace, outcome: &Outcome, dir: &Path) {
     let client = outcome.client.map_or("never started".to_owned(), |client| client.to_string());
     say::line(format_args!("server {}, client {client}", outcome.server));
     say::line(format_args!("tracing cost {}", trace.about.cost));
+    if !trace.about.late.is_empty() {
+        say::line(format_args!("the link: {}", trace.about.late));
+    }
     say::line(format_args!("written to {}: open trace.html", dir.display()));
+}
+
+/// How late the link was, in words; empty where it carried nothing.
+fn lateness(link: &Lateness, events: &[Event]) -> String {
+    if link.packets() == 0 {
+        return String::new();
+    }
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let is_late = |event: &&Event| matches!(&event.what, What::Segment(one) if one.late > 0);
+    let marked = match events.iter().filter(is_late).count() {
+        0 => format!("no segment more than {} ms", ms(LATE)),
+        late => format!("{late} of the segments more than {} ms: each says so", ms(LATE)),
+    };
+    let (median, worst) = (ms(link.median()), ms(link.worst()));
+    format!("median {median:.2} ms late, worst {worst:.2} ms; {marked}")
 }
 
 /// The rules that no segment of the trace was the n-th for. Without segments nobody knows.

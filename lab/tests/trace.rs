@@ -333,6 +333,8 @@ fn a_rule_that_met_nothing_is_named() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("note: rule drop 99 met no segment\n"), "{said}");
     assert!(!said.contains("rule dup 1 met no"), "{said}");
+    let link = said.lines().find(|line| line.starts_with("the link: median "));
+    assert!(link.is_some_and(|line| line.contains(" ms late, worst ")), "{said}");
 }
 
 #[test]

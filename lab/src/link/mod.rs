@@ -24,6 +24,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 pub use config::{LinkConfig, Loss, Nth, Queue};
 pub use late::Lateness;
@@ -81,7 +82,12 @@ pub(crate) struct Fate {
     pub key: u64,
     /// In words; what begins with "lost" never arrives.
     pub text: String,
+    /// Instead of words: by how much it was handed over later than it was due.
+    pub late: Option<Nanos>,
 }
+
+/// A packet that is handed over by more than this later than it was due is marked in a trace.
+pub const LATE: Duration = Duration::from_millis(1);
 
 /// What tells a packet from another: its bytes. Only copies have the same key.
 pub(crate) fn key(packet: &[u8]) -> u64 {

@@ -13,7 +13,7 @@ use nix::sys::time::TimeSpec;
 
 use super::packet::PacketSocket;
 use super::schedule::{Due, Schedule};
-use super::{Delivered, Fate, LinkConfig, Shared, key, lock};
+use super::{Delivered, Fate, LATE, LinkConfig, Shared, key, lock};
 use crate::clock;
 use crate::record::Host;
 
@@ -106,6 +106,16 @@ impl Relay {
         let most = if hook.is_some() { 1 } else { BATCH };
         while let Some(Due { from, packets }) = self.schedule.due(now, most) {
             let to = if from == Host::Client { &self.server } else { &self.client };
+            // Told before it is there, as all fates are.
+            for one in packets.clone() {
+                let late = clock::now().saturating_sub(one.due);
+                if u128::from(late) > LATE.as_nanos()
+                    && let Some(fates) = lock(&self.shared.fates).as_mut()
+                {
+                    let (key, text) = (key(&one.packet), String::new());
+                    fates.push(Fate { from, key, text, late: Some(late) });
+                }
+            }
             to.socket.send(to.mac, packets.clone().map(|one| &one.packet[..]))?;
             let (at, count) = (clock::now(), packets.len());
             let mut late = lock(&self.shared.late);
@@ -136,7 +146,7 @@ impl Side {
             taken += 1;
             let fate = schedule.take(self.host, packet.at, packet.bytes);
             if let (Some(text), Some(fates)) = (fate, lock(&shared.fates).as_mut()) {
-                fates.push(Fate { from: self.host, key: key(packet.bytes), text });
+                fates.push(Fate { from: self.host, key: key(packet.bytes), text, late: None });
             }
         }
         self.socket.release(taken);

@@ -170,16 +170,13 @@ fn flags(segment: &Segment) -> String {
     text
 }
 
-/// "lost by the link", "duplicated", "sent again"; empty for a segment that simply went.
+/// "lost by the link", "duplicated", "sent again", "4.10 ms late"; empty for a segment that simply
+/// went.
 pub fn fate(segment: &Segment) -> String {
-    let mut text = segment.fate.clone();
-    if segment.again {
-        let so_far = std::mem::replace(&mut text, "sent again".to_owned());
-        if !so_far.is_empty() {
-            text = format!("{text}; {so_far}");
-        }
-    }
-    text
+    let again = segment.again.then(|| "sent again".to_owned());
+    let fate = Some(segment.fate.clone()).filter(|fate| !fate.is_empty());
+    let late = (segment.late > 0).then(|| format!("the link was {} late", duration(segment.late)));
+    again.into_iter().chain(fate).chain(late).collect::<Vec<_>>().join("; ")
 }
 
 /// The client's port: it tells one connection of a trace from another.
