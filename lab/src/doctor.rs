@@ -43,7 +43,7 @@ const CHECKS: [Check; 7] = [
         name: "packet sockets",
         attempt: attempts::packet_sockets,
         without: NEEDED,
-        remedy: || "sudo modprobe af_packet; a container needs --cap-add NET_RAW".into(),
+        remedy: reason::packet_sockets,
     },
     Check {
         name: "a link",

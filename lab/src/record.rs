@@ -156,6 +156,42 @@ fn is_once(count: &u32) -> bool {
 }
 
 impl Call {
+    /// The bytes that it moved, where it moves bytes.
+    pub fn moved(&self) -> u64 {
+        let result = self.result.as_deref().unwrap_or_default();
+        let number = match self.name.as_str() {
+            // It returns how many messages: "2 (12 bytes)".
+            "sendmmsg" | "recvmmsg" => result.split_once('(').map_or("", |(_, bytes)| bytes),
+            _ => result,
+        };
+        number.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    }
+
+    /// Whether its descriptor is the first of its arguments.
+    fn is_first(&self) -> bool {
+        let first = self.args.split(',').next().and_then(|first| first.parse().ok());
+        first == self.fd
+    }
+
+    /// Whether it takes bytes out of a stream, or looks at them.
+    pub fn receives(&self) -> bool {
+        match self.name.as_str() {
+            "read" | "readv" | "preadv2" | "recvfrom" | "recvmsg" | "recvmmsg" => true,
+            "splice" => self.is_first(),
+            _ => false,
+        }
+    }
+
+    /// Whether it puts bytes into a stream.
+    pub fn sends(&self) -> bool {
+        match self.name.as_str() {
+            "write" | "writev" | "pwritev2" | "sendto" | "sendmsg" | "sendmmsg" => true,
+            "sendfile" => self.is_first(),
+            "splice" => !self.is_first(),
+            _ => false,
+        }
+    }
+
     /// Whether it waited for descriptors and none was ready in time.
     pub fn found_nothing(&self) -> bool {
         let waits = matches!(

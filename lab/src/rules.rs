@@ -21,10 +21,10 @@
 //!
 //! A state between two looks may be missed, so a way through the diagram may skip states.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 
-use crate::output::args;
+use crate::output::{args, words};
 use crate::record::{Call, Event, Host, Nanos, StateChange, Trace, What};
 
 /// A connection, seen from one side: local, peer.
@@ -98,7 +98,7 @@ fn leads(from: &str, to: &str) -> bool {
 
 /// Whether a call can end a stream, and with it bring about FIN_WAIT1 or LAST_ACK.
 fn ends_a_stream(name: &str) -> bool {
-    matches!(name, "close" | "shutdown" | "dup2" | "dup3")
+    matches!(name, "close" | "close_range" | "shutdown" | "dup2" | "dup3")
 }
 
 /// What a segment says, for the rules.
@@ -314,13 +314,7 @@ fn count(call: &Call) -> Option<u64> {
 
 /// Whether a call takes bytes out of a stream.
 fn receives(call: &Call) -> bool {
-    let name = matches!(call.name.as_str(), "read" | "recvfrom" | "recvmsg" | "readv");
-    name && !call.args.contains("MSG_PEEK") && !call.args.contains("MSG_ERRQUEUE")
-}
-
-/// Whether a call puts bytes into a stream.
-fn sends(call: &Call) -> bool {
-    matches!(call.name.as_str(), "write" | "sendto" | "sendmsg" | "writev")
+    call.receives() && !call.args.contains("MSG_PEEK") && !call.args.contains("MSG_ERRQUEUE")
 }
 
 /// Every rule that the trace breaks, in a line each; the events in their order. What the trace
@@ -334,6 +328,61 @@ pub fn check(trace: &Trace) -> Vec<String> {
     check.returns();
     check.segments();
     check.broken
+}
+
+/// The bytes on the wire that no call that was drawn has sent, and how they may have come there: a
+/// line for each side of a connection.
+pub fn uncovered(trace: &Trace, unseen: &BTreeSet<(Host, &'static str)>) -> Vec<String> {
+    let mut rules = Rules::default();
+    trace.events.iter().for_each(|event| rules.hear(event));
+    let mut hosts = HashMap::new();
+    // What each side has sent in each of its connections; `None`: a call that never returned.
+    let mut sent: HashMap<(Ends, usize), Option<u64>> = HashMap::new();
+    for event in &trace.events {
+        match &event.what {
+            What::Segment(segment) => drop(hosts.insert(segment.source, segment.from)),
+            What::Call(Call { conn: Some(ends), .. }) => {
+                let What::Call(call) = &event.what else { continue };
+                let lives = rules.lives.get(&sorted(*ends));
+                let life = lives.map_or(0, |lives| nth(lives, event.at));
+                let sum = sent.entry((*ends, life)).or_insert(Some(0));
+                *sum = match call.sends() {
+                    true => sum.filter(|_| call.result.is_some()).map(|sum| sum + call.moved()),
+                    false => *sum,
+                };
+            }
+            _ => {}
+        }
+    }
+    let mut lines = Vec::new();
+    for ((one, other), lives) in &rules.lives {
+        for (nth, life) in lives.iter().enumerate() {
+            for ends in [(*one, *other), (*other, *one)] {
+                let last = |said: &Said| u64::from(said.seq) + u64::from(said.len) - 1;
+                let carried = life.from(ends.0).filter(|said| said.len > 0).map(last).max();
+                let begun = life.from(ends.0).any(|said| said.syn);
+                let called = sent.get(&(ends, nth)).copied().unwrap_or(Some(0));
+                let (Some(carried), Some(called)) = (carried, called) else { continue };
+                let Some(host) = hosts.get(&ends.0).filter(|_| begun && carried > called) else {
+                    continue;
+                };
+                let ways = unseen.iter().filter(|(by, _)| by == host).map(|(_, name)| *name);
+                let ways: Vec<_> = ways.collect();
+                let how = match ways.is_empty() {
+                    true => "it made no call that is traced".to_owned(),
+                    false => format!("it uses {}, which makes no such call", ways.join(", ")),
+                };
+                let (name, port) = (format!("{host:?}").to_lowercase(), ends.0.port());
+                lines.push(format!(
+                    "the calls that sent {} of {} that the {name} sent from port {port}: {how}",
+                    carried - called,
+                    words::bytes(carried),
+                ));
+            }
+        }
+    }
+    lines.sort();
+    lines
 }
 
 struct Check<'a> {
@@ -455,7 +504,7 @@ impl<'a> Check<'a> {
             }
             if count > 0 {
                 let taken = taken.entry((ends, nth)).or_default();
-                *taken += count;
+                *taken += call.moved();
                 let cause = life.came_up_to(ends.1, *taken as u32 + 1);
                 self.order(seen, cause, "its bytes have come");
             } else if ["read", "recvfrom"].contains(&call.name.as_str())
@@ -504,12 +553,12 @@ impl<'a> Check<'a> {
     /// Only where the calls that were drawn cover the stream.
     fn bytes(&mut self, lives: &[Life], nth_life: usize, ends: Ends) {
         let calls = self.calls().filter(|(at, call)| {
-            sends(call) && call.conn == Some(ends) && nth(lives, *at) == nth_life
+            call.sends() && call.conn == Some(ends) && nth(lives, *at) == nth_life
         });
         let mut sent = 0;
         let sent: Vec<(u64, Nanos)> = calls
             .map(|(at, call)| {
-                sent += count(call).unwrap_or(0);
+                sent += call.moved();
                 (sent, at)
             })
             .collect();

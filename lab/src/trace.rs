@@ -172,6 +172,9 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     about.late = lateness(&world.link.lateness(), &events);
     let mut trace = Trace { about, births: std::mem::take(&mut outcome.births), events };
     trace.about.broken = rules::check(&trace);
+    if traced && left_out == 0 {
+        trace.about.missing.extend(rules::uncovered(&trace, &outcome.unseen));
+    }
     if left_out == 0 {
         let idle = idle_rules(&args.link, &trace).into_iter();
         outcome.notes.extend(idle.map(|rule| format!("rule {rule} met no segment")));

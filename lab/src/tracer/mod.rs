@@ -16,7 +16,7 @@ mod sockets;
 mod spawn;
 mod table;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io::{self, PipeReader};
 use std::os::fd::AsFd;
@@ -134,6 +134,8 @@ pub struct Outcome {
     pub cut_short: bool,
     /// The threads that the programs made.
     pub births: Vec<Birth>,
+    /// Calls that move bytes and are not drawn, and who makes them.
+    pub unseen: BTreeSet<(Host, &'static str)>,
 }
 
 /// The signals that the tracer waits for: to be blocked in every thread of the process.
@@ -171,6 +173,8 @@ struct Run<'a> {
     /// The processes that have a call to show. Of the others only the two first ones are told:
     /// a program may well be a script that starts fifty helpers.
     seen: HashSet<i32>,
+    /// Calls that move bytes and are not drawn.
+    unseen: BTreeSet<(Host, &'static str)>,
     sockets: Sockets,
     /// The server's, the client's.
     programs: [Main; 2],
@@ -181,6 +185,8 @@ struct Run<'a> {
     /// Since when everything has been told to end.
     ending: Option<Instant>,
     listening: bool,
+    /// The server's first process has ended, and another serves.
+    is_daemon: bool,
     notes: Vec<String>,
     cut_short: bool,
 }
@@ -247,6 +253,7 @@ impl<'a> Run<'a> {
             threads: HashMap::new(),
             births: Vec::new(),
             seen: HashSet::new(),
+            unseen: BTreeSet::new(),
             sockets: Sockets::default(),
             programs: programs.map(Main::new),
             begun: Instant::now(),
@@ -254,6 +261,7 @@ impl<'a> Run<'a> {
             client_ended: None,
             ending: None,
             listening: false,
+            is_daemon: false,
             notes: Vec::new(),
             cut_short: false,
         })
@@ -278,9 +286,13 @@ impl<'a> Run<'a> {
         if client.is_none() && !self.cut_short {
             bail!("the server {server} before it listened");
         }
-        let notes = std::mem::take(&mut self.notes);
+        let mut notes = std::mem::take(&mut self.notes);
+        if self.is_daemon {
+            notes.push("the server went on as a daemon: its first process exited with 0".into());
+        }
         let births = std::mem::take(&mut self.births);
-        Ok(Outcome { server, client, notes, cut_short: self.cut_short, births })
+        let unseen = std::mem::take(&mut self.unseen);
+        Ok(Outcome { server, client, notes, cut_short: self.cut_short, births, unseen })
     }
 
     fn main(&mut self, host: Host) -> &mut Main {
@@ -553,7 +565,15 @@ impl<'a> Run<'a> {
             let what = What::Process(Process { host: thread.host, pid: tid, text });
             let _ = self.events.send(Event { at, what });
         }
+        let heir = self.heir(thread.host, ending);
         let main = self.main(thread.host);
+        if main.pid == tid
+            && let Some(heir) = heir
+        {
+            main.pid = heir;
+            self.is_daemon = true;
+            return Ok(());
+        }
         if main.pid == tid {
             let told =
                 main.told && matches!(ending, Ending::Killed(_) | Ending::Exited(0 | TERMINATED));
@@ -567,6 +587,19 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Who goes on where the server's process has ended well: a daemon's child. It listens, or may
+    /// do so yet.
+    fn heir(&self, host: Host, ending: Ending) -> Option<i32> {
+        let well = host == Host::Server && ending == Ending::Exited(0) && self.ending.is_none();
+        let is_process = |tid: &i32| {
+            let thread = self.threads.get(tid);
+            thread.is_some_and(|thread| thread.host == host && thread.pid == *tid)
+        };
+        let serves = |pid: &i32| !self.listening || self.seen.contains(pid);
+        let mut born = self.births.iter().rev().map(|birth| birth.tid);
+        born.find(|pid| well && is_process(pid) && serves(pid))
     }
 
     /// A process event of this thread's process, if that has a call to show.
@@ -605,6 +638,9 @@ impl<'a> Run<'a> {
             return Some(Until::Exit);
         }
         let (host, pid) = (thread.host, thread.pid);
+        if spec.about == Subject::Unseen {
+            self.unseen.insert((host, spec.name));
+        }
         let (fd, ends) = self.subject(spec, pid, &raw)?;
         let text = Text::at_entry(spec, pid, raw);
         if !matches!(spec.about, Subject::Poll | Subject::Select | Subject::Epoll) {
@@ -646,7 +682,8 @@ impl<'a> Run<'a> {
                 Text::polled(spec, pid, raw).into_iter().find_map(tcp)
             }
             Subject::Epoll => self.sockets.watches_tcp(pid, first).then_some((Some(first), None)),
-            Subject::Sigreturn | Subject::Restart => None,
+            Subject::Range => self.sockets.first_in(pid, raw[0], raw[1]),
+            Subject::Unseen | Subject::Sigreturn | Subject::Restart => None,
         }
     }
 
@@ -696,7 +733,7 @@ impl<'a> Run<'a> {
             if open.spec.name.starts_with("accept") { value.map(|v| v as i32) } else { open.fd };
         if let Some(fd) = fresh
             && open.ends.is_none()
-            && open.spec.name != "close"
+            && !open.spec.name.starts_with("close")
         {
             open.ends = self.sockets.tcp(thread.pid, fd).and_then(|tcp| tcp.ends);
         }

@@ -23,9 +23,10 @@ use netlink_packet_route::link::LinkFlags;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 
+use crate::link::packet::PacketSocket;
 use crate::link::{Link, LinkConfig, Macs};
 use crate::record::Host;
-use crate::{NotPossible, Usage};
+use crate::{NotPossible, Usage, reason};
 use route::Route;
 pub use user::{become_able, move_into_user_namespace};
 
@@ -75,6 +76,7 @@ impl World {
         let server = node(Host::Server, 2)?;
         let macs = Macs { client: mac(&client)?, server: mac(&server)? };
         netns::enter(&wire)?;
+        PacketSocket::possible().map_err(|error| NotPossible(reason::no_packet_sockets(&error)))?;
         let link = Link::start(config, wire, macs).context("starting the link")?;
         Ok(World { server, client, link })
     }
