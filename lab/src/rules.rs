@@ -323,8 +323,9 @@ pub fn check(trace: &Trace) -> Vec<String> {
     let mut rules = Rules::default();
     trace.events.iter().for_each(|event| rules.hear(event));
     let start = trace.events.first().map_or(0, |event| event.at);
-    let mut check = Check { trace, rules, start, broken: Vec::new() };
-    check.states();
+    let mut check = Check::new(rules, start);
+    check.sort(trace);
+    check.states(trace);
     check.returns();
     check.segments();
     check.broken
@@ -386,7 +387,10 @@ pub fn uncovered(trace: &Trace, unseen: &BTreeSet<(Host, &'static str)>) -> Vec<
 }
 
 struct Check<'a> {
-    trace: &'a Trace,
+    /// By connection, or for none: what is looked for among many is looked for here.
+    calls: HashMap<Option<Ends>, Vec<(Nanos, &'a Call)>>,
+    changes: HashMap<(Host, Ends), Vec<(Nanos, &'a StateChange)>>,
+    complete: bool,
     rules: Rules,
     start: Nanos,
     broken: Vec<String>,
@@ -403,7 +407,7 @@ impl<'a> Check<'a> {
                 ms(at),
                 ms(cause)
             )),
-            None if self.trace.about.missing.is_empty() => {
+            None if self.complete => {
                 let line = format!("{seen} at {} has no cause: {implied}, nowhere", ms(at));
                 self.broken.push(line);
             }
@@ -411,23 +415,43 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn calls(&self) -> impl Iterator<Item = (Nanos, &'a Call)> + use<'a> {
-        self.trace.events.iter().filter_map(|event| match &event.what {
-            What::Call(call) => Some((event.at, call)),
-            _ => None,
-        })
+    fn new(rules: Rules, start: Nanos) -> Self {
+        let (calls, changes) = (HashMap::new(), HashMap::new());
+        Check { calls, changes, complete: true, rules, start, broken: Vec::new() }
     }
 
-    fn changes(&self) -> impl Iterator<Item = (Nanos, &'a StateChange)> + use<'a> {
-        self.trace.events.iter().filter_map(|event| match &event.what {
+    fn sort(&mut self, trace: &'a Trace) {
+        self.complete = trace.about.missing.is_empty();
+        for event in &trace.events {
+            match &event.what {
+                What::Call(call) => {
+                    self.calls.entry(call.conn).or_default().push((event.at, call));
+                }
+                What::State(change @ StateChange { peer: Some(peer), .. }) => {
+                    let key = (change.host, (change.local, *peer));
+                    self.changes.entry(key).or_default().push((event.at, change));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// In the order of their times, as those of a trace.
+    fn calls(&self, conn: Option<Ends>) -> &[(Nanos, &'a Call)] {
+        self.calls.get(&conn).map_or(&[], Vec::as_slice)
+    }
+
+    fn changes(&self, host: Host, ends: Ends) -> &[(Nanos, &'a StateChange)] {
+        self.changes.get(&(host, ends)).map_or(&[], Vec::as_slice)
+    }
+
+    fn states(&mut self, trace: &Trace) {
+        let mut last: HashMap<(Host, SocketAddr, Option<SocketAddr>), &str> = HashMap::new();
+        let changes = trace.events.iter().filter_map(|event| match &event.what {
             What::State(change) => Some((event.at, change)),
             _ => None,
-        })
-    }
-
-    fn states(&mut self) {
-        let mut last: HashMap<(Host, SocketAddr, Option<SocketAddr>), &str> = HashMap::new();
-        for (at, change) in self.changes() {
+        });
+        for (at, change) in changes {
             let side = format!("{:?} {}", change.host, change.local.port()).to_lowercase();
             let seen = |at| (at, format!("{} of {side}", change.now));
             let key = (change.host, change.local, change.peer);
@@ -436,14 +460,17 @@ impl<'a> Check<'a> {
                 let (_, seen) = seen(at);
                 self.broken.push(format!("{seen}: no way leads to it from {before}"));
             }
-            let mine =
-                |call: &Call, conn: Option<Ends>| call.host == change.host && call.conn == conn;
+            let first = |conn: Option<Ends>, does: fn(&str) -> bool| {
+                let mut calls = self.calls(conn).iter();
+                let does = |call: &Call| call.host == change.host && does(&call.name);
+                calls.find(|(_, call)| does(call)).copied()
+            };
             let Some(peer) = change.peer else {
-                let mut calls = self.calls().filter(|(_, call)| {
+                let mut calls = self.calls(None).iter().filter(|(_, call)| {
                     call.host == change.host && call.name == "listen" && count(call) == Some(0)
                 });
                 if change.now == "LISTEN"
-                    && let Some((begun, _)) = calls.next()
+                    && let Some(&(begun, _)) = calls.next()
                 {
                     self.order(seen(at), Some(begun), "`listen` has begun");
                 }
@@ -452,12 +479,12 @@ impl<'a> Check<'a> {
             let ends = (change.local, peer);
             let begun = match change.now.as_str() {
                 // One that failed at first knows no peer.
-                "SYN_SENT" => self.calls().find(|(_, call)| {
-                    call.name == "connect" && (mine(call, Some(ends)) || mine(call, None))
-                }),
-                "FIN_WAIT1" | "LAST_ACK" => self
-                    .calls()
-                    .find(|(_, call)| ends_a_stream(&call.name) && mine(call, Some(ends))),
+                "SYN_SENT" => {
+                    let connects = |name: &str| name == "connect";
+                    let both = [Some(ends), None].map(|conn| first(conn, connects));
+                    both.into_iter().flatten().min_by_key(|(begun, _)| *begun)
+                }
+                "FIN_WAIT1" | "LAST_ACK" => first(Some(ends), ends_a_stream),
                 _ => None,
             };
             if let Some((begun, call)) = begun {
@@ -474,25 +501,24 @@ impl<'a> Check<'a> {
 
     fn returns(&mut self) {
         let mut calls: Vec<_> = self
-            .calls()
-            .filter_map(|(_, call)| Some((call.returned?, call, call.conn?, count(call)?)))
+            .calls
+            .values()
+            .flatten()
+            .filter_map(|&(_, call)| Some((call.returned?, call, call.conn?, count(call)?)))
             .collect();
-        calls.sort_by_key(|(returned, ..)| *returned);
+        calls.sort_by_key(|(returned, call, ..)| (*returned, call.tid));
         let mut taken: HashMap<(Ends, usize), u64> = HashMap::new();
         for (returned, call, ends, count) in calls {
             let seen = format!("the return of {:?} {}", call.host, call.name).to_lowercase();
             let seen = (returned, seen);
             if opens(call) {
-                let first = |(_, change): &(Nanos, &StateChange)| {
-                    change.host == call.host
-                        && (change.local, change.peer) == (ends.0, Some(ends.1))
-                };
-                let open = |(_, change): &(Nanos, &StateChange)| {
+                let open = |(_, change): &&(Nanos, &StateChange)| {
                     !["SYN_SENT", "SYN_RECV", "CLOSED"].contains(&change.now.as_str())
                 };
-                if self.changes().any(|change| first(&change)) {
-                    let open = self.changes().find(|change| first(change) && open(change));
-                    self.order(seen, open.map(|(at, _)| at), "ESTABLISHED");
+                let changes = self.changes(call.host, ends);
+                if !changes.is_empty() {
+                    let open = changes.iter().find(open).map(|(at, _)| *at);
+                    self.order(seen, open, "ESTABLISHED");
                 }
                 continue;
             }
@@ -510,11 +536,12 @@ impl<'a> Check<'a> {
             } else if ["read", "recvfrom"].contains(&call.name.as_str())
                 && args::split(&call.args).get(2).is_some_and(|len| *len != "0")
             {
-                let shut = self.calls().filter(|(_, other)| {
-                    other.name == "shutdown" && other.host == call.host && other.conn == Some(ends)
-                });
+                let shut = self
+                    .calls(Some(ends))
+                    .iter()
+                    .filter(|(_, other)| other.name == "shutdown" && other.host == call.host);
                 let end = life.when(Fact::FinCame, ends).into_iter();
-                let end = end.chain(life.reset_came(ends.1)).chain(shut.map(|(at, _)| at)).min();
+                let end = end.chain(life.reset_came(ends.1)).chain(shut.map(|(at, _)| *at)).min();
                 self.order(seen, end, "the peer's FIN has come");
             }
         }
@@ -552,14 +579,13 @@ impl<'a> Check<'a> {
 
     /// Only where the calls that were drawn cover the stream.
     fn bytes(&mut self, lives: &[Life], nth_life: usize, ends: Ends) {
-        let calls = self.calls().filter(|(at, call)| {
-            call.sends() && call.conn == Some(ends) && nth(lives, *at) == nth_life
-        });
+        let calls = self.calls(Some(ends)).iter();
+        let calls = calls.filter(|(at, call)| call.sends() && nth(lives, *at) == nth_life);
         let mut sent = 0;
         let sent: Vec<(u64, Nanos)> = calls
             .map(|(at, call)| {
                 sent += call.moved();
-                (sent, at)
+                (sent, *at)
             })
             .collect();
         let life = &lives[nth_life];

@@ -19,6 +19,7 @@ use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
 use crate::clock;
+use crate::link::Ends;
 use crate::record::{Event, Host, Nanos, StateChange, What};
 use crate::world::World;
 
@@ -55,8 +56,10 @@ pub struct States {
 struct HostStates {
     socket: Socket,
     known: HashMap<Key, &'static str>,
-    /// When the last look began.
+    /// When the last look at all connections began.
     looked: Nanos,
+    /// And, by connection, at one alone since then.
+    looked_at: HashMap<Key, Nanos>,
     buffer: Vec<u8>,
 }
 
@@ -80,17 +83,17 @@ impl States {
     /// # Errors
     /// What the kernel says; none is known once it has answered the first time.
     pub fn ask(&mut self, host: Host, at: Nanos) -> io::Result<()> {
-        let states = match host {
-            Host::Server => &mut self.server,
-            Host::Client => &mut self.client,
-        };
+        let states = self.of_mut(host);
         let begun = clock::now();
         let now = states.list()?;
-        let looks = Some((states.looked, clock::now()));
-        states.looked = begun;
+        let over = clock::now();
+        let looked_at = std::mem::take(&mut states.looked_at);
+        let looked = std::mem::replace(&mut states.looked, begun);
         let mut changes = Vec::new();
         let mut tell = |(local, peer), before: &str, now: &str| {
             let (before, now) = (before.to_owned(), now.to_owned());
+            let since = looked_at.get(&(local, peer)).copied().unwrap_or(looked);
+            let looks = Some((since, over));
             changes.push(StateChange { host, local, peer, before, now, looks });
         };
         for (&(local, peer), &before) in &states.known {
@@ -112,6 +115,29 @@ impl States {
         Ok(())
     }
 
+    /// The same for one connection: however many there are, it takes no longer.
+    ///
+    /// # Errors
+    /// As [`States::ask`].
+    pub fn ask_about(&mut self, host: Host, at: Nanos, (local, peer): Ends) -> io::Result<()> {
+        let states = self.of_mut(host);
+        let key = (local, Some(peer));
+        let begun = clock::now();
+        let now = states.find(local, peer)?;
+        let since = states.looked_at.insert(key, begun).unwrap_or(states.looked);
+        let looks = Some((since, clock::now()));
+        let before = match now {
+            Some(now) => states.known.insert(key, now),
+            None => states.known.remove(&key),
+        };
+        let [before, now] = [before, now].map(|state| state.unwrap_or("CLOSED").to_owned());
+        if before != now {
+            let change = StateChange { host, local, peer: Some(peer), before, now, looks };
+            let _ = self.events.send(Event { at, what: What::State(change) });
+        }
+        Ok(())
+    }
+
     /// Whether `host` had a connection that still could carry something, when last asked.
     pub fn connected(&self, host: Host) -> bool {
         let mut states = self.of(host).known.values();
@@ -121,6 +147,13 @@ impl States {
     /// Whether `host` had a listener, when last asked.
     pub fn listening(&self, host: Host) -> bool {
         self.of(host).known.values().any(|state| *state == "LISTEN")
+    }
+
+    fn of_mut(&mut self, host: Host) -> &mut HostStates {
+        match host {
+            Host::Server => &mut self.server,
+            Host::Client => &mut self.client,
+        }
     }
 
     fn of(&self, host: Host) -> &HostStates {
@@ -136,24 +169,41 @@ impl HostStates {
         let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
         socket.bind_auto()?;
         socket.connect(&netlink_sys::SocketAddr::new(0, 0))?;
-        Ok(Self { socket, known: HashMap::new(), looked: 0, buffer: vec![0; 32 * 1024] })
+        let (known, looked_at) = (HashMap::new(), HashMap::new());
+        Ok(Self { socket, known, looked: 0, looked_at, buffer: vec![0; 32 * 1024] })
     }
 
     /// Every TCP socket of the host but those that were never bound.
     fn list(&mut self) -> io::Result<HashMap<Key, &'static str>> {
         let mut all = HashMap::new();
-        for family in [AF_INET, AF_INET6] {
-            self.request(family)?;
+        for (family, id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+            self.request(family, NLM_F_DUMP, id)?;
             while self.answer(&mut all)? {}
         }
         Ok(all)
     }
 
-    fn request(&mut self, family: u8) -> io::Result<()> {
-        let socket_id = match family {
-            AF_INET => SocketId::new_v4(),
-            _ => SocketId::new_v6(),
+    /// The state of one connection; `None`: it is not there.
+    fn find(&mut self, local: SocketAddr, peer: SocketAddr) -> io::Result<Option<&'static str>> {
+        let id = SocketId {
+            source_port: local.port(),
+            destination_port: peer.port(),
+            source_address: local.ip(),
+            destination_address: peer.ip(),
+            interface_id: 0,
+            cookie: [0xff; 8], // whichever it has
         };
+        let family = if local.is_ipv4() { AF_INET } else { AF_INET6 };
+        self.request(family, 0, id)?;
+        let mut found = HashMap::new();
+        match self.answer(&mut found) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // Where there is no such connection, the kernel may answer with the listener.
+            answer => answer.map(|_| found.remove(&(local, Some(peer)))),
+        }
+    }
+
+    fn request(&mut self, family: u8, flags: u16, socket_id: SocketId) -> io::Result<()> {
         let request = InetRequest {
             family,
             protocol: IPPROTO_TCP,
@@ -162,7 +212,7 @@ impl HostStates {
             socket_id,
         };
         let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        header.flags = NLM_F_REQUEST | flags;
         let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];

@@ -20,7 +20,7 @@ use clap::Args;
 use crate::Usage;
 use crate::capture::Capture;
 use crate::clock;
-use crate::link::{LATE, Lateness, LinkConfig};
+use crate::link::{self, Ends, LATE, Lateness, LinkConfig};
 use crate::output as files;
 use crate::record::{About, Event, Host, Nanos, Trace, What};
 use crate::rules;
@@ -448,9 +448,15 @@ impl Sources {
         // The sender was in its state before it sent: a call that has not returned yet (connect,
         // close) may have brought it there.
         let taken = states.clone();
-        world.link.on_taken(move |from| ask(taken.as_ref(), from, clock::now()));
+        world.link.on_taken(move |from, connections| {
+            for ends in connections {
+                ask_about(taken.as_ref(), from, clock::now(), *ends);
+            }
+        });
         world.link.on_delivery(move |packet| {
-            ask(hook.as_ref(), packet.to, packet.at);
+            if let Some((peer, local)) = link::ends(packet.packet) {
+                ask_about(hook.as_ref(), packet.to, packet.at, (local, peer));
+            }
             let _ = delivered.send(());
         });
         Ok(Self { states, capture, deliveries, readers: Vec::new() })
@@ -486,7 +492,7 @@ impl Sources {
     fn stop(self, world: &World) -> Result<()> {
         ask(self.states.as_ref(), Host::Client, clock::now());
         ask(self.states.as_ref(), Host::Server, clock::now());
-        world.link.on_taken(|_| {});
+        world.link.on_taken(|_, _| {});
         world.link.on_delivery(|_| {});
         if let Some((capture, forward)) = self.capture {
             capture.finish();
@@ -507,9 +513,20 @@ fn ask(states: Option<&Arc<Mutex<States>>>, host: Host, at: Nanos) {
     }
 }
 
+/// The same about one connection.
+fn ask_about(states: Option<&Arc<Mutex<States>>>, host: Host, at: Nanos, ends: Ends) {
+    if let Some(states) = states {
+        let mut states = states.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = states.ask_about(host, at, ends);
+    }
+}
+
 impl Watch for Sources {
-    fn changed(&mut self, host: Host, at: Nanos) {
-        ask(self.states.as_ref(), host, at);
+    fn changed(&mut self, host: Host, at: Nanos, conn: Option<Ends>) {
+        match conn {
+            Some(ends) => ask_about(self.states.as_ref(), host, at, ends),
+            None => ask(self.states.as_ref(), host, at),
+        }
     }
 
     fn connected(&mut self, host: Host) -> bool {

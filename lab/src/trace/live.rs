@@ -68,6 +68,8 @@ fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Seen {
     let mut guessed: Vec<usize> = Vec::new();
     // By thread: waits in a row that ended with nothing, while nothing else happens.
     let mut idle: HashMap<i32, usize> = HashMap::new();
+    // When to look next at what is open or held: not at each event.
+    let mut look = 0;
     let place = |events: &[Event], index: usize| Reverse((events[index].order(), index));
     loop {
         let wait = match held.is_empty() && open.is_empty() {
@@ -102,7 +104,12 @@ fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Seen {
                 true
             }
         };
-        let due = clock::now().saturating_sub(HELD.as_nanos() as Nanos);
+        let now = clock::now();
+        if now < look && !ended {
+            continue;
+        }
+        look = now + (HELD / 4).as_nanos() as Nanos;
+        let due = now.saturating_sub(HELD.as_nanos() as Nanos);
         open.retain(|&index| {
             let event = &mut seen.events[index];
             let What::State(change) = &event.what else { return false };

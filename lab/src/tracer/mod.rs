@@ -83,8 +83,9 @@ pub struct Limits {
 
 /// What else watches the run.
 pub trait Watch {
-    /// A call on this host, or a process's end, may have changed a TCP state by then.
-    fn changed(&mut self, host: Host, at: Nanos);
+    /// A call on this host, or a process's end, may have changed a TCP state by then: that of this
+    /// connection, or (`None`) of any.
+    fn changed(&mut self, host: Host, at: Nanos, conn: Option<Ends>);
     /// Whether this host has a connection that is not over yet.
     fn connected(&mut self, host: Host) -> bool;
     /// Whether the server listens. Only asked where the tracer cannot see it.
@@ -481,7 +482,7 @@ impl<'a> Run<'a> {
                 if let Some(thread) = self.threads.get(&tid)
                     && self.seen.contains(&thread.pid)
                 {
-                    self.watch.changed(thread.host, now());
+                    self.watch.changed(thread.host, now(), None);
                 }
                 kernel::resume(tid, Until::NextEntry, 0);
             }
@@ -559,7 +560,7 @@ impl<'a> Run<'a> {
             Ending::Exited(status) => format!("exits with {status}"),
             Ending::Told => unreachable!("made below only"),
         };
-        self.watch.changed(thread.host, at);
+        self.watch.changed(thread.host, at, None);
         let is_main = self.main(thread.host).pid == tid;
         if self.seen.remove(&tid) || is_main {
             let what = What::Process(Process { host: thread.host, pid: tid, text });
@@ -646,8 +647,9 @@ impl<'a> Run<'a> {
         if !matches!(spec.about, Subject::Poll | Subject::Select | Subject::Epoll) {
             self.last = Instant::now();
         }
-        if spec.changes {
-            self.watch.changed(host, at);
+        // What `accept` and `connect` are about to open is not there yet.
+        if spec.changes && (ends.is_some() || !opens(spec)) {
+            self.watch.changed(host, at, ends);
         }
         self.listening |= host == Host::Server && spec.name.starts_with("accept");
         let open = Open { at, spec, raw, place, text, fd, ends, restarts: 0, interrupted_at: 0 };
@@ -707,13 +709,27 @@ impl<'a> Run<'a> {
                 thread.interrupted.push(open);
             } else {
                 let at = now();
-                if open.spec.changes {
-                    self.watch.changed(thread.host, at);
+                let given = (!failed).then_some(value as u64);
+                open.ends = self.ends(&thread, &open, given);
+                let fruitless = failed && open.spec.name.starts_with("accept");
+                if open.spec.changes && !fruitless {
+                    self.watch.changed(thread.host, at, open.ends);
                 }
                 self.emit(&thread, open, Some((at, value)));
             }
         }
         self.threads.insert(tid, thread);
+    }
+
+    /// What the socket of this call is connected to, now that it has returned (`None`: failed): it
+    /// has both ends only once `connect` or `accept` is over.
+    fn ends(&mut self, thread: &Thread, open: &Open, value: Option<u64>) -> Option<Ends> {
+        let accepts = open.spec.name.starts_with("accept");
+        let fresh = if accepts { value.map(|v| v as i32) } else { open.fd };
+        if open.ends.is_some() || open.spec.name.starts_with("close") {
+            return open.ends;
+        }
+        self.sockets.tcp(thread.pid, fresh?)?.ends
     }
 
     /// A call is over, or (`None`) never will be.
@@ -728,15 +744,7 @@ impl<'a> Run<'a> {
             true => decode::failure(value.unsigned_abs() as i32),
             false => open.text.result(value as u64),
         });
-        // A connection has both ends only now that `connect` or `accept` is over.
-        let fresh =
-            if open.spec.name.starts_with("accept") { value.map(|v| v as i32) } else { open.fd };
-        if let Some(fd) = fresh
-            && open.ends.is_none()
-            && !open.spec.name.starts_with("close")
-        {
-            open.ends = self.sockets.tcp(thread.pid, fd).and_then(|tcp| tcp.ends);
-        }
+        open.ends = self.ends(thread, &open, value);
         self.listening |=
             thread.host == Host::Server && open.spec.name == "listen" && value == Some(0);
         let call = Call {
@@ -779,6 +787,11 @@ impl Thread {
 /// ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK: only a tracer sees these.
 fn is_restart(value: i64) -> bool {
     matches!(value, -512 | -513 | -514 | -516)
+}
+
+/// Whether a call gives a connection.
+fn opens(spec: &Spec) -> bool {
+    spec.name.starts_with("accept") || spec.name == "connect"
 }
 
 /// A look at descriptors that found nothing and was not to wait: not worth a line.
