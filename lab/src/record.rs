@@ -278,7 +278,7 @@ pub struct StateChange {
 pub struct Process {
     /// Where.
     pub host: Host,
-    /// Which.
+    /// Which; 0: none, for the lab says how much it has left out here.
     pub pid: i32,
     /// "runs python3", "exits with 0", "is killed by SIGPIPE", "gets SIGUSR1".
     pub text: String,

@@ -415,4 +415,39 @@ fn a_long_trace_is_cut_and_says_so() {
     let trace = trace.expect("a trace is written");
     assert!(said.contains("missing: the end: "), "nothing is said of the end");
     assert!((1000..50_000).contains(&trace.events.len()), "{} events", trace.events.len());
+    // At its place, too: after it no segment stands, in the text as in the files.
+    let words = "events left out here";
+    let (_, rest) = said.split_once(words).expect("the text says where");
+    assert!(!rest.contains("►"), "{rest}");
+    let is_gap = |event: &Event| match &event.what {
+        What::Process(process) => process.text.ends_with(words),
+        _ => false,
+    };
+    let at = trace.events.iter().position(is_gap).expect("the trace says where");
+    let is_segment = |event: &Event| matches!(event.what, What::Segment(_));
+    assert!(trace.events[..at].iter().any(is_segment), "it stands at the beginning");
+    assert!(!trace.events[at..].iter().any(is_segment), "segments stand after it");
+}
+
+#[test]
+fn four_hundred_connections_at_once_have_all_their_states() {
+    let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("many");
+    let command = |role: &str| format!("{} {role} {{server}}:{{port}} 400", pair.display());
+    for more in [&[][..], &["--no-calls"]] {
+        let (server, client) = (command("server"), command("client"));
+        let args = [&["--server", &server, "--client", &client], more].concat();
+        let Some((output, trace)) = lab("many", &args) else { return };
+        let said = String::from_utf8_lossy(&output.stdout);
+        let end = said.lines().rev().take(9).collect::<Vec<_>>();
+        assert!(output.status.success(), "{more:?}: {end:#?}");
+        let trace = trace.expect("a trace is written");
+        for host in [Host::Client, Host::Server] {
+            let states = states(&trace, host, false);
+            for now in ["ESTABLISHED", if host == Host::Client { "TIME_WAIT" } else { "LAST_ACK" }]
+            {
+                let count = states.iter().filter(|state| **state == now).count();
+                assert_eq!(count, 400, "{more:?}: {host:?}, {now}");
+            }
+        }
+    }
 }

@@ -225,7 +225,10 @@ pub fn process(process: &Process) -> String {
         }
         None => process.text.clone(),
     };
-    format!("{} {text}", process.pid)
+    match process.pid {
+        0 => text,
+        pid => format!("{pid} {text}"),
+    }
 }
 
 /// Milliseconds since `start`, microseconds after the point: "0.000", "1203.250".

@@ -15,7 +15,7 @@ use anyhow::Result;
 use crate::clock;
 use crate::output::args;
 use crate::output::text::Printer;
-use crate::record::{About, Call, Event, Nanos, What};
+use crate::record::{About, Call, Event, Host, Nanos, Process, What};
 use crate::rules::Rules;
 use crate::say;
 
@@ -96,6 +96,12 @@ fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Seen {
             }
             Ok(_) => {
                 seen.left_out += 1;
+                if seen.left_out == 1 {
+                    let last = seen.events.iter().map(Event::complete).max();
+                    let gap = gap(last.unwrap_or(0), "events");
+                    held.push(Reverse((gap.order(), seen.events.len())));
+                    seen.events.push(gap);
+                }
                 false
             }
             Err(RecvTimeoutError::Timeout) => false,
@@ -140,9 +146,20 @@ fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Seen {
                     event.at = rules.moment(change, event.at, true).unwrap_or(event.at);
                 }
             }
+            let is_gap =
+                |event: &&mut Event| matches!(&event.what, What::Process(one) if one.pid == 0);
+            if let Some(place) = seen.events.iter_mut().find(is_gap) {
+                *place = gap(place.at, &format!("{} events", seen.left_out));
+            }
             return seen;
         }
     }
+}
+
+/// What stands at the place where these are left out.
+fn gap(at: Nanos, what: &str) -> Event {
+    let text = format!("{what} left out here");
+    Event { at, what: What::Process(Process { host: Host::Server, pid: 0, text }) }
 }
 
 /// The call, if it is a wait that ended with nothing.
@@ -212,7 +229,6 @@ fn terminal_width() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Host, Process};
 
     /// A wait of this thread, over at that time.
     fn wait(at: Nanos, tid: i32, name: &str, args: &str, result: &str) -> Event {

@@ -137,6 +137,8 @@ impl Node {
         route.add_address(eth0, self.address, 24)?;
         // What TCP has learned from one connection must not change the next.
         netns::sysctl("net.ipv4.tcp_no_metrics_save", "1")?;
+        // As many as a host usually may have; the small table of connections would allow 32.
+        let _ = netns::sysctl("net.ipv4.tcp_max_tw_buckets", "65536");
         // A connection that nobody answers any more keeps its namespace for as long as it is tried:
         // 3 s, not the usual 100. Else a killed world would outlive us by that.
         netns::sysctl("net.ipv4.tcp_orphan_retries", "3")?;
