@@ -566,11 +566,9 @@ impl<'a> Run<'a> {
             let what = What::Process(Process { host: thread.host, pid: tid, text });
             let _ = self.events.send(Event { at, what });
         }
-        let heir = self.heir(thread.host, ending);
+        let heir = if is_main { self.heir(thread.host, ending) } else { None };
         let main = self.main(thread.host);
-        if main.pid == tid
-            && let Some(heir) = heir
-        {
+        if let Some(heir) = heir {
             main.pid = heir;
             self.is_daemon = true;
             return Ok(());
@@ -590,17 +588,21 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Who goes on where the server's process has ended well: a daemon's child. It listens, or may
-    /// do so yet.
-    fn heir(&self, host: Host, ending: Ending) -> Option<i32> {
+    /// Who goes on where the server's process has ended well: a daemon's child. It listens, may do
+    /// so yet, or has a connection.
+    fn heir(&mut self, host: Host, ending: Ending) -> Option<i32> {
         let well = host == Host::Server && ending == Ending::Exited(0) && self.ending.is_none();
+        if !well || self.programs[host as usize].started.is_some() {
+            return None;
+        }
+        let listens = !self.listening || self.watch.listening();
         let is_process = |tid: &i32| {
             let thread = self.threads.get(tid);
             thread.is_some_and(|thread| thread.host == host && thread.pid == *tid)
         };
-        let serves = |pid: &i32| !self.listening || self.seen.contains(pid);
+        let serves = |pid: &i32| listens || self.seen.contains(pid);
         let mut born = self.births.iter().rev().map(|birth| birth.tid);
-        born.find(|pid| well && is_process(pid) && serves(pid))
+        born.find(|pid| is_process(pid) && serves(pid))
     }
 
     /// A process event of this thread's process, if that has a call to show.
