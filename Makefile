@@ -3,6 +3,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help run-examples run trace traces lab claims servers conformance bench
 .PHONY: exercises exercise starters grade docs docs-open strings test check setup clean
+.PHONY: portable msrv deny release
 
 CARGO ?= cargo
 OTHER := $(if $(filter aarch64,$(shell uname -m)),x86_64,aarch64)-unknown-linux-gnu
@@ -110,9 +111,10 @@ ALL := --workspace --exclude classroom
 test: check ## everything: format, lints, tests, documentation, every example
 	$(CARGO) build $(ALL) --bins --examples
 	@$(or $(CARGO_TARGET_DIR),target)/debug/run-tests \
-		$(if $(HAS_OTHER),,--skipped "the lab for $(OTHER): make setup adds that target")
+		$(if $(HAS_OTHER),,--skipped "the lab for $(OTHER): make setup adds that target") \
+		$(if $(HAS_DENY),,--skipped "the dependencies' licences: make deny installs what looks at them")
 
-check: ## format, lints and documentation only
+check: ## format, lints, documentation, and what the dependencies may be
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings -D missing_docs \
 		-D clippy::undocumented_unsafe_blocks
@@ -121,6 +123,35 @@ check: ## format, lints and documentation only
 	@if [ -n "$(HAS_OTHER)" ]; then \
 		echo "cargo check -p lab --target $(OTHER)"; $(CARGO) check -q -p lab --target $(OTHER); \
 	else echo "skipped: the lab for $(OTHER): make setup adds that target"; fi
+	@if [ -n "$(HAS_DENY)" ]; then $(MAKE) -s --no-print-directory deny; \
+	else echo "skipped: the dependencies' licences: make deny installs what looks at them"; fi
+
+CARGO_DENY := 0.20.2
+HAS_DENY := $(wildcard target/tools/bin/cargo-deny)
+
+# The public advisories only where they have been fetched before, for that needs a network.
+deny: target/tools/bin/cargo-deny ## licences, versions and sources of the dependencies
+	@target/tools/bin/cargo-deny --log-level error --workspace --offline check licenses bans sources || exit; \
+	if ls $${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs/* >/dev/null 2>&1; then \
+		target/tools/bin/cargo-deny --log-level error --workspace check --disable-fetch advisories; \
+	else echo "skipped: advisories: no database; target/tools/bin/cargo-deny fetch db brings it"; fi
+
+# Without optimization it is there in half the time.
+target/tools/bin/cargo-deny:
+	@echo "installing cargo-deny $(CARGO_DENY) into target/tools (once, for minutes)"
+	@$(CARGO) install -q cargo-deny --version $(CARGO_DENY) --locked --debug --root target/tools
+
+portable: ## type-check for macOS, FreeBSD, musl, aarch64 and i686; run the tests on musl
+	@.ci/portable
+
+msrv: ## build everything with the oldest Rust that Cargo.toml promises
+	@.ci/msrv
+
+# What a release has to pass.
+VERBS := test deny msrv portable
+
+release: ## run every check, then tag: make release VERSION=0.1.0; nothing is pushed
+	@VERBS="$(VERBS)" MAKE="$(MAKE)" .ci/release "$(VERSION)"
 
 setup: ## install what tests and bench use (Debian, Ubuntu): strace, python3, valgrind
 	@! command -v rustup >/dev/null || rustup -q target add $(OTHER) || echo "no $(OTHER): one check is skipped"

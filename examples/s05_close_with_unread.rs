@@ -58,8 +58,8 @@ fn ask(at: &At) -> io::Result<String> {
         }
     };
     // Nothing at all would not be a part of it.
-    let whole = usize::from_be_bytes(sent);
-    let how_much = if got == whole { "all" } else { "part" };
+    let whole = u64::from_be_bytes(sent);
+    let how_much = if got as u64 == whole { "all" } else { "part" };
     Ok(format!("{} of it, then {}", if got == 0 { "nothing" } else { how_much }, said(&end)))
 }
 
@@ -73,7 +73,7 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
             recv_exact(&conn, &mut [0; 7])?;
         }
         // The answer is larger than the client's window, so a part of it is still here.
-        let sent = kernel::fill(&conn)?.to_be_bytes();
+        let sent = (kernel::fill(&conn)? as u64).to_be_bytes();
         if lingering {
             // The client begins to read when it knows the size, and the close waits for that.
             send_all(&talk, &sent)?;

@@ -175,7 +175,7 @@ mod platform {
 mod platform {
     use super::*;
     use libc::sockaddr;
-
+    #[allow(missing_docs)]
     pub const NO_SIGPIPE: c_int = 0;
     pub const SOCK_CLOEXEC: c_int = 0;
 

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-const DOCUMENTS: [&str; 13] = [
+const DOCUMENTS: [&str; 15] = [
     "README.md",
+    "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "classroom/README.md",
     "docs/README.md",
     "lab/README.md",
@@ -116,6 +118,16 @@ fn no_page_recommends_what_the_errata_correct() {
         let text = read(document);
         let filter = text.split("trace=network").skip(1).find(|rest| !rest.starts_with(",close"));
         assert!(filter.is_none(), "{document}: -e trace=network never shows close (O3)");
+    }
+}
+
+#[test]
+fn the_readme_promises_the_rust_that_is_built_with() {
+    let manifest = read("Cargo.toml");
+    let after = manifest.split("rust-version = \"").nth(1).expect("a version");
+    let version = after.split('"').next().unwrap();
+    for page in ["README.md", "README.ko.md"] {
+        assert!(read(page).contains(version), "{page} does not name Rust {version}");
     }
 }
 

@@ -3,7 +3,7 @@
 mod support;
 
 use std::io::{self, ErrorKind};
-use std::{ptr, slice, thread};
+use std::thread;
 
 use libc::SHUT_WR;
 use stage::{kernel, memory};
@@ -251,11 +251,11 @@ fn a_payload_of_5_gib_is_too_long_for_a_header_under_any_cap() {
     let (access, kind) = (libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY:
     // - a new mapping at an address that the kernel chooses hits no memory that is in use.
-    let at = unsafe { libc::mmap(ptr::null_mut(), 5 * GIB, access, kind, -1, 0) };
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), 5 * GIB, access, kind, -1, 0) };
     assert_ne!(at, libc::MAP_FAILED, "{}", sys::last_errno());
     // SAFETY:
     // - so much is mapped there, zeroed and for reading, until the end of the process.
-    let payload: &[u8] = unsafe { slice::from_raw_parts(at.cast(), 5 * GIB) };
+    let payload: &[u8] = unsafe { std::slice::from_raw_parts(at.cast(), 5 * GIB) };
     for (name, send) in SENDERS {
         let (ours, peer) = pair();
         let (result, peak) = memory::peak_of(|| send(&ours, payload, 10 * GIB));

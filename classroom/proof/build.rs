@@ -3,7 +3,8 @@
 //! A wrong answer is a change: `wrong/EXERCISE.diff` lists them. `# NAME: MESSAGE` begins one; lines
 //! with `-` and ` ` have to stand in the solution, exactly once, and those with `+` and ` ` take
 //! their place; a line without anything begins the next place. `# NAME (as OTHER): MESSAGE` changes
-//! the right answer OTHER instead. What is built otherwise is a file, `wrong/EXERCISE/NAME.rs`.
+//! the right answer OTHER instead. `# NAME: = OTHER` is the mistake OTHER, made in another way. What
+//! is built otherwise is a file, `wrong/EXERCISE/NAME.rs`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -40,7 +41,8 @@ fn main() -> io::Result<()> {
     }
     for file in files(&here.join("wrong"), "diff")? {
         let (exercise, text) = (stem(&file), fs::read_to_string(&file)?);
-        for entry in format!("\n{text}").split("\n# ").skip(1) {
+        let (text, mut messages) = (format!("\n{text}"), BTreeMap::new());
+        for entry in text.split("\n# ").skip(1) {
             let (head, change) = entry.split_once('\n').unwrap_or((entry, ""));
             let Some((name, message)) = head.split_once(": ") else {
                 panic!("{}: {head:?} is not `NAME: MESSAGE`", file.display())
@@ -52,7 +54,18 @@ fn main() -> io::Result<()> {
                 .unwrap_or_else(|| panic!("{exercise} {name}: there is no right answer {base}"));
             let text =
                 changed(base, change).unwrap_or_else(|why| panic!("{exercise} {name}: {why}"));
-            program.add(&exercise, name, "wrong", message, &text)?;
+            // `= OTHER`: the same mistake as that, made in another way.
+            let (kind, message) = match message.strip_prefix("= ") {
+                Some(other) => (
+                    "again",
+                    messages.get(other).copied().unwrap_or_else(|| {
+                        panic!("{exercise} {name}: no mistake {other} stands before it")
+                    }),
+                ),
+                None => ("wrong", message),
+            };
+            messages.insert(name, message);
+            program.add(&exercise, name, kind, message, &text)?;
         }
     }
     program.write()

@@ -1,11 +1,16 @@
 //! What a trace is: events in the order in which they happened. Every output reads this alone.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 /// Nanoseconds of CLOCK_REALTIME, as the kernel stamps packets with it.
 pub type Nanos = u64;
+
+/// So many bytes of source are kept at most, of whole files.
+const SOURCES: usize = 2 << 20;
 
 /// One of the two hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,8 +30,40 @@ pub struct Trace {
     /// The threads that the programs made, processes' first ones included.
     #[serde(default)]
     pub births: Vec<Birth>,
+    /// The files that the calls' lines are in.
+    #[serde(default)]
+    pub sources: Vec<Source>,
     /// By the time at which they began.
     pub events: Vec<Event>,
+}
+
+impl Trace {
+    /// Reads the files that the calls' lines are in, as they are now.
+    pub fn read_sources(&mut self) {
+        let calls = self.events.iter().filter_map(|event| match &event.what {
+            What::Call(call) => Some(call),
+            _ => None,
+        });
+        let lines = calls.flat_map(|call| &call.lines);
+        let files: BTreeSet<&str> =
+            lines.filter_map(|line| Some(line.rsplit_once(':')?.0)).collect();
+        let mut room = SOURCES;
+        let sources = files.into_iter().filter_map(|file| {
+            let text = String::from_utf8_lossy(&fs::read(file).ok()?).into_owned();
+            room = room.checked_sub(text.len())?;
+            Some(Source { file: file.to_owned(), text })
+        });
+        self.sources = sources.collect();
+    }
+}
+
+/// A file of source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Its name, as the calls' lines have it.
+    pub file: String,
+    /// All of it.
+    pub text: String,
 }
 
 /// What was run, over what, and at what price.
@@ -141,10 +178,14 @@ pub struct Call {
     /// How often a signal interrupted it and the kernel began it anew (SA_RESTART).
     #[serde(default)]
     pub restarts: u32,
-    /// How many it stands for: waits in a row that ended with nothing, in a program that wakes by
-    /// a timer. It began with the first and returned with the last.
+    /// How many it stands for: waits in a row from the same lines that ended with nothing, in a
+    /// program that wakes by a timer. It began with the first and returned with the last.
     #[serde(default = "once", skip_serializing_if = "is_once")]
     pub count: u32,
+    /// The lines of source that led to it, in the program's own files, the outermost first:
+    /// "src/sys.rs:77". None: the program has no debug information.
+    #[serde(default)]
+    pub lines: Vec<String>,
 }
 
 fn once() -> u32 {

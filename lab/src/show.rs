@@ -17,6 +17,7 @@ use crate::{say, values};
 Examples:
   lab show target/lab/s05_half_close
   lab show trace.jsonl --out pictures       # trace.html, .svg, .pcapng
+  lab show trace.jsonl --lines              # the lines of source below each call
   lab show trace.jsonl --outline            # without times and numbers: the same on every run")]
 pub struct ShowArgs {
     /// A trace.jsonl, or the directory that holds it
@@ -27,6 +28,9 @@ pub struct ShowArgs {
     /// Print the outline, as in docs/traces
     #[arg(long, conflicts_with = "out")]
     outline: bool,
+    /// Print the lines of source that led to each call below it
+    #[arg(long, conflicts_with_all = ["out", "outline"])]
+    lines: bool,
 }
 
 /// Runs the subcommand.
@@ -52,8 +56,8 @@ pub fn run(args: &ShowArgs) -> Result<ExitCode> {
             io::Write::write_all(&mut io::stdout(), outline::draw(&trace).as_bytes())
         }
         None => {
-            let mut printer = text::Printer::new(anstream::stdout().lock(), text::terminal_width());
-            printer.trace(&trace)
+            let printer = text::Printer::new(anstream::stdout().lock(), text::terminal_width());
+            printer.with_lines(args.lines).trace(&trace)
         }
     };
     say::note(done);

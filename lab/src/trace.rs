@@ -72,6 +72,10 @@ pub struct TraceArgs {
     #[arg(long)]
     no_calls: bool,
 
+    /// Print the lines of source that led to each call below it, if the program has debug information
+    #[arg(long, conflicts_with = "no_calls")]
+    lines: bool,
+
     /// Fail if the trace breaks a rule of order: an effect above its cause
     #[arg(long)]
     strict: bool,
@@ -84,6 +88,7 @@ const EXAMPLES: &str = "\
 Examples:
   lab trace s05_half_close
   lab trace s05_half_close --delay 20ms --drop 1
+  lab trace s05_half_close --lines
   lab trace --server 'python3 -m http.server {port}' --client 'curl -s http://{server}:{port}/'
   lab trace --server 'socat TCP-LISTEN:{port} EXEC:cat' \\
             --client 'echo hello | socat -t 5 - TCP:{server}:{port}'
@@ -133,7 +138,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         }
     };
 
-    let (events, live) = live::start(&about)?;
+    let (events, live) = live::start(&about, args.lines)?;
     let program = |host, (command, words): (String, Vec<String>)| -> Result<Program> {
         let netns = world.node(host).netns().try_clone_to_owned()?;
         let enter =
@@ -169,8 +174,13 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         about.missing.push(format!("the end: {left_out} events more than a trace keeps"));
     }
 
+    if outcome.price.calls > 0 {
+        about.cost = format!("{}, {}", about.cost, outcome.price);
+    }
     about.late = lateness(&world.link.lateness(), &events);
-    let mut trace = Trace { about, births: std::mem::take(&mut outcome.births), events };
+    let births = std::mem::take(&mut outcome.births);
+    let mut trace = Trace { about, births, sources: Vec::new(), events };
+    trace.read_sources();
     trace.about.broken = rules::check(&trace);
     if traced && left_out == 0 {
         trace.about.missing.extend(rules::uncovered(&trace, &outcome.unseen));

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use lab::output::{self, html, jsonl, outline, svg, text};
-use lab::record::{Birth, Host, Trace, What};
+use lab::record::{Birth, Host, Source, Trace, What};
 use skip::skipped;
 
 const LUA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dissector/tcp-stream-io.lua");
@@ -36,7 +36,7 @@ fn every_file_is_written() {
 
 #[test]
 fn json_lines_come_back_as_they_were() {
-    let trace = script::half_close().trace;
+    let trace = with_lines();
     let mut lines = Vec::new();
     jsonl::write(&trace, &mut lines).unwrap();
     let again = jsonl::read(&lines[..]).unwrap();
@@ -46,16 +46,34 @@ fn json_lines_come_back_as_they_were() {
     assert!(error.to_string().contains("line 1"), "{error}");
 }
 
+/// The half-close, whose calls know their lines: two files, one of them far away.
+fn with_lines() -> Trace {
+    let mut trace = script::half_close().trace;
+    let far = format!("/home/{}/net.c", "somewhere/".repeat(20));
+    for event in &mut trace.events {
+        if let What::Call(call) = &mut event.what {
+            call.lines = ["main.c:2", "main.c:3", &format!("{far}:1")].map(str::to_owned).to_vec();
+        }
+    }
+    let main = "int main() {\n\treturn run(\n\t\tfd, \"</script><img src=x>\");\n}\n";
+    trace.sources = [("main.c", main), (&far, "send(fd);\n")]
+        .map(|(file, text)| Source { file: file.to_owned(), text: text.to_owned() })
+        .to_vec();
+    trace
+}
+
 #[test]
 fn a_line_of_text_is_as_wide_as_it_may_be() {
-    let trace = script::half_close().trace;
-    for width in [60, 100, 140] {
-        let mut printer = text::Printer::new(Vec::new(), width);
+    let trace = with_lines();
+    for width in [60, 79, 80, 100, 140] {
+        let mut printer = text::Printer::new(Vec::new(), width).with_lines(true);
         printer.heading().unwrap();
         trace.events.iter().for_each(|event| printer.event(event).unwrap());
         let lines = String::from_utf8(printer.into_inner()).unwrap();
         let plain = anstream::adapter::strip_str(&lines).to_string();
         assert!(plain.lines().count() >= trace.events.len());
+        let calls = trace.events.iter().filter(|event| matches!(event.what, What::Call(_)));
+        assert_eq!(plain.matches("main.c:2").count(), calls.count(), "{width}");
         for line in plain.lines() {
             assert!(line.chars().count() <= width, "{width}: {line}");
         }
@@ -74,6 +92,20 @@ fn what_a_program_says_stays_text() {
     assert_eq!(page.matches("</script>").count(), 2);
     let picture = svg::draw(&script.trace);
     assert!(!picture.contains("<img") && !picture.contains("<i>") && !picture.contains('\0'));
+}
+
+#[test]
+fn a_page_has_the_source_as_text() {
+    let page = html::page(&with_lines());
+    assert!(!page.contains("<img"));
+    assert_eq!(page.matches("</script>").count(), 3);
+    assert_eq!(page.matches("<body class=\"with-source\">").count(), 1);
+    let (_, rest) = page.split_once("id=\"sources\">").expect("the sources");
+    let (json, _) = rest.split_once("</script>").expect("their end");
+    let sources: Vec<Source> = serde_json::from_str(json).expect("JSON");
+    assert_eq!(sources, with_lines().sources);
+    let without = html::page(&script::half_close().trace);
+    assert!(!without.contains("id=\"sources\"") && without.contains("<body>"));
 }
 
 #[test]

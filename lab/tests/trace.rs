@@ -409,7 +409,9 @@ fn a_long_trace_is_cut_and_says_so() {
     let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("half_close");
     let server = format!("{} server {{server}}:{{port}}", pair.display());
     let client = format!("{} flood {{server}}:{{port}}", pair.display());
-    let args = ["--server", &server, "--client", &client, "--no-calls"];
+    // A busy machine takes its time for so much.
+    let limit = ["--no-calls", "--time-limit", "300"];
+    let args = [&["--server", &server, "--client", &client][..], &limit].concat();
     let Some((output, trace)) = lab("long", &args) else { return };
     let said = String::from_utf8_lossy(&output.stdout);
     let trace = trace.expect("a trace is written");

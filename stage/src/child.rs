@@ -127,8 +127,8 @@ pub fn sigpipe_kills() -> io::Result<()> {
 #[must_use]
 #[derive(Debug)]
 pub struct FullTable {
-    soft: u64,
-    hard: u64,
+    soft: libc::rlim_t,
+    hard: libc::rlim_t,
 }
 
 impl FullTable {
@@ -138,7 +138,7 @@ impl FullTable {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         let open = kernel::open_fds();
         let free = (0..).find(|fd| !open.contains(fd)).unwrap_or_default();
-        setrlimit(Resource::RLIMIT_NOFILE, free as u64, hard)?;
+        setrlimit(Resource::RLIMIT_NOFILE, free as libc::rlim_t, hard)?;
         Ok(FullTable { soft, hard })
     }
 }

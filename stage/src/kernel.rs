@@ -402,7 +402,9 @@ pub(crate) fn what_is_it_doing(tid: Pid) -> String {
         libc::SYS_sendto => "send",
         libc::SYS_sendmsg => "sendmsg",
         libc::SYS_write => "write",
-        libc::SYS_accept | libc::SYS_accept4 => "accept",
+        #[cfg(not(target_arch = "x86"))] // the C library there asks for accept4
+        libc::SYS_accept => "accept",
+        libc::SYS_accept4 => "accept",
         libc::SYS_connect => "connect",
         libc::SYS_ppoll => return in_poll(first, second),
         #[cfg(target_arch = "x86_64")]

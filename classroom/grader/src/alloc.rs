@@ -3,6 +3,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
+use crate::calls;
+
 struct Counting;
 
 #[global_allocator]
@@ -19,15 +21,22 @@ fn grown(by: usize) {
     let now = NOW.fetch_add(by, Relaxed) + by;
     PEAK.fetch_max(now, Relaxed);
     if now > LIMIT && LIMITED.load(Relaxed) {
-        // SAFETY:
-        // - it takes a number, and does not return.
-        unsafe { libc::_exit(86) }
+        calls::leave(86)
     }
 }
 
-/// From here on [`LIMIT`] holds.
+/// From here on [`LIMIT`] holds; and twice as much for all memory, wherever it comes from.
 pub fn limit() {
     LIMITED.store(true, Relaxed);
+    limit_all(2 * LIMIT as u64);
+}
+
+/// With more, malloc and mmap fail: RLIMIT_DATA, getrlimit(2).
+pub fn limit_all(bytes: u64) {
+    let room = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY:
+    // - `room` is a whole rlimit.
+    unsafe { libc::setrlimit(libc::RLIMIT_DATA, &room) };
 }
 
 fn resized(from: usize, to: usize) {

@@ -6,7 +6,7 @@
 //! in the way that shows a mistake: a `close` that succeeds changes errno.
 
 use std::collections::BTreeMap;
-use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use std::mem;
 use std::net::{SocketAddrV4, SocketAddrV6};
 use std::ptr;
@@ -22,8 +22,12 @@ use serde::{Deserialize, Serialize};
 pub struct Calls {
     /// Calls by name.
     pub by_name: BTreeMap<String, usize>,
-    /// What was changed of a descriptor that was only lent, or of a signal, if only for a while.
+    /// What was changed of a socket that was only lent, if only for a while.
     pub touched: Vec<String>,
+    /// Signals whose action was set, if only for a while.
+    pub actions: Vec<c_int>,
+    /// SO_RCVTIMEO and SO_SNDTIMEO, on whatever socket.
+    pub timeouts: usize,
     /// Calls of `poll` that were told not to wait.
     pub looks: usize,
     /// Those that found nothing until their time was over.
@@ -61,33 +65,59 @@ pub fn interrupt_next_close() {
 static LOG: Mutex<Log> = Mutex::new(Log::new());
 
 struct Log {
-    lent: Vec<c_int>,
+    /// The sockets' own numbers: a copy of the descriptor is the same socket.
+    lent: Vec<Option<u64>>,
     by_name: BTreeMap<&'static str, usize>,
     touched: Vec<String>,
+    actions: Vec<c_int>,
+    timeouts: usize,
     looks: usize,
     over: usize,
 }
 
 impl Log {
     const fn new() -> Log {
-        Log { lent: Vec::new(), by_name: BTreeMap::new(), touched: Vec::new(), looks: 0, over: 0 }
+        Log {
+            lent: Vec::new(),
+            by_name: BTreeMap::new(),
+            touched: Vec::new(),
+            actions: Vec::new(),
+            timeouts: 0,
+            looks: 0,
+            over: 0,
+        }
     }
 }
 
 /// Watches a call that these descriptors are lent to.
 pub fn watch(lent: &[c_int]) {
+    TRANSFERS.store(0, Relaxed);
     WOULD_BLOCK.store(0, Relaxed);
-    *LOG.lock().unwrap() = Log { lent: lent.to_vec(), ..Log::new() };
+    *LOG.lock().unwrap() = Log { lent: lent.iter().copied().map(number).collect(), ..Log::new() };
 }
 
 fn count(name: &'static str) {
     *LOG.lock().unwrap().by_name.entry(name).or_default() += 1;
 }
 
-/// Notes what is changed of a descriptor that was lent.
+/// What is open under a descriptor, by its number in the kernel.
+fn number(fd: c_int) -> Option<u64> {
+    // SAFETY:
+    // - all zeros is a stat, and it is writable.
+    unsafe {
+        let mut stat: libc::stat = mem::zeroed();
+        (libc::fstat(fd, &mut stat) == 0).then_some(stat.st_ino)
+    }
+}
+
+/// Notes what is changed of a socket that was lent, under whatever descriptor.
 fn touch(fd: c_int, what: &str) {
+    let number = number(fd);
     let log = &mut *LOG.lock().unwrap();
-    if log.lent.contains(&fd) && !log.touched.iter().any(|other| other == what) {
+    if number.is_some()
+        && log.lent.contains(&number)
+        && !log.touched.iter().any(|other| other == what)
+    {
         log.touched.push(what.into());
     }
 }
@@ -153,6 +183,8 @@ pub fn counted() -> Calls {
     Calls {
         by_name: log.by_name.iter().map(|(&name, &n)| (name.into(), n)).collect(),
         touched: log.touched.clone(),
+        actions: log.actions.clone(),
+        timeouts: log.timeouts,
         looks: log.looks,
         over: log.over,
         closes: CLOSES.load(Relaxed),
@@ -261,14 +293,19 @@ unsafe extern "C" fn connect(fd: c_int, to: *const libc::sockaddr, len: libc::so
 
 type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
 
+/// Where libc has the function of this name, behind the one that stands here.
+fn next(name: &CStr) -> usize {
+    // SAFETY:
+    // - a name that ends with a zero.
+    unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) as usize }
+}
+
 /// libc's `syscall`, behind the one below.
 fn real() -> Syscall {
     static REAL: AtomicUsize = AtomicUsize::new(0);
     let mut at = REAL.load(Relaxed);
     if at == 0 {
-        // SAFETY:
-        // - a name that ends with a zero.
-        at = unsafe { libc::dlsym(libc::RTLD_NEXT, c"syscall".as_ptr()) } as usize;
+        at = next(c"syscall");
         REAL.store(at, Relaxed);
     }
     // SAFETY:
@@ -293,13 +330,24 @@ unsafe extern "C" fn syscall(
     unsafe {
         match number {
             libc::SYS_close => close(a as c_int).into(),
+            libc::SYS_exit_group => libc::_exit(a as c_int),
             libc::SYS_connect => connect(a as c_int, b as *const _, c as c_uint).into(),
             libc::SYS_fcntl => fcntl(a as c_int, b as c_int, c).into(),
+            libc::SYS_ioctl => ioctl(a as c_int, b as libc::c_ulong, c).into(),
             libc::SYS_setsockopt => {
                 setsockopt(a as c_int, b as c_int, c as c_int, d as *const _, e as c_uint).into()
             }
             _ => real()(number, a, b, c, d, e, f),
         }
+    }
+}
+
+/// Ends the process, whatever stands in the way.
+pub fn leave(code: c_int) -> ! {
+    loop {
+        // SAFETY:
+        // - it takes a number, and does not return.
+        unsafe { real()(libc::SYS_exit_group, code) };
     }
 }
 
@@ -379,9 +427,39 @@ unsafe extern "C" fn setsockopt(
         _ => "an option",
     };
     touch(fd, name);
+    LOG.lock().unwrap().timeouts += usize::from(name.ends_with("TIMEO"));
     // SAFETY:
     // - the caller keeps the contract of setsockopt.
     unsafe { real()(libc::SYS_setsockopt, fd, level, option, value, len) as c_int }
+}
+
+type Sigaction = unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int;
+
+// SAFETY:
+// - the signature is libc's, and it does what libc's does.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sigaction(
+    signal: c_int,
+    new: *const libc::sigaction,
+    old: *mut libc::sigaction,
+) -> c_int {
+    if !new.is_null() {
+        LOG.lock().unwrap().actions.push(signal);
+    }
+    // SAFETY:
+    // - the next `sigaction` is libc's, and has this type; the caller keeps its contract.
+    unsafe { mem::transmute::<usize, Sigaction>(next(c"sigaction"))(signal, new, old) }
+}
+
+// SAFETY:
+// - the signature is libc's, and it does what libc's does.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn signal(signal: c_int, handler: libc::sighandler_t) -> libc::sighandler_t {
+    type Signal = unsafe extern "C" fn(c_int, libc::sighandler_t) -> libc::sighandler_t;
+    LOG.lock().unwrap().actions.push(signal);
+    // SAFETY:
+    // - the next `signal` is libc's, and has this type; the caller keeps its contract.
+    unsafe { mem::transmute::<usize, Signal>(next(c"signal"))(signal, handler) }
 }
 
 // SAFETY:
@@ -489,8 +567,7 @@ unsafe extern "C" fn getaddrinfo(
     // - the next `getaddrinfo` after this one is libc's, and has this type;
     // - the caller keeps its contract.
     let rc = unsafe {
-        let at = libc::dlsym(libc::RTLD_NEXT, c"getaddrinfo".as_ptr());
-        let real: Option<GetAddrInfo> = mem::transmute(at);
+        let real: Option<GetAddrInfo> = mem::transmute(next(c"getaddrinfo"));
         real.expect("libc has getaddrinfo")(host, service, hints, list)
     };
     if rc == 0 {

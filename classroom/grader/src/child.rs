@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{self, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -29,7 +30,16 @@ use crate::wire;
 const QUIET: u32 = 1000;
 
 /// The longest time of its own, in milliseconds, that an answer is left alone for.
-const LONGEST: i32 = 10_000;
+const LONGEST: i32 = 40_000;
+
+/// The same for many waits that it comes back to, each of so many milliseconds: by their sum.
+const PATIENCE: i32 = 5_000;
+
+/// The milliseconds of those waits so far, in all cases.
+static WAITED: AtomicI32 = AtomicI32::new(0);
+
+/// Who wakes more often in that time, for nothing, does not sleep but looks.
+const MOST_WAKES: u32 = 60;
 
 /// The same for a `poll`, which may wait for a handshake that the kernel tries anew.
 const QUIET_POLL: u32 = 4000;
@@ -61,7 +71,7 @@ pub struct Child<A, S> {
     scene: [String; 3],
     sleeps: u64,
     ticks: u64,
-    /// It has woken by itself, and waited on.
+    /// It wakes by itself, and waits on.
     patient: bool,
     arrived: Option<(Event<S>, Vec<u8>)>,
     asks: PhantomData<fn(A)>,
@@ -78,15 +88,18 @@ impl<A, S> Drop for Child<A, S> {
     }
 }
 
+/// The children of a process, of each of its threads: proc(5).
+fn children(process: &str) -> Vec<i32> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let numbers = |list: String| list.split_whitespace().map(str::parse).collect::<Vec<_>>();
+    lists.flat_map(numbers).filter_map(Result::ok).collect()
+}
+
 /// What an answer starts becomes a child of ours once its own parent has ended, whatever it does.
 fn end_all_descendants() {
     loop {
-        let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-        let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-        let pids: Vec<i32> = lists
-            .flat_map(|list| list.split_whitespace().map(str::parse).collect::<Vec<_>>())
-            .filter_map(Result::ok)
-            .collect();
+        let pids = children("self");
         if pids.is_empty() {
             return;
         }
@@ -170,37 +183,58 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
     }
 
     /// Waits until the call sleeps in the kernel, anew since this was last asked. `false`: it has
-    /// returned instead. Where it would wake by itself, it is left alone until it has: who returns
-    /// then gives up after a time of its own.
+    /// returned instead. Where it would wake by itself, it is left alone for [`PATIENCE`]: who
+    /// returns then gives up after a time of its own.
     pub fn until_blocked(&mut self) -> Result<bool, Refusal> {
         let blocked = self.wait(true, false)?;
-        if !blocked || self.patient || !self.about.keeps(Rule::OwnTime) {
+        if !blocked || !self.about.keeps(Rule::OwnTime) {
             return Ok(blocked);
         }
-        let ms = loop {
+        let mut wakes = 0;
+        loop {
             let timeout = kernel::look(self.pid())?.timeout;
             let Some(ms) = timeout.filter(|ms| (0..=LONGEST).contains(ms)) else {
                 return Ok(true);
             };
+            if self.patient {
+                return Ok(true);
+            }
             // Either it returns, or it is seen asleep anew: because its time was over, or because
             // something came that was still on its way.
             let begin = Instant::now();
             if !self.wait(true, false)? {
-                break ms;
+                return Err(self.own_time(&format!("a wait of {ms} ms at most, and then a return")));
             }
-            if begin.elapsed().as_millis() + 5 >= ms as u128 {
+            if begin.elapsed().as_millis() + 5 < ms as u128 {
+                continue;
+            }
+            wakes += 1;
+            if wakes > MOST_WAKES {
+                return Err(Refusal::new(format!(
+                    "it looks every {ms} ms: without a timeout poll wakes when there is something"
+                ))
+                .peer(self.peer_did())
+                .but("one sleep, however long", format!("{wakes} sleeps of {ms} ms")));
+            }
+            // Once it has been waited for so long in one case, once is enough in the others.
+            let before = WAITED.fetch_add(ms, Relaxed);
+            if before + ms >= PATIENCE {
                 self.patient = true;
                 self.sleeps = self.sleeps.saturating_sub(1);
-                return Ok(true);
             }
-        };
+        }
+    }
+
+    /// What the scene says of the peer, behind the label that says so.
+    fn peer_did(&self) -> &str {
+        self.scene[1].strip_prefix("the peer ").unwrap_or(&self.scene[1])
+    }
+
+    fn own_time(&self, seen: &str) -> Refusal {
         let name = self.about.name;
-        let [_, peer, _] = &self.scene;
-        Err(Refusal::new(format!(
-            "your {name} gives up after a time of its own: nobody set a deadline"
-        ))
-        .peer(peer.as_str())
-        .but("a call that waits, however long", format!("a poll of {ms} ms, and then a return")))
+        Refusal::new(format!("your {name} gives up after a time of its own: nobody set a deadline"))
+            .peer(self.peer_did())
+            .but("a call that waits, however long", seen)
     }
 
     /// Waits until something comes to the peer from the answer, or its stream ends. `false`: the
@@ -328,7 +362,8 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
             Some((Event::Panicked { message, place }, _)) => Err(Refusal::new(format!(
                 "your {} panicked at {place}: {message}",
                 self.about.name
-            ))),
+            ))
+            .peer(self.peer_did())),
             None => Err(self.ended()),
         }
     }
@@ -384,6 +419,24 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
                 "your {name} changed something for the whole process: that is for main to decide"
             ))
             .but("the process as it was", list(&after.process)));
+        }
+        let ours = children("self").len() + children(&self.pid().to_string()).len();
+        if ours > 1 {
+            return Err(Refusal::new(format!(
+                "your {name} has started a process that is still there after the return"
+            ))
+            .but("no process but its own", format!("{} more", ours - 1)));
+        }
+        if let Some(signal) = after.calls.actions.first() {
+            let signal = Signal::try_from(*signal).map_or("a signal", Signal::as_str);
+            return Err(Refusal::new(format!(
+                "it changes what {signal} does while it runs, in every thread: for one send there \
+                 is MSG_NOSIGNAL"
+            ))
+            .but("actions of signals that stay as they are, all the time", "another one"));
+        }
+        if after.calls.timeouts > 0 && self.about.keeps(Rule::OwnTime) {
+            return Err(self.own_time("SO_RCVTIMEO or SO_SNDTIMEO, set on a socket"));
         }
         Ok(())
     }
@@ -450,7 +503,7 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
     /// The child has ended before it could say anything.
     fn ended(&mut self) -> Refusal {
         match self.process.wait() {
-            Ok(status) => ended(self.about.name, status),
+            Ok(status) => ended(self.about.name, status).peer(self.peer_did()),
             Err(e) => e.into(),
         }
     }
@@ -460,7 +513,8 @@ fn ended(name: &str, status: ExitStatus) -> Refusal {
     let signal = status.signal().and_then(|s| Signal::try_from(s).ok());
     match signal {
         Some(Signal::SIGPIPE) => Refusal::new(format!(
-            "SIGPIPE killed the process in your {name}: the peer was gone; MSG_NOSIGNAL makes it EPIPE"
+            "SIGPIPE killed the process in your {name}: the peer was gone; send says EPIPE \
+             instead with MSG_NOSIGNAL, and write has no such flag"
         )),
         Some(signal @ (Signal::SIGSEGV | Signal::SIGBUS)) => Refusal::new(format!(
             "{signal} killed the process in your {name}: a pointer or a length is wrong"

@@ -74,8 +74,10 @@ const CASES: &[Case] = &[
     Case { name: "the peer sends byte by byte, with signals between", run: drip },
     Case { name: "the stream ends at every place inside a frame", run: broken },
     Case { name: "the peer resets the connection, at every place", run: resets },
+    Case { name: "forty signals come while it waits", run: |c| EXAM.signals(c) },
     Case { name: "the peer resets the connection, in all its ways", run: |c| EXAM.resets(c) },
     Case { name: "frames of 65536 bytes through a buffer of 4 KiB", run: large },
+    Case { name: "20000 frames", run: many },
     Case { name: "other errors are returned as they come", run: other_errors },
     Case { name: "a header that claims more than a frame may have", run: claims },
 ];
@@ -143,13 +145,19 @@ fn check(said: &Said, end: End, frames: &[&[u8]], peer: &str) -> Result<(), Refu
             return refuse("a reset is an end like the others here: Ok(Reset), not an error");
         }
         (_, Ok(End::Reset)) => return refuse("nobody reset anything: that was recv saying 0"),
-        _ => return refuse("an error where recv had returned none: errno means nothing then"),
+        _ => {
+            return refuse(
+                "an error where recv had returned none: one of its own, or errno read without a -1",
+            );
+        }
     }
     if said.frames.len() > frames.len() {
         return refuse("it handed over a frame that is not whole, or was never sent");
     }
     if missing {
-        return refuse("frames that came whole before the end are missing");
+        return refuse(
+            "frames that came whole before the end are missing: it stopped early, or lost them",
+        );
     }
     for (found, sent) in said.frames.iter().zip(frames) {
         if found != sent {
@@ -325,6 +333,27 @@ fn large(child: &mut Child) -> Result<(), Refusal> {
         check(&said, end, &frames[..whole], "sent two large frames, as fast as it went")?;
     }
     Ok(())
+}
+
+fn many(child: &mut Child) -> Result<(), Refusal> {
+    const COUNT: usize = 20_000;
+    let bytes = pattern(COUNT + 8);
+    let frames: Vec<&[u8]> = (0..COUNT).map(|n| &bytes[n..n + n % 8]).collect();
+    let (peer, conn) = pair()?;
+    child.ask(Ask { fd: None }, &[], vec![conn])?;
+    child.scene("among 20000 frames", "the peer sends them as fast as it goes", "");
+    let said = thread::scope(|scope| {
+        scope.spawn(|| {
+            peer.send(&encode(&frames));
+            peer.end();
+        });
+        let said = child.said();
+        peer.abandon(); // where it stopped early, the sender still waits
+        said
+    });
+    let (said, _) = said?;
+    child.left_as_it_was(&said.after)?;
+    check(&said, End::Clean, &frames, "sent 20000 frames and ended its stream")
 }
 
 /// What a header claims is no reason to take memory.

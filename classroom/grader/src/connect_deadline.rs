@@ -22,7 +22,7 @@ use crate::grading;
 use crate::inside::{After, Failure, fd_flags, observe, portable, show};
 use crate::kernel;
 use crate::peer::pair;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, UNFOUNDED};
 
 /// Connect the last of the given descriptors to this port, within so many milliseconds.
 #[derive(Serialize, Deserialize)]
@@ -154,7 +154,7 @@ fn failed_well(result: &Result<(), Failure>, did: &str) -> Refusal {
             "EAGAIN was returned where a kind was asked for: a deadline is TimedOut"
         }
         ("TimedOut", _) => "it said TimedOut although the attempt ended before the deadline",
-        _ => "an error where all went well: is errno read although no call returned -1?",
+        _ => UNFOUNDED,
     };
     Refusal::new(mistake).peer(did).but("Ok", show(result))
 }
@@ -227,11 +227,12 @@ fn timed_out(said: &Said, limit: u64, did: &str) -> Result<(), Refusal> {
             );
         }
         Ok(()) => return refuse("poll returned 0, nothing is ready, and it returned Ok"),
-        Err(e) if e.kind != "TimedOut" => {
+        Err(e) if e.kind == "TimedOut" => {}
+        Err(e) if e.kind == "WouldBlock" || e.errno.is_some() => {
             let refusal = failed_well(&said.result, did);
             return Err(refusal.but(format!("Err(TimedOut) after {limit} ms"), show(&said.result)));
         }
-        Err(_) => {}
+        Err(_) => return refuse("a deadline that has passed has a kind: TimedOut"),
     }
     if said.took < limit {
         return refuse("it gave up before the deadline: milliseconds are rounded up, not down");

@@ -19,7 +19,7 @@ use crate::grading;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::kernel;
 use crate::peer::{Peer, arrived, pair, pattern};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, UNFOUNDED};
 
 /// Receive `len` bytes from the last of the given descriptors, until `within` microseconds from
 /// now have passed; `times` times.
@@ -106,6 +106,7 @@ const CASES: &[Case] = &[
     Case { name: "less than a millisecond is left: sleep, do not spin", run: rounding },
     Case { name: "the deadline is 50 days away", run: far },
     Case { name: "the peer ends its stream: UnexpectedEof at once", run: ends },
+    Case { name: "forty signals come while it waits", run: |c| EXAM.signals(c) },
     Case { name: "the peer resets the connection, in all its ways", run: |c| EXAM.resets(c) },
     Case { name: "other errors are returned as they come", run: other_errors },
     Case { name: "the socket is non-blocking: nothing changes", run: non_blocking },
@@ -163,10 +164,13 @@ fn full(child: &mut Child, stage: &Stage, expected: &[u8], peer: &str) -> Result
             "Interrupted" => {
                 "EINTR was returned as an error: call again, with the time that is left"
             }
-            "UnexpectedEof" => "fewer bytes than asked are no end of stream",
+            "UnexpectedEof" => {
+                "UnexpectedEof, and all bytes had come or were still to come: fewer than asked are \
+                 no end, and POLLRDHUP is told before they are read"
+            }
             "TimedOut" => "TimedOut, although the deadline was still far away",
             "WouldBlock" => "WouldBlock was returned: poll first, or poll again",
-            _ => "an error where all went well: is errno read although no call returned -1?",
+            _ => UNFOUNDED,
         };
         return Err(Refusal::new(mistake).peer(peer).but("Ok", show(&said.result)));
     }

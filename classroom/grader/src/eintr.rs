@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::calls;
 use crate::child;
 use crate::grading;
-use crate::inside::{After, Failure, observe, portable, show};
+use crate::inside::{After, Failure, observe, portable, show, unasked_settings};
 use crate::peer::{Heard, listener, pair};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, UNFOUNDED};
 
 /// One call, on the last of the given descriptors.
 #[derive(Serialize, Deserialize)]
@@ -62,6 +62,7 @@ pub fn grade(accept_one: Accept, connect_once: Connect, close_once: Close) -> Ex
                     let mine = format!("fd {conn} (");
                     after.opened.retain(|opened| !opened.starts_with(&mine));
                     other_end = peer_port(conn);
+                    after.changed.extend(unasked_settings(conn));
                     if !given.fds.contains(&conn) && other_end.is_some() {
                         // SAFETY:
                         // - it was accepted a moment ago, and the answer has given it away.
@@ -151,7 +152,7 @@ fn accepts(child: &mut Child) -> Result<(), Refusal> {
         Err(e) if e.kind == "Interrupted" => {
             "EINTR ended accept: nobody has connected yet, and it is right to call it again"
         }
-        Err(_) => "an error where all went well: is errno read although accept did not say -1?",
+        Err(_) => UNFOUNDED,
     };
     Err(Refusal::new(mistake).peer(peer).but("Ok(the connection)", show(&said.result)))
 }
@@ -220,7 +221,9 @@ fn connects(child: &mut Child) -> Result<(), Refusal> {
     let (listener, port, filler, _held) = full()?;
     let conn = tcp_socket()?;
     fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
-    child.scene("", "the socket is non-blocking: connect says EINPROGRESS", "");
+    const WAITS: &str = "it waits after EINPROGRESS: who made the socket non-blocking does not \
+                         want to wait, EINTR alone is yours to wait for";
+    child.scene("", "the socket is non-blocking: connect says EINPROGRESS", WAITS);
     let (said, _) = child.call(Ask::Connect { port }, &[], vec![conn])?;
     drop((listener, filler));
     match &said.result {

@@ -39,10 +39,8 @@ impl Says<'_> {
         }
     }
 
-    /// An error that the kernel has, without the kernel's number.
     fn without_errno(&self) -> bool {
-        let kinds = ["ConnectionReset", "BrokenPipe", "WouldBlock", "Other", "Uncategorized"];
-        matches!(&self.result, Err(e) if e.errno.is_none() && kinds.contains(&e.kind.as_str()))
+        self.result.as_ref().is_err_and(|e| e.without_errno())
     }
 }
 
@@ -55,6 +53,26 @@ const SPINS: &str =
     "EAGAIN on a non-blocking socket goes to the caller: calling again at once only spins";
 const WAITS: &str =
     "it waits by itself after EAGAIN: the caller wanted a socket that does not wait";
+
+const INTERRUPTED: &str = "EINTR was returned as an error: call again";
+const GIVES_UP: &str =
+    "it gives up after some signals: EINTR is no failure, however often it comes";
+
+/// So many signals interrupt a wait.
+const SIGNALS: usize = 40;
+
+/// Interrupts each of its waits; says how many there were.
+fn many_signals<A: Serialize, S: DeserializeOwned>(
+    child: &mut Child<A, S>,
+) -> Result<usize, Refusal> {
+    let mut came = 0;
+    while came < SIGNALS && child.until_blocked()? {
+        child.interrupt();
+        came += 1;
+    }
+    child.until_blocked()?;
+    Ok(came)
+}
 
 /// A function that receives one message, or reads a stream to its end.
 pub struct Receiver<A, S> {
@@ -97,7 +115,7 @@ impl<A: Serialize, S: DeserializeOwned> Receiver<A, S> {
         }
         let end = text == self.nothing || text == self.cut;
         let mistake = match expected {
-            _ if text == "Err(EINTR)" => "EINTR was returned as an error: call again",
+            _ if text == "Err(EINTR)" => INTERRUPTED,
             _ if says.without_errno() => NO_ERRNO,
             RESET if text.starts_with("Ok") => {
                 "a reset was taken for a clean end: recv said -1, and says 0 only when called again"
@@ -133,6 +151,34 @@ impl<A: Serialize, S: DeserializeOwned> Receiver<A, S> {
             _ if cut < self.message.len() => self.cut,
             _ => self.whole,
         }
+    }
+
+    /// Forty signals while it waits, before the first byte and in the middle.
+    pub fn signals(&self, child: &mut Child<A, S>) -> Result<(), Refusal> {
+        for cut in [0, self.message.len() / 2] {
+            let (peer, conn) = pair()?;
+            peer.send(&self.message[..cut]);
+            arrived(&conn, cut)?;
+            let (stage, fds) = stage((peer, conn))?;
+            child.ask((self.ask)(None), &[], fds)?;
+            let progress = format!("after {cut} of {} bytes", self.message.len());
+            child.scene(&progress, "the peer waits, a signal has come", "");
+            let came = many_signals(child)?;
+            stage.peer.send(&self.message[cut..]);
+            if self.reads_on {
+                stage.peer.end();
+            }
+            child.scene("with the whole message", "the peer has sent it", "");
+            let (said, _) = child.said()?;
+            let did = format!("sent {cut} bytes; {came} signals came, then it sent the rest");
+            child.left_as_it_was((self.says)(&said).after)?;
+            if came < SIGNALS && came > 8 {
+                let text = (self.says)(&said).text();
+                return Err(Refusal::new(GIVES_UP).peer(did).but(self.whole, text));
+            }
+            self.expect(&said, self.whole, &did)?;
+        }
+        Ok(())
     }
 
     /// The peer resets the connection: before the call and while it waits; behind the bytes, and
@@ -182,6 +228,14 @@ impl<A: Serialize, S: DeserializeOwned> Receiver<A, S> {
                 let when = if waits { " while the call waited" } else { " before the call" };
                 let did = format!("sent {cut} of {of} bytes{end} and reset the connection{when}");
                 self.expect(&said, expected, &did)?;
+                let calls = (self.says)(&said).after.calls.transfers;
+                if !waits && cut == of && calls > 2 + of / 2 {
+                    return Err(Refusal::new(
+                        "a recv for each byte: offer all the room, it fills what it can",
+                    )
+                    .peer(did)
+                    .but("few recv", format!("{calls} calls for {of} bytes")));
+                }
             }
         }
         Ok(())
@@ -304,6 +358,30 @@ impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
         Err(Refusal::new(mistake).peer(peer).but(expected, text))
     }
 
+    /// Forty signals while it waits. The first ends a call that has taken a part; the next ones find
+    /// the buffer full, and end one that has taken nothing.
+    pub fn signals(&self, child: &mut Child<A, S>) -> Result<(), Refusal> {
+        let message = pattern(2_000_000);
+        let Stage { peer, bystander: _bystander } =
+            self.begin(child, &message, pair_with(TINY)?)?;
+        let did = "read nothing until forty signals had come, then all";
+        child.scene("with a full send buffer", "the peer does not read, a signal has come", "");
+        let came = many_signals(child)?;
+        let reader = peer.read_all();
+        let said = self.said(child)?;
+        child.close_fds()?;
+        let got = reader.join().expect("the reader does not panic");
+        let (text, wire) = ((self.says)(&said).text(), (self.wire)(&message));
+        if text == self.done && got == wire {
+            return Ok(());
+        }
+        if text == self.done {
+            return Err(Refusal::new(misplaced(&wire, &got)).peer(did).bytes(&wire, &got));
+        }
+        let mistake = if came > 8 { GIVES_UP } else { INTERRUPTED };
+        Err(Refusal::new(mistake).peer(did).but(self.done, format!("{text} after {came} signals")))
+    }
+
     /// The peer has ended its own direction, and reads on.
     pub fn half_closed(&self, child: &mut Child<A, S>) -> Result<(), Refusal> {
         let message = pattern(100_000);
@@ -319,6 +397,14 @@ impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
         let got = reader.join().expect("the reader does not panic");
         let (text, all) = ((self.says)(&said).text(), (self.wire)(&message));
         if text == self.done && got == all {
+            let calls = &(self.says)(&said).after.calls.by_name;
+            let calls: usize = ["send", "sendmsg"].iter().filter_map(|name| calls.get(*name)).sum();
+            if calls > all.len() / 16 {
+                return Err(Refusal::new(
+                    "a send for every few bytes: offer all of the rest, it takes a part",
+                )
+                .but("at most one call for 16 bytes", format!("{calls} calls")));
+            }
             return Ok(());
         }
         Err(Refusal::new(
@@ -449,6 +535,19 @@ impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
             );
         }
         Ok(())
+    }
+}
+
+/// What became of the bytes on their way to the peer.
+pub fn misplaced(sent: &[u8], got: &[u8]) -> &'static str {
+    if sent.starts_with(got) {
+        "it returned Ok before all was sent: send may take only a part, call it for the rest"
+    } else if got.starts_with(sent) {
+        "it sent bytes behind the end of buf: after n bytes, len - n are left"
+    } else if got.len() < sent.len() {
+        "bytes are missing in the middle: a send that took a part was taken for a whole one"
+    } else {
+        "after a partial send it goes on at the wrong place: n bytes are done, go on behind them"
     }
 }
 

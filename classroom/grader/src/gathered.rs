@@ -16,7 +16,7 @@ use crate::grading;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::kernel;
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, UNFOUNDED};
 
 /// Send so many of the bytes as the header, and the others as the payload.
 #[derive(Serialize, Deserialize)]
@@ -61,12 +61,13 @@ const EXAM: Sender<Ask, Said> = Sender {
 
 const CASES: &[Case] = &[
     Case { name: "headers and payloads of many sizes arrive, one behind the other", run: sizes },
+    Case { name: "the peer has ended its own stream, and reads on", run: |c| EXAM.half_closed(c) },
     Case { name: "both wait in the same sendmsg", run: one_call },
     Case { name: "with nothing to send it is Ok", run: empty },
     Case { name: "sendmsg takes a part: it ends in the header, in the payload", run: parts },
     Case { name: "4 MB to a peer that reads only when sendmsg waits", run: slow_reader },
     Case { name: "no copy is made of the payload", run: no_copy },
-    Case { name: "the peer has ended its own stream, and reads on", run: |c| EXAM.half_closed(c) },
+    Case { name: "forty signals come while sendmsg waits", run: |c| EXAM.signals(c) },
     Case { name: "the peer goes: an error, and no SIGPIPE", run: |c| EXAM.gone(c) },
     Case { name: "other errors are returned as they come", run: |c| EXAM.errors(c) },
 ];
@@ -111,7 +112,7 @@ fn delivered(
             "WriteZero" => {
                 "a sendmsg that took fewer bytes than asked is no failure: send the rest"
             }
-            _ => "an error where all went well: is errno read although sendmsg did not return -1?",
+            _ => UNFOUNDED,
         };
         return Err(Refusal::new(mistake).peer(did).but("Ok", show(&said.result)));
     }

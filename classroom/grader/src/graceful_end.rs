@@ -98,7 +98,7 @@ fn waits(child: &mut Child, what: &str, mistake: &str) -> Result<(), Refusal> {
         Err(e) if e.kind == "BrokenPipe" => {
             "the reset of a client that had ended its stream has ended the server: send says EPIPE"
         }
-        _ => "it returned although nobody had asked it to stop",
+        _ => EARLY,
     };
     Err(Refusal::new(why).peer(what).but("a server that waits", seen(&said)))
 }
@@ -116,6 +116,14 @@ fn connect(at: SocketAddr) -> io::Result<TcpStream> {
     client.set_write_timeout(Some(HANG))?;
     client.set_nodelay(true)?;
     Ok(client)
+}
+
+/// Another client; where it is refused, the answer has closed the listener, or has returned.
+fn joins(child: &mut Child, at: SocketAddr) -> Result<TcpStream, Refusal> {
+    connect(at).or_else(|_| {
+        let seen = stands(child)?;
+        Err(Refusal::new(EARLY).peer("connects").but("a server that takes clients", seen))
+    })
 }
 
 /// Where the answer stands, for a message.
@@ -188,6 +196,11 @@ fn done(child: &mut Child, count: usize, did: &str, mistake: &str) -> Result<(),
             .peer(did)
             .but("closed", "open"));
     }
+    let (unread, ended) = (said.after.unread.last(), said.after.ended.last());
+    if unread == Some(&0) && ended == Some(&false) {
+        return Err(Refusal::new("it read from stop, which is lent: others wait for it, too")
+            .but("stop as readable as it was", "nothing left to read"));
+    }
     let why = match &said.result {
         Ok(found) if *found == count => return Ok(()),
         Ok(_) => "it returned another count than there were clients",
@@ -201,6 +214,7 @@ fn done(child: &mut Child, count: usize, did: &str, mistake: &str) -> Result<(),
     Err(Refusal::new(why).peer(did).but(format!("Ok({count})"), seen(&said)))
 }
 
+const EARLY: &str = "it returned although nobody had asked it to stop";
 const SERVES: &str = "a client is not served: what it sends has to come back, all of it";
 const DEAF: &str = "it waits for a client and does not see the request to stop: poll for both";
 const SPINS: &str = "stop stays readable: once it has been seen, poll must not ask for it again";
@@ -213,13 +227,36 @@ fn idle(child: &mut Child) -> Result<(), Refusal> {
     waits(child, "nobody has connected", AWAKE)?;
     let large = pattern(300_000);
     for message in [&b"hello"[..], &large, b"\0"] {
-        let client = connect(at)?;
+        let client = joins(child, at)?;
         echoes(child, &client, message, "connected and sent", SERVES)?;
+        leaves(child, client)?;
+    }
+    // One that ends its stream before the echo has come: it still gets all of it.
+    let mut client = joins(child, at)?;
+    client.write_all(&large[..50_000])?;
+    client.shutdown(Shutdown::Write)?;
+    let mut got: Vec<u8> = Vec::new();
+    while child.brings(&client)? {
+        let mut buf = [0; 65536];
+        match client.read(&mut buf) {
+            Ok(n @ 1..) => got.extend(&buf[..n]),
+            _ => break,
+        }
+    }
+    if got != large[..50_000] {
+        return Err(Refusal::new(
+            "a client that has ended its own stream still reads: it gets all of the echo first",
+        )
+        .peer("sent 50000 bytes, ended its stream, and read")
+        .but("50000 bytes", format!("{}; {}", got.len(), stands(child)?)));
+    }
+    for _ in 0..300 {
+        let client = joins(child, at)?;
         leaves(child, client)?;
     }
     waits(child, "all clients have left", AWAKE)?;
     stop.send(b"stop");
-    done(child, 3, "nobody is connected, and stop is readable", DEAF)?;
+    done(child, 304, "nobody is connected, and stop is readable", DEAF)?;
     refused(child, at)
 }
 
@@ -261,7 +298,7 @@ fn ends_and_resets(child: &mut Child) -> Result<(), Refusal> {
         })?;
         waits(child, "a client has ended its stream and reset the connection", AWAKE)?;
     }
-    let client = connect(at)?;
+    let client = joins(child, at)?;
     echoes(child, &client, b"hello", "connected after two that have gone", RESET)?;
     leaves(child, client)?;
     stop.send(b"stop");
@@ -341,7 +378,7 @@ fn refused(child: &Child, at: SocketAddr) -> Result<(), Refusal> {
 fn busy(child: &mut Child) -> Result<(), Refusal> {
     for by_end in [false, true] {
         let Stage { at, stop, _held } = begin(child, false)?;
-        let client = connect(at)?;
+        let client = joins(child, at)?;
         echoes(child, &client, b"before", "connected and sent", SERVES)?;
         waits(child, "a client is connected, and silent", AWAKE)?;
         if by_end {
@@ -375,7 +412,7 @@ fn signals(child: &mut Child) -> Result<(), Refusal> {
     waits(child, "nobody has connected", AWAKE)?;
     child.interrupt();
     waits(child, "a signal came while it waited for a client", AWAKE)?;
-    let client = connect(at)?;
+    let client = joins(child, at)?;
     echoes(child, &client, b"hello", "connected and sent", SERVES)?;
     waits(child, "a client is connected, and silent", AWAKE)?;
     child.interrupt();
@@ -391,7 +428,7 @@ fn resets(child: &mut Child) -> Result<(), Refusal> {
     let Stage { at, stop, _held } = begin(child, false)?;
     waits(child, "nobody has connected", AWAKE)?;
     for sends in [true, false] {
-        let mut client = connect(at)?;
+        let mut client = joins(child, at)?;
         if sends {
             client.write_all(b"and gone")?;
         }
@@ -401,7 +438,7 @@ fn resets(child: &mut Child) -> Result<(), Refusal> {
         drop(client);
         waits(child, "a client has reset its connection", AWAKE)?;
     }
-    let client = connect(at)?;
+    let client = joins(child, at)?;
     let did = "connected after two that reset their connections";
     echoes(child, &client, b"hello", did, RESET)?;
     leaves(child, client)?;
@@ -411,9 +448,9 @@ fn resets(child: &mut Child) -> Result<(), Refusal> {
 
 fn queue(child: &mut Child) -> Result<(), Refusal> {
     let Stage { at, stop, _held } = begin(child, false)?;
-    let client = connect(at)?;
+    let client = joins(child, at)?;
     echoes(child, &client, b"first", "connected and sent", SERVES)?;
-    let mut queued = connect(at)?;
+    let mut queued = joins(child, at)?;
     queued.write_all(b"second")?;
     waits(child, "a client is connected, another one waits in the queue", AWAKE)?;
     stop.send(b"stop");

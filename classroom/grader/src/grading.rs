@@ -2,7 +2,9 @@
 
 use std::env;
 use std::fs;
-use std::process::ExitCode;
+use std::io;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
 
 use anstyle::{AnsiColor, Style};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -35,6 +37,29 @@ pub struct Report {
     pub of: usize,
     /// Why it went no further. Empty if all passed.
     pub reason: String,
+}
+
+impl Report {
+    /// Of a program that has not come to a verdict.
+    pub fn none(about: &About, reason: impl Into<String>) -> Report {
+        Report { exercise: about.name.into(), points: 0, of: 1, reason: reason.into() }
+    }
+}
+
+/// Runs an exercise's program, and says how it was graded.
+pub fn judge(about: &About, program: &Path) -> io::Result<Report> {
+    let file = program.with_extension("report.json");
+    let _ = fs::remove_file(&file); // one of an earlier run
+    let ran = Command::new(program).env(REPORT, &file).stdout(Stdio::null()).output()?;
+    let mut report = match fs::read(&file) {
+        Ok(json) => serde_json::from_slice(&json)?,
+        Err(_) => Report::none(about, "it ended before it was graded: is main as it was?"),
+    };
+    if report.points == report.of && !ran.status.success() {
+        (report.points, report.reason) = (0, "it passed, and its exit code is a failure".into());
+    }
+    let _ = fs::remove_file(&file);
+    Ok(report)
 }
 
 /// Grades an answer: `serve` calls it, in the child; the cases play the peer, in the parent.

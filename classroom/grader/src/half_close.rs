@@ -14,7 +14,7 @@ use crate::child;
 use crate::grading;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, UNFOUNDED};
 
 /// Send the bytes, in pieces of these lengths, to the last of the given descriptors.
 #[derive(Serialize, Deserialize)]
@@ -81,7 +81,8 @@ const CASES: &[Case] = &[
     Case { name: "the server has answered and ended before it reads", run: answered },
     Case { name: "a part of the answer comes before the request is complete", run: early },
     Case { name: "a request of 1 MB and an answer of 20 MB, through small buffers", run: large },
-    Case { name: "signals come while send waits", run: signals },
+    Case { name: "a request of 20000 pieces, every other one empty", run: many_pieces },
+    Case { name: "forty signals come while send waits", run: signals },
     Case {
         name: "the server resets the connection instead of an answer, or inside it",
         run: resets,
@@ -108,7 +109,7 @@ fn check(said: &Said, got: &[u8], answer: &[u8], did: &str) -> Result<(), Refusa
             "Interrupted" => "EINTR was returned as an error: nothing is broken, call again",
             "BrokenPipe" => "it sent after its own shutdown: shut down once, after the last piece",
             "UnexpectedEof" => "the end of the answer is no error: it is how the answer ends",
-            _ => "an error where all went well: is errno read although no call returned -1?",
+            _ => UNFOUNDED,
         };
         return Err(Refusal::new(mistake).peer(did).but("Ok", show(&said.result)));
     }
@@ -180,6 +181,14 @@ fn answers(child: &mut Child) -> Result<(), Refusal> {
             }
             check(&said, &got, answer, did)?;
             request_arrived(&pieces.concat(), &request)?;
+            let calls = said.after.calls.transfers;
+            if calls > pieces.len() + 6 {
+                return Err(Refusal::new(
+                    "a call for each byte: offer all of the rest, or all the room there is",
+                )
+                .peer(did)
+                .but("a send for each piece, few recv", format!("{calls} calls")));
+            }
         }
     }
     Ok(())
@@ -215,6 +224,25 @@ fn too_early(said: &Said, got: &[u8], did: &str) -> Result<(), Refusal> {
         "a call that waits for the rest",
         format!("{} with {} bytes", show(&said.result), got.len()),
     ))
+}
+
+/// More pieces than one `sendmsg` or `writev` takes: IOV_MAX is 1024.
+fn many_pieces(child: &mut Child) -> Result<(), Refusal> {
+    let request = pattern(20_000);
+    let pieces: Vec<&[u8]> = request.chunks(2).flat_map(|piece| [piece, b""]).collect();
+    let (peer, conn) = pair()?;
+    let server = serve(peer, b"ok".into());
+    ask_with(child, &pieces, vec![conn])?;
+    child.scene("with a request of 20000 pieces", "the server reads until the end of it", NO_END);
+    let (said, got) = taken(child)?;
+    child.close_fds()?;
+    let read = server.join().expect("the server does not panic");
+    if said.result.as_ref().is_err_and(|e| e.errno == Some(libc::EMSGSIZE)) {
+        return Err(Refusal::new("so many pieces are too many for one call: IOV_MAX is 1024")
+            .but("Ok", show(&said.result)));
+    }
+    check(&said, &got, b"ok", "read a request of 20000 pieces, and answered")?;
+    request_arrived(&request, &read)
 }
 
 fn drip(child: &mut Child) -> Result<(), Refusal> {
@@ -308,7 +336,7 @@ fn signals(child: &mut Child) -> Result<(), Refusal> {
     ask_with(child, &[&request], vec![conn])?;
     child.scene("in the middle of its request", "the server does not read yet", "");
     // The first signal ends a send that has taken a part, the others one that has taken nothing.
-    for _ in 0..3 {
+    for _ in 0..40 {
         if child.until_blocked()? {
             child.interrupt();
         }
@@ -319,7 +347,7 @@ fn signals(child: &mut Child) -> Result<(), Refusal> {
     let (said, got) = taken(child)?;
     child.close_fds()?;
     let read = server.join().expect("the server does not panic");
-    check(&said, &got, b"ok", "read nothing until three signals had come")?;
+    check(&said, &got, b"ok", "read nothing until forty signals had come")?;
     request_arrived(&request, &read)
 }
 
@@ -345,7 +373,7 @@ fn resets(child: &mut Child) -> Result<(), Refusal> {
         );
         let (said, got) = taken(child)?;
         match &said.result {
-            Err(e) if e.kind == "ConnectionReset" => {}
+            Err(e) if e.errno == Some(libc::ECONNRESET) => {}
             Ok(()) => {
                 return Err(Refusal::new(
                     "recv failed inside the answer, and what had come so far was returned as Ok",
@@ -427,5 +455,11 @@ fn other_errors(child: &mut Child) -> Result<(), Refusal> {
     let (said, _) = taken(child)?;
     expect(&said.result, libc::EAGAIN, "Err(WouldBlock), as the socket is non-blocking")?;
     drop(peer);
-    Ok(())
+
+    let (_peer, conn) = pair_with(TINY)?;
+    fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
+    child.scene("with a full send buffer", "the socket is non-blocking: send says EAGAIN", LOOP);
+    ask_with(child, &[&pattern(2_000_000)], vec![conn])?;
+    let (said, _) = taken(child)?;
+    expect(&said.result, libc::EAGAIN, "Err(WouldBlock), as the socket is non-blocking")
 }

@@ -91,15 +91,23 @@ pub fn show<T>(result: &Result<T, Failure>) -> String {
     }
 }
 
+/// Kinds that a task asks for, so that there is no errno to them.
+const ASKED_FOR: [&str; 5] =
+    ["UnexpectedEof", "InvalidData", "InvalidInput", "TimedOut", "WriteZero"];
+
 impl Failure {
+    /// An error of the kernel's without the kernel's number.
+    pub fn without_errno(&self) -> bool {
+        self.errno.is_none() && !ASKED_FOR.contains(&self.kind.as_str())
+    }
+
     /// `Err(ConnectionReset: …)`; where errno is missing, it says so.
     pub fn shown(&self) -> String {
-        let Failure { kind, errno, text } = self;
-        let system = ["ConnectionReset", "BrokenPipe", "WouldBlock", "ConnectionRefused"];
-        match errno {
-            None if system.contains(&kind.as_str()) => format!("Err({kind}, without errno)"),
-            _ => format!("Err({kind}: {text})"),
+        let Failure { kind, text, .. } = self;
+        if self.without_errno() {
+            return format!("Err({kind}, without errno: {text})");
         }
+        format!("Err({kind}: {text})")
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a process is doing, as the kernel tells it in `/proc`. man: proc(5).
 
-use std::{fs, io};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
 
 /// One look at a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +13,7 @@ pub struct Look {
     pub answering: bool,
     /// The system call it is in and the call's first argument, which mostly is a descriptor.
     pub call: Option<(i64, i32)>,
-    /// Milliseconds after which a `poll` returns by itself; negative: never.
+    /// Milliseconds after which `poll` and its like return by themselves; negative: never.
     pub timeout: Option<i32>,
     /// How often it went to sleep by itself: every sleep is one more.
     pub sleeps: u64,
@@ -39,7 +41,7 @@ pub fn look(pid: i32) -> io::Result<Look> {
     Ok(Look {
         answering: stat.contains(&format!("({ANSWERING})")),
         state: fields.first().and_then(|f| f.chars().next()).unwrap_or('?'),
-        timeout: line.as_deref().and_then(timeout),
+        timeout: line.as_deref().and_then(|line| timeout(pid, line)),
         call: line.as_deref().and_then(call),
         sleeps,
         ticks: number(11) + number(12),
@@ -54,17 +56,38 @@ fn call(line: &str) -> Option<(i64, i32)> {
     Some((number, u64::from_str_radix(first, 16).ok()? as i32))
 }
 
-/// The third argument, where the call is `poll`.
-#[cfg(target_arch = "x86_64")]
-fn timeout(line: &str) -> Option<i32> {
-    (call(line)?.0 == libc::SYS_poll).then_some(())?;
-    let third = line.split_whitespace().nth(3)?.strip_prefix("0x")?;
-    Some(u64::from_str_radix(third, 16).ok()? as i32)
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn timeout(_: &str) -> Option<i32> {
-    None // there it is ppoll, whose timeout lies in the process's memory
+/// The timeout of `poll`, `select` and `epoll_wait`, in whichever form they have it.
+fn timeout(pid: i32, line: &str) -> Option<i32> {
+    let number = call(line)?.0;
+    let argument = |n: usize| {
+        let hex = line.split_whitespace().nth(n)?.strip_prefix("0x")?;
+        u64::from_str_radix(hex, 16).ok()
+    };
+    // Seconds and a part of one; a null pointer is no timeout.
+    let pointed = |at: u64, parts: i64| {
+        let mut time = [0; 16];
+        if at == 0 {
+            return Some(-1);
+        }
+        File::open(format!("/proc/{pid}/mem")).ok()?.read_exact_at(&mut time, at).ok()?;
+        let [seconds, part] =
+            [0, 8].map(|n| i64::from_ne_bytes(time[n..n + 8].try_into().expect("eight bytes")));
+        let ms = seconds.saturating_mul(1000).saturating_add((part + parts - 1) / parts);
+        Some(ms.min(i32::MAX.into()) as i32)
+    };
+    match number {
+        libc::SYS_ppoll => pointed(argument(3)?, 1_000_000),
+        libc::SYS_pselect6 => pointed(argument(5)?, 1_000_000),
+        libc::SYS_epoll_pwait2 => pointed(argument(4)?, 1_000_000),
+        libc::SYS_epoll_pwait => Some(argument(4)? as i32),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_poll => Some(argument(3)? as i32),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_epoll_wait => Some(argument(4)? as i32),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_select => pointed(argument(5)?, 1000),
+        _ => None,
+    }
 }
 
 /// A system call by name, and whether its first argument is a descriptor.
@@ -83,7 +106,7 @@ pub fn name(number: i64) -> (&'static str, bool) {
         libc::SYS_close => ("close", true),
         libc::SYS_ppoll => ("poll", false),
         libc::SYS_pselect6 => ("select", false),
-        libc::SYS_epoll_pwait => ("epoll_wait", true),
+        libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => ("epoll_wait", true),
         libc::SYS_nanosleep | libc::SYS_clock_nanosleep => ("a sleep", false),
         libc::SYS_futex => ("a wait for another thread", false),
         _ => older_name(number),
@@ -128,7 +151,8 @@ impl Look {
         self.blocked() && calls.iter().any(|call| self.call_name().starts_with(call))
     }
 
-    /// A `poll` without a timeout. What it waits for may be the kernel's to do, in a second or two.
+    /// A `poll` or its like without a timeout. What it waits for may be the kernel's to do, in a
+    /// second or two.
     pub fn polls_for_ever(&self) -> bool {
         self.blocked() && self.timeout.is_some_and(|ms| ms < 0)
     }

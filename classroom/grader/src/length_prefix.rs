@@ -14,7 +14,7 @@ use crate::grading;
 use crate::huge;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, UNFOUNDED};
 
 /// One call, on the last of the given descriptors.
 #[derive(Serialize, Deserialize)]
@@ -113,6 +113,7 @@ const CASES: &[Case] = &[
         name: "send: the peer has ended its own stream, and reads on",
         run: |c| SENDER.half_closed(c),
     },
+    Case { name: "send: forty signals come while it waits", run: |c| SENDER.signals(c) },
     Case { name: "send: the peer goes: an error, and no SIGPIPE", run: |c| SENDER.gone(c) },
     Case { name: "send: other errors are returned as they come", run: |c| SENDER.errors(c) },
     Case { name: "receive: one frame, and not a byte of the next", run: one_by_one },
@@ -121,6 +122,7 @@ const CASES: &[Case] = &[
     Case { name: "receive: up to the cap and no further, and nothing allocated", run: recv_cap },
     Case { name: "receive: 1 MB through a buffer of 4 KiB", run: large },
     Case { name: "receive: other errors are returned as they come", run: |c| RECEIVER.errors(c) },
+    Case { name: "receive: forty signals come while it waits", run: |c| RECEIVER.signals(c) },
     Case {
         name: "receive: the peer resets the connection, in all its ways",
         run: |c| RECEIVER.resets(c),
@@ -158,7 +160,7 @@ fn delivered(
         let mistake = match e.kind.as_str() {
             "Interrupted" => "EINTR was returned as an error by the sender: call send again",
             "InvalidInput" => "a payload within the cap was refused: the cap is the last that goes",
-            _ => "an error where all went well: is errno read although send did not return -1?",
+            _ => UNFOUNDED,
         };
         return Err(Refusal::new(mistake).peer(peer).but("Ok", show(result)));
     }
@@ -356,7 +358,7 @@ fn shown(payload: &Result<Option<Vec<u8>>, Failure>) -> String {
     match payload {
         Ok(Some(bytes)) => format!("Ok(Some({} bytes))", bytes.len()),
         Ok(None) => "Ok(None)".into(),
-        Err(e) => format!("Err({}: {})", e.kind, e.text),
+        Err(e) => e.shown(),
     }
 }
 
@@ -379,9 +381,7 @@ fn whole(got: &Received, payload: &[u8], unread: usize, peer: &str) -> Result<()
         Err(e) if e.kind == "InvalidData" => refuse(
             "the length was read wrong: it is big-endian, and does not count its own four bytes",
         ),
-        Err(_) => {
-            refuse("an error where all went well: is errno read although recv did not say -1?")
-        }
+        Err(_) => refuse(UNFOUNDED),
         Ok(None) if payload.is_empty() => {
             refuse("a frame of length 0 was taken for the end of the stream: it is an empty frame")
         }

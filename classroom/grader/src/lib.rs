@@ -15,7 +15,6 @@
 //! | [`peer`] | the other end of a connection |
 //! | [`beside`] | a second connection, which no answer has to touch |
 //! | [`verdict`] | no program passes without one |
-//! | [`watch`] | what an answer changes while it runs |
 //! | [`huge`] | more than 4 GiB of memory |
 //! | [`refusal`] | what a learner reads when a case fails |
 //! | [`alloc`], [`calls`] | count memory, and calls that leave no trace |
@@ -35,7 +34,6 @@ pub mod kernel;
 pub mod peer;
 pub mod refusal;
 pub mod verdict;
-pub mod watch;
 mod wire;
 
 pub mod clean_end;

@@ -72,6 +72,7 @@ const CASES: &[Case] = &[
     Case { name: "the peer ends its stream, at every place", run: ends },
     Case { name: "8000 records through a buffer of 4 KiB", run: many },
     Case { name: "other errors are returned as they come", run: |c| EXAM.errors(c) },
+    Case { name: "forty signals come while it waits", run: |c| EXAM.signals(c) },
     Case { name: "the peer resets the connection, in all its ways", run: |c| EXAM.resets(c) },
 ];
 
@@ -120,7 +121,7 @@ fn are(said: &Said, bytes: &[u8], expected: &[u8], peer: &str) -> Result<(), Ref
         Err(e) if e.kind == "UnexpectedEof" => {
             "a recv that returns fewer bytes than asked is no end of stream"
         }
-        Err(_) => "an error where a record was there: errno is for a recv that returned -1",
+        Err(_) => "an error where a record was there: one of its own, or errno read without a -1",
         Ok(false) => "a record was there, and None says that the stream has ended",
         Ok(true) => misplaced(bytes, expected),
     };

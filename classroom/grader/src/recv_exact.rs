@@ -14,8 +14,7 @@ use crate::grading;
 use crate::huge;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
-use crate::refusal::Refusal;
-use crate::watch::Watch;
+use crate::refusal::{Refusal, UNFOUNDED};
 
 /// Receive this many bytes from the last of the given descriptors.
 #[derive(Serialize, Deserialize)]
@@ -76,7 +75,10 @@ const CASES: &[Case] = &[
     Case { name: "the peer sends byte by byte", run: drip },
     Case { name: "the peer pauses once, at every place", run: every_cut },
     Case { name: "an empty buffer needs no call", run: empty },
-    Case { name: "a signal comes before the first byte, and in the middle", run: signals },
+    Case {
+        name: "forty signals come before the first byte, and in the middle",
+        run: |c| EXAM.signals(c),
+    },
     Case { name: "the peer ends its stream, at every place", run: ends },
     Case { name: "other errors are returned as they come", run: |c| EXAM.errors(c) },
     Case { name: "the peer resets the connection, in all its ways", run: |c| EXAM.resets(c) },
@@ -156,7 +158,7 @@ fn full(child: &mut Child, stage: &Stage, expected: &[u8], peer: &str) -> Result
         let mistake = match e.kind.as_str() {
             "Interrupted" => "EINTR was returned as an error: nothing is broken, call recv again",
             "UnexpectedEof" => "a recv that returns fewer bytes than asked is no end of stream",
-            _ => "an error where all went well: is errno read although recv did not return -1?",
+            _ => UNFOUNDED,
         };
         return Err(Refusal::new(mistake).peer(peer).but("Ok", show(&result)));
     }
@@ -213,15 +215,12 @@ fn ask_again(child: &mut Child, len: usize) -> Result<(), Refusal> {
 
 fn drip(child: &mut Child) -> Result<(), Refusal> {
     let message = b"\x00\x01two\xff\x00end";
-    let (peer, conn) = pair()?;
-    let watch = Watch::new(&conn)?;
-    let stage = begin_on(child, message.len(), b"", (peer, conn))?;
+    let stage = begin(child, message.len(), b"")?;
     for (n, byte) in message.iter().enumerate() {
         child.scene(&format!("after {n} of 10 bytes"), "the peer waits for it to ask for more", "");
         if !child.until_blocked()? {
             break;
         }
-        watch.undisturbed(child.pid())?;
         stage.peer.send(&[*byte]);
     }
     child.scene("after 10 of 10 bytes", "the peer has sent them all", "");
@@ -264,41 +263,6 @@ fn empty(child: &mut Child) -> Result<(), Refusal> {
             .peer("has ended its stream")
             .but("Ok", show::<()>(&Err(e)))
     })
-}
-
-fn signals(child: &mut Child) -> Result<(), Refusal> {
-    let message = b"HELLO WORLD";
-    let stage = begin(child, message.len(), b"")?;
-    let peer =
-        "SIGUSR1 came while recv was waiting: forty times before the first byte, once after 5";
-    child.scene("after 0 of 11 bytes", "the peer waits, a signal has come", "");
-    let mut came = 0;
-    for _ in 0..40 {
-        if child.until_blocked()? {
-            child.interrupt();
-            came += 1;
-        }
-    }
-    if came > 8 && came < 40 {
-        let (said, _) = child.said()?;
-        return Err(Refusal::new(
-            "it gives up after some signals: EINTR is no failure, however often it comes",
-        )
-        .peer(peer)
-        .but("it waits", format!("{} after {came} signals", show(&said.result))));
-    }
-    if child.until_blocked()? {
-        stage.peer.send(&message[..5]);
-    }
-    child.scene("after 5 of 11 bytes", "the peer waits, a signal has come", "");
-    if child.until_blocked()? {
-        child.interrupt();
-    }
-    if child.until_blocked()? {
-        stage.peer.send(&message[5..]);
-    }
-    child.scene("after 11 of 11 bytes", "the peer has sent them all", "");
-    full(child, &stage, message, peer).map(drop)
 }
 
 fn ends(child: &mut Child) -> Result<(), Refusal> {

@@ -4,6 +4,10 @@ use std::fmt::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
+/// Two mistakes that look alike from outside.
+pub const UNFOUNDED: &str =
+    "no call had failed, and it returned an error: one of its own, or errno read without a -1";
+
 /// Why a case failed. The first sentence names the likely mistake, and no other mistake has it.
 #[derive(Debug, Default)]
 pub struct Refusal {

@@ -8,13 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::calls::{self, Calls};
 use crate::child;
-use crate::examination::{Says, Sender};
+use crate::examination::{Says, Sender, misplaced};
 use crate::grading;
 use crate::huge;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
-use crate::refusal::Refusal;
-use crate::watch::Watch;
+use crate::refusal::{Refusal, UNFOUNDED};
 
 /// Send the bytes to the last of the given descriptors.
 #[derive(Serialize, Deserialize)]
@@ -69,7 +68,7 @@ const CASES: &[Case] = &[
     Case { name: "messages of 1 byte to 300 kB arrive, byte for byte", run: sizes },
     Case { name: "an empty buffer is Ok", run: empty },
     Case { name: "4 MB to a peer that reads only when send waits", run: slow_reader },
-    Case { name: "signals come while send waits", run: signals },
+    Case { name: "forty signals come while send waits", run: |c| EXAM.signals(c) },
     Case { name: "signals come while the peer reads a little at a time", run: signals_between },
     Case { name: "the peer has ended its own stream, and reads on", run: |c| EXAM.half_closed(c) },
     Case { name: "the peer goes: an error, and no SIGPIPE", run: |c| EXAM.gone(c) },
@@ -146,23 +145,14 @@ fn delivered(
         let mistake = match e.kind.as_str() {
             "Interrupted" => "EINTR was returned as an error: nothing is broken, call send again",
             "WriteZero" => "a send that took fewer bytes than asked is no failure: send the rest",
-            _ => "an error where all went well: is errno read although send did not return -1?",
+            _ => UNFOUNDED,
         };
         return Err(Refusal::new(mistake).peer(peer).but("Ok", show(result)));
     }
     if sent == got {
         return Ok(());
     }
-    let mistake = if sent.starts_with(got) {
-        "it returned Ok before all was sent: send may take only a part, call it for the rest"
-    } else if got.starts_with(sent) {
-        "it sent bytes behind the end of buf: after n bytes, len - n are left"
-    } else if got.len() < sent.len() {
-        "bytes are missing in the middle: a send that took a part was taken for a whole one"
-    } else {
-        "after a partial send it goes on at the wrong place: n bytes are done, go on behind them"
-    };
-    Err(Refusal::new(mistake)
+    Err(Refusal::new(misplaced(sent, got))
         .peer(peer)
         .but(format!("{} bytes at the peer", sent.len()), format!("{} bytes", got.len()))
         .bytes(sent, got))
@@ -216,21 +206,17 @@ fn empty(child: &mut Child) -> Result<(), Refusal> {
 
 fn slow_reader(child: &mut Child) -> Result<(), Refusal> {
     let message = pattern(4_000_003);
-    let (peer, conn) = pair_with(TINY)?;
-    let watch = Watch::new(&conn)?;
-    let Stage { peer, bystander } = begin(child, &message, (peer, conn))?;
+    let Stage { peer, bystander } = begin(child, &message, pair_with(TINY)?)?;
     child.scene("in the middle of 4000003 bytes", "the peer has read all that was sent", "");
     let mut head = Vec::new();
     for _ in 0..5 {
         if !child.until_blocked()? {
             break;
         }
-        watch.undisturbed(child.pid())?;
         head.extend(peer.read(50_000));
     }
     let reader = peer.read_all();
     let result = taken(child, &bystander)?;
-    drop(watch);
     child.close_fds()?;
     head.extend(reader.join().expect("the reader does not panic"));
     delivered(
@@ -239,33 +225,6 @@ fn slow_reader(child: &mut Child) -> Result<(), Refusal> {
         &head,
         "read 50000 bytes each time send was waiting, then the rest",
     )
-}
-
-fn signals(child: &mut Child) -> Result<(), Refusal> {
-    let message = pattern(2_000_000);
-    let Stage { peer, bystander } = begin(child, &message, pair_with(TINY)?)?;
-    child.scene("with a full send buffer", "the peer does not read, and a signal has come", "");
-    // The first signal ends a send that has taken a part; the next ones find the buffer full, and
-    // end one that has taken nothing.
-    let mut signals = 0;
-    for _ in 0..40 {
-        if child.until_blocked()? {
-            child.interrupt();
-            signals += 1;
-        }
-    }
-    child.until_blocked()?;
-    let reader = peer.read_all();
-    let result = taken(child, &bystander)?;
-    child.close_fds()?;
-    let got = reader.join().expect("the reader does not panic");
-    if signals > 8 && result.as_ref().is_err_and(|e| e.errno == Some(libc::EINTR)) {
-        return Err(Refusal::new(
-            "it gives up after some signals: EINTR is no failure, however often it comes",
-        )
-        .but("Ok", format!("{} after {signals} signals", show(&result))));
-    }
-    delivered(&result, &message, &got, "read nothing until forty signals had come, then all")
 }
 
 fn signals_between(child: &mut Child) -> Result<(), Refusal> {

@@ -1,6 +1,5 @@
 //! Exercise `sigpipe`: send to a peer that may be gone, and live to tell. Article 10, 12.
 
-use std::fs;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::process::ExitCode;
@@ -13,7 +12,7 @@ use crate::examination::{Says, Sender};
 use crate::grading;
 use crate::inside::{After, Failure, observe, portable};
 use crate::peer::{Heard, Peer, TINY, pair_with, pattern};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, UNFOUNDED};
 
 /// Send the bytes to the last of the given descriptors, or to this one.
 #[derive(Serialize, Deserialize)]
@@ -56,7 +55,7 @@ const CASES: &[Case] = &[
     Case { name: "the peer has ended its own stream, and reads on", run: |c| EXAM.half_closed(c) },
     Case { name: "the peer goes: false, and no SIGPIPE", run: |c| EXAM.gone(c) },
     Case { name: "other errors are returned as they come", run: |c| EXAM.errors(c) },
-    Case { name: "SIGPIPE is left alone while send waits", run: left_alone },
+    Case { name: "forty signals come while send waits", run: |c| EXAM.signals(c) },
 ];
 
 fn begin(child: &mut Child, bytes: &[u8], conn: (Peer, OwnedFd)) -> Result<Stage, Refusal> {
@@ -68,7 +67,7 @@ fn begin(child: &mut Child, bytes: &[u8], conn: (Peer, OwnedFd)) -> Result<Stage
 fn shown(result: &Result<bool, Failure>) -> String {
     match result {
         Ok(there) => format!("Ok({there})"),
-        Err(e) => format!("Err({}: {})", e.kind, e.text),
+        Err(e) => e.shown(),
     }
 }
 
@@ -107,45 +106,10 @@ fn there(child: &mut Child) -> Result<(), Refusal> {
             Err(e) if e.kind == "Interrupted" => {
                 "EINTR was returned as an error: nothing is broken, call send again"
             }
-            Err(_) => "an error where all went well: errno is for a send that returned -1",
+            Err(_) => UNFOUNDED,
         };
         let refusal = Refusal::new(mistake).peer(peer).but("Ok(true)", shown(&said.result));
         return Err(if got == message { refusal } else { refusal.bytes(&message, &got) });
     }
     Ok(())
-}
-
-/// Looks at what the process does about SIGPIPE while the call is under way.
-fn left_alone(child: &mut Child) -> Result<(), Refusal> {
-    let before = ignored(child.pid());
-    let stage = begin(child, &pattern(300_000), pair_with(TINY)?)?;
-    child.scene("with a full send buffer", "the peer does not read", "");
-    let during = if child.until_blocked()? { ignored(child.pid()) } else { before };
-    if during && !before {
-        return Err(Refusal::new(
-            "SIGPIPE is ignored for the whole process while send runs: other threads need it",
-        )
-        .but("the action of SIGPIPE as it was, all the time", "ignored, or with a handler"));
-    }
-    let Stage { peer, bystander: _bystander } = stage;
-    let reader = peer.read_all();
-    let said = taken(child)?;
-    child.close_fds()?;
-    reader.join().expect("the reader does not panic");
-    match &said.result {
-        Ok(true) => Ok(()),
-        other => Err(Refusal::new("the peer was slow, and that was taken for an error")
-            .but("Ok(true)", shown(other))),
-    }
-}
-
-/// Whether the process ignores or catches SIGPIPE.
-fn ignored(pid: i32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let has = |label: &str| {
-        let set = status.lines().find_map(|line| line.strip_prefix(label));
-        let set = set.and_then(|s| u64::from_str_radix(s.trim(), 16).ok()).unwrap_or(0);
-        set & (1 << (libc::SIGPIPE - 1)) != 0
-    };
-    has("SigIgn:") || has("SigCgt:")
 }

@@ -56,7 +56,7 @@ pub fn grade(answer: fn(&[u8]) -> Result<Vec<Tlv<'_>>, Damage>) -> ExitCode {
 }
 
 const CASES: &[Case] = &[
-    Case { name: "no field, one, three", run: whole },
+    Case { name: "no field, one, three, ten thousand", run: whole },
     Case { name: "values of 0 bytes, first, last and alone", run: empty_values },
     Case { name: "values of 255 to 65535 bytes", run: lengths },
     Case { name: "the message is cut at every place", run: cuts },
@@ -175,7 +175,10 @@ fn whole(child: &mut Child) -> Result<(), Refusal> {
         let what = format!("a message of {count} fields");
         check(child, &encode(&fields), &Ok(fields), &what)?;
     }
-    Ok(())
+    let bytes = pattern(20_000);
+    let many = bytes.chunks(2).map(|two| field(two[0], &two[..usize::from(two[1] % 3)]));
+    let many: Vec<Field> = many.collect();
+    check(child, &encode(&many), &Ok(many), "a message of 10000 fields")
 }
 
 fn empty_values(child: &mut Child) -> Result<(), Refusal> {

@@ -4,9 +4,11 @@
 //! is empty; and what stands in `.init_array` runs before `main`.
 
 use std::env;
+use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::about::{ALL, CHILD};
+use crate::calls;
 
 static PASSED: AtomicBool = AtomicBool::new(false);
 
@@ -27,15 +29,26 @@ pub fn exercise() -> Option<&'static str> {
 }
 
 extern "C" fn at_the_end() {
-    if PASSED.load(Relaxed) || env::var_os(CHILD).is_some() {
-        return;
+    if !passed_or_child() {
+        _exit(0);
+    }
+}
+
+fn passed_or_child() -> bool {
+    PASSED.load(Relaxed) || exercise().is_none() || env::var_os(CHILD).is_some()
+}
+
+// SAFETY:
+// - the signature is libc's, and it ends the process as libc's does.
+#[unsafe(no_mangle)]
+extern "C" fn _exit(code: c_int) -> ! {
+    if passed_or_child() {
+        calls::leave(code);
     }
     if !TOLD.load(Relaxed) {
         eprintln!("this has not been graded: main has to call grade, as in the starter");
     }
-    // SAFETY:
-    // - it takes a number, and does not return.
-    unsafe { libc::_exit(1) }
+    calls::leave(1)
 }
 
 // SAFETY:

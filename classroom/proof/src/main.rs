@@ -11,7 +11,7 @@ struct Answer {
     exercise: &'static str,
     /// `starter`, `solution`, the mistake, or what is unusual in it.
     name: &'static str,
-    /// `starter`, `solution`, `wrong`, `right`.
+    /// `starter`, `solution`, `wrong`, `right`; `again`: a mistake that stands here already.
     kind: &'static str,
     /// A part of the message, where it is a mistake.
     refused: &'static str,

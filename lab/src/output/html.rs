@@ -1,4 +1,5 @@
-//! One page that needs nothing else: the diagram, a list of the events, and what lies behind each.
+//! One page that needs nothing else: the diagram, a list of the events, what lies behind each, and
+//! the source beside it, where the calls know their lines.
 //! Every word of the traced programs is escaped or set as text; nothing is loaded from outside.
 
 use std::collections::BTreeSet;
@@ -70,28 +71,39 @@ pub fn page(trace: &Trace) -> String {
         )
     });
     let heads = heads.concat();
-    // Inside a script element only "<" could end it.
-    let details = serde_json::to_string(&details).unwrap_or_default().replace('<', "\\u003c");
+    let details = data("events", &details);
+    let (with_source, sources) = match trace.sources.is_empty() {
+        true => ("", String::new()),
+        false => (" class=\"with-source\"", data("sources", &trace.sources)),
+    };
 
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
          style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body{with_source}>\n\
          <header>\n{header}</header>\n\
          <div class=\"views\"><button value=\"list\" aria-pressed=\"true\">List</button>\
-         <button value=\"diagram\" aria-pressed=\"false\">Diagram</button></div>\n\
+         <button value=\"diagram\" aria-pressed=\"false\">Diagram</button>\
+         <button value=\"source\" aria-pressed=\"false\">Source</button></div>\n\
          <main>\n<div class=\"picture\">\n<div class=\"hosts\">{heads}</div>\n\
          <figure>\n{picture}</figure>\n</div>\n<aside>\n\
          <section id=\"details\" aria-live=\"polite\" aria-label=\"Details\">\
          <p>Point at an event or tap it. <span class=\"keys\"><kbd>↓</kbd> and <kbd>↑</kbd> step \
          through them.</span></p></section>\n\
          <ol id=\"list\" role=\"listbox\" aria-label=\"Events\" tabindex=\"0\">\n{list}</ol>\n\
-         </aside>\n</main>\n\
-         <script type=\"application/json\" id=\"events\">{details}</script>\n\
+         <section id=\"source\" aria-label=\"Source\"><select aria-label=\"File\"></select>\
+         <ol></ol></section>\n\
+         </aside>\n</main>\n{details}{sources}\
          <script>\n{SCRIPT}</script>\n</body>\n</html>\n"
     )
+}
+
+/// What the script reads. Inside a script element only "<" could end it.
+fn data(id: &str, value: &impl Serialize) -> String {
+    let text = serde_json::to_string(value).unwrap_or_default().replace('<', "\\u003c");
+    format!("<script type=\"application/json\" id=\"{id}\">{text}</script>\n")
 }
 
 fn is_listed(index: usize, count: usize) -> bool {
@@ -185,6 +197,9 @@ struct Details {
     facts: Vec<(&'static str, String)>,
     #[serde(skip_serializing_if = "String::is_empty")]
     hex: String,
+    /// The lines of source that led to it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lines: Vec<String>,
 }
 
 impl Details {
@@ -217,7 +232,11 @@ impl Details {
         }
         let bytes = &bytes[..bytes.len().min(BYTES)];
         let hex = hex::text(bytes);
-        Details { id, title, note, facts, hex }
+        let lines = match &event.what {
+            What::Call(call) => call.lines.clone(),
+            _ => Vec::new(),
+        };
+        Details { id, title, note, facts, hex, lines }
     }
 }
 

@@ -1,22 +1,25 @@
-//! JSON lines: the first is `{"about": …, "births": …}`, each other one an event. Bytes are hexadecimal.
+//! JSON lines: the first is `{"about": …, "births": …, "sources": …}`, each other one an event. Bytes
+//! are hexadecimal.
 
 use std::io::{BufRead, Write};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::record::{About, Birth, Event, Trace};
+use crate::record::{About, Birth, Event, Source, Trace};
 
 /// The first line.
 #[derive(Serialize, Deserialize)]
-struct First<A, B> {
+struct First<A, B, S> {
     about: A,
     births: Option<B>,
+    sources: Option<S>,
 }
 
 /// Writes the whole trace.
 pub fn write(trace: &Trace, mut out: impl Write) -> Result<()> {
-    line(&First { about: &trace.about, births: Some(&trace.births) }, &mut out)?;
+    let (births, sources) = (Some(&trace.births), Some(&trace.sources));
+    line(&First { about: &trace.about, births, sources }, &mut out)?;
     trace.events.iter().try_for_each(|event| line(event, &mut out))?;
     Ok(out.flush()?)
 }
@@ -33,10 +36,11 @@ pub fn read(input: impl BufRead) -> Result<Trace> {
         let text = text?;
         let place = || format!("line {} is no line of a trace", index + 1);
         if index == 0 {
-            let first: First<About, Vec<Birth>> =
+            let first: First<About, Vec<Birth>, Vec<Source>> =
                 serde_json::from_str(&text).with_context(place)?;
             trace.about = first.about;
             trace.births = first.births.unwrap_or_default();
+            trace.sources = first.sources.unwrap_or_default();
         } else if !text.is_empty() {
             let event: Event = serde_json::from_str(&text).with_context(place)?;
             trace.events.push(event);

@@ -8,7 +8,8 @@
 //!
 //! A line comes when its event is complete, and has the time of that: a call when it returned, a
 //! segment when it arrived. Where there are several connections, the client's port tells them apart.
-//! Times are milliseconds since the first event began.
+//! Times are milliseconds since the first event began. On request the lines of source that led to a
+//! call stand below it.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -16,7 +17,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use crate::output::words;
-use crate::record::{Event, Host, Nanos, Trace, What};
+use crate::record::{Call, Event, Host, Nanos, Trace, What};
 
 /// Below this width the two sides do not fit beside each other.
 const TWO_COLUMNS: usize = 80;
@@ -37,6 +38,8 @@ pub struct Printer<W> {
     start: Option<Nanos>,
     /// The client's ports so far: from the second one on, each line says which.
     ports: BTreeSet<u16>,
+    /// Whether a call is followed by the lines of source that led to it.
+    lines: bool,
 }
 
 /// The width of standard output in columns: of a terminal its own, else 100.
@@ -54,7 +57,18 @@ struct Line {
 impl<W: Write> Printer<W> {
     /// `width` is that of the terminal in columns; 100 where there is none.
     pub fn new(out: W, width: usize) -> Self {
-        Printer { out, width: width.clamp(40, 200), start: None, ports: BTreeSet::new() }
+        Printer {
+            out,
+            width: width.clamp(40, 200),
+            start: None,
+            ports: BTreeSet::new(),
+            lines: false,
+        }
+    }
+
+    /// The same, with the lines of source that led to each call below it.
+    pub fn with_lines(self, lines: bool) -> Self {
+        Printer { lines, ..self }
     }
 
     /// The names of the columns.
@@ -87,7 +101,41 @@ impl<W: Write> Printer<W> {
                 writeln!(self.out, "{blank:side$} │ {blank:wire$} │ {style}{text}{style:#}")
             }
             None => writeln!(self.out, "{blank:side$} │ {style}{text}{style:#} │"),
+        }?;
+        match &event.what {
+            What::Call(call) if self.lines => self.source(call),
+            _ => Ok(()),
         }
+    }
+
+    /// The lines that led to a call, below it: on its side, over the columns, as many as fit.
+    fn source(&mut self, call: &Call) -> io::Result<()> {
+        let room = self.width - TIME - 2;
+        let mut rows: Vec<String> = Vec::new();
+        for (place, line) in call.lines.iter().enumerate() {
+            let line = if place == 0 { line.clone() } else { format!("→ {line}") };
+            match rows.last_mut() {
+                Some(row) if row.chars().count() + 1 + line.chars().count() <= room => {
+                    *row += &format!(" {line}");
+                }
+                _ => rows.push(line),
+            }
+        }
+        let blank = "";
+        for row in rows {
+            // The end of a long path says more than its beginning.
+            let over = row.chars().count().saturating_sub(room);
+            let row: String = match over {
+                0 => row,
+                _ => "…".chars().chain(row.chars().skip(over + 1)).collect(),
+            };
+            let pad = match call.host {
+                Host::Server if self.width >= TWO_COLUMNS => room - row.chars().count(),
+                _ => 0,
+            };
+            writeln!(self.out, "{blank:TIME$}  {blank:pad$}{FAINT}{row}{FAINT:#}")?;
+        }
+        Ok(())
     }
 
     /// A whole trace, in the order in which its events were complete.

@@ -41,14 +41,15 @@ pub struct Seen {
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn start(about: &About) -> Result<(Sender<Event>, JoinHandle<Seen>)> {
+pub fn start(about: &About, lines: bool) -> Result<(Sender<Event>, JoinHandle<Seen>)> {
     let About { server, client, link, .. } = about;
     say::line(format_args!("server: {server}\nclient: {client}\nlink: {link}"));
     say::all_written()?;
     let (events, received) = mpsc::channel();
     let width = terminal_width();
     let thread = thread::Builder::new().name("live".into()).spawn(move || {
-        let mut printer = Printer::new(anstream::AutoStream::auto(io::stdout()), width);
+        let printer = Printer::new(anstream::AutoStream::auto(io::stdout()), width);
+        let mut printer = printer.with_lines(lines);
         say::note(printer.heading());
         let mut seen = collect(&received, |event| say::note(printer.event(event)));
         seen.events.sort_by_key(|event| (event.at, matches!(event.what, What::State(_))));
@@ -170,13 +171,13 @@ fn found_nothing(event: &Event) -> Option<&Call> {
     }
 }
 
-/// Makes one of this wait and of its thread's wait before, if both ended with nothing, and nothing
-/// else has happened since. `false`: it stands for itself.
+/// Makes one of this wait and of its thread's wait before, if both come from the same lines and
+/// ended with nothing, and nothing else has happened since. `false`: it stands for itself.
 fn fold(events: &mut [Event], idle: &HashMap<i32, usize>, event: &Event) -> bool {
     let Some(call) = found_nothing(event) else { return false };
     let before = idle.get(&call.tid).and_then(|index| events.get_mut(*index));
     let Some(Event { what: What::Call(before), .. }) = before else { return false };
-    if (&before.name, before.fd) != (&call.name, call.fd) {
+    if (&before.name, before.fd, &before.lines) != (&call.name, call.fd, &call.lines) {
         return false;
     }
     // A timeout that differs is left out.
@@ -246,6 +247,7 @@ mod tests {
             data: Vec::new(),
             restarts: 0,
             count: 1,
+            lines: Vec::new(),
         };
         Event { at, what: What::Call(call) }
     }
@@ -266,6 +268,14 @@ mod tests {
         ] {
             events.send(event).expect("somebody listens");
         }
+        let mut elsewhere = wait(80, 1, "epoll_wait", "5, [], 9, 100", "0");
+        events.send(elsewhere.clone()).expect("somebody listens");
+        elsewhere.at = 90;
+        if let What::Call(call) = &mut elsewhere.what {
+            call.returned = Some(99);
+            call.lines.push("main.c:7".to_owned());
+        }
+        events.send(elsewhere).expect("somebody listens");
         drop(events);
         let mut printed = Vec::new();
         let seen = collect(&received, |event| {
@@ -282,6 +292,8 @@ mod tests {
             (50, Some(59), args("5, [], 9, 100"), 1),
             (60, Some(69), args("5, NULL, NULL, NULL, NULL"), 1),
             (70, Some(79), args("5, [{}], 9, 100"), 1),
+            (80, Some(89), args("5, [], 9, 100"), 1),
+            (90, Some(99), args("5, [], 9, 100"), 1),
         ];
         assert_eq!(printed, expected);
         assert_eq!(seen.events.len(), expected.len());

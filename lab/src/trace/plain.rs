@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 use super::household::Household;
 use crate::record::Host;
-use crate::tracer::{Ending, LINGER, Limits, Outcome, Program, Watch, awaited_signals};
+use crate::tracer::{Ending, LINGER, Limits, Outcome, Price, Program, Watch, awaited_signals};
 
 /// How often to look: nobody tells when a server begins to listen.
 const TICK: Duration = Duration::from_millis(5);
@@ -84,8 +84,8 @@ pub fn run(
 
 /// Nobody has looked into the programs.
 fn outcome(server: Ending, client: Option<Ending>, notes: Vec<String>, cut_short: bool) -> Outcome {
-    let (births, unseen) = (Vec::new(), BTreeSet::new());
-    Outcome { server, client, notes, cut_short, births, unseen }
+    let (births, unseen, price) = (Vec::new(), BTreeSet::new(), Price::default());
+    Outcome { server, client, notes, cut_short, births, unseen, price }
 }
 
 struct Running {

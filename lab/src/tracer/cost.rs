@@ -50,6 +50,7 @@ pub fn cost() -> Result<Cost> {
         let mut nobody = Nobody;
         let programs = [Host::Server, Host::Client].map(nothing);
         let mut run = Run::new(programs, limits, &mut nobody, events)?;
+        run.stacks = None;
         // What is to end the trace waits for the trace.
         let only = SigSet::from(Signal::SIGCHLD);
         run.signals = SignalFd::with_flags(&only, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;

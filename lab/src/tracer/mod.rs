@@ -9,12 +9,16 @@
 
 mod cost;
 mod decode;
+mod image;
 mod kernel;
 mod memory;
 mod names;
+mod own;
 mod sockets;
 mod spawn;
+mod stack;
 mod table;
+mod tail;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
@@ -39,6 +43,8 @@ use decode::Text;
 use kernel::{Stop, Until};
 use sockets::{Ends, Sockets};
 use spawn::Started;
+pub use stack::Price;
+use stack::Stacks;
 use table::{Arg, Spec, Subject};
 
 /// How long a program that was told to end (SIGTERM) may take, before it is killed.
@@ -137,6 +143,8 @@ pub struct Outcome {
     pub births: Vec<Birth>,
     /// Calls that move bytes and are not drawn, and who makes them.
     pub unseen: BTreeSet<(Host, &'static str)>,
+    /// What the calls' lines of source have cost.
+    pub price: Price,
 }
 
 /// The signals that the tracer waits for: to be blocked in every thread of the process.
@@ -177,6 +185,8 @@ struct Run<'a> {
     /// Calls that move bytes and are not drawn.
     unseen: BTreeSet<(Host, &'static str)>,
     sockets: Sockets,
+    /// `None`: nobody asks for lines.
+    stacks: Option<Stacks>,
     /// The server's, the client's.
     programs: [Main; 2],
     begun: Instant,
@@ -230,6 +240,7 @@ struct Open {
     /// Where it was made: the instruction and the stack.
     place: (u64, u64),
     text: Text,
+    lines: Vec<String>,
     fd: Option<i32>,
     ends: Option<Ends>,
     restarts: u32,
@@ -256,6 +267,7 @@ impl<'a> Run<'a> {
             seen: HashSet::new(),
             unseen: BTreeSet::new(),
             sockets: Sockets::default(),
+            stacks: Some(Stacks::new()),
             programs: programs.map(Main::new),
             begun: Instant::now(),
             last: Instant::now(),
@@ -293,7 +305,8 @@ impl<'a> Run<'a> {
         }
         let births = std::mem::take(&mut self.births);
         let unseen = std::mem::take(&mut self.unseen);
-        Ok(Outcome { server, client, notes, cut_short: self.cut_short, births, unseen })
+        let price = self.stacks.as_ref().map(|stacks| stacks.price).unwrap_or_default();
+        Ok(Outcome { server, client, notes, cut_short: self.cut_short, births, unseen, price })
     }
 
     fn main(&mut self, host: Host) -> &mut Main {
@@ -523,6 +536,7 @@ impl<'a> Run<'a> {
     }
 
     fn exec(&mut self, tid: i32) {
+        self.forget_code(tid);
         // The other threads are gone, and this one has the process's number now.
         self.threads.retain(|other, thread| thread.pid != tid || *other == tid);
         if let Some(thread) = self.threads.get_mut(&tid) {
@@ -554,6 +568,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         self.sockets.forget(tid);
+        self.forget_code(tid);
         let at = now();
         let text = match ending {
             Ending::Killed(signal) => format!("is killed by {}", kernel::signal_name(signal)),
@@ -605,6 +620,13 @@ impl<'a> Run<'a> {
         born.find(|pid| is_process(pid) && serves(pid))
     }
 
+    /// The process's code is not what it was.
+    fn forget_code(&mut self, pid: i32) {
+        if let Some(stacks) = &mut self.stacks {
+            stacks.forget(pid);
+        }
+    }
+
     /// A process event of this thread's process, if that has a call to show.
     fn tell(&self, tid: i32, text: String) {
         if let Some(thread) = self.threads.get(&tid)
@@ -617,7 +639,6 @@ impl<'a> Run<'a> {
 
     /// At a call's entry. `None`: it is not one to show.
     fn entry(&mut self, tid: i32) -> Option<Until> {
-        let at = now();
         let info = ptrace::syscall_info(Pid::from_raw(tid)).ok()?;
         // SAFETY: at a seccomp stop the kernel fills this member; any bits are valid integers.
         let (number, raw) = unsafe { (info.u.seccomp.nr, info.u.seccomp.args) };
@@ -646,6 +667,9 @@ impl<'a> Run<'a> {
         }
         let (fd, ends) = self.subject(spec, pid, &raw)?;
         let text = Text::at_entry(spec, pid, raw);
+        let lines = self.stacks.as_mut().map(|stacks| stacks.lines(pid, tid)).unwrap_or_default();
+        // It has stood still so far: what took that long is not its own time.
+        let at = now();
         if !matches!(spec.about, Subject::Poll | Subject::Select | Subject::Epoll) {
             self.last = Instant::now();
         }
@@ -654,7 +678,8 @@ impl<'a> Run<'a> {
             self.watch.changed(host, at, ends);
         }
         self.listening |= host == Host::Server && spec.name.starts_with("accept");
-        let open = Open { at, spec, raw, place, text, fd, ends, restarts: 0, interrupted_at: 0 };
+        let (restarts, interrupted_at) = (0, 0);
+        let open = Open { at, spec, raw, place, text, lines, fd, ends, restarts, interrupted_at };
         self.threads.get_mut(&tid)?.inside = Some(open);
         Some(Until::Exit)
     }
@@ -763,6 +788,7 @@ impl<'a> Run<'a> {
             data: open.text.data,
             restarts: open.restarts,
             count: 1,
+            lines: open.lines,
         };
         if !call.found_nothing() {
             self.last = Instant::now();

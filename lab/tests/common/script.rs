@@ -65,6 +65,7 @@ impl Script {
             data: data.to_vec(),
             restarts: 0,
             count: 1,
+            lines: Vec::new(),
         };
         self.push(at, What::Call(call));
     }

@@ -33,6 +33,9 @@ command line.";
 const TESTS: &[&str] = &["test", "--workspace", "--exclude", "classroom", "--lib", "--test", "*"];
 const DOCTESTS: &[&str] = &["test", "--workspace", "--exclude", "classroom", "--doc"];
 
+/// What takes longest is begun first, so that nothing is waited for alone at the end.
+const FIRST: &[&str] = &["proof proof", "servers conformance"];
+
 /// So many of the slowest are told.
 const SLOWEST: usize = 5;
 
@@ -67,7 +70,8 @@ fn run(skipped: &[String]) -> Result<bool, Box<dyn Error>> {
     let log = here.with_file_name("../test.log");
     let mut log = File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
     let mut total = Total { skipped: skipped.to_vec(), ..Total::default() };
-    let programs = programs(&here)?;
+    let mut programs = programs(&here)?;
+    programs.sort_by_key(|job| !FIRST.contains(&&*job.name)); // stable
     let timed = programs.first().is_some_and(Job::tells_time);
     let jobs: VecDeque<Job> = programs.into_iter().map(|job| job.timed(timed)).collect();
     let at_once = thread::available_parallelism().map_or(2, NonZero::get).max(2);

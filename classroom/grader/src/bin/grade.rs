@@ -4,12 +4,12 @@
 //! With `solutions` as its argument it grades the solutions instead.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::{env, fs, io};
 
 use anstyle::AnsiColor;
 use grader::about::About;
-use grader::grading::{REPORT, Report};
+use grader::grading::{Report, judge};
 
 fn main() -> io::Result<ExitCode> {
     let solutions = env::args().nth(1).is_some_and(|arg| arg == "solutions");
@@ -30,26 +30,14 @@ fn main() -> io::Result<ExitCode> {
 }
 
 fn grade(about: &About, bin: &str, debug: &Path) -> io::Result<Report> {
-    let mut report = Report { exercise: about.name.into(), of: 1, ..Report::default() };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built =
         Command::new(cargo).args(["build", "-q", "-p", "classroom", "--bin", bin]).output()?;
     if !built.status.success() {
-        report.reason = format!("it does not compile: make exercise EX={} says why", about.name);
-        return Ok(report);
+        let reason = format!("it does not compile: make exercise EX={} says why", about.name);
+        return Ok(Report::none(about, reason));
     }
-    let file = debug.join(format!("{bin}.report.json"));
-    let _ = fs::remove_file(&file); // one of an earlier run
-    let ran = Command::new(debug.join(bin)).env(REPORT, &file).stdout(Stdio::null()).output()?;
-    match fs::read(&file) {
-        Ok(json) => report = serde_json::from_slice(&json)?,
-        Err(_) => report.reason = "it ended before it was graded: is main as it was?".into(),
-    }
-    if report.points == report.of && !ran.status.success() {
-        (report.points, report.reason) = (0, "it passed, and its exit code is a failure".into());
-    }
-    let _ = fs::remove_file(&file);
-    Ok(report)
+    judge(about, &debug.join(bin))
 }
 
 fn print(report: &Report) {

@@ -1,0 +1,3 @@
+//! Nothing at all.
+
+fn main() {}
