@@ -36,7 +36,7 @@ pub struct ShowArgs {
 /// Runs the subcommand.
 pub fn run(args: &ShowArgs) -> Result<ExitCode> {
     if let Some(dir) = &args.out {
-        output::check_dir(dir)?;
+        output::check_dir(dir, None)?;
     }
     let path = match args.file.is_dir() {
         true => args.file.join("trace.jsonl"),

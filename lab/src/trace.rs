@@ -257,7 +257,7 @@ impl TraceArgs {
         let wrong = match (&self.example, &self.server, &self.client) {
             (Some(name), ..) => {
                 example(name)?;
-                return files::check_dir(&self.dir());
+                return files::check_dir(&self.dir(), None);
             }
             _ if empty(&self.server) => "--server is empty: write the command that runs the server",
             _ if empty(&self.client) => "--client is empty: write the command that runs the client",
@@ -266,7 +266,7 @@ impl TraceArgs {
                     fill_in(command, "", "")
                         .map_err(|unknown| Usage(format!("{option}: {unknown}")))?;
                 }
-                return files::check_dir(&self.dir());
+                return files::check_dir(&self.dir(), None);
             }
             (_, Some(_), None) => "--server needs --client 'CMD', too: a trace takes both programs",
             (_, None, Some(_)) => "--client needs --server 'CMD', too: a trace takes both programs",

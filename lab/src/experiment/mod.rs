@@ -31,7 +31,7 @@ mod nagle;
 mod partial;
 
 use crate::link::{Lateness, LinkConfig, Punctuality};
-use crate::output::{check_dir, check_file};
+use crate::output::check_dir;
 use crate::world::World;
 use crate::{NotPossible, Usage, say, values};
 use plot::Picture;
@@ -119,8 +119,7 @@ impl ExperimentArgs {
     /// [`Usage`], with what the kernel says.
     pub fn check(&self) -> anyhow::Result<()> {
         if self.needs_a_world() {
-            check_dir(&self.out)?;
-            self.report.as_deref().map_or(Ok(()), check_file)?;
+            check_dir(&self.out, self.report.as_deref())?;
         }
         Ok(())
     }

@@ -33,11 +33,12 @@ use crate::record::Trace;
 /// The files of a trace.
 const FILES: [&str; 4] = ["trace.jsonl", "trace.html", "trace.svg", "trace.pcapng"];
 
-/// Tries whether [`write_files`] can write into `dir`. Leaves nothing there.
+/// Tries whether [`write_files`] can write into `dir`, and whether `file` can be written once `dir`
+/// is there. Leaves nothing there.
 ///
 /// # Errors
 /// [`Usage`], with what the kernel says.
-pub fn check_dir(dir: &Path) -> Result<()> {
+pub fn check_dir(dir: &Path, file: Option<&Path>) -> Result<()> {
     let missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
     let made: Vec<_> = dir.ancestors().take_while(missing).collect();
     let tried = fs::create_dir_all(dir).map_err(|error| match dir.is_file() {
@@ -46,23 +47,22 @@ pub fn check_dir(dir: &Path) -> Result<()> {
     });
     let probe = dir.join(format!(".lab-{}", std::process::id()));
     let tried = tried.and_then(|()| File::create(&probe)).and_then(|_| fs::remove_file(&probe));
+    let tried = tried.map_err(|error| cannot_write(dir, &error));
+    let tried = tried.and_then(|()| file.map_or(Ok(()), check_file));
     made.into_iter().for_each(|dir| drop(fs::remove_dir(dir)));
-    tried.map_err(|error| cannot_write(dir, &error))?;
+    tried?;
     let present = FILES.map(|name| dir.join(name)).into_iter().filter(|path| path.exists());
-    present.into_iter().try_for_each(|path| check_file(&path))
+    Ok(present.into_iter().try_for_each(|path| check_file(&path))?)
 }
 
 /// Tries whether this file can be written. Where it is not there yet, it is not there then either.
-///
-/// # Errors
-/// [`Usage`], with what the kernel says.
-pub fn check_file(path: &Path) -> Result<()> {
+fn check_file(path: &Path) -> Result<(), Usage> {
     let there = path.exists();
     let tried = File::options().append(true).create(true).open(path);
     if tried.is_ok() && !there {
         let _ = fs::remove_file(path);
     }
-    Ok(tried.map(drop).map_err(|error| cannot_write(path, &error))?)
+    tried.map(drop).map_err(|error| cannot_write(path, &error))
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> Usage {
