@@ -88,22 +88,41 @@ docs: target/tools/bin/mdbook ## the book, with every line of the sources: targe
 		target/tools/bin/mdbook build docs --dest-dir target/book/ko
 	@$(CARGO) run -q -p press -- label target/book/ko
 	@for book in en ko; do $(CARGO) run -q -p press -- prove . target/book/$$book || exit; done
-	@echo "the book: target/book/en/index.html, target/book/ko/index.html; make docs-open shows it"
+	@if $(MAKE) -s $(PAGEFIND_AT); then for book in en ko; do \
+		$(CARGO) run -q -p press -- mark target/book/$$book && \
+		$(PAGEFIND_AT) --silent --site target/book/$$book || exit; done; \
+	else echo "the book has no search: Pagefind $(PAGEFIND) could not be installed"; fi
+	@echo "the book: target/book/en/index.html, target/book/ko/index.html; make docs-open shows it, with its search"
 
 strings: ## docs/po/ko.po anew: changed strings are fuzzy, new ones empty, those gone dropped
 	@$(CARGO) build -q -p press
 	@$(CARGO) run -q -p press -- assemble . target/book/src
 	@$(CARGO) run -q -p press -- strings . target/book/src
 
-docs-open: docs ## build the book, and show it in a browser
-	@book=en; case "$$LANG" in ko*) book=ko;; esac; page="$(CURDIR)/target/book/$$book/index.html"; \
-	for open in "$$BROWSER" xdg-open open; do \
-		if [ -n "$$open" ] && command -v "$$open" >/dev/null; then exec "$$open" "$$page"; fi; \
-	done; echo "no browser found; open $$page"
+docs-open: docs ## build the book, and show it in a browser, with its search, until Ctrl-C
+	@$(CARGO) run -q -p press -- show target/book
 
 target/tools/bin/mdbook:
 	@echo "installing mdBook $(MDBOOK) into target/tools (once, for two minutes)"
 	@$(CARGO) install -q mdbook --version $(MDBOOK) --locked --no-default-features --root target/tools
+
+# The search of the book. Its program comes in a package of npm, one for each kind of machine.
+PAGEFIND := 1.6.0
+PAGEFIND_AT := target/tools/pagefind-$(PAGEFIND)
+PAGEFIND_FOR := $(if $(filter aarch64,$(shell uname -m)),linux-arm64,linux-x64)
+PAGEFIND_SHA512_linux-x64 := 21b312c7ff95aff5e4d134c194b92380afabbe76ce5c69a66f6fcc2b142ef7d011e43b2a$(\
+	)42857734a100f4f433dad021b82663783e71241a78c393790c7202ed
+PAGEFIND_SHA512_linux-arm64 := 48b07623e5ea09999af0dbc81881fc9f229b960288c70e4f9aab15b687d638ac4d1e112d$(\
+	)384b1d75ba94fa1b2b35c4f7115d1f68ce9498a0c7548c5c3d8ab6f7
+
+$(PAGEFIND_AT):
+	@command -v npm >/dev/null || { echo "no npm, from which Pagefind comes"; exit 1; }
+	@echo "installing Pagefind $(PAGEFIND) into target/tools (once, for some seconds)"
+	@mkdir -p target/tools; at=$$(mktemp -d target/tools/pagefind.XXXXXX); trap 'rm -rf "$$at"' EXIT; trap 'exit 1' INT TERM; \
+	npm pack --silent --pack-destination "$$at" @pagefind/$(PAGEFIND_FOR)@$(PAGEFIND) >/dev/null || exit; \
+	echo "$(PAGEFIND_SHA512_$(PAGEFIND_FOR))  $$(echo "$$at"/*.tgz)" | sha512sum --check --status || \
+		{ echo "that is not the package that the Makefile knows"; exit 1; }; \
+	tar -xzf "$$at"/*.tgz -C "$$at" && mv "$$at/package/bin/pagefind_extended" $@
 
 # One choice of packages for all, so that each is built once.
 ALL := --workspace --exclude classroom

@@ -366,7 +366,7 @@ pub fn open_fds() -> Vec<c_int> {
 }
 
 /// Blocked, and asleep: a thread that a tracer holds at the entry of the call is not yet in it.
-pub(crate) fn is_blocked_in(thread: Pid, number: c_long) -> bool {
+pub fn is_blocked_in(thread: Pid, number: c_long) -> bool {
     blocked_in(thread).is_some_and(|(n, ..)| n == number)
         && fs::read_to_string(format!("/proc/{thread}/stat"))
             .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" S")))

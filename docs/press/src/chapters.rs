@@ -1,11 +1,13 @@
-//! The chapters, and the lists in them: `{{examples}}`, `{{claims}}`, `{{errata}}`, each for the
-//! section of the article that the chapter's name begins with.
+//! The chapters, and the lists in them: `{{examples}}`, `{{claims}}`, `{{errata}}`,
+//! `{{exercises}}`, each for the section of the article that the chapter's name begins with.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
+
+use crate::exercises::{self, Exercise};
 
 /// What the chapters and the summary are made from.
 pub struct Book {
@@ -16,6 +18,7 @@ pub struct Book {
     files: Vec<String>,
     claims: String,
     errata: String,
+    exercises: Vec<Exercise>,
 }
 
 impl Book {
@@ -43,6 +46,7 @@ impl Book {
             files: files.to_vec(),
             claims: fs::read_to_string(docs.join("claims.md")).context("docs/claims.md")?,
             errata: fs::read_to_string(docs.join("errata.md")).context("docs/errata.md")?,
+            exercises: exercises::read(root)?,
         })
     }
 
@@ -51,7 +55,7 @@ impl Book {
         let filled = self.chapters.iter().map(|(name, text)| {
             let lines = text.lines().map(|line| self.filled(section(name), line));
             let text = lines.collect::<anyhow::Result<Vec<String>>>()?.join("\n");
-            Ok((name.clone(), text + "\n"))
+            Ok((name.clone(), exercises::folded(&(text + "\n"))))
         });
         filled.collect()
     }
@@ -65,6 +69,7 @@ impl Book {
             "examples" => self.examples(section),
             "claims" => Ok(of_section(&self.claims, section, "The ledger has no claim of it.")),
             "errata" => Ok(of_section(&self.errata, section, "Nothing: here they agree.")),
+            "exercises" => Ok(exercises::of_section(&self.exercises, section)),
             _ => anyhow::bail!("{line}: no such list"),
         }
     }

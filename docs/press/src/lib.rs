@@ -3,22 +3,30 @@
 //! ```text
 //! pieces     a source file in pieces: a comment, and the lines that it stands above
 //! page       such a file as a page: prose beside code
+//! parts      the body of a function, where a page asks for it
 //! run        below an example's page: what the lab saw of it, and its claims' verdicts
 //! chapters   a chapter's lists: its examples, claims, errata; the table of contents
+//! exercises  a chapter's end: its questions, the classroom's exercises of that section
 //! links      names become links; each link leads somewhere
 //! korean     the same pages in Korean, by docs/po/ko.po
 //! labels     what mdBook prints around them, in Korean
+//! search     which part of which page is searched
+//! show       the book on the loopback, in a browser
 //! prove      each line of the sources stands in the book exactly once
 //! ```
 
 mod chapters;
+mod exercises;
 mod korean;
 mod labels;
 mod links;
 mod page;
+mod parts;
 mod pieces;
 mod prove;
 mod run;
+mod search;
+mod show;
 
 use std::fs;
 use std::path::Path;
@@ -29,6 +37,8 @@ pub use korean::Korean;
 pub use labels::label;
 pub use links::check as check_links;
 pub use prove::prove;
+pub use search::mark as mark_for_search;
+pub use show::{serve, show};
 
 use links::Places;
 
@@ -79,7 +89,7 @@ pub fn assemble(root: &Path, out: &Path) -> anyhow::Result<()> {
     }
     for (file, place) in &places.pages {
         let text = fs::read_to_string(root.join(file)).with_context(|| file.clone())?;
-        let text = places.moved(&text, file);
+        let text = places.moved(&parts::filled(root, &text)?, file);
         write(&out.join(place), &places.linked(&text, place))?;
     }
     write(&out.join("SUMMARY.md"), &book.summary(root, &places.pages)?)

@@ -10,7 +10,7 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use crate::example;
 
 /// Pages that stand in the book as they are: the file, and its place in the book.
-const PAGES: [(&str, &str); 10] = [
+const PAGES: [(&str, &str); 11] = [
     ("docs/claims.md", "claims.md"),
     ("docs/errata.md", "errata.md"),
     ("docs/cpp-to-rust.md", "cpp-to-rust.md"),
@@ -18,6 +18,7 @@ const PAGES: [(&str, &str); 10] = [
     ("docs/conformance.md", "conformance.md"),
     ("speed/README.md", "speed-steps.md"),
     ("docs/speed.md", "speed.md"),
+    ("docs/which-crate.md", "which-crate.md"),
     ("classroom/README.md", "classroom.md"),
     ("docs/lab.md", "lab.md"),
     ("docs/traces/README.md", "traces.md"),

@@ -1,4 +1,4 @@
-//! What `make docs` does, step by step: assemble, translate, label, prove.
+//! What `make docs` does, step by step: assemble, translate, label, prove, mark.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,6 +43,16 @@ enum Verb {
         /// The built book
         book: PathBuf,
     },
+    /// Mark what is searched in the built book
+    Mark {
+        /// The built book
+        book: PathBuf,
+    },
+    /// Serve the built books to this machine until Ctrl-C, and open one in a browser
+    Show {
+        /// Where they are
+        books: PathBuf,
+    },
     /// Check that each line of the sources stands in the built book once
     Prove {
         /// The project's root
@@ -69,6 +79,8 @@ fn main() -> ExitCode {
             press::Korean::read(&root).and_then(|korean| korean.merge(&english))
         }
         Verb::Label { book } => press::label(&book),
+        Verb::Mark { book } => press::mark_for_search(&book).map(|_| ()),
+        Verb::Show { books } => press::show(&books),
         Verb::Prove { root, book } => press::sources(&root)
             .and_then(|files| press::prove(&root, &book, "html", &files))
             .map(|(files, lines)| println!("{lines} lines of {files} files, each once")),

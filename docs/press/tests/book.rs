@@ -118,6 +118,52 @@ fn the_books_list_of_examples_is_that_of_the_folder() {
     assert_eq!(listed, folder);
 }
 
+/// The chapters of the article's sections, and their assembled text.
+fn chapters(book: &Path) -> Vec<(String, String)> {
+    let names = fs::read_dir(root().join("docs/chapters")).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let of_section = names.filter(|name| name[..2].parse::<u32>().is_ok_and(|section| section > 0));
+    of_section.map(|name| (name.clone(), fs::read_to_string(book.join(name)).unwrap())).collect()
+}
+
+#[test]
+fn each_chapter_asks_and_each_answer_leads_to_what_shows_it() {
+    for (name, text) in chapters(&book("asked")) {
+        let (_, asked) = text.split_once("\n## Questions\n").unwrap();
+        let (asked, _) = asked.split_once("\n## Exercise\n").unwrap();
+        let questions: Vec<&str> = asked.split("<details class=\"question\">").skip(1).collect();
+        assert!((3..=5).contains(&questions.len()), "{name}: {} questions", questions.len());
+        for one in questions {
+            let (question, answer) = one.split_once("</summary>").unwrap();
+            let (answer, after) = answer.split_once("</details>").unwrap();
+            assert!(question.trim_end().ends_with('?'), "{name}: {question}");
+            assert_eq!(after.trim(), "", "{name}");
+            let shown = ["](examples/", "](src/", "](servers.md)"];
+            assert!(shown.iter().any(|link| answer.contains(link)), "{name}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn each_exercise_stands_in_one_chapter() {
+    let mut listed = Vec::new();
+    for (name, text) in chapters(&book("exercised")) {
+        let (_, exercises) = text.split_once("\n## Exercise\n").expect(&name);
+        let rows = exercises.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+        listed.extend(rows.filter_map(|row| Some(row.split('`').nth(1)?.to_owned())));
+    }
+    let mut there = Vec::new();
+    for dir in fs::read_dir(root().join("classroom/exercises")).unwrap() {
+        for file in fs::read_dir(dir.unwrap().path()).unwrap() {
+            let stem = file.unwrap().path().file_stem().unwrap().to_owned();
+            there.push(stem.into_string().unwrap());
+        }
+    }
+    listed.sort();
+    there.sort();
+    assert_eq!(listed, there);
+}
+
 /// How many headings, pieces, blocks of code and rows of tables a page has.
 fn parts(page: &Path) -> [usize; 4] {
     let text = fs::read_to_string(page).unwrap();

@@ -19,10 +19,7 @@ use object::{
 };
 
 use super::own::Own;
-use super::tail::{Function, Tails};
-
-/// An open file of code.
-pub type Object<'a> = object::File<'a, &'a ReadCache<File>>;
+use super::tail::{Function, Object, Tails};
 
 /// What tells one build of a file from another: device, inode, length, time of the last change.
 pub type Build = (u64, u64, u64, i64, i64);

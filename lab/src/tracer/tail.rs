@@ -4,14 +4,16 @@
 //! reached, that was the way.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::ops::Range;
 
 use addr2line::gimli::{
     self, Abbreviations, AttributeValue, DwAt, EndianSlice, LittleEndian, Unit, constants,
 };
-use object::{Object as _, ObjectSection};
+use object::{Object as _, ObjectSection, ReadCache};
 
-use super::image::Object;
+/// An open file of code.
+pub type Object<'a> = object::File<'a, &'a ReadCache<File>>;
 
 /// More jumps in a row than this are not followed.
 const LONGEST: usize = 8;

@@ -1,0 +1,87 @@
+//! The book in a browser. A page that is a file may not read the search's files, so they are served.
+
+use std::env;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use axum::Router;
+use tower_http::services::ServeDir;
+
+/// Serves the books in `dir` to this machine, at a free port, until Ctrl-C, and opens one.
+///
+/// # Errors
+/// No port, no standard output.
+pub fn show(dir: &Path) -> anyhow::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let is_korean = env::var("LANG").is_ok_and(|lang| lang.starts_with("ko"));
+    let book = if is_korean { "ko" } else { "en" };
+    let page = format!("http://{}/{book}/index.html", listener.local_addr()?);
+    use io::Write;
+    writeln!(io::stdout(), "the book: {page}   (Ctrl-C ends it)")?;
+    if !open(&page) {
+        writeln!(io::stdout(), "no browser found here: open that address in one")?;
+    }
+    Ok(serve(listener, dir)?)
+}
+
+/// Serves the files below `dir`. Returns only with an error.
+///
+/// # Errors
+/// What the kernel says of the listener.
+pub fn serve(listener: TcpListener, dir: &Path) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        axum::serve(listener, Router::new().fallback_service(ServeDir::new(dir))).await
+    })
+}
+
+/// Whether a program was found that opens a page.
+fn open(page: &str) -> bool {
+    let mine = env::var("BROWSER").ok().filter(|browser| !browser.is_empty());
+    let programs = mine.into_iter().chain(["xdg-open".to_owned(), "open".to_owned()]);
+    let started = |program: String| {
+        Command::new(program).arg(page).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+    };
+    programs.map(started).any(|started| started.is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpStream};
+    use std::thread;
+
+    use super::*;
+
+    fn ask(addr: SocketAddr, path: &str) -> String {
+        let mut conn = TcpStream::connect(addr).unwrap();
+        write!(conn, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        conn.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn what_is_in_the_directory_is_served_and_nothing_above_it() {
+        let dir = env::temp_dir().join(format!("press-show-{}", std::process::id()));
+        fs::create_dir_all(dir.join("book/ko")).unwrap();
+        fs::write(dir.join("book/ko/a.html"), "<p>책</p>").unwrap();
+        fs::write(dir.join("above.html"), "not this").unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let book = dir.join("book");
+        thread::spawn(move || serve(listener, &book));
+        let page = ask(addr, "/ko/a.html");
+        assert!(page.starts_with("HTTP/1.1 200 OK\r\n") && page.ends_with("<p>책</p>"), "{page}");
+        assert!(page.to_ascii_lowercase().contains("content-type: text/html"), "{page}");
+        for path in ["/ko/b.html", "/../above.html", "/ko/../../above.html", "/%2e%2e/above.html"] {
+            assert!(ask(addr, path).starts_with("HTTP/1.1 404 "), "{path}");
+        }
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
