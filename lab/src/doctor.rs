@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 
-use crate::reason;
+use crate::{reason, say};
 
 /// The command line.
 #[derive(Args)]
@@ -43,7 +43,7 @@ const CHECKS: [Check; 7] = [
         name: "packet sockets",
         attempt: attempts::packet_sockets,
         without: NEEDED,
-        remedy: || "sudo modprobe af_packet; a container needs --cap-add NET_RAW".into(),
+        remedy: reason::packet_sockets,
     },
     Check {
         name: "a link",
@@ -80,10 +80,10 @@ pub fn run(_args: &DoctorArgs) -> anyhow::Result<ExitCode> {
             Err(error) => {
                 let needed = without == NEEDED;
                 line(if needed { AnsiColor::Red } else { AnsiColor::Yellow }, "no", name, without);
-                anstream::println!("{:24}{error:#}", "");
+                say::line(format_args!("{:24}{error:#}", ""));
                 let remedy = remedy();
                 if !remedy.is_empty() {
-                    anstream::println!("{:24}try: {remedy}", "");
+                    say::line(format_args!("{:24}try: {remedy}", ""));
                 }
                 if needed {
                     // What follows stands on it.
@@ -93,15 +93,13 @@ pub fn run(_args: &DoctorArgs) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    anstream::println!(
-        "{}",
-        if possible { "A trace is possible here." } else { "A trace is not possible here." }
-    );
+    let is = if possible { "is" } else { "is not" };
+    say::line(format_args!("A trace {is} possible here."));
     Ok(ExitCode::from(if possible { 0 } else { 3 }))
 }
 
 fn line(color: AnsiColor, verdict: &str, name: &str, text: &str) {
     let style = Style::new().fg_color(Some(color.into())).bold();
     let text = format!("{name:20}{text}");
-    anstream::println!("{style}{verdict:4}{style:#}{}", text.trim_end());
+    say::line(format_args!("{style}{verdict:4}{style:#}{}", text.trim_end()));
 }

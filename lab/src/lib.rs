@@ -24,14 +24,17 @@ pub mod output;
 mod reason;
 pub mod record;
 pub mod rules;
+pub mod say;
 pub mod shell;
 pub mod show;
 pub mod states;
 pub mod trace;
 pub mod tracer;
+mod values;
 pub mod world;
 
-/// Asked for in a way that cannot be: exit code 2. The text says how to ask.
+/// Asked for in a way that cannot be, or to write where that is not possible: exit code 2. The text
+/// says how to ask.
 #[derive(Debug)]
 pub struct Usage(pub String);
 

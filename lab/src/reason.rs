@@ -59,6 +59,16 @@ pub fn setting(name: &str) -> Option<String> {
     Some(text.trim().into())
 }
 
+/// Why there are no packet sockets, and what would allow them: one line.
+pub fn no_packet_sockets(error: &std::io::Error) -> String {
+    format!("packet sockets are not possible here ({error}); try: {}", packet_sockets())
+}
+
+/// What would allow packet sockets.
+pub fn packet_sockets() -> String {
+    "sudo modprobe af_packet; a container needs --cap-add NET_RAW".into()
+}
+
 /// What would allow ptrace(2).
 pub fn no_ptrace() -> String {
     match setting("kernel.yama.ptrace_scope").as_deref() {

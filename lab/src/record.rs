@@ -79,6 +79,9 @@ pub struct About {
     pub link: String,
     /// What tracing cost in this run: "38 µs a traced call".
     pub cost: String,
+    /// How late the link was: "median 0.06 ms late, worst 1.32 ms; …".
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub late: String,
     /// What this trace lacks, and why: "system calls: ptrace is not allowed here".
     pub missing: Vec<String>,
     /// What its reader has to know: an accept queue that was full, an address that is not the peer's.
@@ -178,10 +181,79 @@ pub struct Call {
     /// How often a signal interrupted it and the kernel began it anew (SA_RESTART).
     #[serde(default)]
     pub restarts: u32,
+    /// How many it stands for: waits in a row from the same lines that ended with nothing, in a
+    /// program that wakes by a timer. It began with the first and returned with the last.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub count: u32,
     /// The lines of source that led to it, in the program's own files, the outermost first:
     /// "src/sys.rs:77". None: the program has no debug information.
     #[serde(default)]
     pub lines: Vec<String>,
+}
+
+fn once() -> u32 {
+    1
+}
+
+fn is_once(count: &u32) -> bool {
+    *count == 1
+}
+
+impl Call {
+    /// The bytes that it moved, where it moves bytes.
+    pub fn moved(&self) -> u64 {
+        let result = self.result.as_deref().unwrap_or_default();
+        let number = match self.name.as_str() {
+            // It returns how many messages: "2 (12 bytes)".
+            "sendmmsg" | "recvmmsg" => result.split_once('(').map_or("", |(_, bytes)| bytes),
+            _ => result,
+        };
+        number.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    }
+
+    /// Whether its descriptor is the first of its arguments.
+    fn is_first(&self) -> bool {
+        let first = self.args.split(',').next().and_then(|first| first.parse().ok());
+        first == self.fd
+    }
+
+    /// Whether it takes bytes out of a stream, or looks at them.
+    pub fn receives(&self) -> bool {
+        match self.name.as_str() {
+            "read" | "readv" | "preadv2" | "recvfrom" | "recvmsg" | "recvmmsg" => true,
+            "splice" => self.is_first(),
+            _ => false,
+        }
+    }
+
+    /// Whether it puts bytes into a stream.
+    pub fn sends(&self) -> bool {
+        match self.name.as_str() {
+            "write" | "writev" | "pwritev2" | "sendto" | "sendmsg" | "sendmmsg" => true,
+            "sendfile" => self.is_first(),
+            "splice" => !self.is_first(),
+            _ => false,
+        }
+    }
+
+    /// Whether it waited for descriptors and none was ready in time.
+    pub fn found_nothing(&self) -> bool {
+        let waits = matches!(
+            self.name.as_str(),
+            "poll"
+                | "ppoll"
+                | "select"
+                | "pselect6"
+                | "epoll_wait"
+                | "epoll_pwait"
+                | "epoll_pwait2"
+        );
+        waits && matches!(self.result.as_deref(), Some("0" | "0 (Timeout)"))
+    }
+}
+
+fn is_on_time(late: &Nanos) -> bool {
+    *late == 0
 }
 
 /// A TCP segment. It left at the event's `at`.
@@ -197,6 +269,10 @@ pub struct Segment {
     /// Empty: nothing but carry it.
     #[serde(default)]
     pub fate: String,
+    /// By how much the link handed it over later than it was due, where that is more than
+    /// [`LATE`](crate::link::LATE): this machine had other things to do.
+    #[serde(default, skip_serializing_if = "is_on_time")]
+    pub late: Nanos,
     /// The sender's address.
     pub source: SocketAddr,
     /// The receiver's address.
@@ -246,7 +322,7 @@ pub struct StateChange {
 pub struct Process {
     /// Where.
     pub host: Host,
-    /// Which.
+    /// Which; 0: none, for the lab says how much it has left out here.
     pub pid: i32,
     /// "runs python3", "exits with 0", "is killed by SIGPIPE", "gets SIGUSR1".
     pub text: String,

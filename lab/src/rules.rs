@@ -21,10 +21,10 @@
 //!
 //! A state between two looks may be missed, so a way through the diagram may skip states.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 
-use crate::output::args;
+use crate::output::{args, words};
 use crate::record::{Call, Event, Host, Nanos, StateChange, Trace, What};
 
 /// A connection, seen from one side: local, peer.
@@ -98,7 +98,7 @@ fn leads(from: &str, to: &str) -> bool {
 
 /// Whether a call can end a stream, and with it bring about FIN_WAIT1 or LAST_ACK.
 fn ends_a_stream(name: &str) -> bool {
-    matches!(name, "close" | "shutdown" | "dup2" | "dup3")
+    matches!(name, "close" | "close_range" | "shutdown" | "dup2" | "dup3")
 }
 
 /// What a segment says, for the rules.
@@ -314,13 +314,7 @@ fn count(call: &Call) -> Option<u64> {
 
 /// Whether a call takes bytes out of a stream.
 fn receives(call: &Call) -> bool {
-    let name = matches!(call.name.as_str(), "read" | "recvfrom" | "recvmsg" | "readv");
-    name && !call.args.contains("MSG_PEEK") && !call.args.contains("MSG_ERRQUEUE")
-}
-
-/// Whether a call puts bytes into a stream.
-fn sends(call: &Call) -> bool {
-    matches!(call.name.as_str(), "write" | "sendto" | "sendmsg" | "writev")
+    call.receives() && !call.args.contains("MSG_PEEK") && !call.args.contains("MSG_ERRQUEUE")
 }
 
 /// Every rule that the trace breaks, in a line each; the events in their order. What the trace
@@ -329,15 +323,74 @@ pub fn check(trace: &Trace) -> Vec<String> {
     let mut rules = Rules::default();
     trace.events.iter().for_each(|event| rules.hear(event));
     let start = trace.events.first().map_or(0, |event| event.at);
-    let mut check = Check { trace, rules, start, broken: Vec::new() };
-    check.states();
+    let mut check = Check::new(rules, start);
+    check.sort(trace);
+    check.states(trace);
     check.returns();
     check.segments();
     check.broken
 }
 
+/// The bytes on the wire that no call that was drawn has sent, and how they may have come there: a
+/// line for each side of a connection.
+pub fn uncovered(trace: &Trace, unseen: &BTreeSet<(Host, &'static str)>) -> Vec<String> {
+    let mut rules = Rules::default();
+    trace.events.iter().for_each(|event| rules.hear(event));
+    let mut hosts = HashMap::new();
+    // What each side has sent in each of its connections; `None`: a call that never returned.
+    let mut sent: HashMap<(Ends, usize), Option<u64>> = HashMap::new();
+    for event in &trace.events {
+        match &event.what {
+            What::Segment(segment) => drop(hosts.insert(segment.source, segment.from)),
+            What::Call(Call { conn: Some(ends), .. }) => {
+                let What::Call(call) = &event.what else { continue };
+                let lives = rules.lives.get(&sorted(*ends));
+                let life = lives.map_or(0, |lives| nth(lives, event.at));
+                let sum = sent.entry((*ends, life)).or_insert(Some(0));
+                *sum = match call.sends() {
+                    true => sum.filter(|_| call.result.is_some()).map(|sum| sum + call.moved()),
+                    false => *sum,
+                };
+            }
+            _ => {}
+        }
+    }
+    let mut lines = Vec::new();
+    for ((one, other), lives) in &rules.lives {
+        for (nth, life) in lives.iter().enumerate() {
+            for ends in [(*one, *other), (*other, *one)] {
+                let last = |said: &Said| u64::from(said.seq) + u64::from(said.len) - 1;
+                let carried = life.from(ends.0).filter(|said| said.len > 0).map(last).max();
+                let begun = life.from(ends.0).any(|said| said.syn);
+                let called = sent.get(&(ends, nth)).copied().unwrap_or(Some(0));
+                let (Some(carried), Some(called)) = (carried, called) else { continue };
+                let Some(host) = hosts.get(&ends.0).filter(|_| begun && carried > called) else {
+                    continue;
+                };
+                let ways = unseen.iter().filter(|(by, _)| by == host).map(|(_, name)| *name);
+                let ways: Vec<_> = ways.collect();
+                let how = match ways.is_empty() {
+                    true => "it made no call that is traced".to_owned(),
+                    false => format!("it uses {}, which makes no such call", ways.join(", ")),
+                };
+                let (name, port) = (format!("{host:?}").to_lowercase(), ends.0.port());
+                lines.push(format!(
+                    "the calls that sent {} of {} that the {name} sent from port {port}: {how}",
+                    carried - called,
+                    words::bytes(carried),
+                ));
+            }
+        }
+    }
+    lines.sort();
+    lines
+}
+
 struct Check<'a> {
-    trace: &'a Trace,
+    /// By connection, or for none: what is looked for among many is looked for here.
+    calls: HashMap<Option<Ends>, Vec<(Nanos, &'a Call)>>,
+    changes: HashMap<(Host, Ends), Vec<(Nanos, &'a StateChange)>>,
+    complete: bool,
     rules: Rules,
     start: Nanos,
     broken: Vec<String>,
@@ -354,7 +407,7 @@ impl<'a> Check<'a> {
                 ms(at),
                 ms(cause)
             )),
-            None if self.trace.about.missing.is_empty() => {
+            None if self.complete => {
                 let line = format!("{seen} at {} has no cause: {implied}, nowhere", ms(at));
                 self.broken.push(line);
             }
@@ -362,23 +415,43 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn calls(&self) -> impl Iterator<Item = (Nanos, &'a Call)> + use<'a> {
-        self.trace.events.iter().filter_map(|event| match &event.what {
-            What::Call(call) => Some((event.at, call)),
-            _ => None,
-        })
+    fn new(rules: Rules, start: Nanos) -> Self {
+        let (calls, changes) = (HashMap::new(), HashMap::new());
+        Check { calls, changes, complete: true, rules, start, broken: Vec::new() }
     }
 
-    fn changes(&self) -> impl Iterator<Item = (Nanos, &'a StateChange)> + use<'a> {
-        self.trace.events.iter().filter_map(|event| match &event.what {
+    fn sort(&mut self, trace: &'a Trace) {
+        self.complete = trace.about.missing.is_empty();
+        for event in &trace.events {
+            match &event.what {
+                What::Call(call) => {
+                    self.calls.entry(call.conn).or_default().push((event.at, call));
+                }
+                What::State(change @ StateChange { peer: Some(peer), .. }) => {
+                    let key = (change.host, (change.local, *peer));
+                    self.changes.entry(key).or_default().push((event.at, change));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// In the order of their times, as those of a trace.
+    fn calls(&self, conn: Option<Ends>) -> &[(Nanos, &'a Call)] {
+        self.calls.get(&conn).map_or(&[], Vec::as_slice)
+    }
+
+    fn changes(&self, host: Host, ends: Ends) -> &[(Nanos, &'a StateChange)] {
+        self.changes.get(&(host, ends)).map_or(&[], Vec::as_slice)
+    }
+
+    fn states(&mut self, trace: &Trace) {
+        let mut last: HashMap<(Host, SocketAddr, Option<SocketAddr>), &str> = HashMap::new();
+        let changes = trace.events.iter().filter_map(|event| match &event.what {
             What::State(change) => Some((event.at, change)),
             _ => None,
-        })
-    }
-
-    fn states(&mut self) {
-        let mut last: HashMap<(Host, SocketAddr, Option<SocketAddr>), &str> = HashMap::new();
-        for (at, change) in self.changes() {
+        });
+        for (at, change) in changes {
             let side = format!("{:?} {}", change.host, change.local.port()).to_lowercase();
             let seen = |at| (at, format!("{} of {side}", change.now));
             let key = (change.host, change.local, change.peer);
@@ -387,14 +460,17 @@ impl<'a> Check<'a> {
                 let (_, seen) = seen(at);
                 self.broken.push(format!("{seen}: no way leads to it from {before}"));
             }
-            let mine =
-                |call: &Call, conn: Option<Ends>| call.host == change.host && call.conn == conn;
+            let first = |conn: Option<Ends>, does: fn(&str) -> bool| {
+                let mut calls = self.calls(conn).iter();
+                let does = |call: &Call| call.host == change.host && does(&call.name);
+                calls.find(|(_, call)| does(call)).copied()
+            };
             let Some(peer) = change.peer else {
-                let mut calls = self.calls().filter(|(_, call)| {
+                let mut calls = self.calls(None).iter().filter(|(_, call)| {
                     call.host == change.host && call.name == "listen" && count(call) == Some(0)
                 });
                 if change.now == "LISTEN"
-                    && let Some((begun, _)) = calls.next()
+                    && let Some(&(begun, _)) = calls.next()
                 {
                     self.order(seen(at), Some(begun), "`listen` has begun");
                 }
@@ -403,12 +479,12 @@ impl<'a> Check<'a> {
             let ends = (change.local, peer);
             let begun = match change.now.as_str() {
                 // One that failed at first knows no peer.
-                "SYN_SENT" => self.calls().find(|(_, call)| {
-                    call.name == "connect" && (mine(call, Some(ends)) || mine(call, None))
-                }),
-                "FIN_WAIT1" | "LAST_ACK" => self
-                    .calls()
-                    .find(|(_, call)| ends_a_stream(&call.name) && mine(call, Some(ends))),
+                "SYN_SENT" => {
+                    let connects = |name: &str| name == "connect";
+                    let both = [Some(ends), None].map(|conn| first(conn, connects));
+                    both.into_iter().flatten().min_by_key(|(begun, _)| *begun)
+                }
+                "FIN_WAIT1" | "LAST_ACK" => first(Some(ends), ends_a_stream),
                 _ => None,
             };
             if let Some((begun, call)) = begun {
@@ -425,25 +501,24 @@ impl<'a> Check<'a> {
 
     fn returns(&mut self) {
         let mut calls: Vec<_> = self
-            .calls()
-            .filter_map(|(_, call)| Some((call.returned?, call, call.conn?, count(call)?)))
+            .calls
+            .values()
+            .flatten()
+            .filter_map(|&(_, call)| Some((call.returned?, call, call.conn?, count(call)?)))
             .collect();
-        calls.sort_by_key(|(returned, ..)| *returned);
+        calls.sort_by_key(|(returned, call, ..)| (*returned, call.tid));
         let mut taken: HashMap<(Ends, usize), u64> = HashMap::new();
         for (returned, call, ends, count) in calls {
             let seen = format!("the return of {:?} {}", call.host, call.name).to_lowercase();
             let seen = (returned, seen);
             if opens(call) {
-                let first = |(_, change): &(Nanos, &StateChange)| {
-                    change.host == call.host
-                        && (change.local, change.peer) == (ends.0, Some(ends.1))
-                };
-                let open = |(_, change): &(Nanos, &StateChange)| {
+                let open = |(_, change): &&(Nanos, &StateChange)| {
                     !["SYN_SENT", "SYN_RECV", "CLOSED"].contains(&change.now.as_str())
                 };
-                if self.changes().any(|change| first(&change)) {
-                    let open = self.changes().find(|change| first(change) && open(change));
-                    self.order(seen, open.map(|(at, _)| at), "ESTABLISHED");
+                let changes = self.changes(call.host, ends);
+                if !changes.is_empty() {
+                    let open = changes.iter().find(open).map(|(at, _)| *at);
+                    self.order(seen, open, "ESTABLISHED");
                 }
                 continue;
             }
@@ -455,17 +530,18 @@ impl<'a> Check<'a> {
             }
             if count > 0 {
                 let taken = taken.entry((ends, nth)).or_default();
-                *taken += count;
+                *taken += call.moved();
                 let cause = life.came_up_to(ends.1, *taken as u32 + 1);
                 self.order(seen, cause, "its bytes have come");
             } else if ["read", "recvfrom"].contains(&call.name.as_str())
                 && args::split(&call.args).get(2).is_some_and(|len| *len != "0")
             {
-                let shut = self.calls().filter(|(_, other)| {
-                    other.name == "shutdown" && other.host == call.host && other.conn == Some(ends)
-                });
+                let shut = self
+                    .calls(Some(ends))
+                    .iter()
+                    .filter(|(_, other)| other.name == "shutdown" && other.host == call.host);
                 let end = life.when(Fact::FinCame, ends).into_iter();
-                let end = end.chain(life.reset_came(ends.1)).chain(shut.map(|(at, _)| at)).min();
+                let end = end.chain(life.reset_came(ends.1)).chain(shut.map(|(at, _)| *at)).min();
                 self.order(seen, end, "the peer's FIN has come");
             }
         }
@@ -503,14 +579,13 @@ impl<'a> Check<'a> {
 
     /// Only where the calls that were drawn cover the stream.
     fn bytes(&mut self, lives: &[Life], nth_life: usize, ends: Ends) {
-        let calls = self.calls().filter(|(at, call)| {
-            sends(call) && call.conn == Some(ends) && nth(lives, *at) == nth_life
-        });
+        let calls = self.calls(Some(ends)).iter();
+        let calls = calls.filter(|(at, call)| call.sends() && nth(lives, *at) == nth_life);
         let mut sent = 0;
         let sent: Vec<(u64, Nanos)> = calls
             .map(|(at, call)| {
-                sent += count(call).unwrap_or(0);
-                (sent, at)
+                sent += call.moved();
+                (sent, *at)
             })
             .collect();
         let life = &lives[nth_life];

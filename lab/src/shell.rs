@@ -13,6 +13,8 @@ use clap::{Args, ValueEnum};
 
 use crate::link::LinkConfig;
 use crate::record::Host;
+use crate::say;
+use crate::values::whole;
 use crate::world::{Node, World, netns};
 use child::Ended;
 
@@ -21,7 +23,7 @@ use child::Ended;
 #[command(after_help = EXAMPLES)]
 pub struct ShellArgs {
     /// Open another shell in the world of the `lab shell` with this process id
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", value_parser = whole::<i32>(1..=i32::MAX as u64))]
     pub join: Option<i32>,
     /// On which host: the client's, unless it joins; then the server's
     #[arg(long, value_name = "HOST")]
@@ -66,7 +68,7 @@ pub fn run(args: &ShellArgs) -> Result<ExitCode> {
         let world = join::enter(pid, host)?;
         let ended = child::open(host, &signals, Some(&world))?;
         if ended == Ended::World {
-            anstream::eprintln!("lab: the world of {pid} has ended, and this shell with it");
+            say::error(format_args!("lab: the world of {pid} has ended, and this shell with it"));
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -105,7 +107,7 @@ fn greet(world: &World, host: Host, link: &LinkConfig) {
         Host::Client => ("client", "server", ""),
         Host::Server => ("server", "client", " --on client"),
     };
-    anstream::eprintln!(
+    say::error(format_args!(
         "client {} ── {link} ── server {}\n\
          This is the {here}. The {there}'s shell, in a second terminal:\n\n    \
          {} shell --join {}{on}\n\n`exit` here takes both down.",
@@ -113,5 +115,5 @@ fn greet(world: &World, host: Host, link: &LinkConfig) {
         world.server.address,
         exe.display(),
         std::process::id(),
-    );
+    ));
 }

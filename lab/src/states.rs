@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc::Sender;
 
 use netlink_packet_core::{
@@ -19,6 +19,7 @@ use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
 use crate::clock;
+use crate::link::Ends;
 use crate::record::{Event, Host, Nanos, StateChange, What};
 use crate::world::World;
 
@@ -68,10 +69,12 @@ pub struct Full {
 struct HostStates {
     socket: Socket,
     known: HashMap<Key, &'static str>,
-    /// When the last look began.
+    /// When the last look at all connections began.
     looked: Nanos,
     /// Listeners that the last look found full: how many waited, and how many may.
     full: Vec<(SocketAddr, u32, u32)>,
+    /// And, by connection, at one alone since then.
+    looked_at: HashMap<Key, Nanos>,
     buffer: Vec<u8>,
 }
 
@@ -99,22 +102,18 @@ impl States {
     /// # Errors
     /// What the kernel says; none is known once it has answered the first time.
     pub fn ask(&mut self, host: Host, at: Nanos) -> io::Result<()> {
-        let states = match host {
-            Host::Server => &mut self.server,
-            Host::Client => &mut self.client,
-        };
+        let states = self.of_mut(host);
         let begun = clock::now();
         let now = states.list()?;
-        let looks = Some((states.looked, clock::now()));
-        states.looked = begun;
-        for (local, waiting, backlog) in states.full.drain(..) {
-            let full = self.full.entry((host, local));
-            let full = full.or_insert(Full { at, waiting, backlog });
-            full.waiting = full.waiting.max(waiting);
-        }
+        let over = clock::now();
+        let looked_at = std::mem::take(&mut states.looked_at);
+        let looked = std::mem::replace(&mut states.looked, begun);
+        let queues = std::mem::take(&mut states.full);
         let mut changes = Vec::new();
         let mut tell = |(local, peer), before: &str, now: &str| {
             let (before, now) = (before.to_owned(), now.to_owned());
+            let since = looked_at.get(&(local, peer)).copied().unwrap_or(looked);
+            let looks = Some((since, over));
             changes.push(StateChange { host, local, peer, before, now, looks });
         };
         for (&(local, peer), &before) in &states.known {
@@ -133,12 +132,54 @@ impl States {
         for change in changes {
             let _ = self.events.send(Event { at, what: What::State(change) });
         }
+        self.note_full(host, at, queues);
         Ok(())
     }
 
     /// The accept queues that were full when asked, each with its listener.
     pub fn full(&self) -> &BTreeMap<(Host, SocketAddr), Full> {
         &self.full
+    }
+
+    fn note_full(&mut self, host: Host, at: Nanos, queues: Vec<(SocketAddr, u32, u32)>) {
+        for (local, waiting, backlog) in queues {
+            let full = self.full.entry((host, local));
+            let full = full.or_insert(Full { at, waiting, backlog });
+            full.waiting = full.waiting.max(waiting);
+        }
+    }
+
+    /// The same for one connection: however many there are, it takes no longer.
+    ///
+    /// # Errors
+    /// As [`States::ask`].
+    pub fn ask_about(&mut self, host: Host, at: Nanos, (local, peer): Ends) -> io::Result<()> {
+        let states = self.of_mut(host);
+        let key = (local, Some(peer));
+        let begun = clock::now();
+        let now = states.find(local, peer)?;
+        let since = states.looked_at.insert(key, begun).unwrap_or(states.looked);
+        let looks = Some((since, clock::now()));
+        let before = match now {
+            Some(now) => states.known.insert(key, now),
+            None => states.known.remove(&key),
+        };
+        let [before, now] = [before, now].map(|state| state.unwrap_or("CLOSED").to_owned());
+        if before != now && now == "ESTABLISHED" {
+            // It may have filled a queue. Nobody's connection to nobody is the listener's.
+            let nobody = match local {
+                SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+                SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+            };
+            states.find(local, SocketAddr::new(nobody, 0))?;
+        }
+        let queues = std::mem::take(&mut states.full);
+        if before != now {
+            let change = StateChange { host, local, peer: Some(peer), before, now, looks };
+            let _ = self.events.send(Event { at, what: What::State(change) });
+        }
+        self.note_full(host, at, queues);
+        Ok(())
     }
 
     /// Whether `host` had a connection that still could carry something, when last asked.
@@ -150,6 +191,13 @@ impl States {
     /// Whether `host` had a listener, when last asked.
     pub fn listening(&self, host: Host) -> bool {
         self.of(host).known.values().any(|state| *state == "LISTEN")
+    }
+
+    fn of_mut(&mut self, host: Host) -> &mut HostStates {
+        match host {
+            Host::Server => &mut self.server,
+            Host::Client => &mut self.client,
+        }
     }
 
     fn of(&self, host: Host) -> &HostStates {
@@ -165,25 +213,42 @@ impl HostStates {
         let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
         socket.bind_auto()?;
         socket.connect(&netlink_sys::SocketAddr::new(0, 0))?;
-        let (known, buffer) = (HashMap::new(), vec![0; 32 * 1024]);
-        Ok(Self { socket, known, looked: 0, full: Vec::new(), buffer })
+        let (known, looked_at) = (HashMap::new(), HashMap::new());
+        let (full, buffer) = (Vec::new(), vec![0; 32 * 1024]);
+        Ok(Self { socket, known, looked: 0, full, looked_at, buffer })
     }
 
     /// Every TCP socket of the host but those that were never bound.
     fn list(&mut self) -> io::Result<HashMap<Key, &'static str>> {
         let mut all = HashMap::new();
-        for family in [AF_INET, AF_INET6] {
-            self.request(family)?;
+        for (family, id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+            self.request(family, NLM_F_DUMP, id)?;
             while self.answer(&mut all)? {}
         }
         Ok(all)
     }
 
-    fn request(&mut self, family: u8) -> io::Result<()> {
-        let socket_id = match family {
-            AF_INET => SocketId::new_v4(),
-            _ => SocketId::new_v6(),
+    /// The state of one connection; `None`: it is not there.
+    fn find(&mut self, local: SocketAddr, peer: SocketAddr) -> io::Result<Option<&'static str>> {
+        let id = SocketId {
+            source_port: local.port(),
+            destination_port: peer.port(),
+            source_address: local.ip(),
+            destination_address: peer.ip(),
+            interface_id: 0,
+            cookie: [0xff; 8], // whichever it has
         };
+        let family = if local.is_ipv4() { AF_INET } else { AF_INET6 };
+        self.request(family, 0, id)?;
+        let mut found = HashMap::new();
+        match self.answer(&mut found) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // Where there is no such connection, the kernel may answer with the listener.
+            answer => answer.map(|_| found.remove(&(local, Some(peer)))),
+        }
+    }
+
+    fn request(&mut self, family: u8, flags: u16, socket_id: SocketId) -> io::Result<()> {
         let request = InetRequest {
             family,
             protocol: IPPROTO_TCP,
@@ -192,7 +257,7 @@ impl HostStates {
             socket_id,
         };
         let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        header.flags = NLM_F_REQUEST | flags;
         let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];

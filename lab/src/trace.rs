@@ -22,12 +22,14 @@ use crate::Usage;
 use crate::capture::Capture;
 use crate::clock;
 use crate::hints;
-use crate::link::LinkConfig;
+use crate::link::{self, Ends, LATE, Lateness, LinkConfig};
 use crate::output as files;
 use crate::record::{About, Event, Host, Nanos, Trace, What};
 use crate::rules;
+use crate::say;
 use crate::states::{Full, States};
 use crate::tracer::{self, Limits, Outcome, Program, Watch};
+use crate::values::{self, whole};
 use crate::world::World;
 
 const PORT: u16 = 9000;
@@ -46,8 +48,8 @@ pub struct TraceArgs {
     #[arg(conflicts_with_all = ["server", "client"])]
     example: Option<String>,
 
-    /// The server's command line; {server} is its address, {port} its port. A shell runs it if it
-    /// has any character that means something to the shell
+    /// The server's command line; {server} is its address, {port} its port, {{name}} the text
+    /// {name}. A shell runs it if it has any character that means something to the shell
     #[arg(long, value_name = "CMD")]
     server: Option<String>,
 
@@ -56,16 +58,16 @@ pub struct TraceArgs {
     client: Option<String>,
 
     /// The port that {port} stands for
-    #[arg(long, default_value_t = PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = PORT, value_parser = whole::<u16>(1..=65535))]
     port: u16,
 
     /// Where to write the trace [default: target/lab/NAME: the example's name, or the client's]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = values::path)]
     out: Option<PathBuf>,
 
     /// End both programs after so long
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_parser = whole::<u32>(1..=100_000))]
     time_limit: u32,
 
     /// Leave the system calls out: the programs run as fast as they would alone
@@ -105,18 +107,17 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     if let Some(name) = &args.example
         && !has_roles(&example(name)?)?
     {
-        anstream::eprintln!(
-            "lab: {name} has no peer, so nothing goes over a wire: `make run EX={name}` runs it"
-        );
-        return Ok(ExitCode::from(2));
+        return Err(Usage(format!(
+            "{name} has no peer, so nothing goes over a wire: `make run EX={name}` runs it"
+        ))
+        .into());
     }
     // Before the first thread: they all have to leave these signals to the tracer.
     tracer::awaited_signals().thread_block()?;
     let world = World::new(&args.link)?;
     let (server, client) = args.commands(world.server.address)?;
-    let title = args.title();
     let mut about = About {
-        title: title.clone(),
+        title: args.title(),
         server: server.0.clone(),
         client: client.0.clone(),
         link: args.link.to_string(),
@@ -179,10 +180,14 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     if outcome.price.calls > 0 {
         about.cost = format!("{}, {}", about.cost, outcome.price);
     }
+    about.late = lateness(&world.link.lateness(), &events);
     let births = std::mem::take(&mut outcome.births);
     let mut trace = Trace { about, births, sources: Vec::new(), events };
     trace.read_sources();
     trace.about.broken = rules::check(&trace);
+    if traced && left_out == 0 {
+        trace.about.missing.extend(rules::uncovered(&trace, &outcome.unseen));
+    }
     if left_out == 0 {
         let idle = idle_rules(&args.link, &trace).into_iter();
         outcome.notes.extend(idle.map(|rule| format!("rule {rule} met no segment")));
@@ -198,7 +203,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     });
     trace.about.notes = full.chain(hints::hints(&trace)).collect();
     outcome.notes.extend(trace.about.notes.clone());
-    let dir = args.out.clone().unwrap_or_else(|| Path::new("target/lab").join(&title));
+    let dir = args.dir();
     files::write_files(&trace, &dir)?;
     report(&trace, &outcome, &dir);
     let good = outcome.server.is_good() && outcome.client.is_some_and(tracer::Ending::is_good);
@@ -209,18 +214,36 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
 /// The last lines: what has to be known about this trace, and where it is.
 fn report(trace: &Trace, outcome: &Outcome, dir: &Path) {
     for note in &outcome.notes {
-        anstream::println!("note: {note}");
+        say::line(format_args!("note: {note}"));
     }
     for missing in &trace.about.missing {
-        anstream::println!("missing: {missing}");
+        say::line(format_args!("missing: {missing}"));
     }
     for broken in &trace.about.broken {
-        anstream::println!("broken: {broken}");
+        say::line(format_args!("broken: {broken}"));
     }
     let client = outcome.client.map_or("never started".to_owned(), |client| client.to_string());
-    anstream::println!("server {}, client {client}", outcome.server);
-    anstream::println!("tracing cost {}", trace.about.cost);
-    anstream::println!("written to {}: open trace.html", dir.display());
+    say::line(format_args!("server {}, client {client}", outcome.server));
+    say::line(format_args!("tracing cost {}", trace.about.cost));
+    if !trace.about.late.is_empty() {
+        say::line(format_args!("the link: {}", trace.about.late));
+    }
+    say::line(format_args!("written to {}: open trace.html", dir.display()));
+}
+
+/// How late the link was, in words; empty where it carried nothing.
+fn lateness(link: &Lateness, events: &[Event]) -> String {
+    if link.packets() == 0 {
+        return String::new();
+    }
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let is_late = |event: &&Event| matches!(&event.what, What::Segment(one) if one.late > 0);
+    let marked = match events.iter().filter(is_late).count() {
+        0 => format!("no segment more than {} ms", ms(LATE)),
+        late => format!("{late} of the segments more than {} ms: each says so", ms(LATE)),
+    };
+    let (median, worst) = (ms(link.median()), ms(link.worst()));
+    format!("median {median:.2} ms late, worst {worst:.2} ms; {marked}")
 }
 
 /// The rules that no segment of the trace was the n-th for. Without segments nobody knows.
@@ -246,10 +269,19 @@ impl TraceArgs {
         let empty =
             |command: &Option<String>| command.as_ref().is_some_and(|c| c.trim().is_empty());
         let wrong = match (&self.example, &self.server, &self.client) {
-            (Some(name), ..) => return example(name).map(drop),
+            (Some(name), ..) => {
+                example(name)?;
+                return files::check_dir(&self.dir(), None);
+            }
             _ if empty(&self.server) => "--server is empty: write the command that runs the server",
             _ if empty(&self.client) => "--client is empty: write the command that runs the client",
-            (_, Some(_), Some(_)) => return Ok(()),
+            (_, Some(server), Some(client)) => {
+                for (option, command) in [("--server", server), ("--client", client)] {
+                    fill_in(command, "", "")
+                        .map_err(|unknown| Usage(format!("{option}: {unknown}")))?;
+                }
+                return files::check_dir(&self.dir(), None);
+            }
             (_, Some(_), None) => "--server needs --client 'CMD', too: a trace takes both programs",
             (_, None, Some(_)) => "--client needs --server 'CMD', too: a trace takes both programs",
             (_, None, None) => {
@@ -264,12 +296,12 @@ impl TraceArgs {
     fn commands(&self, address: Ipv4Addr) -> Result<(Command, Command)> {
         if let (Some(server), Some(client)) = (&self.server, &self.client) {
             let command = |text: &str| {
-                let text = text.replace("{server}", &address.to_string());
-                let text = text.replace("{port}", &self.port.to_string());
+                let text = fill_in(text, &address.to_string(), &self.port.to_string());
+                let text = text.map_err(Usage)?;
                 let words = tracer::words(&text);
-                (text, words)
+                Ok::<_, anyhow::Error>((say::on_one_line(&text), words))
             };
-            return Ok((command(server), command(client)));
+            return Ok((command(server)?, command(client)?));
         }
         let name = self.example.as_deref().unwrap_or_default();
         let path = example(name)?;
@@ -292,19 +324,87 @@ impl TraceArgs {
         let file = Path::new(first).file_name().unwrap_or_default().to_string_lossy();
         let kept: String =
             file.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect();
-        if kept.is_empty() { "trace".to_owned() } else { kept }
+        let name = if kept.is_empty() { "trace".to_owned() } else { kept };
+        // What stands on the command line has no name of its own.
+        let mut words = client.split_whitespace();
+        match is_interpreter(first) && words.any(|word| RUNS_ITS_ARGUMENT.contains(&word)) {
+            true => format!("{name}-{:08x}", digest(client)),
+            false => name,
+        }
+    }
+
+    /// Where the trace goes.
+    fn dir(&self) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| Path::new("target/lab").join(self.title()))
     }
 }
 
 /// What an interpreter runs: `client.py` of `python3 -u client.py`.
 fn script(command: &str) -> Option<&str> {
     let mut words = command.split_whitespace();
-    let program = Path::new(words.next()?).file_name()?.to_str()?;
-    let program = program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-    let interpreters = ["python", "perl", "ruby", "node", "php", "lua", "sh", "bash"];
-    let script = words.take_while(|word| !["-c", "-e"].contains(word));
-    interpreters.contains(&program).then_some(())?;
-    script.into_iter().find(|word| !word.starts_with('-'))
+    let interpreter = is_interpreter(words.next()?);
+    let mut script = words.take_while(|word| !RUNS_ITS_ARGUMENT.contains(word));
+    script.find(|word| interpreter && !word.starts_with('-'))
+}
+
+/// The options after which an interpreter is given what to run.
+const RUNS_ITS_ARGUMENT: [&str; 2] = ["-c", "-e"];
+
+fn is_interpreter(program: &str) -> bool {
+    let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
+    let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let interpreters = ["python", "perl", "ruby", "node", "php", "lua", "sh", "bash", "dash"];
+    interpreters.contains(&name)
+}
+
+/// A number by which one text is told from another: FNV-1a, 32 bits.
+fn digest(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// The command with `{server}` and `{port}` filled in. `{{name}}` is `{name}`; what the shell or a
+/// program takes for its own (`${name}`, `%{name}`) stays. Another `{name}` is an error, in words.
+fn fill_in(command: &str, server: &str, port: &str) -> Result<String, String> {
+    let mut filled = String::new();
+    let mut rest = command;
+    while let Some(at) = rest.find('{') {
+        let (before, inside) = (&rest[..at], &rest[at + 1..]);
+        filled += before;
+        let word = |text: &str| {
+            let end = text.find(|c: char| !c.is_ascii_alphanumeric() && !"_-".contains(c));
+            end.filter(|end| *end > 0 && text[*end..].starts_with('}'))
+        };
+        let doubled = inside.strip_prefix('{').and_then(|inside| {
+            let end = word(inside)?;
+            let rest = inside[end..].strip_prefix("}}")?;
+            Some((&inside[..end], rest))
+        });
+        let own = before.ends_with(['$', '%']);
+        rest = match (doubled, word(inside)) {
+            (Some((name, rest)), _) => {
+                filled += &format!("{{{name}}}");
+                rest
+            }
+            (None, Some(end)) if !own => {
+                filled += match &inside[..end] {
+                    "server" => server,
+                    "port" => port,
+                    name => {
+                        return Err(format!(
+                            "{{{name}}} is none of {{server}} and {{port}}; \
+                             {{{{{name}}}}} stands for the text {{{name}}}"
+                        ));
+                    }
+                };
+                &inside[end + 1..]
+            }
+            _ => {
+                filled.push('{');
+                inside
+            }
+        };
+    }
+    Ok(filled + rest)
 }
 
 /// Where cargo has put an example: beside this program.
@@ -372,9 +472,15 @@ impl Sources {
         // The sender was in its state before it sent: a call that has not returned yet (connect,
         // close) may have brought it there.
         let taken = states.clone();
-        world.link.on_taken(move |from| ask(taken.as_ref(), from, clock::now()));
+        world.link.on_taken(move |from, connections| {
+            for ends in connections {
+                ask_about(taken.as_ref(), from, clock::now(), *ends);
+            }
+        });
         world.link.on_delivery(move |packet| {
-            ask(hook.as_ref(), packet.to, packet.at);
+            if let Some((peer, local)) = link::ends(packet.packet) {
+                ask_about(hook.as_ref(), packet.to, packet.at, (local, peer));
+            }
             let _ = delivered.send(());
         });
         Ok(Self { states, capture, deliveries, readers: Vec::new() })
@@ -416,7 +522,7 @@ impl Sources {
     fn stop(self, world: &World) -> Result<()> {
         ask(self.states.as_ref(), Host::Client, clock::now());
         ask(self.states.as_ref(), Host::Server, clock::now());
-        world.link.on_taken(|_| {});
+        world.link.on_taken(|_, _| {});
         world.link.on_delivery(|_| {});
         if let Some((capture, forward)) = self.capture {
             capture.finish();
@@ -437,9 +543,20 @@ fn ask(states: Option<&Arc<Mutex<States>>>, host: Host, at: Nanos) {
     }
 }
 
+/// The same about one connection.
+fn ask_about(states: Option<&Arc<Mutex<States>>>, host: Host, at: Nanos, ends: Ends) {
+    if let Some(states) = states {
+        let mut states = states.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = states.ask_about(host, at, ends);
+    }
+}
+
 impl Watch for Sources {
-    fn changed(&mut self, host: Host, at: Nanos) {
-        ask(self.states.as_ref(), host, at);
+    fn changed(&mut self, host: Host, at: Nanos, conn: Option<Ends>) {
+        match conn {
+            Some(ends) => ask_about(self.states.as_ref(), host, at, ends),
+            None => ask(self.states.as_ref(), host, at),
+        }
     }
 
     fn connected(&mut self, host: Host) -> bool {
@@ -463,6 +580,8 @@ impl Watch for Sources {
 
 #[cfg(test)]
 mod tests {
+    use clap::FromArgMatches;
+
     use super::*;
 
     #[test]
@@ -471,5 +590,37 @@ mod tests {
         assert_eq!(script("/usr/bin/python3.12 -m http.server"), Some("http.server"));
         assert_eq!(script("python3 -c 'print(1)'"), None);
         assert_eq!(script("curl -s http://{server}/"), None);
+    }
+
+    #[test]
+    fn what_has_no_name_of_its_own_gets_one() {
+        let title = |client: &str| {
+            let words = ["trace", "--server", "x", "--client", client];
+            let command = TraceArgs::augment_args(clap::Command::new("trace"));
+            let found = command.try_get_matches_from(words).expect("a command line");
+            TraceArgs::from_arg_matches(&found).expect("a command line").title()
+        };
+        let (one, other) = (title("sh -c 'echo 1 | nc'"), title("sh -c 'echo 2 | nc'"));
+        assert!(
+            one.starts_with("sh-") && other.starts_with("sh-") && one != other,
+            "{one} {other}"
+        );
+        assert_eq!(one, title("sh -c 'echo 1 | nc'"));
+        assert_eq!(title("curl -e x {server}"), "curl");
+        assert_eq!(title("python3 client.py -c 1"), "client.py");
+    }
+
+    #[test]
+    fn only_what_is_meant_is_filled_in() {
+        let filled = |command: &str| fill_in(command, "S", "7");
+        assert_eq!(filled("nc {server} {port}").as_deref(), Ok("nc S 7"));
+        for text in ["f() { x; }", "echo {1,2} {a b}", "a ${port} %{port} {}", "{", "x {port"] {
+            assert_eq!(filled(text).as_deref(), Ok(text));
+        }
+        assert_eq!(filled("awk '{{print}}' {port}").as_deref(), Ok("awk '{print}' 7"));
+        for name in ["portt", "Port", "host", "print"] {
+            let error = filled(&format!("x {{{name}}}")).expect_err("no such name");
+            assert!(error.starts_with(&format!("{{{name}}} is none of")), "{error}");
+        }
     }
 }

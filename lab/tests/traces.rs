@@ -179,6 +179,9 @@ fn draw(name: &str, title: &str) -> Result<String, Failed> {
         Some(missing) if missing.starts_with("the end: ") => {
             Err(Failed::Otherwise(format!("too long for an outline: {missing}")))
         }
+        Some(missing) if missing.starts_with("the calls ") => {
+            Err(Failed::Otherwise(format!("not the whole program: {missing}")))
+        }
         Some(missing) => Err(Failed::NotHere(missing.clone())),
         None => {
             let outline = outline::draw(&trace);

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use lab::capture::Capture;
 use lab::clock;
-use lab::link::{LinkConfig, Loss, Nth, Queue};
+use lab::link::{LATE, LinkConfig, Loss, Nth, Queue};
+use lab::output::words;
 use lab::record::{Host, Segment, What};
 use lab::world::World;
 
@@ -237,6 +238,12 @@ fn fates_are_known_however_late_the_link_is() {
         ] {
             assert_eq!(carrying(&segments, seq)[0].fate, fate);
         }
+        // The answer to the SYN was there when the hook began to sleep.
+        let answer = segments.iter().find(|one| one.flags == "S.").expect("a SYN-ACK");
+        assert!(Duration::from_nanos(answer.late) > LATE, "{answer:?}");
+        assert!(words::fate(answer).contains("ms late"), "{answer:?}");
+        let is_marked = |one: &Segment| Duration::from_nanos(one.late) > LATE;
+        assert!(segments.iter().all(|one| one.late == 0 || is_marked(one)), "{segments:?}");
     });
 }
 

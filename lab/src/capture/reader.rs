@@ -141,13 +141,22 @@ impl Reader {
 
     /// Looks for what the link has told of this segment under way. `true`: it is under way no more.
     fn apply_fate(&mut self, index: usize) -> bool {
-        let Some(one) = self.under_way.get_mut(index).filter(|one| one.segment.fate.is_empty())
-        else {
-            return false;
-        };
-        let is_it = |fate: &Fate| fate.key == one.key && fate.from == one.segment.from;
-        let Some(told) = self.told.iter().position(is_it) else { return false };
-        one.segment.fate = self.told.remove(told).text;
+        let Some(one) = self.under_way.get_mut(index) else { return false };
+        let is_it = |fate: &&mut Fate| fate.key == one.key && fate.from == one.segment.from;
+        let mut used = false;
+        for told in self.told.iter_mut().filter(is_it) {
+            match told.late.take() {
+                Some(late) => one.segment.late = late,
+                None if one.segment.fate.is_empty() => {
+                    one.segment.fate = std::mem::take(&mut told.text);
+                }
+                None => {}
+            }
+            used = true;
+        }
+        if used {
+            self.told.retain(|told| told.late.is_some() || !told.text.is_empty());
+        }
         if one.segment.fate.starts_with("lost")
             && let Some(lost) = self.under_way.remove(index)
         {

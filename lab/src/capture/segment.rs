@@ -70,6 +70,7 @@ impl Connections {
             from,
             arrived: None,
             fate: String::new(),
+            late: 0,
             source,
             destination,
             flags: flags(tcp),

@@ -30,9 +30,10 @@ mod mathis;
 mod nagle;
 mod partial;
 
-use crate::NotPossible;
 use crate::link::{Lateness, LinkConfig, Punctuality};
+use crate::output::check_dir;
 use crate::world::World;
+use crate::{NotPossible, Usage, say, values};
 use plot::Picture;
 use progress::Progress;
 use report::{Outcome, Tally, Timed};
@@ -104,14 +105,25 @@ pub struct ExperimentArgs {
     #[arg(long)]
     quick: bool,
     /// Where the pictures (.svg) and the tables (.csv) go.
-    #[arg(long, value_name = "DIR", default_value = "target/lab")]
+    #[arg(long, value_name = "DIR", default_value = "target/lab", value_parser = values::path)]
     out: PathBuf,
     /// Writes checks and verdicts to a file, a line each, for other programs.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = values::path)]
     report: Option<PathBuf>,
 }
 
 impl ExperimentArgs {
+    /// Whether what is to be written can be.
+    ///
+    /// # Errors
+    /// [`Usage`], with what the kernel says.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if self.needs_a_world() {
+            check_dir(&self.out, self.report.as_deref())?;
+        }
+        Ok(())
+    }
+
     /// Whether there is something to run; not only a list to print, or a name to reject.
     pub fn needs_a_world(&self) -> bool {
         self.name.as_deref().is_some_and(|name| !chosen(name).is_empty())
@@ -145,8 +157,8 @@ pub fn run(args: &ExperimentArgs) -> anyhow::Result<ExitCode> {
     let chosen = chosen(name);
     if chosen.is_empty() {
         let names = ALL.each_ref().map(|e| e.name).join(", ");
-        anstream::eprintln!("lab: no experiment {name:?}; there are {names}, and all");
-        return Ok(ExitCode::from(2));
+        let text = format!("no experiment {name:?}; there are {names}, and all");
+        return Err(Usage(text).into());
     }
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot make the directory {}", args.out.display()))?;
@@ -157,7 +169,7 @@ pub fn run(args: &ExperimentArgs) -> anyhow::Result<ExitCode> {
                 outcomes.push(tally.outcome());
                 sum.add(tally);
             }
-            Err(error) if error.is::<NotPossible>() => return Err(error),
+            Err(error) if error.is::<NotPossible>() || error.is::<Usage>() => return Err(error),
             Err(error) => {
                 // The others may still be done.
                 report::trouble(format_args!(
@@ -182,6 +194,7 @@ pub fn run(args: &ExperimentArgs) -> anyhow::Result<ExitCode> {
 fn run_one(experiment: &Experiment, args: &ExperimentArgs) -> anyhow::Result<Tally> {
     let Experiment { name, sentence, run } = experiment;
     report::title(name, sentence);
+    say::all_written()?;
     let begin = Instant::now();
     let (tally, links) = (Tally::default(), Mutex::default());
     let mut context = Run { name, quick: args.quick, out: &args.out, tally, links };

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
+use crate::say;
+
 /// A bar with the time left; where standard error is not a terminal, a plain line now and then.
 ///
 /// It counts the time that an experiment has to spend on the wire, not its steps: these differ.
@@ -59,7 +61,7 @@ impl Progress {
             bar.set_position(spent);
         } else if Instant::now() >= state.next_line {
             state.next_line = Instant::now() + EVERY;
-            eprintln!("  {}: {step}, about {left} s left", self.name);
+            say::error(format_args!("  {}: {step}, about {left} s left", self.name));
         }
     }
 }

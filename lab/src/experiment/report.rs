@@ -1,10 +1,11 @@
 //! What an experiment says: checks with expected and observed, verdicts on the article's claims.
 
 use std::fmt::{self, Display};
-use std::io::Write;
 use std::mem;
 
 use anstyle::{AnsiColor, Style};
+
+use crate::say;
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -233,9 +234,9 @@ pub fn trouble(text: impl Display) {
     line(format_args!("  {BAD}FAILED{BAD:#}  {text}"));
 }
 
-/// One line to standard output. A reader who has gone away is no reason to panic.
+/// One line to standard output.
 pub fn line(text: fmt::Arguments) {
-    let _ = writeln!(anstream::stdout(), "{text}");
+    say::line(text);
 }
 
 #[cfg(test)]

@@ -109,10 +109,10 @@ pub fn watch<T>(
     watch.look(Host::Server);
     let watch = Arc::new(Mutex::new(watch));
     let (taken, delivered) = (Arc::clone(&watch), Arc::clone(&watch));
-    world.link.on_taken(move |from| lock(&taken).look(from));
+    world.link.on_taken(move |from, _| lock(&taken).look(from));
     world.link.on_delivery(move |packet| lock(&delivered).look(packet.to));
     let result = work();
-    world.link.on_taken(|_| {});
+    world.link.on_taken(|_, _| {});
     world.link.on_delivery(|_| {});
     let mut watch = lock(&watch);
     match watch.failed.take() {

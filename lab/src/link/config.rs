@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::record::Host;
+use crate::values::whole;
 
 /// What the link, and TCP on both its hosts, are to be like. The default: as fast as it goes.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
@@ -30,7 +31,7 @@ pub struct LinkConfig {
     pub loss: Loss,
 
     /// What chance begins with: the same seed, the same losses
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>(0..=u64::MAX))]
     pub seed: u64,
 
     /// Drop the client's N-th data segment; server:3, the server's; 3x2, its first two tries
@@ -46,7 +47,7 @@ pub struct LinkConfig {
     pub reorder: Vec<Nth>,
 
     /// The largest IP packet in bytes, 68 to 65535 [default: 1500]
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(68..=65535))]
+    #[arg(long, value_name = "BYTES", value_parser = whole::<u32>(68..=65535))]
     pub mtu: Option<u32>,
 
     /// The congestion control of both hosts: reno, cubic, bbr [default: the system's]
@@ -126,16 +127,17 @@ impl Loss {
     }
 }
 
-/// A number and its unit: "1.5s" is (1.5, "s"). Only a number that is not negative.
-fn number_and_unit(text: &str) -> Option<(f64, &str)> {
+/// A number and its unit, in small letters: "1.5 S" is (1.5, "s"). Only a number that is not
+/// negative.
+fn number_and_unit(text: &str) -> Option<(f64, String)> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let number = text[..end].parse().ok()?;
-    Some((number, text[end..].trim()))
+    Some((number, text[end..].trim_matches(' ').to_lowercase()))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = number_and_unit(text).unwrap_or((0.0, ""));
-    let seconds = match unit {
+    let (number, unit) = number_and_unit(text).unwrap_or_default();
+    let seconds = match &*unit {
         "s" => 1.0,
         "ms" => 1e-3,
         "us" | "µs" => 1e-6,
@@ -148,12 +150,14 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 fn rate(text: &str) -> Result<u64, String> {
-    let (number, unit) = number_and_unit(text).unwrap_or((0.0, ""));
-    let bits = match unit {
-        "bit" => 1.0,
-        "kbit" => 1e3,
-        "mbit" => 1e6,
-        "gbit" => 1e9,
+    let (number, unit) = number_and_unit(text).unwrap_or_default();
+    // "10Mbit/s" and "10Mbps" are the same.
+    let short = unit.strip_suffix("/s").unwrap_or(&unit);
+    let bits = match short.strip_suffix("bit").or(unit.strip_suffix("bps")) {
+        Some("") => 1.0,
+        Some("k") => 1e3,
+        Some("m") => 1e6,
+        Some("g") => 1e9,
         _ => return Err("write a number and its unit: 64kbit, 10mbit, 1gbit".into()),
     } * number;
     match bits {
@@ -163,8 +167,8 @@ fn rate(text: &str) -> Result<u64, String> {
 }
 
 fn queue(text: &str) -> Result<Queue, String> {
-    let (number, unit) = number_and_unit(text).unwrap_or((0.0, ""));
-    let bytes = match unit {
+    let (number, unit) = number_and_unit(text).unwrap_or_default();
+    let bytes = match &*unit {
         "p" if number >= 1.0 && number.fract() == 0.0 => return Ok(Queue::Packets(number as u64)),
         "b" => 1.0,
         "kb" => 1e3,
@@ -187,7 +191,7 @@ fn host_and_rest(text: &str) -> Result<(Option<Host>, &str), String> {
 fn loss(text: &str) -> Result<Loss, String> {
     let (host, text) = host_and_rest(text)?;
     let probability = match number_and_unit(text) {
-        Some((percent, "%")) => percent / 100.0,
+        Some((percent, unit)) if unit == "%" => percent / 100.0,
         _ => return Err("write a percentage: 1%, 0.1%".into()),
     };
     if probability > 1.0 {
@@ -219,6 +223,9 @@ fn sysctl(text: &str) -> Result<(String, String), String> {
     let ok = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if !name.starts_with("net.") || name.contains("..") || !name.chars().all(ok) {
         return Err("only net.* belongs to a host".into());
+    }
+    if value.trim().is_empty() || value.chars().any(|c| c.is_control() && c != '\t') {
+        return Err("write a value on one line: net.ipv4.tcp_sack=0".into());
     }
     Ok((name.into(), value.into()))
 }
@@ -322,10 +329,19 @@ mod tests {
     }
 
     #[test]
+    fn units_as_people_write_them() {
+        for text in ["10mbit", "10Mbit", "10 Mbit", "10Mbit/s", "10Mbps", "10000kbit", "0.01Gbit"] {
+            assert_eq!(rate(text), Ok(10_000_000), "{text}");
+        }
+        assert_eq!(queue("100KB"), queue("100kb"));
+        assert_eq!(duration("5 MS"), duration("5ms"));
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         let wrong = [
             ("--delay 50", "200us, 50ms, 1.5s"),
-            ("--delay -1ms", "-1"),
+            ("--delay=-1ms", "200us, 50ms, 1.5s"),
             ("--delay 61s", "at most 60s"),
             ("--rate 10", "10mbit"),
             ("--rate 1bit", "1kbit to 100gbit"),
@@ -336,10 +352,15 @@ mod tests {
             ("--loss peer:1%", "is no host"),
             ("--drop 0", "from 1"),
             ("--drop 3x0", "from 1"),
-            ("--mtu 10", "68..=65535"),
+            ("--mtu 10", "68 to 65535"),
             ("--cc ../x", "a name"),
             ("--sysctl kernel.panic=1", "only net.*"),
             ("--sysctl net.ipv4.../x=1", "only net.*"),
+            ("--sysctl net.ipv4.tcp_sack=", "write a value"),
+            ("--sysctl net.ipv4.tcp_sack=0\n1", "on one line"),
+            ("--delay 5ms\n", "200us, 50ms, 1.5s"),
+            ("--rate 10MB/s", "10mbit"),
+            ("--seed=-1", "a whole number, 0 or more"),
         ];
         for (line, words) in wrong {
             let error = parse(&line.split(' ').collect::<Vec<_>>()).unwrap_err();

@@ -21,11 +21,14 @@ mod shaper;
 mod tests;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 pub use config::{LinkConfig, Loss, Nth, Queue};
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 pub use late::Lateness;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 pub(crate) use relay::Macs;
@@ -81,7 +84,12 @@ pub(crate) struct Fate {
     pub key: u64,
     /// In words; what begins with "lost" never arrives.
     pub text: String,
+    /// Instead of words: by how much it was handed over later than it was due.
+    pub late: Option<Nanos>,
 }
+
+/// A packet that is handed over by more than this later than it was due is marked in a trace.
+pub const LATE: Duration = Duration::from_millis(1);
 
 /// What tells a packet from another: its bytes. Only copies have the same key.
 pub(crate) fn key(packet: &[u8]) -> u64 {
@@ -90,8 +98,24 @@ pub(crate) fn key(packet: &[u8]) -> u64 {
     hasher.finish()
 }
 
+/// The addresses of a packet: its sender's, its receiver's.
+pub type Ends = (SocketAddr, SocketAddr);
+
+/// Between whom a packet goes; `None`: no TCP.
+pub(crate) fn ends(packet: &[u8]) -> Option<Ends> {
+    let sliced = SlicedPacket::from_ip(packet).ok()?;
+    let (NetSlice::Ipv4(ip), TransportSlice::Tcp(tcp)) = (sliced.net?, sliced.transport?) else {
+        return None;
+    };
+    let header = ip.header();
+    Some((
+        (header.source_addr(), tcp.source_port()).into(),
+        (header.destination_addr(), tcp.destination_port()).into(),
+    ))
+}
+
 type Hook = Box<dyn FnMut(Delivered) + Send>;
-type TakenHook = Box<dyn FnMut(Host) + Send>;
+type TakenHook = Box<dyn FnMut(Host, &[Ends]) + Send>;
 
 /// What the relay's thread and its owner share.
 #[derive(Default)]
@@ -163,8 +187,9 @@ impl Link {
     }
 
     /// From now on, calls `hook` after packets were taken in, on the relay's thread: the host that
-    /// sent them, and nobody has got them yet. What takes long in it delays them.
-    pub fn on_taken(&self, hook: impl FnMut(Host) + Send + 'static) {
+    /// sent them, and their connections, seen from there. Nobody has got them yet. What takes long
+    /// in it delays them.
+    pub fn on_taken(&self, hook: impl FnMut(Host, &[Ends]) + Send + 'static) {
         *lock(&self.shared.taken_hook) = Some(Box::new(hook));
     }
 

@@ -47,13 +47,25 @@ pub struct Packet<'a> {
     pub bytes: &'a [u8],
 }
 
+/// Protocol 0: nothing comes in until it is bound.
+fn unbound() -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    Ok(socket(AddressFamily::Packet, SockType::Datagram, flags, None)?)
+}
+
 impl PacketSocket {
+    /// Whether this process may have any.
+    ///
+    /// # Errors
+    /// EPERM, EAFNOSUPPORT: it may not.
+    pub fn possible() -> io::Result<()> {
+        unbound().map(drop)
+    }
+
     /// Opens one on an interface of this thread's namespace. `outgoing`: see what the host itself
     /// sends, too.
     pub fn open(interface: &str, mtu: u32, outgoing: bool) -> io::Result<PacketSocket> {
-        // Protocol 0: nothing comes in until it is bound.
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let socket = socket(AddressFamily::Packet, SockType::Datagram, flags, None)?;
+        let socket = unbound()?;
         let frame = (mtu as usize + 128).next_power_of_two().max(2048);
         let frames = RING / frame;
         set(&socket, libc::PACKET_VERSION, &(libc::tpacket_versions::TPACKET_V2 as u32))?;

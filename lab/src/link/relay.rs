@@ -13,7 +13,7 @@ use nix::sys::time::TimeSpec;
 
 use super::packet::PacketSocket;
 use super::schedule::{Due, Schedule};
-use super::{Delivered, Fate, LinkConfig, Shared, key, lock};
+use super::{Delivered, Fate, LATE, LinkConfig, Shared, ends, key, lock};
 use crate::clock;
 use crate::record::Host;
 
@@ -106,6 +106,16 @@ impl Relay {
         let most = if hook.is_some() { 1 } else { BATCH };
         while let Some(Due { from, packets }) = self.schedule.due(now, most) {
             let to = if from == Host::Client { &self.server } else { &self.client };
+            // Told before it is there, as all fates are.
+            for one in packets.clone() {
+                let late = clock::now().saturating_sub(one.due);
+                if u128::from(late) > LATE.as_nanos()
+                    && let Some(fates) = lock(&self.shared.fates).as_mut()
+                {
+                    let (key, text) = (key(&one.packet), String::new());
+                    fates.push(Fate { from, key, text, late: Some(late) });
+                }
+            }
             to.socket.send(to.mac, packets.clone().map(|one| &one.packet[..]))?;
             let (at, count) = (clock::now(), packets.len());
             let mut late = lock(&self.shared.late);
@@ -130,20 +140,24 @@ impl Side {
     /// Takes in what has come.
     fn take_in(&mut self, schedule: &mut Schedule, shared: &Shared) {
         let mut taken = 0;
+        let mut hook = lock(&shared.taken_hook);
+        let mut connections = Vec::new();
         while taken < BATCH
             && let Some(packet) = self.socket.peek(taken)
         {
             taken += 1;
+            let ends = hook.as_ref().and_then(|_| ends(packet.bytes));
+            connections.extend(ends.filter(|ends| !connections.contains(ends)));
             let fate = schedule.take(self.host, packet.at, packet.bytes);
             if let (Some(text), Some(fates)) = (fate, lock(&shared.fates).as_mut()) {
-                fates.push(Fate { from: self.host, key: key(packet.bytes), text });
+                fates.push(Fate { from: self.host, key: key(packet.bytes), text, late: None });
             }
         }
         self.socket.release(taken);
         if taken > 0
-            && let Some(hook) = lock(&shared.taken_hook).as_mut()
+            && let Some(hook) = hook.as_mut()
         {
-            hook(self.host);
+            hook(self.host, &connections);
         }
         if taken == BATCH {
             // Only a relay that falls behind can have missed a packet, and then batches are full.

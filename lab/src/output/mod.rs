@@ -24,12 +24,52 @@ pub mod text;
 pub mod words;
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::Usage;
 use crate::record::Trace;
+
+/// The files of a trace.
+const FILES: [&str; 4] = ["trace.jsonl", "trace.html", "trace.svg", "trace.pcapng"];
+
+/// Tries whether [`write_files`] can write into `dir`, and whether `file` can be written once `dir`
+/// is there. Leaves nothing there.
+///
+/// # Errors
+/// [`Usage`], with what the kernel says.
+pub fn check_dir(dir: &Path, file: Option<&Path>) -> Result<()> {
+    let missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
+    let made: Vec<_> = dir.ancestors().take_while(missing).collect();
+    let tried = fs::create_dir_all(dir).map_err(|error| match dir.is_file() {
+        true => io::ErrorKind::NotADirectory.into(),
+        false => error,
+    });
+    let probe = dir.join(format!(".lab-{}", std::process::id()));
+    let tried = tried.and_then(|()| File::create(&probe)).and_then(|_| fs::remove_file(&probe));
+    let tried = tried.map_err(|error| cannot_write(dir, &error));
+    let tried = tried.and_then(|()| file.map_or(Ok(()), check_file));
+    made.into_iter().for_each(|dir| drop(fs::remove_dir(dir)));
+    tried?;
+    let present = FILES.map(|name| dir.join(name)).into_iter().filter(|path| path.exists());
+    Ok(present.into_iter().try_for_each(|path| check_file(&path))?)
+}
+
+/// Tries whether this file can be written. Where it is not there yet, it is not there then either.
+fn check_file(path: &Path) -> Result<(), Usage> {
+    let there = path.exists();
+    let tried = File::options().append(true).create(true).open(path);
+    if tried.is_ok() && !there {
+        let _ = fs::remove_file(path);
+    }
+    tried.map(drop).map_err(|error| cannot_write(path, &error))
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Usage {
+    Usage(format!("cannot write {}: {error}", path.display()))
+}
 
 /// Writes every form of file into `dir`, which is made where it is missing: `trace.jsonl` and so
 /// on. Gives their paths.
@@ -43,9 +83,10 @@ pub fn write_files(trace: &Trace, dir: &Path) -> Result<Vec<PathBuf>> {
         written.push(path);
         Ok::<(), anyhow::Error>(())
     };
-    file("trace.jsonl", &|out| jsonl::write(trace, out))?;
-    file("trace.html", &|mut out| Ok(out.write_all(html::page(trace).as_bytes())?))?;
-    file("trace.svg", &|mut out| Ok(out.write_all(svg::draw(trace).as_bytes())?))?;
-    file("trace.pcapng", &|out| pcapng::write(trace, out))?;
+    let [lines, page, picture, packets] = FILES;
+    file(lines, &|out| jsonl::write(trace, out))?;
+    file(page, &|mut out| Ok(out.write_all(html::page(trace).as_bytes())?))?;
+    file(picture, &|mut out| Ok(out.write_all(svg::draw(trace).as_bytes())?))?;
+    file(packets, &|out| pcapng::write(trace, out))?;
     Ok(written)
 }

@@ -17,13 +17,13 @@ pub fn host(host: Host) -> &'static str {
 /// The whole call: `send(4, "hello", 5, 0) = 5`; `= ?` if it never returned.
 pub fn call(call: &Call) -> String {
     let result = call.result.as_deref().unwrap_or("?");
-    format!("{}({}) = {result}{}", call.name, call.args, restarts(call))
+    format!("{}({}) = {result}{}", call.name, call.args, times(call))
 }
 
 /// The call in at most `width` characters: what repeats itself goes first, then the data gives
 /// way, then the end.
 pub fn call_within(call: &Call, width: usize) -> String {
-    let result = format!("{}{}", short_result(call), restarts(call));
+    let result = format!("{}{}", short_result(call), times(call));
     let room = width.saturating_sub(length(&call.name) + "() = ".len() + length(&result));
     let text =
         format!("{}({}) = {result}", call.name, fit(args::brief(&call.name, &call.args), room));
@@ -81,7 +81,7 @@ fn length(text: &str) -> usize {
 
 /// What became of it, in at most `width` characters: `recvfrom = 5 "hello"`.
 pub fn call_returns(call: &Call, width: usize) -> String {
-    let mut text = format!("{} = {}{}", call.name, short_result(call), restarts(call));
+    let mut text = format!("{} = {}{}", call.name, short_result(call), times(call));
     if call.fills() && !call.data.is_empty() {
         text = format!("{text} {}", quoted(&call.data));
     }
@@ -112,10 +112,11 @@ fn short_result(call: &Call) -> &str {
     }
 }
 
-fn restarts(call: &Call) -> String {
-    match call.restarts {
-        0 => String::new(),
-        n => format!(" (restarted {n}×)"),
+fn times(call: &Call) -> String {
+    match (call.restarts, call.count) {
+        (0, 1) => String::new(),
+        (0, n) => format!(", {n} times"),
+        (n, _) => format!(" (restarted {n}×)"),
     }
 }
 
@@ -180,16 +181,13 @@ fn flags(segment: &Segment) -> String {
     text
 }
 
-/// "lost by the link", "duplicated", "sent again"; empty for a segment that simply went.
+/// "lost by the link", "duplicated", "sent again", "4.10 ms late"; empty for a segment that simply
+/// went.
 pub fn fate(segment: &Segment) -> String {
-    let mut text = segment.fate.clone();
-    if segment.again {
-        let so_far = std::mem::replace(&mut text, "sent again".to_owned());
-        if !so_far.is_empty() {
-            text = format!("{text}; {so_far}");
-        }
-    }
-    text
+    let again = segment.again.then(|| "sent again".to_owned());
+    let fate = Some(segment.fate.clone()).filter(|fate| !fate.is_empty());
+    let late = (segment.late > 0).then(|| format!("the link was {} late", duration(segment.late)));
+    again.into_iter().chain(fate).chain(late).collect::<Vec<_>>().join("; ")
 }
 
 /// "again", where there is no room for more.
@@ -243,7 +241,10 @@ pub fn process(process: &Process) -> String {
         }
         None => process.text.clone(),
     };
-    format!("{} {text}", process.pid)
+    match process.pid {
+        0 => text,
+        pid => format!("{pid} {text}"),
+    }
 }
 
 /// Milliseconds since `start`, microseconds after the point: "0.000", "1203.250".

@@ -49,6 +49,12 @@ impl Household {
         })
     }
 
+    /// Whether a process runs there whose parent has ended: a daemon.
+    pub fn has_orphans(&self) -> bool {
+        let path = format!("/proc/{0}/task/{0}/children", self.first);
+        std::fs::read_to_string(path).is_ok_and(|children| !children.trim().is_empty())
+    }
+
     /// Starts a program in it.
     pub fn start(&self, command: &mut Command) -> std::io::Result<Child> {
         on_a_thread("start", || {

@@ -1,5 +1,6 @@
 //! The two programs without a tracer: segments and states alone.
 
+use std::collections::BTreeSet;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -35,7 +36,9 @@ pub fn run(
     let household = Household::new()?;
     let mut server = Running::start(server, &household, watch)?;
     while !watch.listening() && !over(begun) && !interrupted.look() {
-        if let Some(ending) = server.ending()? {
+        if let Some(ending) = server.ending()?
+            && !(ending == Ending::Exited(0) && household.has_orphans())
+        {
             bail!("the server {ending} before it listened");
         }
         thread::sleep(TICK);
@@ -43,9 +46,7 @@ pub fn run(
     if !watch.listening() {
         let ending = server.end()?;
         notes.push("the server never listened, so the client was not started".to_owned());
-        let births = Vec::new();
-        let (server, price) = (ending, Price::default());
-        return Ok(Outcome { server, client: None, notes, cut_short: true, births, price });
+        return Ok(outcome(ending, None, notes, true));
     }
 
     let mut client = Running::start(client, &household, watch)?;
@@ -61,7 +62,10 @@ pub fn run(
 
     let ended = Instant::now();
     let mut busy = ended;
-    while server.ending()?.is_none() && !cut_short && busy.elapsed() < limits.quiet {
+    let serves = |server: &mut Running| -> Result<bool> {
+        Ok(server.ending()?.is_none() || household.has_orphans())
+    };
+    while serves(&mut server)? && !cut_short && busy.elapsed() < limits.quiet {
         if watch.connected(Host::Server) && ended.elapsed() < LINGER {
             busy = Instant::now();
         }
@@ -71,9 +75,17 @@ pub fn run(
     if server.ending()?.is_none() && !cut_short {
         notes.push("the server served on when the client had ended: sent it SIGTERM".to_owned());
     }
+    if server.ending()?.is_some() && household.has_orphans() {
+        notes.push("the server went on as a daemon, and was killed at the end".to_owned());
+    }
     let server = server.end()?;
-    let (births, price) = (Vec::new(), Price::default());
-    Ok(Outcome { server, client: Some(client), notes, cut_short, births, price })
+    Ok(outcome(server, Some(client), notes, cut_short))
+}
+
+/// Nobody has looked into the programs.
+fn outcome(server: Ending, client: Option<Ending>, notes: Vec<String>, cut_short: bool) -> Outcome {
+    let (births, unseen, price) = (Vec::new(), BTreeSet::new(), Price::default());
+    Outcome { server, client, notes, cut_short, births, unseen, price }
 }
 
 struct Running {

@@ -12,6 +12,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, recv};
 
+use super::sockets::Ends;
 use super::{Limits, Program, Run, Thread, Watch, spawn};
 use crate::record::{Host, Nanos};
 
@@ -84,7 +85,7 @@ fn nothing(host: Host) -> Program {
 struct Nobody;
 
 impl Watch for Nobody {
-    fn changed(&mut self, _: Host, _: Nanos) {}
+    fn changed(&mut self, _: Host, _: Nanos, _: Option<Ends>) {}
     fn connected(&mut self, _: Host) -> bool {
         false
     }

@@ -176,6 +176,12 @@ impl Text {
         Some(match self.spec.args {
             _ if waits && returned == 0 => "Timeout".to_owned(),
             [Arg::Pollfds, ..] => self.pollfds(self.raw[0], self.raw[1] as usize, true)?,
+            [Arg::Fd, Arg::MmsgIn | Arg::MmsgOut, ..] => {
+                let at = |index: u64| self.raw[1] + 64 * index + 56; // its msg_len
+                let lengths = (0..returned.min(1024)).map(|index| self.memory.int(at(index)));
+                let all: Option<Vec<i32>> = lengths.collect();
+                format!("{} bytes", all?.into_iter().map(i64::from).sum::<i64>())
+            }
             [Arg::Fd, Arg::Command, ..] if self.raw[1] == libc::F_GETFL as u64 => {
                 names::status(returned)
             }

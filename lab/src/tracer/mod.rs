@@ -20,7 +20,7 @@ mod stack;
 mod table;
 mod tail;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io::{self, PipeReader};
 use std::os::fd::AsFd;
@@ -89,8 +89,9 @@ pub struct Limits {
 
 /// What else watches the run.
 pub trait Watch {
-    /// A call on this host, or a process's end, may have changed a TCP state by then.
-    fn changed(&mut self, host: Host, at: Nanos);
+    /// A call on this host, or a process's end, may have changed a TCP state by then: that of this
+    /// connection, or (`None`) of any.
+    fn changed(&mut self, host: Host, at: Nanos, conn: Option<Ends>);
     /// Whether this host has a connection that is not over yet.
     fn connected(&mut self, host: Host) -> bool;
     /// Whether the server listens. Only asked where the tracer cannot see it.
@@ -140,6 +141,8 @@ pub struct Outcome {
     pub cut_short: bool,
     /// The threads that the programs made.
     pub births: Vec<Birth>,
+    /// Calls that move bytes and are not drawn, and who makes them.
+    pub unseen: BTreeSet<(Host, &'static str)>,
     /// What the calls' lines of source have cost.
     pub price: Price,
 }
@@ -179,18 +182,22 @@ struct Run<'a> {
     /// The processes that have a call to show. Of the others only the two first ones are told:
     /// a program may well be a script that starts fifty helpers.
     seen: HashSet<i32>,
+    /// Calls that move bytes and are not drawn.
+    unseen: BTreeSet<(Host, &'static str)>,
     sockets: Sockets,
     /// `None`: nobody asks for lines.
     stacks: Option<Stacks>,
     /// The server's, the client's.
     programs: [Main; 2],
     begun: Instant,
-    /// When a tracee last did something.
+    /// When a tracee last did something other than wait for nothing.
     last: Instant,
     client_ended: Option<Instant>,
     /// Since when everything has been told to end.
     ending: Option<Instant>,
     listening: bool,
+    /// The server's first process has ended, and another serves.
+    is_daemon: bool,
     notes: Vec<String>,
     cut_short: bool,
 }
@@ -258,6 +265,7 @@ impl<'a> Run<'a> {
             threads: HashMap::new(),
             births: Vec::new(),
             seen: HashSet::new(),
+            unseen: BTreeSet::new(),
             sockets: Sockets::default(),
             stacks: Some(Stacks::new()),
             programs: programs.map(Main::new),
@@ -266,6 +274,7 @@ impl<'a> Run<'a> {
             client_ended: None,
             ending: None,
             listening: false,
+            is_daemon: false,
             notes: Vec::new(),
             cut_short: false,
         })
@@ -290,10 +299,14 @@ impl<'a> Run<'a> {
         if client.is_none() && !self.cut_short {
             bail!("the server {server} before it listened");
         }
-        let notes = std::mem::take(&mut self.notes);
+        let mut notes = std::mem::take(&mut self.notes);
+        if self.is_daemon {
+            notes.push("the server went on as a daemon: its first process exited with 0".into());
+        }
         let births = std::mem::take(&mut self.births);
+        let unseen = std::mem::take(&mut self.unseen);
         let price = self.stacks.as_ref().map(|stacks| stacks.price).unwrap_or_default();
-        Ok(Outcome { server, client, notes, cut_short: self.cut_short, births, price })
+        Ok(Outcome { server, client, notes, cut_short: self.cut_short, births, unseen, price })
     }
 
     fn main(&mut self, host: Host) -> &mut Main {
@@ -454,7 +467,9 @@ impl<'a> Run<'a> {
     }
 
     fn handle(&mut self, tid: i32, stop: Stop) -> Result<()> {
-        self.last = Instant::now();
+        if !matches!(stop, Stop::Entry | Stop::Exit) {
+            self.last = Instant::now();
+        }
         self.meet(tid);
         match stop {
             Stop::Entry => {
@@ -480,7 +495,7 @@ impl<'a> Run<'a> {
                 if let Some(thread) = self.threads.get(&tid)
                     && self.seen.contains(&thread.pid)
                 {
-                    self.watch.changed(thread.host, now());
+                    self.watch.changed(thread.host, now(), None);
                 }
                 kernel::resume(tid, Until::NextEntry, 0);
             }
@@ -560,13 +575,19 @@ impl<'a> Run<'a> {
             Ending::Exited(status) => format!("exits with {status}"),
             Ending::Told => unreachable!("made below only"),
         };
-        self.watch.changed(thread.host, at);
+        self.watch.changed(thread.host, at, None);
         let is_main = self.main(thread.host).pid == tid;
         if self.seen.remove(&tid) || is_main {
             let what = What::Process(Process { host: thread.host, pid: tid, text });
             let _ = self.events.send(Event { at, what });
         }
+        let heir = if is_main { self.heir(thread.host, ending) } else { None };
         let main = self.main(thread.host);
+        if let Some(heir) = heir {
+            main.pid = heir;
+            self.is_daemon = true;
+            return Ok(());
+        }
         if main.pid == tid {
             let told =
                 main.told && matches!(ending, Ending::Killed(_) | Ending::Exited(0 | TERMINATED));
@@ -580,6 +601,23 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Who goes on where the server's process has ended well: a daemon's child. It listens, may do
+    /// so yet, or has a connection.
+    fn heir(&mut self, host: Host, ending: Ending) -> Option<i32> {
+        let well = host == Host::Server && ending == Ending::Exited(0) && self.ending.is_none();
+        if !well || self.programs[host as usize].started.is_some() {
+            return None;
+        }
+        let listens = !self.listening || self.watch.listening();
+        let is_process = |tid: &i32| {
+            let thread = self.threads.get(tid);
+            thread.is_some_and(|thread| thread.host == host && thread.pid == *tid)
+        };
+        let serves = |pid: &i32| listens || self.seen.contains(pid);
+        let mut born = self.births.iter().rev().map(|birth| birth.tid);
+        born.find(|pid| is_process(pid) && serves(pid))
     }
 
     /// The process's code is not what it was.
@@ -624,13 +662,20 @@ impl<'a> Run<'a> {
             return Some(Until::Exit);
         }
         let (host, pid) = (thread.host, thread.pid);
+        if spec.about == Subject::Unseen {
+            self.unseen.insert((host, spec.name));
+        }
         let (fd, ends) = self.subject(spec, pid, &raw)?;
         let text = Text::at_entry(spec, pid, raw);
         let lines = self.stacks.as_mut().map(|stacks| stacks.lines(pid, tid)).unwrap_or_default();
         // It has stood still so far: what took that long is not its own time.
         let at = now();
-        if spec.changes {
-            self.watch.changed(host, at);
+        if !matches!(spec.about, Subject::Poll | Subject::Select | Subject::Epoll) {
+            self.last = Instant::now();
+        }
+        // What `accept` and `connect` are about to open is not there yet.
+        if spec.changes && (ends.is_some() || !opens(spec)) {
+            self.watch.changed(host, at, ends);
         }
         self.listening |= host == Host::Server && spec.name.starts_with("accept");
         let (restarts, interrupted_at) = (0, 0);
@@ -666,7 +711,8 @@ impl<'a> Run<'a> {
                 Text::polled(spec, pid, raw).into_iter().find_map(tcp)
             }
             Subject::Epoll => self.sockets.watches_tcp(pid, first).then_some((Some(first), None)),
-            Subject::Sigreturn | Subject::Restart => None,
+            Subject::Range => self.sockets.first_in(pid, raw[0], raw[1]),
+            Subject::Unseen | Subject::Sigreturn | Subject::Restart => None,
         }
     }
 
@@ -690,13 +736,27 @@ impl<'a> Run<'a> {
                 thread.interrupted.push(open);
             } else {
                 let at = now();
-                if open.spec.changes {
-                    self.watch.changed(thread.host, at);
+                let given = (!failed).then_some(value as u64);
+                open.ends = self.ends(&thread, &open, given);
+                let fruitless = failed && open.spec.name.starts_with("accept");
+                if open.spec.changes && !fruitless {
+                    self.watch.changed(thread.host, at, open.ends);
                 }
                 self.emit(&thread, open, Some((at, value)));
             }
         }
         self.threads.insert(tid, thread);
+    }
+
+    /// What the socket of this call is connected to, now that it has returned (`None`: failed): it
+    /// has both ends only once `connect` or `accept` is over.
+    fn ends(&mut self, thread: &Thread, open: &Open, value: Option<u64>) -> Option<Ends> {
+        let accepts = open.spec.name.starts_with("accept");
+        let fresh = if accepts { value.map(|v| v as i32) } else { open.fd };
+        if open.ends.is_some() || open.spec.name.starts_with("close") {
+            return open.ends;
+        }
+        self.sockets.tcp(thread.pid, fresh?)?.ends
     }
 
     /// A call is over, or (`None`) never will be.
@@ -711,15 +771,7 @@ impl<'a> Run<'a> {
             true => decode::failure(value.unsigned_abs() as i32),
             false => open.text.result(value as u64),
         });
-        // A connection has both ends only now that `connect` or `accept` is over.
-        let fresh =
-            if open.spec.name.starts_with("accept") { value.map(|v| v as i32) } else { open.fd };
-        if let Some(fd) = fresh
-            && open.ends.is_none()
-            && open.spec.name != "close"
-        {
-            open.ends = self.sockets.tcp(thread.pid, fd).and_then(|tcp| tcp.ends);
-        }
+        open.ends = self.ends(thread, &open, value);
         self.listening |=
             thread.host == Host::Server && open.spec.name == "listen" && value == Some(0);
         let call = Call {
@@ -735,8 +787,12 @@ impl<'a> Run<'a> {
             result,
             data: open.text.data,
             restarts: open.restarts,
+            count: 1,
             lines: open.lines,
         };
+        if !call.found_nothing() {
+            self.last = Instant::now();
+        }
         self.seen.insert(thread.pid);
         let _ = self.events.send(Event { at: open.at, what: What::Call(call) });
     }
@@ -759,6 +815,11 @@ impl Thread {
 /// ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK: only a tracer sees these.
 fn is_restart(value: i64) -> bool {
     matches!(value, -512 | -513 | -514 | -516)
+}
+
+/// Whether a call gives a connection.
+fn opens(spec: &Spec) -> bool {
+    spec.name.starts_with("accept") || spec.name == "connect"
 }
 
 /// A look at descriptors that found nothing and was not to wait: not worth a line.

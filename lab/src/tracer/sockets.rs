@@ -52,6 +52,21 @@ impl Sockets {
         tcp
     }
 
+    /// The first TCP socket among the descriptors from `first` to `last`.
+    pub fn first_in(
+        &mut self,
+        pid: i32,
+        first: u64,
+        last: u64,
+    ) -> Option<(Option<i32>, Option<Ends>)> {
+        let range = first as u32..=last as u32;
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+        let fds = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+        let mut fds: Vec<_> = fds.filter(|fd| range.contains(&(*fd as u32))).collect();
+        fds.sort_unstable();
+        fds.into_iter().find_map(|fd| Some((Some(fd), self.tcp(pid, fd)?.ends)))
+    }
+
     /// Does this epoll descriptor watch a TCP socket?
     pub fn watches_tcp(&mut self, pid: i32, epoll: i32) -> bool {
         let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{epoll}")).unwrap_or_default();

@@ -77,6 +77,10 @@ pub enum Subject {
     Select,
     /// A TCP socket is watched by the epoll descriptor.
     Epoll,
+    /// `close_range`: a TCP socket is in the range.
+    Range,
+    /// It moves bytes, and no call that could be drawn says which.
+    Unseen,
     /// No call of the program's own: how a signal handler returns.
     Sigreturn,
     /// No call of the program's own: how the kernel begins some calls anew.
@@ -127,6 +131,7 @@ pub static TABLE: &[Spec] = table! {
     SYS_getpeername FD, false, [Fd AddrOut LenOut];
     SYS_shutdown FD, true, [Fd How];
     SYS_close FD, true, [Fd];
+    SYS_close_range Subject::Range, true, [Size Size Int];
     SYS_setsockopt FD, false, [Fd Level Option OptionIn Size];
     SYS_getsockopt FD, false, [Fd Level Option OptionOut LenOut];
     SYS_sendto FD, true, [Fd BytesIn Size MsgFlags AddrIn Size];
@@ -139,6 +144,8 @@ pub static TABLE: &[Spec] = table! {
     SYS_write FD, false, [Fd BytesIn Size];
     SYS_readv FD, false, [Fd IovOut Size];
     SYS_writev FD, false, [Fd IovIn Size];
+    SYS_preadv2 FD, false, [Fd IovOut Size Int Hidden Int];
+    SYS_pwritev2 FD, false, [Fd IovIn Size Int Hidden Int];
     SYS_sendfile Subject::Sockets(&[0, 1]), false, [Fd Fd Pointer Size];
     SYS_splice Subject::Sockets(&[0, 2]), false, [Fd Pointer Fd Pointer Size SpliceFlags];
     SYS_dup FD, false, [Fd];
@@ -158,6 +165,8 @@ pub static TABLE: &[Spec] = table! {
     SYS_epoll_wait Subject::Epoll, false, [Fd EpollOut Int Int];
     SYS_epoll_pwait Subject::Epoll, false, [Fd EpollOut Int Int Hidden Hidden];
     SYS_epoll_pwait2 Subject::Epoll, false, [Fd EpollOut Int Timespec Hidden Hidden];
+    SYS_io_uring_setup Subject::Unseen, false, [];
+    SYS_io_submit Subject::Unseen, false, [];
     SYS_rt_sigreturn Subject::Sigreturn, false, [];
     SYS_restart_syscall Subject::Restart, false, [];
 };

@@ -23,9 +23,10 @@ use netlink_packet_route::link::LinkFlags;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 
+use crate::link::packet::PacketSocket;
 use crate::link::{Link, LinkConfig, Macs};
 use crate::record::Host;
-use crate::{NotPossible, Usage};
+use crate::{NotPossible, Usage, reason};
 use route::Route;
 pub use user::{become_able, move_into_user_namespace};
 
@@ -75,6 +76,7 @@ impl World {
         let server = node(Host::Server, 2)?;
         let macs = Macs { client: mac(&client)?, server: mac(&server)? };
         netns::enter(&wire)?;
+        PacketSocket::possible().map_err(|error| NotPossible(reason::no_packet_sockets(&error)))?;
         let link = Link::start(config, wire, macs).context("starting the link")?;
         Ok(World { server, client, link })
     }
@@ -135,6 +137,8 @@ impl Node {
         route.add_address(eth0, self.address, 24)?;
         // What TCP has learned from one connection must not change the next.
         netns::sysctl("net.ipv4.tcp_no_metrics_save", "1")?;
+        // As many as a host usually may have; the small table of connections would allow 32.
+        let _ = netns::sysctl("net.ipv4.tcp_max_tw_buckets", "65536");
         // A connection that nobody answers any more keeps its namespace for as long as it is tried:
         // 3 s, not the usual 100. Else a killed world would outlive us by that.
         netns::sysctl("net.ipv4.tcp_orphan_retries", "3")?;
@@ -144,8 +148,12 @@ impl Node {
             })?;
         }
         for (key, value) in &config.sysctl {
-            netns::sysctl(key, value)
-                .with_context(|| format!("--sysctl {key}={value}: on the {name}"))?;
+            netns::sysctl(key, value).map_err(|error| {
+                Usage(match error.kind() {
+                    io::ErrorKind::NotFound => format!("--sysctl {key}: this kernel has none"),
+                    _ => format!("--sysctl {key}={value}: the kernel refuses it: {error}"),
+                })
+            })?;
         }
         Ok(())
     }
