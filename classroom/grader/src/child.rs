@@ -183,7 +183,7 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
     }
 
     /// Waits until the call sleeps in the kernel, anew since this was last asked. `false`: it has
-    /// returned instead. Where it would wake by itself, it is left alone for [`PATIENCE`]: who
+    /// returned instead. Where it would wake by itself, it is left alone for `PATIENCE`: who
     /// returns then gives up after a time of its own.
     pub fn until_blocked(&mut self) -> Result<bool, Refusal> {
         let blocked = self.wait(true, false)?;
