@@ -1,13 +1,14 @@
 //! The book in a browser. A page that is a file may not read the search's files, so they are served.
 
 use std::env;
+use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use axum::Router;
-use tower_http::services::ServeDir;
+use anyhow::anyhow;
+use tiny_http::{Header, Request, Response, Server, StatusCode};
 
 /// Serves the books in `dir` to this machine, at a free port, until Ctrl-C, and opens one.
 ///
@@ -23,20 +24,45 @@ pub fn show(dir: &Path) -> anyhow::Result<()> {
     if !open(&page) {
         writeln!(io::stdout(), "no browser found here: open that address in one")?;
     }
-    Ok(serve(listener, dir)?)
+    serve(listener, dir)
 }
 
 /// Serves the files below `dir`. Returns only with an error.
 ///
 /// # Errors
 /// What the kernel says of the listener.
-pub fn serve(listener: TcpListener, dir: &Path) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        axum::serve(listener, Router::new().fallback_service(ServeDir::new(dir))).await
-    })
+pub fn serve(listener: TcpListener, dir: &Path) -> anyhow::Result<()> {
+    let server = Server::from_listener(listener, None).map_err(|e| anyhow!("{e}"))?;
+    for request in server.incoming_requests() {
+        let _ = answer(request, dir); // a browser that has gone is its own affair
+    }
+    Err(anyhow!("it accepts no more"))
+}
+
+fn answer(request: Request, dir: &Path) -> io::Result<()> {
+    let path = below(dir, request.url());
+    let Some(file) = path.as_ref().and_then(|path| File::open(path).ok()) else {
+        return request.respond(Response::empty(StatusCode(404)));
+    };
+    let kind = match path.as_ref().and_then(|path| path.extension()?.to_str()) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css",
+        Some("js") => "text/javascript",
+        Some("json") => "application/json",
+        Some("svg") => "image/svg+xml",
+        Some("wasm") => "application/wasm",
+        _ => "application/octet-stream",
+    };
+    let kind = Header::from_bytes("Content-Type", kind).expect("it is ASCII");
+    request.respond(Response::from_file(file).with_header(kind))
+}
+
+/// The file that is asked for, unless it would not be below `dir`.
+fn below(dir: &Path, url: &str) -> Option<PathBuf> {
+    let path = Path::new(url.split(['?', '#']).next()?.trim_start_matches('/'));
+    let stays = path.components().all(|part| matches!(part, Component::Normal(_)));
+    let file = dir.join(path);
+    (stays && file.is_file()).then_some(file)
 }
 
 /// Whether a program was found that opens a page.
