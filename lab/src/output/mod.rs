@@ -36,13 +36,12 @@ use crate::record::Trace;
 const FILES: [&str; 4] = ["trace.jsonl", "trace.html", "trace.svg", "trace.pcapng"];
 
 /// Tries whether [`write_files`] can write into `dir`, and whether `file` can be written once `dir`
-/// is there. Leaves nothing there.
+/// is there. Leaves nothing there but what `dir` is in, which another lab may be about to use.
 ///
 /// # Errors
 /// [`Usage`], with what the kernel says.
 pub fn check_dir(dir: &Path, file: Option<&Path>) -> Result<()> {
-    let missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
-    let made: Vec<_> = dir.ancestors().take_while(missing).collect();
+    let made = !dir.exists();
     let tried = fs::create_dir_all(dir).map_err(|error| match dir.is_file() {
         true => io::ErrorKind::NotADirectory.into(),
         false => error,
@@ -51,7 +50,9 @@ pub fn check_dir(dir: &Path, file: Option<&Path>) -> Result<()> {
     let tried = tried.and_then(|()| File::create(&probe)).and_then(|_| fs::remove_file(&probe));
     let tried = tried.map_err(|error| cannot_write(dir, &error));
     let tried = tried.and_then(|()| file.map_or(Ok(()), check_file));
-    made.into_iter().for_each(|dir| drop(fs::remove_dir(dir)));
+    if made {
+        let _ = fs::remove_dir(dir);
+    }
     tried?;
     let present = FILES.map(|name| dir.join(name)).into_iter().filter(|path| path.exists());
     Ok(present.into_iter().try_for_each(|path| check_file(&path))?)
