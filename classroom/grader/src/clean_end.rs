@@ -319,16 +319,7 @@ fn large(child: &mut Child) -> Result<(), Refusal> {
         let (peer, conn) = pair_with(TINY)?;
         child.ask(Ask { fd: None }, &[], vec![conn])?;
         child.scene("inside a frame of 65536 bytes", "the peer sends as fast as it goes", "");
-        let said = thread::scope(|scope| {
-            scope.spawn(|| {
-                peer.send(&bytes[..cut]);
-                peer.end();
-            });
-            let said = child.said();
-            peer.abandon(); // where it stopped early, the sender still waits
-            said
-        });
-        let (said, _) = said?;
+        let said = said_while_sending(child, &peer, &bytes[..cut])?;
         child.left_as_it_was(&said.after)?;
         check(&said, end, &frames[..whole], "sent two large frames, as fast as it went")?;
     }
@@ -342,18 +333,23 @@ fn many(child: &mut Child) -> Result<(), Refusal> {
     let (peer, conn) = pair()?;
     child.ask(Ask { fd: None }, &[], vec![conn])?;
     child.scene("among 20000 frames", "the peer sends them as fast as it goes", "");
+    let said = said_while_sending(child, &peer, &encode(&frames))?;
+    child.left_as_it_was(&said.after)?;
+    check(&said, End::Clean, &frames, "sent 20000 frames and ended its stream")
+}
+
+/// What the answer says while these bytes come, and then the stream's end.
+fn said_while_sending(child: &mut Child, peer: &Peer, bytes: &[u8]) -> Result<Said, Refusal> {
     let said = thread::scope(|scope| {
         scope.spawn(|| {
-            peer.send(&encode(&frames));
+            peer.send(bytes);
             peer.end();
         });
         let said = child.said();
         peer.abandon(); // where it stopped early, the sender still waits
         said
     });
-    let (said, _) = said?;
-    child.left_as_it_was(&said.after)?;
-    check(&said, End::Clean, &frames, "sent 20000 frames and ended its stream")
+    Ok(said?.0)
 }
 
 /// What a header claims is no reason to take memory.

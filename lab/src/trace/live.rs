@@ -14,7 +14,7 @@ use anyhow::Result;
 
 use crate::clock;
 use crate::output::args;
-use crate::output::text::Printer;
+use crate::output::text::{self, Printer};
 use crate::record::{About, Call, Event, Host, Nanos, Process, What};
 use crate::rules::Rules;
 use crate::say;
@@ -46,7 +46,7 @@ pub fn start(about: &About, lines: bool) -> Result<(Sender<Event>, JoinHandle<Se
     say::line(format_args!("server: {server}\nclient: {client}\nlink: {link}"));
     say::all_written()?;
     let (events, received) = mpsc::channel();
-    let width = terminal_width();
+    let width = text::terminal_width();
     let thread = thread::Builder::new().name("live".into()).spawn(move || {
         let printer = Printer::new(anstream::AutoStream::auto(io::stdout()), width);
         let mut printer = printer.with_lines(lines);
@@ -216,15 +216,6 @@ impl Room {
         self.bytes += bytes;
         true
     }
-}
-
-/// In columns; 100 where standard output is no terminal.
-fn terminal_width() -> usize {
-    nix::ioctl_read_bad!(window_size, libc::TIOCGWINSZ, libc::winsize);
-    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: TIOCGWINSZ writes one winsize, and `size` is one.
-    let known = unsafe { window_size(libc::STDOUT_FILENO, &raw mut size) }.is_ok();
-    if known && size.ws_col > 0 { size.ws_col.into() } else { 100 }
 }
 
 #[cfg(test)]
