@@ -6,8 +6,6 @@
 .PHONY: portable msrv deny release
 
 CARGO ?= cargo
-OTHER := $(if $(filter aarch64,$(shell uname -m)),x86_64,aarch64)-unknown-linux-gnu
-HAS_OTHER = $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(OTHER))
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -130,7 +128,6 @@ ALL := --workspace --exclude classroom
 test: check ## everything: format, lints, tests, documentation, every example
 	$(CARGO) build $(ALL) --bins --examples
 	@$(or $(CARGO_TARGET_DIR),target)/debug/run-tests \
-		$(if $(HAS_OTHER),,--skipped "the lab for $(OTHER): make setup adds that target") \
 		$(if $(HAS_DENY),,--skipped "the dependencies' licences: make deny installs what looks at them")
 
 check: ## format, lints, documentation, and what the dependencies may be
@@ -138,10 +135,6 @@ check: ## format, lints, documentation, and what the dependencies may be
 	$(CARGO) clippy --workspace --all-targets -- -D warnings -D missing_docs \
 		-D clippy::undocumented_unsafe_blocks
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc -q $(ALL) --no-deps
-	@# The tracer has each processor's own system-call numbers; the other one's are compiled, at least.
-	@if [ -n "$(HAS_OTHER)" ]; then \
-		echo "cargo check -p lab --target $(OTHER)"; $(CARGO) check -q -p lab --target $(OTHER); \
-	else echo "skipped: the lab for $(OTHER): make setup adds that target"; fi
 	@if [ -n "$(HAS_DENY)" ]; then $(MAKE) -s --no-print-directory deny; \
 	else echo "skipped: the dependencies' licences: make deny installs what looks at them"; fi
 
@@ -173,7 +166,6 @@ release: ## run every check, then tag: make release VERSION=0.1.0; nothing is pu
 	@VERBS="$(VERBS)" MAKE="$(MAKE)" .ci/release "$(VERSION)"
 
 setup: ## install what tests and bench use (Debian, Ubuntu): strace, python3, valgrind
-	@! command -v rustup >/dev/null || rustup -q target add $(OTHER) || echo "no $(OTHER): one check is skipped"
 	@missing=; for tool in strace python3 valgrind; do \
 		command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -z "$$missing" ]; then echo "nothing to install"; exit 0; fi; \

@@ -71,8 +71,8 @@ struct HostStates {
     known: HashMap<Key, &'static str>,
     /// When the last look at all connections began.
     looked: Nanos,
-    /// Listeners that the last look found full: how many waited, and how many may.
-    full: Vec<(SocketAddr, u32, u32)>,
+    /// The accept queues that the last look found: how many waited, and the backlog.
+    queues: Vec<(SocketAddr, u32, u32)>,
     /// And, by connection, at one alone since then.
     looked_at: HashMap<Key, Nanos>,
     buffer: Vec<u8>,
@@ -108,7 +108,7 @@ impl States {
         let over = clock::now();
         let looked_at = std::mem::take(&mut states.looked_at);
         let looked = std::mem::replace(&mut states.looked, begun);
-        let queues = std::mem::take(&mut states.full);
+        let queues = std::mem::take(&mut states.queues);
         let mut changes = Vec::new();
         let mut tell = |(local, peer), before: &str, now: &str| {
             let (before, now) = (before.to_owned(), now.to_owned());
@@ -132,7 +132,7 @@ impl States {
         for change in changes {
             let _ = self.events.send(Event { at, what: What::State(change) });
         }
-        self.note_full(host, at, queues);
+        queues.into_iter().for_each(|queue| self.note_queue(host, at, queue));
         Ok(())
     }
 
@@ -141,8 +141,11 @@ impl States {
         &self.full
     }
 
-    fn note_full(&mut self, host: Host, at: Nanos, queues: Vec<(SocketAddr, u32, u32)>) {
-        for (local, waiting, backlog) in queues {
+    /// Keeps in mind what waited in a listener's accept queue, where that was full: it is so with
+    /// one more than the backlog.
+    pub fn note_queue(&mut self, host: Host, at: Nanos, queue: (SocketAddr, u32, u32)) {
+        let (local, waiting, backlog) = queue;
+        if waiting > backlog {
             let full = self.full.entry((host, local));
             let full = full.or_insert(Full { at, waiting, backlog });
             full.waiting = full.waiting.max(waiting);
@@ -173,12 +176,12 @@ impl States {
             };
             states.find(local, SocketAddr::new(nobody, 0))?;
         }
-        let queues = std::mem::take(&mut states.full);
+        let queues = std::mem::take(&mut states.queues);
         if before != now {
             let change = StateChange { host, local, peer: Some(peer), before, now, looks };
             let _ = self.events.send(Event { at, what: What::State(change) });
         }
-        self.note_full(host, at, queues);
+        queues.into_iter().for_each(|queue| self.note_queue(host, at, queue));
         Ok(())
     }
 
@@ -214,8 +217,8 @@ impl HostStates {
         socket.bind_auto()?;
         socket.connect(&netlink_sys::SocketAddr::new(0, 0))?;
         let (known, looked_at) = (HashMap::new(), HashMap::new());
-        let (full, buffer) = (Vec::new(), vec![0; 32 * 1024]);
-        Ok(Self { socket, known, looked: 0, full, looked_at, buffer })
+        let (queues, buffer) = (Vec::new(), vec![0; 32 * 1024]);
+        Ok(Self { socket, known, looked: 0, queues, looked_at, buffer })
     }
 
     /// Every TCP socket of the host but those that were never bound.
@@ -279,12 +282,10 @@ impl HostStates {
                     let peer = address(id.destination_address, id.destination_port);
                     let peer = (peer.port() != 0).then_some(peer);
                     let state = NAMES.get(usize::from(response.header.state)).unwrap_or(&"?");
-                    // Of a listener these are the length of its accept queue, and the backlog: it
-                    // is full with one more than that.
-                    let (waiting, backlog) =
-                        (response.header.recv_queue, response.header.send_queue);
-                    if *state == "LISTEN" && waiting > backlog {
-                        self.full.push((local, waiting, backlog));
+                    // Of a listener these are the length of its accept queue, and the backlog.
+                    if *state == "LISTEN" {
+                        let header = &response.header;
+                        self.queues.push((local, header.recv_queue, header.send_queue));
                     }
                     all.insert((local, peer), state);
                 }

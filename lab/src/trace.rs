@@ -559,6 +559,12 @@ impl Watch for Sources {
         }
     }
 
+    fn accept_queue(&mut self, host: Host, at: Nanos, queue: (SocketAddr, u32, u32)) {
+        if let Some(states) = &self.states {
+            states.lock().unwrap_or_else(PoisonError::into_inner).note_queue(host, at, queue);
+        }
+    }
+
     fn connected(&mut self, host: Host) -> bool {
         ask(self.states.as_ref(), host, clock::now());
         self.states.as_ref().is_some_and(|states| {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::PipeReader;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -85,6 +85,8 @@ fn nothing(host: Host) -> Program {
 struct Nobody;
 
 impl Watch for Nobody {
+    fn accept_queue(&mut self, _: Host, _: Nanos, _: (SocketAddr, u32, u32)) {}
+
     fn changed(&mut self, _: Host, _: Nanos, _: Option<Ends>) {}
     fn connected(&mut self, _: Host) -> bool {
         false

@@ -23,6 +23,7 @@ mod tail;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io::{self, PipeReader};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -92,6 +93,9 @@ pub trait Watch {
     /// A call on this host, or a process's end, may have changed a TCP state by then: that of this
     /// connection, or (`None`) of any.
     fn changed(&mut self, host: Host, at: Nanos, conn: Option<Ends>);
+    /// What waited in a listener's accept queue when a program was about to take from it, and the
+    /// backlog.
+    fn accept_queue(&mut self, host: Host, at: Nanos, queue: (SocketAddr, u32, u32));
     /// Whether this host has a connection that is not over yet.
     fn connected(&mut self, host: Host) -> bool;
     /// Whether the server listens. Only asked where the tracer cannot see it.
@@ -677,7 +681,13 @@ impl<'a> Run<'a> {
         if spec.changes && (ends.is_some() || !opens(spec)) {
             self.watch.changed(host, at, ends);
         }
-        self.listening |= host == Host::Server && spec.name.starts_with("accept");
+        let accepts = spec.name.starts_with("accept");
+        if let Some(queue) =
+            fd.filter(|_| accepts).and_then(|fd| self.sockets.accept_queue(pid, fd))
+        {
+            self.watch.accept_queue(host, at, queue);
+        }
+        self.listening |= host == Host::Server && accepts;
         let (restarts, interrupted_at) = (0, 0);
         let open = Open { at, spec, raw, place, text, lines, fd, ends, restarts, interrupted_at };
         self.threads.get_mut(&tid)?.inside = Some(open);

@@ -15,9 +15,18 @@ use nix::sys::socket::{
     AddressFamily, SockType, SockaddrLike, SockaddrStorage, getpeername, getsockname, getsockopt,
     sockopt,
 };
+use nix::{getsockopt_impl, sockopt_impl};
 
 /// Both ends of a connection: local, peer.
 pub type Ends = (SocketAddr, SocketAddr);
+
+sockopt_impl!(
+    /// TCP_INFO of tcp(7).
+    TcpInfo, GetOnly, libc::IPPROTO_TCP, libc::TCP_INFO, libc::tcp_info
+);
+
+/// TCP_LISTEN of net/tcp_states.h.
+const LISTEN: u8 = 10;
 
 /// The sockets that were met.
 #[derive(Default)]
@@ -73,6 +82,16 @@ impl Sockets {
         let watched = info.lines().filter_map(|line| line.strip_prefix("tfd:"));
         let mut fds = watched.filter_map(|rest| rest.split_whitespace().next()?.parse().ok());
         fds.any(|fd| self.tcp(pid, fd).is_some())
+    }
+
+    /// A listener, how many connections wait in its accept queue, and what `listen` has asked for.
+    /// TCP_INFO of a listener has the two in fields that say other things of a connection.
+    pub fn accept_queue(&mut self, pid: i32, fd: i32) -> Option<(SocketAddr, u32, u32)> {
+        let listener = self.copy(pid, fd).ok()?;
+        let local = getsockname::<SockaddrStorage>(listener.as_raw_fd()).ok()?;
+        let info = getsockopt(&listener, TcpInfo).ok()?;
+        let listens = info.tcpi_state == LISTEN;
+        listens.then_some((address(&local)?, info.tcpi_unacked, info.tcpi_sacked))
     }
 
     /// A process has ended: its number may come again.

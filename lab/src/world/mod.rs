@@ -142,6 +142,9 @@ impl Node {
         // A connection that nobody answers any more keeps its namespace for as long as it is tried:
         // 3 s, not the usual 100. Else a killed world would outlive us by that.
         netns::sysctl("net.ipv4.tcp_orphan_retries", "3")?;
+        // A link that is late makes a host send a FIN again that was not lost. The second answer to it
+        // meets a port that is closed by then, whose RST would end the peer's TIME_WAIT: RFC 1337.
+        netns::sysctl("net.ipv4.tcp_rfc1337", "1")?;
         if let Some(cc) = &config.cc {
             netns::sysctl("net.ipv4.tcp_congestion_control", cc).map_err(|_| {
                 Usage(format!("--cc {cc}: not available; {}", available_congestion_controls()))

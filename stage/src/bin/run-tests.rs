@@ -1,4 +1,4 @@
-//! Runs all tests, two programs or more at a time, and says what came of it: for `make test`.
+//! Runs all tests, three programs or more at a time, and says what came of it: for `make test`.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -74,7 +74,7 @@ fn run(skipped: &[String]) -> Result<bool, Box<dyn Error>> {
     programs.sort_by_key(|job| !FIRST.contains(&&*job.name)); // stable
     let timed = programs.first().is_some_and(Job::tells_time);
     let jobs: VecDeque<Job> = programs.into_iter().map(|job| job.timed(timed)).collect();
-    let at_once = thread::available_parallelism().map_or(2, NonZero::get).max(2);
+    let at_once = thread::available_parallelism().map_or(2, NonZero::get) + 1;
     total.add_all(jobs, at_once, &mut log)?;
 
     say("the examples in the documentation");
