@@ -27,7 +27,7 @@ use crate::output as files;
 use crate::record::{About, Event, Host, Nanos, Trace, What};
 use crate::rules;
 use crate::say;
-use crate::states::{Full, States};
+use crate::states::{Full, Samples, States};
 use crate::tracer::{self, Limits, Outcome, Program, Watch};
 use crate::values::{self, whole};
 use crate::world::World;
@@ -167,7 +167,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     // From here on Ctrl-C just ends it all.
     tracer::awaited_signals().thread_unblock()?;
     let full = sources.full();
-    sources.stop(&world)?;
+    let samples = sources.stop(&world)?;
     let live::Seen { events, left_out } = live.join().unwrap_or_default();
     let mut outcome = outcome?;
     if interrupted {
@@ -176,13 +176,17 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     if left_out > 0 {
         about.missing.push(format!("the end: {left_out} events more than a trace keeps"));
     }
+    if samples.left_out > 0 {
+        let changes = samples.left_out;
+        about.missing.push(format!("the tracks' end: {changes} changes more than a trace keeps"));
+    }
 
     if outcome.price.calls > 0 {
         about.cost = format!("{}, {}", about.cost, outcome.price);
     }
     about.late = lateness(&world.link.lateness(), &events);
     let births = std::mem::take(&mut outcome.births);
-    let mut trace = Trace { about, births, sources: Vec::new(), events };
+    let mut trace = Trace { about, births, sources: Vec::new(), events, samples: samples.kept };
     trace.read_sources();
     trace.about.broken = rules::check(&trace);
     if traced && left_out == 0 {
@@ -518,12 +522,16 @@ impl Sources {
         states.connected(Host::Server) || states.connected(Host::Client)
     }
 
-    /// Ends the sources: with them goes the last sender of events.
-    fn stop(self, world: &World) -> Result<()> {
+    /// Ends the sources: with them goes the last sender of events. Gives the sockets' figures.
+    fn stop(self, world: &World) -> Result<Samples> {
         ask(self.states.as_ref(), Host::Client, clock::now());
         ask(self.states.as_ref(), Host::Server, clock::now());
         world.link.on_taken(|_, _| {});
         world.link.on_delivery(|_| {});
+        let samples = self
+            .states
+            .map(|states| states.lock().unwrap_or_else(PoisonError::into_inner).take_samples());
+        let samples = samples.unwrap_or_default();
         if let Some((capture, forward)) = self.capture {
             capture.finish();
             let _ = forward.join();
@@ -531,7 +539,7 @@ impl Sources {
         self.readers.into_iter().for_each(|reader| drop(reader.join()));
         match world.link.failed() {
             Some(why) => bail!("the link has failed: {why}"),
-            None => Ok(()),
+            None => Ok(samples),
         }
     }
 }

@@ -63,6 +63,25 @@ fn half_close(name: &str, more: &[&str]) -> Option<Trace> {
     Some(trace.expect("a trace is written"))
 }
 
+/// Losing the first data segment makes TCP send it again, and says so in the socket's figures.
+#[test]
+fn what_a_socket_says_of_itself_is_kept_as_it_changes() {
+    let Some(trace) = half_close("samples", &["--delay", "10ms", "--drop", "1"]) else { return };
+    let mut last = std::collections::HashMap::new();
+    for sample in trace.samples.clone() {
+        let key = (sample.host, sample.local, sample.peer);
+        let figures = (sample.recv_queue, sample.send_queue, sample.path);
+        assert_ne!(last.insert(key, figures), Some(figures), "nothing has changed: {sample:?}");
+    }
+    let client: Vec<_> = trace.samples.iter().filter(|one| one.host == Host::Client).collect();
+    assert!(client.iter().any(|one| one.send_queue >= 8), "8 bytes under way: {client:?}");
+    let paths: Vec<_> = client.iter().filter_map(|one| one.path).collect();
+    let (first, last) = (paths.first().expect("one"), paths.last().expect("one"));
+    assert_eq!((first.cwnd, first.ssthresh, first.rtt, first.retransmits), (10, None, 0, 0));
+    assert!(last.retransmits >= 1, "{last:?}");
+    assert!(last.rtt >= 20_000, "there and back takes 20 ms: {last:?}");
+}
+
 /// With a backlog of 0 one connection fills the queue; `poll` waits for it and leaves it there.
 #[test]
 fn a_full_accept_queue_is_told_of() {
@@ -79,7 +98,11 @@ fn a_full_accept_queue_is_told_of() {
          socket.create_connection((\"{server}\", {port})).send(b\"x\")'";
     let args = ["--server", server, "--client", client];
     let Some((output, trace)) = lab("full", &args) else { return };
-    let notes = trace.expect("a trace is written").about.notes;
+    let trace = trace.expect("a trace is written");
+    let waited = trace.samples.iter().filter(|sample| sample.peer.is_none());
+    let waited: Vec<_> = waited.map(|sample| (sample.recv_queue, sample.send_queue)).collect();
+    assert_eq!(waited, [(0, 0), (1, 0), (0, 0)], "the accept queue and its backlog");
+    let notes = trace.about.notes;
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(notes.len() == 1 && notes[0].contains("accept queue of 0.0.0.0:9000"), "{notes:?}");
     assert!(notes[0].contains("1 waited in it, for a backlog of 0"), "{notes:?}");
