@@ -7,7 +7,7 @@ mod plain;
 
 use std::collections::BTreeMap;
 use std::io::PipeReader;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -115,7 +115,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     // Before the first thread: they all have to leave these signals to the tracer.
     tracer::awaited_signals().thread_block()?;
     let world = World::new(&args.link)?;
-    let (server, client) = args.commands(world.server.address)?;
+    let (server, client) = args.commands(world.server.ip())?;
     let mut about = About {
         title: args.title(),
         server: server.0.clone(),
@@ -277,6 +277,9 @@ impl TraceArgs {
                 example(name)?;
                 return files::check_dir(&self.dir(), None);
             }
+            _ if self.link.ipv6 && self.link.mtu() < 1280 => {
+                "--ipv6 takes an --mtu of 1280 at least: RFC 8200, section 5"
+            }
             _ if empty(&self.server) => "--server is empty: write the command that runs the server",
             _ if empty(&self.client) => "--client is empty: write the command that runs the client",
             (_, Some(server), Some(client)) => {
@@ -297,7 +300,7 @@ impl TraceArgs {
     }
 
     /// The server's and the client's command lines, and their words.
-    fn commands(&self, address: Ipv4Addr) -> Result<(Command, Command)> {
+    fn commands(&self, address: IpAddr) -> Result<(Command, Command)> {
         if let (Some(server), Some(client)) = (&self.server, &self.client) {
             let command = |text: &str| {
                 let text = fill_in(text, &address.to_string(), &self.port.to_string());
@@ -310,7 +313,7 @@ impl TraceArgs {
         let name = self.example.as_deref().unwrap_or_default();
         let path = example(name)?;
         let command = |role: &str| {
-            let addr = format!("{address}:{}", self.port);
+            let addr = SocketAddr::new(address, self.port).to_string();
             let words = [&*path.to_string_lossy(), "--role", role, "--addr", &addr];
             let text = format!("{name} --role {role} --addr {addr}");
             (text, words.map(str::to_owned).to_vec())

@@ -298,6 +298,8 @@ fn a_hint_says_which_address_to_write() {
         let said = hints(Some(Client), &to(own), "0.0.0.0:9000");
         assert!(said.len() == 1 && said[0].contains(&format!("connects to {own}")), "{said:?}");
     }
+    let said = hints(Some(Client), &to("fd00::2"), "[::1]:9000");
+    assert!(said.len() == 1 && said[0].ends_with("listen on {server} or ::"), "{said:?}");
     let said = hints(Some(Client), &to("10.0.0.2"), "127.0.0.1:9000");
     assert!(said.len() == 1 && said[0].contains("listens on 127.0.0.1"), "{said:?}");
     let said = hints(None, "", "0.0.0.0:9000");

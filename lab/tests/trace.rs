@@ -52,7 +52,8 @@ fn lab(name: &str, args: &[&str]) -> Option<(Output, Option<Trace>)> {
 /// The pair of this crate, on a link of that delay.
 fn half_close(name: &str, more: &[&str]) -> Option<Trace> {
     let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("half_close");
-    let command = |role: &str| format!("{} {role} {{server}}:{{port}}", pair.display());
+    let address = if more.contains(&"--ipv6") { "[{server}]:{port}" } else { "{server}:{port}" };
+    let command = |role: &str| format!("{} {role} {address}", pair.display());
     let (server, client) = (command("server"), command("client"));
     let mut args = vec!["--server", &server, "--client", &client];
     args.extend(more);
@@ -142,6 +143,29 @@ fn every_state_is_seen_and_no_effect_comes_before_its_cause() {
             let Some(trace) = half_close("half-close", &["--delay", delay]) else { return };
             let problems = problems(&trace);
             assert!(problems.is_empty(), "run {run}, delay {delay}: {problems:#?}");
+        }
+    }
+}
+
+/// All of the above over IPv6, where the link's rules count as over IPv4.
+#[test]
+fn over_ipv6_everything_is_as_over_ipv4() {
+    for more in [&[][..], &["--delay", "5ms", "--drop", "1"]] {
+        let Some(trace) = half_close("ipv6", &[&["--ipv6"], more].concat()) else { return };
+        let (client, server) = (Host::Client, Host::Server);
+        let (_, syn) = segment(&trace, client, "S");
+        let ips = [syn.source.ip(), syn.destination.ip()].map(|ip| ip.to_string());
+        assert_eq!(ips, ["fd00::1", "fd00::2"]);
+        assert!(trace.samples.iter().any(|sample| sample.peer == Some(syn.destination)));
+        let lost =
+            |event: &Event| matches!(&event.what, What::Segment(one) if one.arrived.is_none());
+        let lost = trace.events.iter().filter(|event| lost(event)).count();
+        assert_eq!(lost, usize::from(!more.is_empty()), "{more:?}");
+        if more.is_empty() {
+            assert_eq!(problems(&trace), [""; 0]);
+        } else {
+            assert_eq!(states(&trace, client, false).last().copied(), Some("TIME_WAIT"));
+            assert_eq!(states(&trace, server, false).last().copied(), Some("CLOSED"));
         }
     }
 }
