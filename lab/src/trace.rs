@@ -78,6 +78,9 @@ pub struct TraceArgs {
     #[arg(long, conflicts_with = "no_calls")]
     lines: bool,
 
+    #[command(flatten)]
+    choice: live::Choice,
+
     /// Fail if the trace breaks a rule of order: an effect above its cause
     #[arg(long)]
     strict: bool,
@@ -140,7 +143,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         }
     };
 
-    let (events, live) = live::start(&about, args.lines)?;
+    let (events, live) = live::start(&about, args.lines, args.choice)?;
     let program = |host, (command, words): (String, Vec<String>)| -> Result<Program> {
         let netns = world.node(host).netns().try_clone_to_owned()?;
         let enter =
@@ -167,14 +170,25 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     // From here on Ctrl-C just ends it all.
     tracer::awaited_signals().thread_unblock()?;
     let full = sources.full();
-    let samples = sources.stop(&world)?;
-    let live::Seen { events, left_out } = live.join().unwrap_or_default();
+    let mut samples = sources.stop(&world)?;
+    let live::Seen { events, left_out, only, others } = live.join().unwrap_or_default();
     let mut outcome = outcome?;
     if interrupted {
         outcome.notes.push("interrupted before TCP had sent its last segments".to_owned());
     }
     if left_out > 0 {
-        about.missing.push(format!("the end: {left_out} events more than a trace keeps"));
+        let which = if args.choice.keep == live::Keep::Ends { "the middle" } else { "the end" };
+        about.missing.push(format!("{which}: {left_out} events more than a trace keeps"));
+    }
+    if let Some(nth) = args.choice.connection {
+        about.missing.push(match only {
+            Some(_) => format!("all connections but number {nth}: {others} events"),
+            None => format!("all connections: there was no number {nth}; {others} events"),
+        });
+        samples.kept.retain(|sample| {
+            let ends = sample.peer.map(|peer| (sample.local.min(peer), sample.local.max(peer)));
+            ends.is_none() || ends == only
+        });
     }
     if samples.left_out > 0 {
         let changes = samples.left_out;

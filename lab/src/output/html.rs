@@ -39,6 +39,9 @@ pub fn page(trace: &Trace) -> String {
     let _ = writeln!(header, "<p>{} · {count} events</p>", escape(&line));
     let scale = "<span id=\"time\">not to scale</span>";
     let _ = writeln!(header, "<p>{}</p>", svg::LEGEND.replace("not to scale", scale));
+    if !about.late.is_empty() {
+        let _ = writeln!(header, "<p>the link: {}</p>", escape(&about.late));
+    }
     for missing in &about.missing {
         let _ = writeln!(header, "<p class=\"missing\">missing: {}</p>", escape(missing));
     }
