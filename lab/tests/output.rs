@@ -58,8 +58,10 @@ fn the_sockets_figures_are_tracks_on_the_page() {
     let mut trace = script::half_close().trace;
     assert!(!html::page(&trace).contains("id=\"tracks\""), "an old trace has none");
     trace.samples = samples();
+    trace.about.late = "median 0.06 ms late, worst 1.32 ms; no segment".to_owned();
     let page = html::page(&trace);
     for part in [
+        "<p>the link: median 0.06 ms late, worst 1.32 ms; no segment</p>",
         "<div data-conn=\"53918\"><h3>10.0.0.1:53918 ↔ 10.0.0.2:9000</h3>",
         "<h3>listener 10.0.0.2:9000</h3>",
         ">at most 10 segments<",
