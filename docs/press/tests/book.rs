@@ -164,6 +164,40 @@ fn each_exercise_stands_in_one_chapter() {
     assert_eq!(listed, there);
 }
 
+/// The numbers of the lines of an example that its page ties to its trace.
+fn tied(page: &str) -> Vec<usize> {
+    let led =
+        page.split_once(" data-led=\"").map_or("", |(_, rest)| rest.split('"').next().unwrap());
+    led.split(' ').filter_map(|part| part.split_once(':')?.0.parse().ok()).collect()
+}
+
+#[test]
+fn each_line_that_a_trace_names_is_shown() {
+    let book = book("tied");
+    for entry in fs::read_dir(root().join("docs/traces")).unwrap() {
+        let trace = entry.unwrap().path();
+        if trace.extension().is_none_or(|extension| extension != "txt") {
+            continue;
+        }
+        let table = fs::read_to_string(trace.with_extension("lines")).unwrap();
+        let name = trace.file_stem().unwrap().to_str().unwrap();
+        let page = fs::read_to_string(book.join(format!("examples/{name}.md"))).unwrap();
+        let tied = tied(&page);
+        assert_eq!(tied.len(), table.lines().count(), "{name}: other lines; make traces EX={name}");
+        // Counted as a browser does: from the first that is shown of each piece.
+        let shown: BTreeSet<usize> = page
+            .split(" data-first=\"")
+            .skip(1)
+            .flat_map(|part| {
+                let (first, rest) = part.split_once('"').unwrap();
+                let first: usize = first.parse().unwrap();
+                first..first + rest.split("</pre>").next().unwrap().lines().count()
+            })
+            .collect();
+        assert!(tied.iter().all(|line| shown.contains(line)), "{name}: {tied:?}");
+    }
+}
+
 /// How many headings, pieces, blocks of code and rows of tables a page has.
 fn parts(page: &Path) -> [usize; 4] {
     let text = fs::read_to_string(page).unwrap();
