@@ -64,11 +64,14 @@ pub fn sleeps(pid: u32) -> Option<u64> {
     Some(switches)
 }
 
-/// Whether all its threads sleep, and go on sleeping.
+/// Whether all its threads sleep, and go on sleeping: five looks find no difference.
 pub fn stays_asleep(pid: u32) -> bool {
     let before = sleeps(pid);
-    thread::sleep(Duration::from_millis(2));
-    before.is_some() && before == sleeps(pid)
+    let sleeps_on = || {
+        thread::sleep(Duration::from_millis(2));
+        before == sleeps(pid)
+    };
+    before.is_some() && (0..5).all(|_| sleeps_on())
 }
 
 /// The port at which it listens on TCP: the socket in `/proc/net/tcp` whose number is that of one of

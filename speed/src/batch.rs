@@ -7,6 +7,7 @@
 //! All that is rare in a frame's way has a function of its own, marked `#[cold]`: so the way of nearly
 //! all frames is short enough to stand in the caller's loop.
 
+use std::hint::assert_unchecked;
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
@@ -68,6 +69,8 @@ impl<'fd> FrameWriter<'fd> {
             return Err(too_long(payload.len(), self.cap));
         }
         let header = (payload.len() as u32).to_be_bytes();
+        // SAFETY: `end` bytes of `buf` are in use, so there are as many.
+        unsafe { assert_unchecked(self.end <= self.buf.len()) };
         let (need, room) = (HEADER + payload.len(), &mut self.buf[self.end..]);
         if need > room.len() {
             return self.write_parts(header, payload);

@@ -1,5 +1,6 @@
 //! What `FrameReader` and `LineReader` share: a buffer that one `recv` fills for many messages.
 
+use std::hint::assert_unchecked;
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
@@ -75,7 +76,16 @@ impl<'fd> Inbox<'fd> {
     /// What may be lent now.
     #[inline]
     pub(crate) fn ready(&self) -> &[u8] {
+        self.in_order();
         &self.buf[self.start..self.horizon]
+    }
+
+    /// Tells the compiler what it cannot know, so that a message's bounds are looked at once. A debug
+    /// build looks each time.
+    #[inline]
+    fn in_order(&self) {
+        // SAFETY: start <= horizon <= end <= buf.len(), whatever function here has been called.
+        unsafe { assert_unchecked(self.start <= self.horizon && self.horizon <= self.buf.len()) }
     }
 
     /// All that has arrived.
@@ -86,9 +96,10 @@ impl<'fd> Inbox<'fd> {
     /// Lends the first `n` bytes of [`ready`](Self::ready), and forgets them.
     #[inline]
     pub(crate) fn take(&mut self, n: usize) -> &[u8] {
-        let taken = self.start..self.start + n;
-        self.start = taken.end;
-        &self.buf[taken]
+        self.in_order();
+        let ready = self.start..self.horizon;
+        self.start += n;
+        &self.buf[ready][..n]
     }
 
     /// Looks at the clock, and makes more of what has arrived [`ready`](Self::ready): `need` bytes

@@ -3,6 +3,7 @@
 //! A message ends at `\n`, and a `\r` before it is dropped, as in
 //! [the reference](tcp_stream_io::framing::line), which copies each line out.
 
+use std::hint::assert_unchecked;
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
@@ -149,7 +150,8 @@ impl<'fd> LineReader<'fd> {
 /// A newline may come as `\r\n`.
 #[inline]
 fn without_cr(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
+    let cr = usize::from(line.last() == Some(&b'\r'));
+    &line[..line.len() - cr]
 }
 
 /// The C library looks at 32 bytes at a time where the processor can. man: memchr(3).
@@ -158,5 +160,8 @@ fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     let start = bytes.as_ptr();
     // SAFETY: `start` is readable for `bytes.len()` bytes.
     let at = unsafe { libc::memchr(start.cast(), byte.into(), bytes.len()) };
-    (!at.is_null()).then(|| at.addr() - start.addr())
+    let found = (!at.is_null()).then(|| at.addr() - start.addr());
+    // SAFETY: memchr gives null, or where the byte stands among those `bytes.len()`.
+    unsafe { assert_unchecked(found.is_none_or(|at| at < bytes.len())) };
+    found
 }

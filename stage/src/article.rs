@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::retry_eintr;
+use crate::{kernel, retry_eintr};
 use tcp_stream_io::framing::length::{DEFAULT_CAP, recv_frame_with_deadline};
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_frame, send_frame, sys};
 
@@ -37,12 +37,13 @@ fn send_all(conn: &UniqueFd, buf: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// A client that sends a request and has gone before the answer comes: its last bytes and its FIN
-/// leave together.
+/// A client that sends a request and goes without reading the answer. The server has its FIN by
+/// then, so the reset that its answer brings makes `send` say EPIPE and not ECONNRESET.
 pub fn vanish(port: u16) -> io::Result<()> {
     let conn = connect_to("127.0.0.1", port)?;
-    sys::set_option(&conn, libc::SOL_TCP, libc::TCP_CORK, 1)?;
     send_frame(&conn, &vec![b'x'; DEFAULT_CAP], DEFAULT_CAP)?;
+    sys::shutdown(&conn, libc::SHUT_WR)?;
+    kernel::wait_until_acked(&conn)?;
     conn.close()
 }
 

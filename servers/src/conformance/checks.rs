@@ -518,13 +518,16 @@ fn full(s: &mut Subject) -> Observed {
     let mut waiting = Vec::new();
     let slept = within(s.patience, || {
         // One waits in the queue; or the server, which has kept a descriptor for this, lets it go.
-        let noticed =
-            queued(s.server.addr.port()) > 0 || waiting.last().is_some_and(Client::has_something);
-        if !noticed {
+        let noticed = |waiting: &[Client]| {
+            queued(s.server.addr.port()) > 0 || waiting.last().is_some_and(Client::has_something)
+        };
+        if !noticed(&waiting) {
             waiting.push(s.connect_silent()?); // into a descriptor that another one has left
         }
+        // Before and after: a server that has just been woken, to accept, was still asleep.
+        let slept = noticed(&waiting) && stays_asleep(server) && noticed(&waiting);
         let spins = || "it does not sleep: it calls accept again and again".to_owned();
-        if noticed && stays_asleep(server) { Ok(()) } else { Err(spins()) }
+        if slept { Ok(()) } else { Err(spins()) }
     });
     limit(before)?;
     slept?;
