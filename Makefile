@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help run-examples run trace traces lab claims servers conformance bench
 .PHONY: exercises exercise starters grade docs docs-open strings test check setup clean
-.PHONY: portable msrv deny release
+.PHONY: portable sanitize fuzz msrv deny release
 
 CARGO ?= cargo
 
@@ -159,8 +159,20 @@ portable: ## type-check for macOS, FreeBSD, musl, aarch64 and i686; run the test
 msrv: ## build everything with the oldest Rust that Cargo.toml promises
 	@.ci/msrv
 
+sanitize: ## the decoders under Miri, all else under sanitizers and valgrind; PART=miri: that alone
+	@.ci/sanitize $(PART)
+
+CARGO_FUZZ := 0.13.2
+
+fuzz: target/tools/bin/cargo-fuzz ## each decoder against a slow model, on bytes made up: make fuzz SECONDS=60
+	@SECONDS_IN_ALL=$(or $(SECONDS),60) .ci/fuzz $(TARGET)
+
+target/tools/bin/cargo-fuzz:
+	@echo "installing cargo-fuzz $(CARGO_FUZZ) into target/tools (once, for a minute)"
+	@$(CARGO) install -q cargo-fuzz --version $(CARGO_FUZZ) --locked --debug --root target/tools
+
 # What a release has to pass.
-VERBS := test deny msrv portable
+VERBS := test deny msrv portable sanitize fuzz
 
 release: ## run every check, then tag: make release VERSION=0.1.0; nothing is pushed
 	@VERBS="$(VERBS)" MAKE="$(MAKE)" .ci/release "$(VERSION)"
