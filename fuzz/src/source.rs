@@ -120,7 +120,7 @@ mod under_miri {
         let (conn, _) = listener.accept().unwrap();
         peer.write_all(bytes).unwrap();
         peer.shutdown(Shutdown::Write).unwrap();
-        // All of it is there by now, the end too, for which Miri's blocking `recv` may wait for ever.
+        // All of it is there by now, the end too, for which a blocking `recv` of Miri was seen to wait for ever.
         conn.set_nonblocking(true).unwrap();
         read(&UniqueFd::from(OwnedFd::from(conn)))
     }
