@@ -1,7 +1,7 @@
 # The front door: `make` lists the verbs.
 
 .DEFAULT_GOAL := help
-.PHONY: help run-examples run trace traces lab claims servers conformance bench
+.PHONY: help run-examples run trace traces lab claims faults servers conformance bench
 .PHONY: exercises exercise starters grade docs docs-open strings test check setup clean
 .PHONY: portable sanitize fuzz msrv deny release
 
@@ -38,6 +38,10 @@ claims: ## what the kernel says to each claim of the article; writes docs/claims
 	@$(CARGO) build --examples
 	@$(CARGO) build -p lab
 	@$(CARGO) run -q -p stage --bin claims
+
+faults: ## each wrapper times each error of its man page, in seconds; writes docs/faults.md
+	@TABLE=write $(CARGO) test -q --test refusals
+	@echo "written to docs/faults.md"
 
 conformance: ## check every echo server; or yours: make conformance CMD="./mine {port}"
 	@$(CARGO) build -q -p tcp-stream-io -p servers
