@@ -1,7 +1,7 @@
 # The front door: `make` lists the verbs.
 
 .DEFAULT_GOAL := help
-.PHONY: help run-examples run trace traces lab claims faults servers conformance bench
+.PHONY: help run-examples run trace traces lab claims faults servers conformance attack bench
 .PHONY: exercises exercise starters grade docs docs-open strings test check setup clean
 .PHONY: portable sanitize fuzz msrv deny release
 
@@ -46,6 +46,10 @@ faults: ## each wrapper times each error of its man page, in seconds; writes doc
 conformance: ## check every echo server; or yours: make conformance CMD="./mine {port}"
 	@$(CARGO) build -q -p tcp-stream-io -p servers
 	@$(CARGO) run -q -p servers --bin conformance -- $(ARGS) $(if $(CMD),-- $(CMD),--matrix)
+
+attack: ## every rung under attack, beside an honest client, in minutes: ARGS="r06 --only drip"
+	@$(CARGO) build -q -p servers
+	@$(CARGO) run -q -p servers --bin attack -- $(ARGS)
 
 servers: ## the echo server rung by rung, under a short load: what each adds, and what it costs
 	@$(CARGO) build -q --release -p servers --bins
