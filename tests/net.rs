@@ -165,7 +165,7 @@ fn assert_names_both(e: io::Error, port: u16, call: &str, why: [(&str, c_int); 2
     assert_eq!((errors.len(), e.kind()), (2, errors[1].1.kind()));
 }
 
-/// As ronf/asyncssh#679 and MisterTea/EternalTerminal#733 met it: glibc gives the same address twice.
+/// As ronf/asyncssh#679 and MisterTea/EternalTerminal#733 met it: glibc gives one address twice.
 #[test]
 fn where_a_name_is_listed_twice_one_socket_listens_and_one_connects() {
     let test = "where_a_name_is_listed_twice_one_socket_listens_and_one_connects";

@@ -165,15 +165,22 @@ fn wrappers() -> Vec<Wrapper> {
         "sys::socket", nothing, |set| Ok(set.keep(sys::socket(AF_INET, SOCK_STREAM, 0)?));
         "sys::bind", a_socket, |set| shown(sys::bind(set.fd(), at(0).iter().next().unwrap())?);
         "sys::listen", a_socket, |set| shown(sys::listen(set.fd(), 1)?);
-        "sys::accept", a_queue, |set| { let (conn, _) = sys::accept(set.fd())?; Ok(set.keep(conn)) };
-        "sys::connect", a_port, |set| shown(sys::connect(set.fd(), at(set.port).iter().next().unwrap())?);
+        "sys::accept", a_queue, |set| {
+            let (conn, _) = sys::accept(set.fd())?;
+            Ok(set.keep(conn))
+        };
+        "sys::connect", a_port, |set| {
+            shown(sys::connect(set.fd(), at(set.port).iter().next().unwrap())?)
+        };
         "sys::send", a_pair, |set| shown(sys::send(set.fd(), b"hello", sys::NO_SIGPIPE)?);
         "sys::recv", hello, |set| into_five(set, |fd, buf| sys::recv(fd, buf, 0));
         "sys::poll", hello, |set| shown(sys::poll(set.fd().as_fd(), POLLIN, -1)? & POLLIN);
         "sys::shutdown", a_pair, |set| shown(sys::shutdown(set.fd(), SHUT_WR)?);
         "sys::getsockname", a_socket, |set| Ok(sys::getsockname(set.fd())?.to_string());
         "sys::getpeername", a_pair, |set| shown(sys::getpeername(set.fd())?.port() != 0);
-        "sys::set_option", a_socket, |set| shown(sys::set_option(set.fd(), SOL_SOCKET, SO_KEEPALIVE, 1)?);
+        "sys::set_option", a_socket, |set| {
+            shown(sys::set_option(set.fd(), SOL_SOCKET, SO_KEEPALIVE, 1)?)
+        };
         "sys::get_option", a_socket, |set| shown(sys::get_option(set.fd(), SOL_SOCKET, SO_ERROR)?);
         "sys::set_nonblocking", a_socket, |set| shown(sys::set_nonblocking(set.fd(), true)?);
         "UniqueFd::close", a_socket, |set| shown(set.fds.remove(0).close()?);
@@ -185,7 +192,9 @@ fn wrappers() -> Vec<Wrapper> {
             arrived(set)
         };
         "recv_some", hello, |set| into_five(set, |fd, buf| recv_some(fd, buf, None));
-        "recv_some, a deadline", hello, |set| into_five(set, |fd, buf| recv_some(fd, buf, Some(soon())));
+        "recv_some, a deadline", hello, |set| {
+            into_five(set, |fd, buf| recv_some(fd, buf, Some(soon())))
+        };
         "recv_exact", hello, |set| into_five(set, |fd, buf| recv_exact(fd, buf).map(|()| 5));
         "recv_exact_with_deadline", hello, |set| into_five(set, |fd, buf| {
             recv_exact_with_deadline(fd, buf, soon()).map(|()| 5)
@@ -204,7 +213,10 @@ fn wrappers() -> Vec<Wrapper> {
             let conn = plain(connect_at(at(set.port).iter().next().unwrap(), Some(soon())))?;
             Ok(set.keep(conn))
         };
-        "connect_to", a_port, |set| { let conn = connect_to("127.0.0.1", set.port)?; Ok(set.keep(conn)) };
+        "connect_to", a_port, |set| {
+            let conn = connect_to("127.0.0.1", set.port)?;
+            Ok(set.keep(conn))
+        };
         "accept", a_queue, |set| { let (conn, _) = accept(set.fd())?; Ok(set.keep(conn)) };
         "send_frame", a_pair, |set| { send_frame(set.fd(), b"hello", 5)?; arrived(set) };
         "send_frame_with_deadline", a_pair, |set| {

@@ -1,8 +1,8 @@
 //! The rungs under attack, with an honest client beside the attackers.
 //!
-//! What each rung promises, and where it stops, stands in its header. [`LIMITS`] and [`DROPS`] quote
-//! it, and are what a run is judged by: an answer that is lost, a descriptor that stays, a server
-//! that spins, and also a limit that is not there any more.
+//! What each rung promises, and where it stops, stands in its header. [`LIMITS`], [`DROPS`] and
+//! [`COSTS`] quote it, and are what a run is judged by. An answer that is lost, a descriptor that
+//! stays, a server that spins: all fail, and so does a limit that is not there any more.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -128,7 +128,7 @@ pub const COSTS: [(&str, usize, usize, &str); 4] = [
     ("r14", 2, usize::MAX, "none costs a thread"),
 ];
 
-/// Memory that a crowd touches whatever its size. A vector that has grown has room for twice as much.
+/// Memory that a crowd touches whatever its size. A vector that has grown has twice the room.
 const ANY_CROWD_KIB: usize = 256;
 
 /// Quotations that are not in the header that they are said to be from.

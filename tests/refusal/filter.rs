@@ -1,7 +1,7 @@
 //! A filter in front of the kernel: one system call of a thread is refused, or cut short.
 //!
-//! seccomp(2), `SECCOMP_RET_USER_NOTIF`: the calls that are watched wait until a supervisor has said
-//! what becomes of them. It holds for the thread alone, and for the programs that this one starts.
+//! seccomp(2), `SECCOMP_RET_USER_NOTIF`: the calls that are watched wait until a supervisor has
+//! said what becomes of them. It holds for the thread alone, and for the programs that this one starts.
 
 use std::ffi::{c_int, c_long, c_void};
 use std::io;

@@ -19,8 +19,8 @@ const DIM: Style = Style::new().dimmed();
 
 /// Attacks each rung of the echo server, with an honest client beside the attackers.
 ///
-/// A row is one attack. KiB and fds: before it, the most, and when the attackers have gone. idle: the
-/// share of a processor while the attackers are there and do nothing.
+/// A row is one attack. KiB and fds: before it, the most, and when the attackers have gone.
+/// idle: the share of a processor while the attackers are there and do nothing.
 ///
 /// A rung is judged by its header: what it promises, and where it stops. Exit code 0 if all is as
 /// they say, 1 if not, 2 for the command line.
