@@ -1,9 +1,9 @@
 # The front door: `make` lists the verbs.
 
 .DEFAULT_GOAL := help
-.PHONY: help run-examples run trace traces lab claims servers conformance bench
+.PHONY: help run-examples run trace traces lab claims faults servers conformance attack bench
 .PHONY: exercises exercise starters grade docs docs-open strings test check setup clean
-.PHONY: portable msrv deny release
+.PHONY: portable sanitize fuzz msrv deny release
 
 CARGO ?= cargo
 
@@ -39,9 +39,17 @@ claims: ## what the kernel says to each claim of the article; writes docs/claims
 	@$(CARGO) build -p lab
 	@$(CARGO) run -q -p stage --bin claims
 
+faults: ## each wrapper times each error of its man page, in seconds; writes docs/faults.md
+	@TABLE=write $(CARGO) test -q --test refusals
+	@echo "written to docs/faults.md"
+
 conformance: ## check every echo server; or yours: make conformance CMD="./mine {port}"
 	@$(CARGO) build -q -p tcp-stream-io -p servers
 	@$(CARGO) run -q -p servers --bin conformance -- $(ARGS) $(if $(CMD),-- $(CMD),--matrix)
+
+attack: ## every rung under attack, beside an honest client, in minutes: ARGS="r06 --only drip"
+	@$(CARGO) build -q -p servers
+	@$(CARGO) run -q -p servers --bin attack -- $(ARGS)
 
 servers: ## the echo server rung by rung, under a short load: what each adds, and what it costs
 	@$(CARGO) build -q --release -p servers --bins
@@ -159,8 +167,20 @@ portable: ## type-check for macOS, FreeBSD, musl, aarch64 and i686; run the test
 msrv: ## build everything with the oldest Rust that Cargo.toml promises
 	@.ci/msrv
 
+sanitize: ## the decoders under Miri, the reference under ASan and valgrind; PART=miri: that alone
+	@.ci/sanitize $(PART)
+
+CARGO_FUZZ := 0.13.2
+
+fuzz: target/tools/bin/cargo-fuzz ## each decoder against a slow model, on bytes made up: make fuzz SECONDS=60
+	@SECONDS_IN_ALL=$(or $(SECONDS),60) .ci/fuzz $(TARGET)
+
+target/tools/bin/cargo-fuzz:
+	@echo "installing cargo-fuzz $(CARGO_FUZZ) into target/tools (once, for a minute)"
+	@$(CARGO) install -q cargo-fuzz --version $(CARGO_FUZZ) --locked --debug --root target/tools
+
 # What a release has to pass.
-VERBS := test deny msrv portable
+VERBS := test deny msrv portable sanitize fuzz
 
 release: ## run every check, then tag: make release VERSION=0.1.0; nothing is pushed
 	@VERBS="$(VERBS)" MAKE="$(MAKE)" .ci/release "$(VERSION)"

@@ -165,6 +165,22 @@ fn assert_names_both(e: io::Error, port: u16, call: &str, why: [(&str, c_int); 2
     assert_eq!((errors.len(), e.kind()), (2, errors[1].1.kind()));
 }
 
+/// As ronf/asyncssh#679 and MisterTea/EternalTerminal#733 met it: glibc gives one address twice.
+#[test]
+fn where_a_name_is_listed_twice_one_socket_listens_and_one_connects() {
+    let test = "where_a_name_is_listed_twice_one_socket_listens_and_one_connects";
+    match own_process_with_file(test, "/etc/hosts", &two_addresses([LOCAL, LOCAL])) {
+        Some(Ok(output)) => return assert_passed(&output),
+        Some(Err(why)) => return skipped(test, why),
+        None => {}
+    }
+    let listener = patient(listen_on(Some(TWO_ADDRESSES), 0, 2).unwrap());
+    let client = connect_to(TWO_ADDRESSES, port_of(&listener)).unwrap();
+    let (server, _) = accept(&listener).unwrap();
+    assert_connected(&client, &patient(server));
+    assert_eq!(kernel::queued(&listener).unwrap(), 0, "no second connection");
+}
+
 #[test]
 fn where_no_address_can_be_reached_the_error_names_each() {
     let test = "where_no_address_can_be_reached_the_error_names_each";

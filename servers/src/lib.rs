@@ -12,9 +12,11 @@
 //! | [`rungs`] | the list of them | `make servers` |
 //! | [`load`], [`process`] | the load, and the program that bears it | `make servers` |
 //! | [`outside`] | what the kernel tells of another process | the suite, the tests |
+//! | [`attack`] | the rungs under attack, judged by their headers | `make attack` |
 //! | [`usage`] | their command lines | `make servers`, `make conformance` |
 //! | [`conformance`] | the suite that every echo server goes through | `make conformance` |
 
+pub mod attack;
 pub mod conformance;
 pub mod conn;
 pub mod epoll;

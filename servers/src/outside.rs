@@ -24,6 +24,11 @@ pub fn descriptors(pid: u32) -> Vec<i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// How many threads it has. 0 where that cannot be known.
+pub fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, |threads| threads.count())
+}
+
 /// The number that its next descriptor gets: the lowest that is free.
 pub fn next_descriptor(pid: u32) -> i32 {
     let open = descriptors(pid);
@@ -62,6 +67,19 @@ pub fn sleeps(pid: u32) -> Option<u64> {
         switches += word("voluntary_ctxt_switches:")?.parse::<u64>().ok()?;
     }
     Some(switches)
+}
+
+/// The processor time that its threads have had: `/proc/PID/task/TID/schedstat`, proc(5).
+pub fn cpu_time(pid: u32) -> io::Result<Duration> {
+    let mut nanoseconds = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = match fs::read_to_string(thread?.path().join("schedstat")) {
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => continue, // it has just ended
+            text => text?,
+        };
+        nanoseconds += text.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(nanoseconds))
 }
 
 /// Whether all its threads sleep, and go on sleeping: five looks find no difference.

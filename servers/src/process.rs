@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tcp_stream_io::sys::{self, last_errno};
 use tcp_stream_io::{UniqueFd, stream};
 
+use crate::outside;
 use crate::wait::{HANG_LIMIT, retry_eintr};
 
 /// A running server. It is killed when this is dropped, or when this process ends in any way.
@@ -75,17 +76,9 @@ impl Server {
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// The processor time that its threads have had: `/proc/PID/task/TID/schedstat`, proc(5).
+    /// The processor time that its threads have had.
     pub fn cpu_time(&self) -> io::Result<Duration> {
-        let mut nanoseconds = 0;
-        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let text = match fs::read_to_string(thread?.path().join("schedstat")) {
-                Err(e) if e.raw_os_error() == Some(libc::ESRCH) => continue, // it has just ended
-                text => text?,
-            };
-            nanoseconds += text.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
-        }
-        Ok(Duration::from_nanos(nanoseconds))
+        outside::cpu_time(self.pid())
     }
 
     /// Bytes of memory it has touched: `/proc/PID/smaps_rollup`, which unlike `VmRSS` is exact.

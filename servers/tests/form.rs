@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use servers::attack;
 use servers::rungs::RUNGS;
 
 #[test]
@@ -30,4 +31,9 @@ fn every_header_says_what_a_reader_looks_for() {
         let own = format!("include_str!(\"{}.rs\")", rung.name);
         assert!(rung.source.contains(&own), "{}: its --help is another's", rung.name);
     }
+}
+
+#[test]
+fn what_an_attack_is_judged_by_stands_in_a_header() {
+    assert_eq!(attack::misquoted(RUNGS), [""; 0]);
 }

@@ -3,7 +3,7 @@
 //! Nothing bounds from above how long something took: what does not happen within a minute hangs.
 
 use std::ffi::c_int;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -729,6 +729,46 @@ fn what_cannot_be_printed_is_an_error_that_says_so() {
     let (code, error) = report(&program("conformance"), &to_file, null());
     assert_eq!(code, Some(1));
     assert!(error.contains("/dev/full: No space left on device"), "{error}");
+}
+
+/// As zeromq/libzmq#956 and qbittorrent/qBittorrent#10312 met it: a program that a server starts
+/// keeps the sockets that are not close-on-exec, and with them the port and the clients.
+#[test]
+fn every_descriptor_of_every_rung_is_closed_on_exec() {
+    each(|rung| {
+        let run = start(rung);
+        let mut conn = run.connect();
+        exchange(&mut *conn, 1); // so it has been accepted, and is still there
+        let pid = run.server.pid();
+        let link = |who: &str, fd: i32| fs::read_link(format!("/proc/{who}/fd/{fd}")).ok();
+        let is_its_own = |fd: &i32| *fd > 2 && link(&pid.to_string(), *fd) != link("self", *fd);
+        for fd in descriptors(pid).into_iter().filter(is_its_own) {
+            let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap();
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+            let flags = i32::from_str_radix(flags.trim(), 8).unwrap();
+            assert_ne!(flags & libc::O_CLOEXEC, 0, "{}: descriptor {fd}", rung.name);
+        }
+    });
+}
+
+/// As netty/netty#4317 met it: the end comes together with the last bytes, and they are not read.
+#[test]
+fn frames_that_arrive_together_with_the_end_are_answered() {
+    each(|rung| {
+        if rung.tls {
+            return; // who is stopped shakes no hands
+        }
+        let run = start(rung);
+        run.server.signal(libc::SIGSTOP).unwrap();
+        let mut conn = run.plain();
+        let sent = frame(1000).repeat(if rung.single_shot { 1 } else { 20 });
+        conn.write_all(&sent).unwrap();
+        conn.shutdown(Shutdown::Write).unwrap();
+        wait_until_acked(&run, &conn);
+        run.server.signal(libc::SIGCONT).unwrap();
+        expect(&mut conn, &sent);
+        expect_end(&mut conn);
+    });
 }
 
 #[test]

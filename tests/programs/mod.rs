@@ -137,6 +137,14 @@ impl Lines {
         self.0.recv_timeout(HANG).expect("waited in vain for a line")
     }
 
+    /// The next line, or that there is none: the pipe has ended.
+    pub fn next_if_any(&self) -> Option<String> {
+        match self.0.recv_timeout(HANG) {
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("waited in vain for a line"),
+            line => line.ok(),
+        }
+    }
+
     /// All lines up to the end of the pipe.
     pub fn rest(&self) -> Vec<String> {
         let until = deadline();

@@ -1,0 +1,163 @@
+//! The lab's link options, and its recorded traces.
+
+use clap::{Args, Command, FromArgMatches};
+use lab::link::{LinkConfig, Nth, Queue};
+use lab::output::text::Printer;
+use lab::output::{html, jsonl, outline, pcapng, svg};
+use lab::record::{Host, What};
+use pcap_file::pcapng::{Block, PcapNgReader};
+
+fn parse(args: &[String]) -> Result<LinkConfig, String> {
+    let command = LinkConfig::augment_args(Command::new("link").no_binary_name(true));
+    let matches = command.try_get_matches_from(args).map_err(|e| e.to_string())?;
+    LinkConfig::from_arg_matches(&matches).map_err(|e| e.to_string())
+}
+
+/// The first byte is the option, the rest what it is given.
+pub fn options(input: &[u8]) {
+    let Some((&flag, text)) = input.split_first() else { return };
+    let Ok(text) = str::from_utf8(text) else { return };
+    let name = ["delay", "rate", "queue", "loss", "drop", "mtu"][usize::from(flag) % 6];
+    let mut args = vec![format!("--{name}={text}")];
+    if name == "queue" {
+        args.push("--rate=1mbit".into());
+    }
+    let parsed = parse(&args);
+    if let Ok(config) = &parsed {
+        assert!(!config.to_string().is_empty());
+    }
+    // In billionths: of a second, a bit a second, a byte, a percent.
+    let (got, expected) = match name {
+        "delay" => {
+            let units = [("s", BILLION), ("ms", BILLION / 1000), ("us", 1000), ("µs", 1000)];
+            let got = parsed.map(|config| config.delay.as_nanos());
+            let limit = 60 * BILLION;
+            (got, number(text, &units).map(|n| n.map(|n| n / BILLION).filter(|n| *n <= limit)))
+        }
+        "rate" => {
+            let units = [("bit", 1), ("kbit", 1000), ("mbit", 1_000_000), ("gbit", BILLION)];
+            let got = parsed.map(|config| u128::from(config.rate.expect("it was given")));
+            let limits = 1000..=100 * BILLION;
+            (
+                got,
+                number(text, &units).map(|n| n.map(|n| n / BILLION).filter(|n| limits.contains(n))),
+            )
+        }
+        "queue" => return queue(text, parsed.map(|config| config.queue())),
+        "loss" => {
+            let text = after_host(text).1;
+            let got = parsed.map(|config| {
+                let loss = config.loss.from_client.max(config.loss.from_server);
+                (loss * 1e11).round() as u128
+            });
+            let percent = number(text, &[("%", 1)]);
+            (got, percent.map(|n| n.filter(|n| *n <= 100 * BILLION)))
+        }
+        "drop" => return assert_eq!(parsed.map(|config| config.drop).ok(), nths(text), "{text:?}"),
+        _ => {
+            let mtu = whole(text).filter(|mtu| (68..=65_535).contains(mtu));
+            return assert_eq!(parsed.map(|config| config.mtu()).ok(), mtu, "{text:?}");
+        }
+    };
+    let Some(expected) = expected else { return };
+    match (got, expected) {
+        (Ok(got), Some(expected)) => assert!(got.abs_diff(expected) <= 1, "{text:?}: {got}"),
+        (got, expected) => assert_eq!(got.ok(), expected, "--{name}={text:?}"),
+    }
+}
+
+const BILLION: u128 = 1_000_000_000;
+
+/// Digits, which a plus may precede, as in clap's own numbers.
+fn whole(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().ok())?
+}
+
+/// In billionths of the unit 1. `None`: more digits than are compared here. `Some(None)`: no number.
+fn number(text: &str, units: &[(&str, u128)]) -> Option<Option<u128>> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit.trim()) else {
+        return Some(None);
+    };
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
+    if part.contains('.') || whole.len() + part.len() == 0 {
+        return Some(None);
+    }
+    if whole.len() > 9 || part.len() > 6 {
+        return None;
+    }
+    let part = format!("{part:0<9}");
+    let number = |text: &str| if text.is_empty() { 0 } else { text.parse::<u128>().unwrap() };
+    Some(Some((number(whole) * BILLION + number(&part)) * factor))
+}
+
+fn queue(text: &str, got: Result<Queue, String>) {
+    let packets = number(text, &[("p", 1)]).map(|n| n.filter(|n| n % BILLION == 0 && *n > 0));
+    let bytes = number(text, &[("b", 1), ("kb", 1000), ("mb", 1_000_000)]);
+    let bytes = bytes.map(|n| n.filter(|n| *n >= BILLION));
+    match (packets, bytes) {
+        (None, _) | (_, None) => {}
+        (Some(None), Some(None)) => assert!(got.is_err(), "{text:?}: {got:?}"),
+        (Some(Some(n)), _) => assert_eq!(got, Ok(Queue::Packets((n / BILLION) as u64)), "{text:?}"),
+        (_, Some(Some(n))) => match got {
+            Ok(Queue::Bytes(got)) => {
+                assert!(u128::from(got).abs_diff(n / BILLION) <= 1, "{text:?}")
+            }
+            got => panic!("{text:?}: {got:?}"),
+        },
+    }
+}
+
+fn after_host(text: &str) -> (Host, &str) {
+    match (text.strip_prefix("client:"), text.strip_prefix("server:")) {
+        (Some(rest), _) => (Host::Client, rest),
+        (_, Some(rest)) => (Host::Server, rest),
+        _ => (Host::Client, text),
+    }
+}
+
+/// `[HOST:]N[xTIMES]`, by commas.
+fn nths(text: &str) -> Option<Vec<Nth>> {
+    let whole = |text: &str| whole(text).filter(|n| *n > 0);
+    let one = |text: &str| {
+        let (from, rest) = after_host(text);
+        let (nth, times) = rest.split_once('x').unwrap_or((rest, "1"));
+        let times = whole(times).filter(|times| *times <= 100)?;
+        Some(Nth { from, nth: whole(nth)?, times })
+    };
+    text.split(',').map(one).collect()
+}
+
+/// Lines of JSON, as `lab show` gets them.
+pub fn traces(input: &[u8]) {
+    let Ok(trace) = jsonl::read(input) else { return };
+    let mut written = Vec::new();
+    jsonl::write(&trace, &mut written).unwrap();
+    let mut again = Vec::new();
+    jsonl::write(&jsonl::read(&written[..]).unwrap(), &mut again).unwrap();
+    assert_eq!(String::from_utf8_lossy(&again), String::from_utf8_lossy(&written));
+
+    // Each way to draw it ends, whatever stands in it.
+    Printer::new(Vec::new(), 100).trace(&trace).unwrap();
+    assert!(html::page(&trace).ends_with(">\n"));
+    assert!(svg::draw(&trace).trim_end().ends_with("</svg>"));
+    outline::draw(&trace);
+
+    // What Wireshark will see: a packet for each beginning and one for each end.
+    let mut file = Vec::new();
+    pcapng::write(&trace, &mut file).unwrap();
+    let mut reader = PcapNgReader::new(&file[..]).unwrap();
+    let mut packets = 0;
+    while let Some(block) = reader.next_block() {
+        packets += usize::from(matches!(block.unwrap(), Block::EnhancedPacket(_)));
+    }
+    let of = |what: &What| match what {
+        What::Call(call) => 1 + usize::from(call.returned.is_some()),
+        What::Segment(segment) => 1 + usize::from(segment.arrived.is_some()),
+        What::State(_) | What::Process(_) => 1,
+    };
+    assert_eq!(packets, trace.events.iter().map(|event| of(&event.what)).sum::<usize>());
+}
