@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::fd::UniqueFd;
 use crate::sys::{self, NO_SIGPIPE};
 
-/// Sends every byte of `buf` on a blocking socket, in as many `send` calls as needed. Article 2.1.
+/// Sends all of `buf` on a blocking socket. After an error a part may have left. Article 2.1.
 #[inline]
 pub fn send_all(fd: &UniqueFd, mut buf: &[u8]) -> io::Result<()> {
     while !buf.is_empty() {
