@@ -7,11 +7,13 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use anstyle::{AnsiColor, Style};
+use say::say;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::about::{ALL, About, CHILD};
 use crate::child::Child;
 use crate::inside::{self, Given};
+use crate::language::{column, told};
 use crate::refusal::Refusal;
 use crate::verdict;
 
@@ -42,7 +44,12 @@ pub struct Report {
 impl Report {
     /// Of a program that has not come to a verdict.
     pub fn none(about: &About, reason: impl Into<String>) -> Report {
-        Report { exercise: about.name.into(), points: 0, of: 1, reason: reason.into() }
+        Report {
+            exercise: about.name.into(),
+            points: 0,
+            of: 1,
+            reason: told(&reason.into()).into(),
+        }
     }
 }
 
@@ -56,7 +63,7 @@ pub fn judge(about: &About, program: &Path) -> io::Result<Report> {
         Err(_) => Report::none(about, "it ended before it was graded: is main as it was?"),
     };
     if report.points == report.of && !ran.status.success() {
-        (report.points, report.reason) = (0, "it passed, and its exit code is a failure".into());
+        (report.points, report.reason) = (0, say!("it passed, and its exit code is a failure"));
     }
     let _ = fs::remove_file(&file);
     Ok(report)
@@ -83,7 +90,7 @@ where
     }
     verdict::told(false);
     if let Some(own) = verdict::exercise().filter(|own| *own != about.name) {
-        eprintln!("main asks for a verdict on {name}, and this is {own}");
+        eprintln!("{}", say!("main asks for a verdict on {name}, and this is {own}"));
         return ExitCode::FAILURE;
     }
     let (green, bold) = (AnsiColor::Green.on_default().bold(), Style::new().bold());
@@ -94,7 +101,7 @@ where
             Child::start(about).map_err(Refusal::from).and_then(|mut child| (case.run)(&mut child));
         match outcome {
             Ok(()) => {
-                anstream::println!("  {green}ok{green:#}        {}", case.name);
+                anstream::println!("  {green}{}{green:#} {}", column(&say!("ok")), told(case.name));
                 report.points += 1;
             }
             Err(refusal) => {
@@ -114,7 +121,8 @@ where
         return ExitCode::FAILURE;
     }
     verdict::told(true);
-    anstream::println!("{bold}{name}{bold:#}  {green}all {} cases pass{green:#}", report.of);
+    let all = say!("all {} cases pass", report.of);
+    anstream::println!("{bold}{name}{bold:#}  {green}{all}{green:#}");
     ExitCode::SUCCESS
 }
 
@@ -123,16 +131,15 @@ fn print_refusal(about: &About, case: &str, refusal: &Refusal) {
     let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
     if refusal.not_started {
         let yellow = AnsiColor::Yellow.on_default().bold();
-        anstream::println!(
-            "{bold}{name}{bold:#}  {yellow}not started yet: this is yours to do{yellow:#}"
-        );
-        anstream::println!("  {dim}open{dim:#}      exercises/{dir}/{name}.rs, look for TODO");
+        let yours = say!("not started yet: this is yours to do");
+        anstream::println!("{bold}{name}{bold:#}  {yellow}{yours}{yellow:#}");
+        let file = say!("exercises/{dir}/{name}.rs, look for TODO");
+        anstream::println!("  {dim}{}{dim:#} {file}", column(&say!("open")));
     } else {
         let red = AnsiColor::Red.on_default().bold();
-        anstream::println!("  {red}refused{red:#}   {case}");
+        anstream::println!("  {red}{}{red:#} {}", column(&say!("refused")), told(case));
         anstream::print!("{refusal}");
     }
-    anstream::println!(
-        "  {dim}read{dim:#}      article {section}, man {man}; in the repository: make run EX={example}"
-    );
+    let more = say!("article {section}, man {man}; in the repository: make run EX={example}");
+    anstream::println!("  {dim}{}{dim:#} {more}", column(&say!("read")));
 }

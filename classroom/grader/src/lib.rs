@@ -16,6 +16,8 @@
 //! | [`beside`] | a second connection, which no answer has to touch |
 //! | [`verdict`] | no program passes without one |
 //! | [`huge`] | more than 4 GiB of memory |
+//! | [`language`] | Korean, where the learner reads it |
+//! | [`paragraphs`] | the comments of a task |
 //! | [`refusal`] | what a learner reads when a case fails |
 //! | [`alloc`], [`calls`] | count memory, and calls that leave no trace |
 //!
@@ -31,6 +33,8 @@ pub mod grading;
 pub mod huge;
 pub mod inside;
 pub mod kernel;
+pub mod language;
+pub mod paragraphs;
 pub mod peer;
 pub mod refusal;
 pub mod verdict;

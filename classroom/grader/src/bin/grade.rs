@@ -10,6 +10,8 @@ use std::{env, fs, io};
 use anstyle::AnsiColor;
 use grader::about::About;
 use grader::grading::{Report, judge};
+use grader::language;
+use say::say;
 
 fn main() -> io::Result<ExitCode> {
     let solutions = env::args().nth(1).is_some_and(|arg| arg == "solutions");
@@ -25,7 +27,9 @@ fn main() -> io::Result<ExitCode> {
     let file = debug.with_file_name("grade.json");
     fs::write(&file, serde_json::to_string_pretty(&reports)?)?;
     let done = reports.iter().filter(|r| r.points == r.of).count();
-    anstream::println!("{done} of {} exercises pass; {} has it all", reports.len(), file.display());
+    let file = file.display();
+    let done_of = say!("{done} of {} exercises pass; {file} has it all", reports.len());
+    anstream::println!("{done_of}");
     Ok(if done == reports.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -34,7 +38,7 @@ fn grade(about: &About, bin: &str, debug: &Path) -> io::Result<Report> {
     let built =
         Command::new(cargo).args(["build", "-q", "-p", "classroom", "--bin", bin]).output()?;
     if !built.status.success() {
-        let reason = format!("it does not compile: make exercise EX={} says why", about.name);
+        let reason = say!("it does not compile: make exercise EX={} says why", about.name);
         return Ok(Report::none(about, reason));
     }
     judge(about, &debug.join(bin))
@@ -43,5 +47,6 @@ fn grade(about: &About, bin: &str, debug: &Path) -> io::Result<Report> {
 fn print(report: &Report) {
     let Report { exercise, points, of, reason } = report;
     let color = if points == of { AnsiColor::Green } else { AnsiColor::Red }.on_default();
-    anstream::println!("{exercise:<16} {color}{points:>2} of {of:<2}{color:#}  {reason}");
+    let count = say!("{points:>2} of {of:<2}");
+    anstream::println!("{exercise:<16} {color}{count}{color:#}  {reason}");
 }
