@@ -1,12 +1,12 @@
-//! Writes the Korean of `classroom/po/ko.po` as a table, so that the grader needs no file when it
-//! runs.
+//! Writes the Korean of `docs/po/classroom.ko.po` as a table, so that the grader needs no file when
+//! it runs.
 
 use std::env;
 use std::fs;
 use std::path::Path;
 
 fn main() {
-    let file = Path::new("../po/ko.po");
+    let file = Path::new("../../docs/po/classroom.ko.po");
     println!("cargo::rerun-if-changed={}", file.display());
     println!("cargo::rerun-if-changed=build.rs");
     let catalog = polib::po_file::parse(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));

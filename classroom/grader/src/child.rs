@@ -205,7 +205,7 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
             // something came that was still on its way.
             let begin = Instant::now();
             if !self.wait(true, false)? {
-                return Err(self.own_time(&say!("a wait of {ms} ms at most, and then a return")));
+                return Err(self.own_time("a wait with a timeout, and then a return"));
             }
             if begin.elapsed().as_millis() + 5 < ms as u128 {
                 continue;

@@ -22,7 +22,7 @@ use crate::refusal::Refusal;
 
 /// What a call said, and how it left the process.
 pub struct Says<'a> {
-    /// `Ok(…)` in few words, or the error.
+    /// `Ok(…)` in few words, as code and in no language: it is compared. Or the error.
     pub result: Result<String, &'a Failure>,
     /// How it left the process.
     pub after: &'a After,

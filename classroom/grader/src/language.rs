@@ -1,4 +1,5 @@
-//! The learner's language: what the grader says in English is looked up in `classroom/po/ko.po`.
+//! The learner's language: what the grader says in English is looked up in
+//! `docs/po/classroom.ko.po`.
 //!
 //! Every sentence stands in the source in English, alone or in `say!`. Where it is printed, or put
 //! into another one, it is looked up; what is not in the catalogue stays as it is.

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`about`] | the exercises: where each stands, and what is not examined |
 //! | [`grading`] | the cases of an exercise one by one, and what is printed |
+//! | [`course`] | for others to read: JUnit XML, GitHub Classroom |
 //! | [`examination`] | the peer's moves, which all that receive or send have to stand |
 //! | [`child`] | the process that the answer runs in, seen from the parent |
 //! | [`inside`] | the same process from the inside: calls the answer, and looks at what it left |
@@ -28,6 +29,7 @@ pub mod alloc;
 pub mod beside;
 pub mod calls;
 pub mod child;
+pub mod course;
 pub mod examination;
 pub mod grading;
 pub mod huge;

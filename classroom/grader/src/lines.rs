@@ -83,13 +83,13 @@ const EXAM: Receiver<Ask, Said> = Receiver {
     ask: |fd| Ask::First { cap: CAP, at: 1, fd },
     says: |said| Says {
         result: match &said.lines[0] {
-            Ok(Some(len)) => Ok(say!("Ok(a line of {len} bytes)")),
+            Ok(Some(len)) => Ok(format!("Ok(Some({len} bytes))")),
             Ok(None) => Ok("Ok(None)".into()),
             Err(e) => Err(e),
         },
         after: &said.after,
     },
-    whole: "Ok(a line of 6 bytes)",
+    whole: "Ok(Some(6 bytes))",
     nothing: "Ok(None)",
     cut: "Err(UnexpectedEof)",
     reset: "Err(ECONNRESET)",

@@ -1,11 +1,12 @@
-//! What the classroom says, for `classroom/po/ko.po`: the grader's sentences, the comments of the
-//! exercises, and the texts of `info.toml`.
+//! What the classroom says, for `docs/po/classroom.ko.po`: the grader's sentences, the comments of
+//! the exercises, the texts of `info.toml`, and the pages for teachers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
+use mdbook_i18n_helpers as i18n;
 use polib::catalog::Catalog;
 use polib::po_file;
 use proc_macro2::{TokenStream, TokenTree};
@@ -24,12 +25,12 @@ pub struct Classroom {
 }
 
 impl Classroom {
-    /// Reads `classroom/po/ko.po`.
+    /// Reads `docs/po/classroom.ko.po`.
     ///
     /// # Errors
     /// A file that is missing, or is not what it has to be.
     pub fn read(root: &Path) -> anyhow::Result<Classroom> {
-        let file = root.join("classroom/po/ko.po");
+        let file = root.join("docs/po/classroom.ko.po");
         let catalog = po_file::parse(&file).map_err(|e| anyhow!("{}: {e}", file.display()))?;
         Ok(Classroom { root: root.into(), file, catalog })
     }
@@ -44,13 +45,45 @@ impl Classroom {
         }))
     }
 
-    /// Writes `classroom/po/ko.po` anew.
+    /// The pages for teachers in Korean: where each goes, and what it says.
+    ///
+    /// # Errors
+    /// A page that cannot be read or translated.
+    pub fn teachers(&self) -> anyhow::Result<Vec<(PathBuf, String)>> {
+        let in_korean = |english: PathBuf| {
+            let page = fs::read_to_string(&english)?;
+            let events = i18n::extract_events(&page, None);
+            let events = i18n::translate_events(&events, &self.catalog)?;
+            let (text, _) = i18n::reconstruct_markdown(&events, None)?;
+            let name = english.file_name().unwrap_or_default();
+            Ok((self.root.join("classroom/docs/ko").join(name), text + "\n"))
+        };
+        teachers(&self.root)?.into_iter().map(in_korean).collect()
+    }
+
+    /// Writes `docs/po/classroom.ko.po` anew, and the pages for teachers with what it had.
     ///
     /// # Errors
     /// As `strings`; what the file system says.
     pub fn merge(self) -> anyhow::Result<()> {
+        for (file, text) in self.teachers()? {
+            crate::write(&file, &text)?;
+        }
         korean::merge(self.catalog, &strings(&self.root)?, &self.file)
     }
+}
+
+/// The pages for teachers, one for each exercise.
+fn teachers(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let numbered = |file: &PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(|c: char| c.is_ascii_digit())
+    };
+    let all = fs::read_dir(root.join("classroom/docs")).context("classroom/docs")?;
+    let mut pages: Vec<PathBuf> =
+        all.flatten().map(|entry| entry.path()).filter(numbered).collect();
+    pages.sort();
+    Ok(pages)
 }
 
 /// Every string, with the first file that has it.
@@ -67,12 +100,17 @@ fn strings(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let info = classroom.join("info.toml");
     let text = read(&info)?;
     if prove::has_hangul(&text) {
-        bail!("the classroom is in Korean: make exercises LANGUAGE=en ARGS=--help puts it back");
+        bail!("the classroom is in Korean: make exercise EX=send_all LANGUAGE=en puts it back");
     }
     add(&info, text.split("\"\"\"").skip(1).step_by(2).map(String::from).collect());
     for file in files(&classroom.join("exercises"))? {
         let comments = paragraphs::paragraphs(&read(&file)?);
         add(&file, comments.into_iter().map(|paragraph| paragraph.text).collect());
+    }
+    for file in teachers(root)? {
+        let found =
+            i18n::extract_messages(&read(&file)?)?.into_iter().map(|(_, found)| found.message);
+        add(&file, found.filter(|id| korean::is_prose(id)).collect());
     }
     for file in files(&classroom.join("grader/src"))? {
         let tokens: TokenStream =
@@ -125,7 +163,7 @@ fn said(tokens: TokenStream, within: &str, found: &mut Vec<String>) -> anyhow::R
     Ok(())
 }
 
-/// Whether it is more than a word, and an ordinary one is in it.
+/// Whether it is more than a word, an ordinary one is in it, and it is no command.
 fn is_prose(text: &str) -> bool {
     let parts = text.split('{').enumerate();
     let bare =
@@ -134,7 +172,9 @@ fn is_prose(text: &str) -> bool {
         let word = word.trim_end_matches([',', '.', ':', ';']);
         word.len() > 2 && word != "errno" && word.bytes().all(|byte| byte.is_ascii_lowercase())
     };
-    text.contains(' ') && bare.flat_map(str::split_whitespace).any(is_word)
+    !text.starts_with("make ")
+        && text.contains(' ')
+        && bare.flat_map(str::split_whitespace).any(is_word)
 }
 
 /// The placeholders: by name, and those without one by number; each as often as it stands there.

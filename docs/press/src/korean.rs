@@ -216,7 +216,7 @@ fn example_of(place: &str) -> Option<&str> {
 
 /// Whether a string is to be translated: code, a name such as `s01_peek` or `src/lib.rs`, a number
 /// with its unit or what is Korean already is not.
-fn is_prose(text: &str) -> bool {
+pub fn is_prose(text: &str) -> bool {
     let mut outside = text.split('`').step_by(2).flat_map(|part| part.split("](").enumerate());
     let is_word = |word: &str| {
         let small = word.chars().filter(char::is_ascii_lowercase).count();

@@ -31,7 +31,7 @@ enum Verb {
         /// Where to
         out: PathBuf,
     },
-    /// Bring docs/po/ko.po and classroom/po/ko.po up to date: changed strings fuzzy, new ones
+    /// Bring docs/po/ko.po and docs/po/classroom.ko.po up to date: changed strings fuzzy, new ones
     /// empty, those gone dropped
     Strings {
         /// The project's root
