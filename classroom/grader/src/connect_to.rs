@@ -203,7 +203,7 @@ fn connected(said: Said, listener: &TcpListener, list: &str) -> Result<(), Refus
     let [_, ..] = &said.after.opened[..] else {
         return refuse(
             "the descriptor that it returned is not open",
-            &say!("open"),
+            "an open descriptor",
             say!("fd {fd}"),
         );
     };
@@ -226,7 +226,7 @@ fn connected(said: Said, listener: &TcpListener, list: &str) -> Result<(), Refus
     if !said.after.opened.iter().any(|o| o.starts_with(&own)) {
         return refuse(
             "the descriptor that it returned is not open",
-            &say!("open"),
+            "an open descriptor",
             say!("fd {fd}"),
         );
     }

@@ -195,7 +195,7 @@ fn done(child: &mut Child, count: usize, did: &str, mistake: &str) -> Result<(),
     if !said.closed {
         return Err(Refusal::new("the listener is still open after the return: it was yours")
             .peer(did)
-            .but(say!("closed"), say!("open")));
+            .but(say!("closed"), "still open"));
     }
     let (unread, ended) = (said.after.unread.last(), said.after.ended.last());
     if unread == Some(&0) && ended == Some(&false) {
