@@ -37,7 +37,7 @@
     link.className = "language";
     link.href = new URL(`../${there}/${page}`, root).href;
     link.addEventListener("click", () => {
-        const first = parts().findIndex((part) => part.getBoundingClientRect().bottom > 60);
+        const first = parts().findIndex((part) => part.getBoundingClientRect().bottom > 80);
         link.hash = window.scrollY > 0 && first >= 0 ? `part-${first}` : "";
     });
     bar.prepend(link);

@@ -1,6 +1,7 @@
 //! What a trace shows to be a misunderstanding of its two hosts, and what to write instead.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use crate::output::words;
 use crate::record::{Host, Trace, What};
@@ -10,6 +11,7 @@ pub fn hints(trace: &Trace) -> Vec<String> {
     let mut hints = BTreeSet::new();
     let mut client_connects = false;
     let mut called = false;
+    let mut over_ipv6 = false;
     let mut listeners = Vec::new();
     for event in &trace.events {
         match &event.what {
@@ -27,7 +29,10 @@ pub fn hints(trace: &Trace) -> Vec<String> {
                     ));
                 }
             }
-            What::Segment(segment) => client_connects |= segment.from == Host::Client,
+            What::Segment(segment) => {
+                client_connects |= segment.from == Host::Client;
+                over_ipv6 |= segment.destination.is_ipv6();
+            }
             What::State(change) if change.host == Host::Server && change.now == "LISTEN" => {
                 listeners.push(change.local);
             }
@@ -39,7 +44,16 @@ pub fn hints(trace: &Trace) -> Vec<String> {
     {
         hints.insert(format!(
             "the server listens on {}, which no other host reaches: let it listen on {{server}} or \
-             0.0.0.0",
+             {}",
+            local.ip(),
+            if local.is_ipv4() { "0.0.0.0" } else { "::" }
+        ));
+    } else if let Some(local) = listeners.first()
+        && over_ipv6
+        && listeners.iter().all(SocketAddr::is_ipv4)
+    {
+        hints.insert(format!(
+            "the server listens on {}, which IPv6 does not reach: let it listen on {{server}} or ::",
             local.ip()
         ));
     }

@@ -35,6 +35,9 @@ pub struct Trace {
     pub sources: Vec<Source>,
     /// By the time at which they began.
     pub events: Vec<Event>,
+    /// What the sockets' own figures were, as they changed, by time.
+    #[serde(default)]
+    pub samples: Vec<Sample>,
 }
 
 impl Trace {
@@ -315,6 +318,42 @@ pub struct StateChange {
     /// When the look before began, which did not see it yet, and when the one that did was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub looks: Option<(Nanos, Nanos)>,
+}
+
+/// What a socket's own figures were when it was looked at, where one of them differs from those of
+/// the look before. See INET_DIAG_INFO in sock_diag(7), and TCP_INFO in tcp(7).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// When the look was over.
+    pub at: Nanos,
+    /// Where.
+    pub host: Host,
+    /// The socket's own address.
+    pub local: SocketAddr,
+    /// Its peer; `None` for a listener.
+    pub peer: Option<SocketAddr>,
+    /// Bytes that have come and that the program has not taken; of a listener, the connections that
+    /// wait in its accept queue.
+    pub recv_queue: u32,
+    /// Bytes that the program has sent and the peer has not acknowledged; of a listener, the backlog.
+    pub send_queue: u32,
+    /// What a connection knows besides.
+    #[serde(flatten)]
+    pub path: Option<PathInfo>,
+}
+
+/// What a connection knows of the way to its peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathInfo {
+    /// The congestion window, in segments.
+    pub cwnd: u32,
+    /// The slow start threshold, in segments; `None`: no loss has set one yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssthresh: Option<u32>,
+    /// The smoothed round-trip time, in microseconds; 0: not measured yet.
+    pub rtt: u32,
+    /// How many segments it has sent again so far.
+    pub retransmits: u32,
 }
 
 /// A process has begun, ended, or received a signal.

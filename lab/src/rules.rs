@@ -391,6 +391,8 @@ struct Check<'a> {
     calls: HashMap<Option<Ends>, Vec<(Nanos, &'a Call)>>,
     changes: HashMap<(Host, Ends), Vec<(Nanos, &'a StateChange)>>,
     complete: bool,
+    /// From here on events were left out: what is seen later need not be the first of its kind.
+    gap: Option<Nanos>,
     rules: Rules,
     start: Nanos,
     broken: Vec<String>,
@@ -402,6 +404,7 @@ impl<'a> Check<'a> {
         let ms = |at: Nanos| format!("{:.3} ms", at.saturating_sub(self.start) as f64 / 1e6);
         match cause {
             Some(cause) if cause <= at => {}
+            Some(cause) if self.gap.is_some_and(|gap| cause >= gap) => {}
             Some(cause) => self.broken.push(format!(
                 "{seen} at {} stands above its cause: {implied}, at {}",
                 ms(at),
@@ -417,11 +420,13 @@ impl<'a> Check<'a> {
 
     fn new(rules: Rules, start: Nanos) -> Self {
         let (calls, changes) = (HashMap::new(), HashMap::new());
-        Check { calls, changes, complete: true, rules, start, broken: Vec::new() }
+        Check { calls, changes, complete: true, gap: None, rules, start, broken: Vec::new() }
     }
 
     fn sort(&mut self, trace: &'a Trace) {
         self.complete = trace.about.missing.is_empty();
+        let gap = |event: &&Event| matches!(&event.what, What::Process(one) if one.pid == 0);
+        self.gap = trace.events.iter().find(gap).map(|event| event.at);
         for event in &trace.events {
             match &event.what {
                 What::Call(call) => {

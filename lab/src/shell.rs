@@ -111,8 +111,8 @@ fn greet(world: &World, host: Host, link: &LinkConfig) {
         "client {} ── {link} ── server {}\n\
          This is the {here}. The {there}'s shell, in a second terminal:\n\n    \
          {} shell --join {}{on}\n\n`exit` here takes both down.",
-        world.client.address,
-        world.server.address,
+        world.client.ip(),
+        world.server.ip(),
         exe.display(),
         std::process::id(),
     ));

@@ -2,10 +2,12 @@
 //!
 //! Timers aside, a TCP state changes in a system call or when a packet arrives. The tracer asks at
 //! the first, the link at the second, so nothing is polled, and no state is missed that lasts
-//! until the next packet.
+//! until the next packet. With the answer come the socket's own figures: its queues, its congestion
+//! window, its round-trip time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc::Sender;
 
@@ -14,13 +16,14 @@ use netlink_packet_core::{
 };
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
+use netlink_packet_sock_diag::inet::nlas::Nla;
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
 use crate::clock;
 use crate::link::Ends;
-use crate::record::{Event, Host, Nanos, StateChange, What};
+use crate::record::{Event, Host, Nanos, PathInfo, Sample, StateChange, What};
 use crate::world::World;
 
 /// By their numbers in the kernel: net/tcp_states.h.
@@ -43,6 +46,9 @@ pub(crate) const NAMES: [&str; 13] = [
 /// All of them but BOUND_INACTIVE, which is no state of TCP's.
 const ALL: u32 = 0x1ffe;
 
+/// So many samples are kept.
+const SAMPLES: usize = 20_000;
+
 /// A connection's two ends; a listener has no peer.
 type Key = (SocketAddr, Option<SocketAddr>);
 
@@ -53,6 +59,35 @@ pub struct States {
     events: Sender<Event>,
     /// The accept queues that were seen full.
     full: BTreeMap<(Host, SocketAddr), Full>,
+    samples: Samples,
+}
+
+/// What the sockets' figures were, as they changed.
+#[derive(Clone, Debug, Default)]
+pub struct Samples {
+    /// By time.
+    pub kept: Vec<Sample>,
+    /// How many more there were.
+    pub left_out: u64,
+    /// The last of each socket.
+    last: HashMap<(Host, Key), Figures>,
+}
+
+/// Both queues, received first, and what else a connection knows.
+type Figures = (u32, u32, Option<PathInfo>);
+
+impl Samples {
+    /// Keeps it, if it is news.
+    fn note(&mut self, host: Host, at: Nanos, key: Key, figures: Figures) {
+        if self.last.insert((host, key), figures) == Some(figures) {
+            return;
+        }
+        let ((local, peer), (recv_queue, send_queue, path)) = (key, figures);
+        match self.kept.len() < SAMPLES {
+            true => self.kept.push(Sample { at, host, local, peer, recv_queue, send_queue, path }),
+            false => self.left_out += 1,
+        }
+    }
 }
 
 /// An accept queue that was full: a SYN or the last ACK of a handshake was dropped then.
@@ -73,6 +108,8 @@ struct HostStates {
     looked: Nanos,
     /// The accept queues that the last look found: how many waited, and the backlog.
     queues: Vec<(SocketAddr, u32, u32)>,
+    /// The figures of the connection that the last look was for.
+    figures: Option<(Key, Figures)>,
     /// And, by connection, at one alone since then.
     looked_at: HashMap<Key, Nanos>,
     buffer: Vec<u8>,
@@ -90,6 +127,7 @@ impl States {
             client: open(Host::Client)?,
             events,
             full: BTreeMap::new(),
+            samples: Samples::default(),
         };
         states.server.list()?;
         states.client.list()?;
@@ -141,10 +179,18 @@ impl States {
         &self.full
     }
 
+    /// What the sockets' figures were so far; they are kept no longer.
+    pub fn take_samples(&mut self) -> Samples {
+        let mut samples = std::mem::take(&mut self.samples);
+        samples.kept.sort_by_key(|sample| sample.at);
+        samples
+    }
+
     /// Keeps in mind what waited in a listener's accept queue, where that was full: it is so with
     /// one more than the backlog.
     pub fn note_queue(&mut self, host: Host, at: Nanos, queue: (SocketAddr, u32, u32)) {
         let (local, waiting, backlog) = queue;
+        self.samples.note(host, at, (local, None), (waiting, backlog, None));
         if waiting > backlog {
             let full = self.full.entry((host, local));
             let full = full.or_insert(Full { at, waiting, backlog });
@@ -162,7 +208,9 @@ impl States {
         let begun = clock::now();
         let now = states.find(local, peer)?;
         let since = states.looked_at.insert(key, begun).unwrap_or(states.looked);
-        let looks = Some((since, clock::now()));
+        let over = clock::now();
+        let looks = Some((since, over));
+        let figures = states.figures.take().filter(|(of, _)| *of == key);
         let before = match now {
             Some(now) => states.known.insert(key, now),
             None => states.known.remove(&key),
@@ -177,11 +225,14 @@ impl States {
             states.find(local, SocketAddr::new(nobody, 0))?;
         }
         let queues = std::mem::take(&mut states.queues);
+        if let Some((_, figures)) = figures {
+            self.samples.note(host, over, key, figures);
+        }
         if before != now {
             let change = StateChange { host, local, peer: Some(peer), before, now, looks };
             let _ = self.events.send(Event { at, what: What::State(change) });
         }
-        queues.into_iter().for_each(|queue| self.note_queue(host, at, queue));
+        queues.into_iter().for_each(|queue| self.note_queue(host, over, queue));
         Ok(())
     }
 
@@ -218,14 +269,14 @@ impl HostStates {
         socket.connect(&netlink_sys::SocketAddr::new(0, 0))?;
         let (known, looked_at) = (HashMap::new(), HashMap::new());
         let (queues, buffer) = (Vec::new(), vec![0; 32 * 1024]);
-        Ok(Self { socket, known, looked: 0, queues, looked_at, buffer })
+        Ok(Self { socket, known, looked: 0, queues, figures: None, looked_at, buffer })
     }
 
     /// Every TCP socket of the host but those that were never bound.
     fn list(&mut self) -> io::Result<HashMap<Key, &'static str>> {
         let mut all = HashMap::new();
         for (family, id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
-            self.request(family, NLM_F_DUMP, id)?;
+            self.request(family, NLM_F_DUMP, ExtensionFlags::empty(), id)?;
             while self.answer(&mut all)? {}
         }
         Ok(all)
@@ -242,7 +293,7 @@ impl HostStates {
             cookie: [0xff; 8], // whichever it has
         };
         let family = if local.is_ipv4() { AF_INET } else { AF_INET6 };
-        self.request(family, 0, id)?;
+        self.request(family, 0, ExtensionFlags::INFO, id)?;
         let mut found = HashMap::new();
         match self.answer(&mut found) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -251,11 +302,17 @@ impl HostStates {
         }
     }
 
-    fn request(&mut self, family: u8, flags: u16, socket_id: SocketId) -> io::Result<()> {
+    fn request(
+        &mut self,
+        family: u8,
+        flags: u16,
+        extensions: ExtensionFlags,
+        socket_id: SocketId,
+    ) -> io::Result<()> {
         let request = InetRequest {
             family,
             protocol: IPPROTO_TCP,
-            extensions: ExtensionFlags::empty(),
+            extensions,
             states: StateFlags::from_bits_retain(ALL),
             socket_id,
         };
@@ -283,9 +340,13 @@ impl HostStates {
                     let peer = (peer.port() != 0).then_some(peer);
                     let state = NAMES.get(usize::from(response.header.state)).unwrap_or(&"?");
                     // Of a listener these are the length of its accept queue, and the backlog.
+                    let header = &response.header;
+                    let path = response.nlas.iter().find_map(path);
                     if *state == "LISTEN" {
-                        let header = &response.header;
                         self.queues.push((local, header.recv_queue, header.send_queue));
+                    } else if path.is_some() {
+                        let figures = (header.recv_queue, header.send_queue, path);
+                        self.figures = Some(((local, peer), figures));
                     }
                     all.insert((local, peer), state);
                 }
@@ -299,6 +360,20 @@ impl HostStates {
         }
         Ok(true)
     }
+}
+
+/// What INET_DIAG_INFO says of the way to the peer: a `struct tcp_info`, as long as this kernel's is.
+fn path(attribute: &Nla) -> Option<PathInfo> {
+    let Nla::TcpInfo(info) = attribute else { return None };
+    let field = |at: usize| Some(u32::from_ne_bytes(*info.get(at..)?.first_chunk()?));
+    let ssthresh = field(offset_of!(libc::tcp_info, tcpi_snd_ssthresh))?;
+    Some(PathInfo {
+        cwnd: field(offset_of!(libc::tcp_info, tcpi_snd_cwnd))?,
+        // TCP_INFINITE_SSTHRESH of net/tcp.h.
+        ssthresh: (ssthresh < 0x7fff_ffff).then_some(ssthresh),
+        rtt: field(offset_of!(libc::tcp_info, tcpi_rtt))?,
+        retransmits: field(offset_of!(libc::tcp_info, tcpi_total_retrans))?,
+    })
 }
 
 /// An address as the segments have it: an IPv4 one stays so on an IPv6 socket, too.

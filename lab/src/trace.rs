@@ -7,7 +7,7 @@ mod plain;
 
 use std::collections::BTreeMap;
 use std::io::PipeReader;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -27,7 +27,7 @@ use crate::output as files;
 use crate::record::{About, Event, Host, Nanos, Trace, What};
 use crate::rules;
 use crate::say;
-use crate::states::{Full, States};
+use crate::states::{Full, Samples, States};
 use crate::tracer::{self, Limits, Outcome, Program, Watch};
 use crate::values::{self, whole};
 use crate::world::World;
@@ -78,6 +78,9 @@ pub struct TraceArgs {
     #[arg(long, conflicts_with = "no_calls")]
     lines: bool,
 
+    #[command(flatten)]
+    choice: live::Choice,
+
     /// Fail if the trace breaks a rule of order: an effect above its cause
     #[arg(long)]
     strict: bool,
@@ -115,7 +118,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     // Before the first thread: they all have to leave these signals to the tracer.
     tracer::awaited_signals().thread_block()?;
     let world = World::new(&args.link)?;
-    let (server, client) = args.commands(world.server.address)?;
+    let (server, client) = args.commands(world.server.ip())?;
     let mut about = About {
         title: args.title(),
         server: server.0.clone(),
@@ -140,7 +143,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         }
     };
 
-    let (events, live) = live::start(&about, args.lines)?;
+    let (events, live) = live::start(&about, args.lines, args.choice)?;
     let program = |host, (command, words): (String, Vec<String>)| -> Result<Program> {
         let netns = world.node(host).netns().try_clone_to_owned()?;
         let enter =
@@ -167,14 +170,29 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     // From here on Ctrl-C just ends it all.
     tracer::awaited_signals().thread_unblock()?;
     let full = sources.full();
-    sources.stop(&world)?;
-    let live::Seen { events, left_out } = live.join().unwrap_or_default();
+    let mut samples = sources.stop(&world)?;
+    let live::Seen { events, left_out, only, others } = live.join().unwrap_or_default();
     let mut outcome = outcome?;
     if interrupted {
         outcome.notes.push("interrupted before TCP had sent its last segments".to_owned());
     }
     if left_out > 0 {
-        about.missing.push(format!("the end: {left_out} events more than a trace keeps"));
+        let which = if args.choice.keep == live::Keep::Ends { "the middle" } else { "the end" };
+        about.missing.push(format!("{which}: {left_out} events more than a trace keeps"));
+    }
+    if let Some(nth) = args.choice.connection {
+        about.missing.push(match only {
+            Some(_) => format!("all connections but number {nth}: {others} events"),
+            None => format!("all connections: there was no number {nth}; {others} events"),
+        });
+        samples.kept.retain(|sample| {
+            let ends = sample.peer.map(|peer| (sample.local.min(peer), sample.local.max(peer)));
+            ends.is_none() || ends == only
+        });
+    }
+    if samples.left_out > 0 {
+        let changes = samples.left_out;
+        about.missing.push(format!("the tracks' end: {changes} changes more than a trace keeps"));
     }
 
     if outcome.price.calls > 0 {
@@ -182,7 +200,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     }
     about.late = lateness(&world.link.lateness(), &events);
     let births = std::mem::take(&mut outcome.births);
-    let mut trace = Trace { about, births, sources: Vec::new(), events };
+    let mut trace = Trace { about, births, sources: Vec::new(), events, samples: samples.kept };
     trace.read_sources();
     trace.about.broken = rules::check(&trace);
     if traced && left_out == 0 {
@@ -273,6 +291,9 @@ impl TraceArgs {
                 example(name)?;
                 return files::check_dir(&self.dir(), None);
             }
+            _ if self.link.ipv6 && self.link.mtu() < 1280 => {
+                "--ipv6 takes an --mtu of 1280 at least: RFC 8200, section 5"
+            }
             _ if empty(&self.server) => "--server is empty: write the command that runs the server",
             _ if empty(&self.client) => "--client is empty: write the command that runs the client",
             (_, Some(server), Some(client)) => {
@@ -293,7 +314,7 @@ impl TraceArgs {
     }
 
     /// The server's and the client's command lines, and their words.
-    fn commands(&self, address: Ipv4Addr) -> Result<(Command, Command)> {
+    fn commands(&self, address: IpAddr) -> Result<(Command, Command)> {
         if let (Some(server), Some(client)) = (&self.server, &self.client) {
             let command = |text: &str| {
                 let text = fill_in(text, &address.to_string(), &self.port.to_string());
@@ -306,7 +327,7 @@ impl TraceArgs {
         let name = self.example.as_deref().unwrap_or_default();
         let path = example(name)?;
         let command = |role: &str| {
-            let addr = format!("{address}:{}", self.port);
+            let addr = SocketAddr::new(address, self.port).to_string();
             let words = [&*path.to_string_lossy(), "--role", role, "--addr", &addr];
             let text = format!("{name} --role {role} --addr {addr}");
             (text, words.map(str::to_owned).to_vec())
@@ -518,12 +539,16 @@ impl Sources {
         states.connected(Host::Server) || states.connected(Host::Client)
     }
 
-    /// Ends the sources: with them goes the last sender of events.
-    fn stop(self, world: &World) -> Result<()> {
+    /// Ends the sources: with them goes the last sender of events. Gives the sockets' figures.
+    fn stop(self, world: &World) -> Result<Samples> {
         ask(self.states.as_ref(), Host::Client, clock::now());
         ask(self.states.as_ref(), Host::Server, clock::now());
         world.link.on_taken(|_, _| {});
         world.link.on_delivery(|_| {});
+        let samples = self
+            .states
+            .map(|states| states.lock().unwrap_or_else(PoisonError::into_inner).take_samples());
+        let samples = samples.unwrap_or_default();
         if let Some((capture, forward)) = self.capture {
             capture.finish();
             let _ = forward.join();
@@ -531,7 +556,7 @@ impl Sources {
         self.readers.into_iter().for_each(|reader| drop(reader.join()));
         match world.link.failed() {
             Some(why) => bail!("the link has failed: {why}"),
-            None => Ok(()),
+            None => Ok(samples),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use lab::output::{self, html, jsonl, outline, streams, svg, text};
-use lab::record::{Birth, Host, Source, Trace, What};
+use lab::record::{Birth, Host, PathInfo, Sample, Source, Trace, What};
 use lab::{compare, hints};
 use skip::skipped;
 
@@ -36,9 +36,48 @@ fn every_file_is_written() {
     assert_eq!(names, ["trace.jsonl", "trace.html", "trace.svg", "trace.pcapng"]);
 }
 
+/// The sockets' figures: two of the client's connection, one of the listener.
+fn samples() -> Vec<Sample> {
+    let (client, server): (SocketAddr, SocketAddr) =
+        ("10.0.0.1:53918".parse().unwrap(), "10.0.0.2:9000".parse().unwrap());
+    let sample = |after, host, (local, peer), path| {
+        let at = script::half_close().trace.events[0].at + after;
+        Sample { at, host, local, peer, recv_queue: 1, send_queue: 128, path }
+    };
+    let path = PathInfo { cwnd: 10, ssthresh: None, rtt: 0, retransmits: 0 };
+    let later = PathInfo { cwnd: 5, ssthresh: Some(7), rtt: 21_500, retransmits: 1 };
+    vec![
+        sample(5, Host::Server, (server, None), None),
+        sample(900, Host::Client, (client, Some(server)), Some(path)),
+        sample(1 << 40, Host::Client, (client, Some(server)), Some(later)),
+    ]
+}
+
+#[test]
+fn the_sockets_figures_are_tracks_on_the_page() {
+    let mut trace = script::half_close().trace;
+    assert!(!html::page(&trace).contains("id=\"tracks\""), "an old trace has none");
+    trace.samples = samples();
+    trace.about.late = "median 0.06 ms late, worst 1.32 ms; no segment".to_owned();
+    let page = html::page(&trace);
+    for part in [
+        "<p>the link: median 0.06 ms late, worst 1.32 ms; no segment</p>",
+        "<div data-conn=\"53918\"><h3>10.0.0.1:53918 ↔ 10.0.0.2:9000</h3>",
+        "<h3>listener 10.0.0.2:9000</h3>",
+        ">at most 10 segments<",
+        ">at most 21.5 ms<",
+        ">at most 128 connections<",
+        "class=\"client bound\"",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert_eq!(svg::draw(&trace), svg::draw(&script::half_close().trace), "the picture alone");
+}
+
 #[test]
 fn json_lines_come_back_as_they_were() {
-    let trace = with_lines();
+    let mut trace = with_lines();
+    trace.samples = samples();
     let mut lines = Vec::new();
     jsonl::write(&trace, &mut lines).unwrap();
     let again = jsonl::read(&lines[..]).unwrap();
@@ -261,6 +300,8 @@ fn a_hint_says_which_address_to_write() {
         let said = hints(Some(Client), &to(own), "0.0.0.0:9000");
         assert!(said.len() == 1 && said[0].contains(&format!("connects to {own}")), "{said:?}");
     }
+    let said = hints(Some(Client), &to("fd00::2"), "[::1]:9000");
+    assert!(said.len() == 1 && said[0].ends_with("listen on {server} or ::"), "{said:?}");
     let said = hints(Some(Client), &to("10.0.0.2"), "127.0.0.1:9000");
     assert!(said.len() == 1 && said[0].contains("listens on 127.0.0.1"), "{said:?}");
     let said = hints(None, "", "0.0.0.0:9000");

@@ -4,7 +4,7 @@
 #[expect(dead_code, reason = "the crowd is for the outputs")]
 mod script;
 
-use lab::record::{Event, Host, Trace, What};
+use lab::record::{Event, Host, Process, Trace, What};
 use lab::rules;
 
 /// The trace put together by hand, after `change` was done to each of its events.
@@ -60,4 +60,23 @@ fn bytes_come_before_the_call_that_returns_them() {
         }
     });
     assert!(lines.iter().any(|line| line.contains("its bytes have come")), "{lines:?}");
+}
+
+/// Where events were left out, what comes after may have its cause among them.
+#[test]
+fn what_was_left_out_breaks_nothing() {
+    let late = |event: &mut Event| {
+        if let What::Segment(segment) = &mut event.what
+            && segment.len == 2
+        {
+            segment.arrived = segment.arrived.map(|at| at + 1_000_000);
+        }
+    };
+    let mut trace: Trace = script::half_close().trace;
+    trace.events.iter_mut().for_each(late);
+    let text = "8 events left out here".to_owned();
+    let gap = Process { host: Host::Server, pid: 0, text };
+    let at = trace.events[0].at;
+    trace.events.insert(0, Event { at, what: What::Process(gap) });
+    assert_eq!(rules::check(&trace), Vec::<String>::new());
 }

@@ -52,7 +52,8 @@ fn lab(name: &str, args: &[&str]) -> Option<(Output, Option<Trace>)> {
 /// The pair of this crate, on a link of that delay.
 fn half_close(name: &str, more: &[&str]) -> Option<Trace> {
     let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("half_close");
-    let command = |role: &str| format!("{} {role} {{server}}:{{port}}", pair.display());
+    let address = if more.contains(&"--ipv6") { "[{server}]:{port}" } else { "{server}:{port}" };
+    let command = |role: &str| format!("{} {role} {address}", pair.display());
     let (server, client) = (command("server"), command("client"));
     let mut args = vec!["--server", &server, "--client", &client];
     args.extend(more);
@@ -61,6 +62,25 @@ fn half_close(name: &str, more: &[&str]) -> Option<Trace> {
     assert!(output.status.success(), "{said}");
     assert!(said.contains("client| 13 bytes\n"), "what the client prints is lost: {said}");
     Some(trace.expect("a trace is written"))
+}
+
+/// Losing the first data segment makes TCP send it again, and says so in the socket's figures.
+#[test]
+fn what_a_socket_says_of_itself_is_kept_as_it_changes() {
+    let Some(trace) = half_close("samples", &["--delay", "10ms", "--drop", "1"]) else { return };
+    let mut last = std::collections::HashMap::new();
+    for sample in trace.samples.clone() {
+        let key = (sample.host, sample.local, sample.peer);
+        let figures = (sample.recv_queue, sample.send_queue, sample.path);
+        assert_ne!(last.insert(key, figures), Some(figures), "nothing has changed: {sample:?}");
+    }
+    let client: Vec<_> = trace.samples.iter().filter(|one| one.host == Host::Client).collect();
+    assert!(client.iter().any(|one| one.send_queue >= 8), "8 bytes under way: {client:?}");
+    let paths: Vec<_> = client.iter().filter_map(|one| one.path).collect();
+    let (first, last) = (paths.first().expect("one"), paths.last().expect("one"));
+    assert_eq!((first.cwnd, first.ssthresh, first.rtt, first.retransmits), (10, None, 0, 0));
+    assert!(last.retransmits >= 1, "{last:?}");
+    assert!(last.rtt >= 20_000, "there and back takes 20 ms: {last:?}");
 }
 
 /// With a backlog of 0 one connection fills the queue; `poll` waits for it and leaves it there.
@@ -79,7 +99,11 @@ fn a_full_accept_queue_is_told_of() {
          socket.create_connection((\"{server}\", {port})).send(b\"x\")'";
     let args = ["--server", server, "--client", client];
     let Some((output, trace)) = lab("full", &args) else { return };
-    let notes = trace.expect("a trace is written").about.notes;
+    let trace = trace.expect("a trace is written");
+    let waited = trace.samples.iter().filter(|sample| sample.peer.is_none());
+    let waited: Vec<_> = waited.map(|sample| (sample.recv_queue, sample.send_queue)).collect();
+    assert_eq!(waited, [(0, 0), (1, 0), (0, 0)], "the accept queue and its backlog");
+    let notes = trace.about.notes;
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(notes.len() == 1 && notes[0].contains("accept queue of 0.0.0.0:9000"), "{notes:?}");
     assert!(notes[0].contains("1 waited in it, for a backlog of 0"), "{notes:?}");
@@ -119,6 +143,29 @@ fn every_state_is_seen_and_no_effect_comes_before_its_cause() {
             let Some(trace) = half_close("half-close", &["--delay", delay]) else { return };
             let problems = problems(&trace);
             assert!(problems.is_empty(), "run {run}, delay {delay}: {problems:#?}");
+        }
+    }
+}
+
+/// All of the above over IPv6, where the link's rules count as over IPv4.
+#[test]
+fn over_ipv6_everything_is_as_over_ipv4() {
+    for more in [&[][..], &["--delay", "5ms", "--drop", "1"]] {
+        let Some(trace) = half_close("ipv6", &[&["--ipv6"], more].concat()) else { return };
+        let (client, server) = (Host::Client, Host::Server);
+        let (_, syn) = segment(&trace, client, "S");
+        let ips = [syn.source.ip(), syn.destination.ip()].map(|ip| ip.to_string());
+        assert_eq!(ips, ["fd00::1", "fd00::2"]);
+        assert!(trace.samples.iter().any(|sample| sample.peer == Some(syn.destination)));
+        let lost =
+            |event: &Event| matches!(&event.what, What::Segment(one) if one.arrived.is_none());
+        let lost = trace.events.iter().filter(|event| lost(event)).count();
+        assert_eq!(lost, usize::from(!more.is_empty()), "{more:?}");
+        if more.is_empty() {
+            assert_eq!(problems(&trace), [""; 0]);
+        } else {
+            assert_eq!(states(&trace, client, false).last().copied(), Some("TIME_WAIT"));
+            assert_eq!(states(&trace, server, false).last().copied(), Some("CLOSED"));
         }
     }
 }

@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use std::{env, iter, thread};
 
 use lab::output::{jsonl, outline};
+use lab::record::Trace;
 use skip::skipped;
 
 /// A trace is written only if so many runs in a row drew the same.
@@ -31,7 +32,8 @@ fn the_traces_are_those_of_a_run() {
     let mut problems = Vec::new();
     let examples = examples();
     let without = without();
-    let written = names(&docs(), "txt");
+    let written =
+        KEPT.iter().flat_map(|extension| names(&docs(), extension)).collect::<BTreeSet<_>>();
     let mut pairs = BTreeMap::new();
     let mut alone = BTreeSet::new();
     for name in examples {
@@ -130,13 +132,21 @@ fn traced<'a>(
     problems.into_inner().unwrap().into_values().collect()
 }
 
+/// The files of a trace: its outline, and which lines of the example led to which lines of that.
+const KEPT: [&str; 2] = ["txt", "lines"];
+
 /// Traces an example once, and compares.
 fn compare(name: &str, title: &str) -> Result<(), Failed> {
-    let kept = fs::read_to_string(docs().join(name).with_extension("txt")).unwrap_or_default();
-    match draw(name, title)? {
-        drawn if drawn == kept => Ok(()),
-        drawn => Err(Failed::Otherwise(format!("another outline\n{}", difference(&kept, &drawn)))),
+    let drawn = draw(name, title)?;
+    for (extension, drawn) in KEPT.iter().zip(drawn) {
+        let path = docs().join(name).with_extension(extension);
+        let kept = fs::read_to_string(path).unwrap_or_default();
+        if drawn != kept {
+            let difference = difference(&kept, &drawn);
+            return Err(Failed::Otherwise(format!("another {name}.{extension}\n{difference}")));
+        }
     }
+    Ok(())
 }
 
 /// Traces an example several times, and writes what all runs drew.
@@ -144,17 +154,46 @@ fn write(name: &str, title: &str) -> Result<(), Failed> {
     let drawn = draw(name, title)?;
     for _ in 1..RUNS {
         let other = draw(name, title)?;
-        if drawn != other {
-            let difference = difference(&drawn, &other);
+        if let Some((one, other)) = iter::zip(&drawn, &other).find(|(one, other)| one != other) {
+            let difference = difference(one, other);
             return Err(Failed::Otherwise(format!("two runs differ\n{difference}")));
         }
     }
-    fs::write(docs().join(name).with_extension("txt"), drawn).expect("a trace is written");
+    for (extension, drawn) in KEPT.iter().zip(drawn) {
+        fs::write(docs().join(name).with_extension(extension), drawn).expect("a trace is written");
+    }
     Ok(())
 }
 
-/// Traces an example, and draws its outline.
-fn draw(name: &str, title: &str) -> Result<String, Failed> {
+/// Which lines of the example led to which lines of its trace, both by their numbers.
+fn led(file: &str, trace: &Trace, above: usize) -> BTreeMap<usize, Vec<usize>> {
+    let mut led: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (row, lines) in outline::led(trace, file).into_iter().enumerate() {
+        lines.into_iter().for_each(|line| led.entry(line).or_default().push(above + row + 1));
+    }
+    led
+}
+
+/// A row a line of the example: the lines of its trace, how many lines of the example up to there
+/// read the same, and how it reads. No number of the example's lines: a comment may move them.
+fn table(led: &BTreeMap<usize, Vec<usize>>, source: &str) -> String {
+    let source: Vec<&str> = source.lines().collect();
+    let row = |(line, rows): (&usize, &Vec<usize>)| {
+        let text = source[line - 1];
+        let place = source[..*line].iter().filter(|other| **other == text).count();
+        let in_a_row = rows.chunk_by(|one, next| one + 1 == *next);
+        let ranges = in_a_row.map(|rows| match rows {
+            [only] => only.to_string(),
+            [first, .., last] => format!("{first}-{last}"),
+            [] => String::new(),
+        });
+        format!("{}\t{place}\t{text}\n", ranges.collect::<Vec<String>>().join(","))
+    };
+    led.iter().map(row).collect()
+}
+
+/// Traces an example, and draws its outline and what led to it.
+fn draw(name: &str, title: &str) -> Result<[String; 2], Failed> {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("traces").join(name);
     let _ = fs::remove_dir_all(&dir);
     let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
@@ -185,7 +224,13 @@ fn draw(name: &str, title: &str) -> Result<String, Failed> {
         Some(missing) => Err(Failed::NotHere(missing.clone())),
         None => {
             let outline = outline::draw(&trace);
-            Ok(format!("{name}  {title}\nmake trace EX={name}\n\n{outline}"))
+            let text = format!("{name}  {title}\nmake trace EX={name}\n\n{outline}");
+            let file = format!("{name}.rs");
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(&file);
+            let source = fs::read_to_string(path).expect("an example");
+            // Above the outline's rows are the title, the command and the heading.
+            let above = text.lines().count() - (outline.lines().count() - 1);
+            Ok([text, table(&led(&file, &trace, above), &source)])
         }
     }
 }

@@ -56,7 +56,7 @@ const KEPT: usize = 1 << 16;
 const TOO_MUCH: i32 = 86;
 
 /// Processor time, in ticks of 10 ms, after which a call is a loop without an end.
-const SPIN: u64 = 100;
+const SPIN: u64 = 200;
 
 /// Who has worked for so many ticks, or has woken so often, where nothing was to do, does not rest.
 const AWAKE_TICKS: u64 = 30;

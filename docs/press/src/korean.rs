@@ -141,7 +141,10 @@ pub fn faults(
     faults.extend(other.map(|(id, place)| format!("{place}: other code or links for {id:?}")));
     let said: BTreeSet<&str> = strings.iter().map(|(id, _)| id.as_str()).collect();
     let stale = catalog.messages().filter(|message| !said.contains(message.msgid()));
-    faults.extend(stale.map(|message| format!("ko.po: no page says {:?}", message.msgid())));
+    faults.extend(stale.map(|message| {
+        let korean = message.msgstr().unwrap_or_default();
+        format!("ko.po: no page says {:?} any more. Its Korean is {korean:?}", message.msgid())
+    }));
     faults
 }
 

@@ -10,7 +10,7 @@ use crate::prove::pages;
 use crate::write;
 
 /// As it stands in mdBook's files, and in Korean.
-const LABELS: [(&str, &str); 20] = [
+const LABELS: [(&str, &str); 17] = [
     ("\"Table of contents\"", "\"차례\""),
     ("\"Toggle Table of Contents\"", "\"차례 열고 닫기\""),
     ("\"Change theme\"", "\"테마 바꾸기\""),
@@ -28,12 +28,6 @@ const LABELS: [(&str, &str); 20] = [
     ),
     ("Press <kbd>?</kbd> to show this help", "<kbd>?</kbd>: 이 도움말 보기"),
     ("Press <kbd>Esc</kbd> to hide this help", "<kbd>Esc</kbd>: 이 도움말 닫기"),
-    ("<title>Page not found", "<title>쪽을 찾을 수 없다"),
-    (">Document not found (404)<", ">쪽을 찾을 수 없다 (404)<"),
-    (
-        "This URL is invalid, sorry. Please use the navigation bar or search to continue.",
-        "이 주소에는 쪽이 없다. 차례에서 찾아 계속 읽을 수 있다.",
-    ),
     ("'Copy to clipboard'", "'클립보드에 복사'"),
     ("'Copied!'", "'복사했다'"),
     ("'Clipboard error!'", "'복사하지 못했다'"),

@@ -78,9 +78,10 @@ pub fn assemble(root: &Path, out: &Path) -> anyhow::Result<()> {
     let runs = run::Runs::read(root)?;
     for file in &files {
         let source = fs::read_to_string(root.join(file)).with_context(|| file.clone())?;
-        let mut page = page::page(file, &source);
-        if let Some(name) = example(file) {
-            page += &runs.of(name);
+        let name = example(file);
+        let mut page = page::page(file, &source, name.map_or("", |name| runs.note(name)));
+        if let Some(name) = name {
+            page += &runs.of(name, &source);
         }
         let place = file.replace(".rs", ".md");
         write(&out.join(&place), &places.linked(&page, &place))?;

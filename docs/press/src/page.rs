@@ -6,8 +6,8 @@ use std::fmt::Write;
 use crate::pieces::{Piece, pieces};
 
 /// The page of a file, in Markdown with blocks of HTML. `path` is the file's, from the project's
-/// root.
-pub fn page(path: &str, source: &str) -> String {
+/// root; `note` stands between its header and its code.
+pub fn page(path: &str, source: &str, note: &str) -> String {
     let lines: Vec<&str> = source.lines().collect();
     let name = path.rsplit('/').next().unwrap_or(path).trim_end_matches(".rs");
     let mut page = format!("# {name}\n\n<p class=\"path\">{path}</p>\n\n");
@@ -22,11 +22,15 @@ pub fn page(path: &str, source: &str) -> String {
         let _ = write!(page, ">\n\n{}\n\n</div>\n", demoted(&prose));
         if !code_lines.is_empty() {
             let code = lines[code_lines.clone()].join("\n");
-            let code = code.trim_matches('\n');
-            let _ = write!(page, "\n<pre{}>", attribute(path, code_lines.clone()));
-            let _ = writeln!(page, "<code class=\"language-rust\">{}</code></pre>", escaped(code));
+            let shown = code.trim_start_matches('\n');
+            let first = code_lines.start + 1 + code.len() - shown.len();
+            let shown = escaped(shown.trim_end_matches('\n'));
+            let _ = write!(page, "\n<pre{}", attribute(path, code_lines.clone()));
+            let _ = write!(page, " data-first=\"{first}\">");
+            let _ = writeln!(page, "<code class=\"language-rust\">{shown}</code></pre>");
         }
         page.push_str("</div>\n\n");
+        page.push_str(if place == 0 { note } else { "" });
     }
     page
 }

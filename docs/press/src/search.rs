@@ -8,9 +8,9 @@ use anyhow::{Context, ensure};
 use crate::prove::pages;
 use crate::write;
 
-/// What is no page of its own: all for printing, the first chapter once more, the table of contents
-/// for a browser without scripts, and what stands for a page that is not there.
-const LEFT_OUT: [&str; 4] = ["print.html", "index.html", "toc.html", "404.html"];
+/// What is no page of its own: all for printing, the first chapter once more, and the table of
+/// contents for a browser without scripts.
+const LEFT_OUT: [&str; 3] = ["print.html", "index.html", "toc.html"];
 
 /// Marks the text and the title of each page of a book that mdBook has just built. Gives how many there are.
 ///
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn each_page_is_marked_once_and_copies_are_not() {
         let book = std::env::temp_dir().join(format!("press-search-{}", std::process::id()));
-        for page in ["a.html", "examples/b.html", "print.html", "index.html", "404.html"] {
+        for page in ["a.html", "examples/b.html", "print.html", "index.html"] {
             write(&book.join(page), "<main>\n<h1 id=\"a\">A</h1></main>").unwrap();
         }
         assert_eq!(mark(&book).unwrap(), 2);
@@ -62,7 +62,7 @@ mod tests {
             "<main data-pagefind-body>\n<h1 data-pagefind-meta=\"title\" id=\"a\">A</h1></main>";
         let is_marked = |page: &str| fs::read_to_string(book.join(page)).unwrap().contains(MARKED);
         assert!(is_marked("a.html") && is_marked("examples/b.html"));
-        assert!(!is_marked("print.html") && !is_marked("index.html") && !is_marked("404.html"));
+        assert!(!is_marked("print.html") && !is_marked("index.html"));
         write(&book.join("a.html"), "<body></body>").unwrap();
         assert!(mark(&book).unwrap_err().to_string().contains("a.html has no <main>"));
         fs::remove_dir_all(&book).unwrap();

@@ -2,13 +2,13 @@
 
 use std::env;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::anyhow;
-use tiny_http::{Header, Request, Response, Server, StatusCode};
+use tiny_http::{Method, Request, Server};
 
 /// Serves the books in `dir` to this machine, at a free port, until Ctrl-C, and opens one.
 ///
@@ -19,7 +19,6 @@ pub fn show(dir: &Path) -> anyhow::Result<()> {
     let is_korean = env::var("LANG").is_ok_and(|lang| lang.starts_with("ko"));
     let book = if is_korean { "ko" } else { "en" };
     let page = format!("http://{}/{book}/index.html", listener.local_addr()?);
-    use io::Write;
     writeln!(io::stdout(), "the book: {page}   (Ctrl-C ends it)")?;
     if !open(&page) {
         writeln!(io::stdout(), "no browser found here: open that address in one")?;
@@ -39,11 +38,11 @@ pub fn serve(listener: TcpListener, dir: &Path) -> anyhow::Result<()> {
     Err(anyhow!("it accepts no more"))
 }
 
+/// Answers, and asks for the connection to end there: the server has a thread for each that is
+/// open, and a browser that keeps its own waits with the next ones for a thread that never comes.
 fn answer(request: Request, dir: &Path) -> io::Result<()> {
     let path = below(dir, request.url());
-    let Some(file) = path.as_ref().and_then(|path| File::open(path).ok()) else {
-        return request.respond(Response::empty(StatusCode(404)));
-    };
+    let file = path.as_ref().and_then(|path| File::open(path).ok());
     let kind = match path.as_ref().and_then(|path| path.extension()?.to_str()) {
         Some("html") => "text/html; charset=utf-8",
         Some("css") => "text/css",
@@ -53,8 +52,19 @@ fn answer(request: Request, dir: &Path) -> io::Result<()> {
         Some("wasm") => "application/wasm",
         _ => "application/octet-stream",
     };
-    let kind = Header::from_bytes("Content-Type", kind).expect("it is ASCII");
-    request.respond(Response::from_file(file).with_header(kind))
+    let status = if file.is_some() { "200 OK" } else { "404 Not Found" };
+    let length = file.as_ref().map_or(Ok(0), |file| file.metadata().map(|its| its.len()))?;
+    let asks_for_body = *request.method() != Method::Head;
+    let mut to = request.into_writer();
+    write!(
+        to,
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n"
+    )?;
+    if let Some(mut file) = file.filter(|_| asks_for_body) {
+        io::copy(&mut file, &mut to)?;
+    }
+    to.flush()
 }
 
 /// The file that is asked for, unless it would not be below `dir`.
@@ -78,11 +88,16 @@ fn open(page: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::io::{Read, Write};
+    use std::io::{BufRead, BufReader, Read};
     use std::net::{SocketAddr, TcpStream};
+    use std::sync::Mutex;
     use std::thread;
+    use std::time::Duration;
 
     use super::*;
+
+    const CONNS: usize = 32;
+    const HANG: Duration = Duration::from_secs(60);
 
     fn ask(addr: SocketAddr, path: &str) -> String {
         let mut conn = TcpStream::connect(addr).unwrap();
@@ -90,6 +105,38 @@ mod tests {
         let mut answer = String::new();
         conn.read_to_string(&mut answer).unwrap();
         answer
+    }
+
+    /// As a browser does: it asks on a connection that it would keep, and ends it if it is told to.
+    fn ask_and_keep(conn: TcpStream, kept: &Mutex<Vec<TcpStream>>) {
+        let mut head = String::new();
+        let mut reader = BufReader::new(conn);
+        while !head.ends_with("\r\n\r\n") {
+            reader.read_line(&mut head).unwrap();
+        }
+        if !head.contains("Connection: close") {
+            kept.lock().unwrap().push(reader.into_inner());
+        }
+    }
+
+    #[test]
+    fn a_browser_that_opens_many_connections_at_once_is_answered_on_each() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let connect = |_| TcpStream::connect(addr).unwrap();
+        let conns: Vec<TcpStream> = (0..CONNS).map(connect).collect();
+        for mut conn in &conns {
+            write!(conn, "GET /a HTTP/1.1\r\nHost: {addr}\r\n\r\n").unwrap();
+            conn.set_read_timeout(Some(HANG)).unwrap();
+        }
+        // All of them wait to be accepted before the first is.
+        thread::spawn(move || serve(listener, Path::new("/nothing/is/here")));
+        let kept = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for conn in conns {
+                scope.spawn(|| ask_and_keep(conn, &kept));
+            }
+        });
     }
 
     #[test]

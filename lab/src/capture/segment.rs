@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use etherparse::{NetSlice, SlicedPacket, TcpOptionElement, TcpSlice, TransportSlice};
+use etherparse::{SlicedPacket, TcpOptionElement, TcpSlice, TransportSlice};
 
+use crate::link;
 use crate::record::{Host, Segment};
 
 /// The connections so far, and each side of them: by its own address, then its peer's.
@@ -39,14 +40,10 @@ impl Connections {
     /// `None`: no TCP.
     pub fn segment(&mut self, from: Host, packet: &[u8]) -> Option<Segment> {
         let sliced = SlicedPacket::from_ip(packet).ok()?;
-        let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Tcp(tcp))) =
-            (&sliced.net, &sliced.transport)
-        else {
-            return None;
-        };
-        let header = ip.header();
-        let source = SocketAddr::from((header.source_addr(), tcp.source_port()));
-        let destination = SocketAddr::from((header.destination_addr(), tcp.destination_port()));
+        let Some(TransportSlice::Tcp(tcp)) = &sliced.transport else { return None };
+        let (source, destination) = link::addresses(sliced.net.as_ref()?)?;
+        let source = SocketAddr::from((source, tcp.source_port()));
+        let destination = SocketAddr::from((destination, tcp.destination_port()));
 
         let len = tcp.payload().len() as u32;
         let space = len + u32::from(tcp.syn()) + u32::from(tcp.fin());

@@ -54,6 +54,10 @@ pub struct LinkConfig {
     #[arg(long, value_name = "NAME", value_parser = word)]
     pub cc: Option<String>,
 
+    /// Hosts with IPv6 addresses, too: client fd00::1, server fd00::2, for which {server} stands
+    #[arg(long)]
+    pub ipv6: bool,
+
     /// A setting for both hosts: net.ipv4.tcp_sack=0
     #[arg(long, value_name = "NAME=VALUE", value_parser = sysctl)]
     pub sysctl: Vec<(String, String)>,
@@ -234,6 +238,9 @@ fn sysctl(text: &str) -> Result<(String, String), String> {
 impl fmt::Display for LinkConfig {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         let mut words = Vec::new();
+        if self.ipv6 {
+            words.push("IPv6".to_owned());
+        }
         if !self.delay.is_zero() {
             words.push(format!("delay {} ms each way", self.delay.as_secs_f64() * 1e3));
         }
@@ -302,7 +309,7 @@ mod tests {
     fn every_flag() {
         let line = "--delay 1.5ms --rate 10mbit --queue 100kb --loss server:0.5% --seed 7 \
                     --drop 3,server:4x2 --dup 2 --reorder 4x3 --mtu 1400 --cc reno \
-                    --sysctl net.ipv4.tcp_sack=0";
+                    --ipv6 --sysctl net.ipv4.tcp_sack=0";
         let config = parse(&line.split_whitespace().collect::<Vec<_>>()).unwrap();
         let nth = |from, nth, times| Nth { from, nth, times };
         let expected = LinkConfig {
@@ -316,12 +323,13 @@ mod tests {
             reorder: vec![nth(Host::Client, 4, 3)],
             mtu: Some(1400),
             cc: Some("reno".into()),
+            ipv6: true,
             sysctl: vec![("net.ipv4.tcp_sack".into(), "0".into())],
         };
         assert_eq!(config, expected);
         assert_eq!(
             config.to_string(),
-            "delay 1.5 ms each way, rate 10 Mbit/s, queue 100 kB, loss 0 % up, 0.5 % down, \
+            "IPv6, delay 1.5 ms each way, rate 10 Mbit/s, queue 100 kB, loss 0 % up, 0.5 % down, \
              the client's data segment 3 dropped, the server's data segment 4 dropped 2 times, \
              the client's data segment 2 duplicated, the client's data segment 4 overtaken 3 \
              times, mtu 1400, congestion control reno, net.ipv4.tcp_sack=0"

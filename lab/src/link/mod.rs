@@ -21,7 +21,7 @@ mod shaper;
 mod tests;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -104,14 +104,24 @@ pub type Ends = (SocketAddr, SocketAddr);
 /// Between whom a packet goes; `None`: no TCP.
 pub(crate) fn ends(packet: &[u8]) -> Option<Ends> {
     let sliced = SlicedPacket::from_ip(packet).ok()?;
-    let (NetSlice::Ipv4(ip), TransportSlice::Tcp(tcp)) = (sliced.net?, sliced.transport?) else {
-        return None;
-    };
-    let header = ip.header();
-    Some((
-        (header.source_addr(), tcp.source_port()).into(),
-        (header.destination_addr(), tcp.destination_port()).into(),
-    ))
+    let TransportSlice::Tcp(tcp) = sliced.transport? else { return None };
+    let (source, destination) = addresses(&sliced.net?)?;
+    Some(((source, tcp.source_port()).into(), (destination, tcp.destination_port()).into()))
+}
+
+/// The sender's and the receiver's address of a packet; `None`: it is no IP packet.
+pub(crate) fn addresses(net: &NetSlice) -> Option<(IpAddr, IpAddr)> {
+    match net {
+        NetSlice::Ipv4(ip) => {
+            let header = ip.header();
+            Some((header.source_addr().into(), header.destination_addr().into()))
+        }
+        NetSlice::Ipv6(ip) => {
+            let header = ip.header();
+            Some((header.source_addr().into(), header.destination_addr().into()))
+        }
+        NetSlice::Arp(_) => None,
+    }
 }
 
 type Hook = Box<dyn FnMut(Delivered) + Send>;

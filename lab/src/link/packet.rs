@@ -150,16 +150,20 @@ impl PacketSocket {
         if asked == 0 { u64::from(stats.tp_drops) } else { 0 }
     }
 
-    /// Sends IPv4 packets to the hardware address `to`, in as few calls as it takes. When it
+    /// Sends IP packets to the hardware address `to`, in as few calls as it takes. When it
     /// returns, the other end has, as a rule, already taken them in.
     pub fn send<'a>(
         &self,
         to: [u8; 6],
         packets: impl Iterator<Item = &'a [u8]>,
     ) -> io::Result<usize> {
-        let mut address = self.address;
-        address.sll_protocol = (libc::ETH_P_IP as u16).to_be();
-        address.sll_addr[..6].copy_from_slice(&to);
+        let mut addresses = [libc::ETH_P_IP, libc::ETH_P_IPV6].map(|protocol| {
+            let mut address = self.address;
+            address.sll_protocol = (protocol as u16).to_be();
+            address.sll_addr[..6].copy_from_slice(&to);
+            address
+        });
+        let [v4, v6] = addresses.each_mut().map(std::ptr::from_mut);
         let mut pieces: Vec<libc::iovec> = packets
             .map(|bytes| libc::iovec {
                 iov_base: bytes.as_ptr().cast_mut().cast(),
@@ -171,7 +175,9 @@ impl PacketSocket {
             .map(|piece| {
                 // SAFETY: an mmsghdr is integers and pointers: all zero is a value of it.
                 let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
-                message.msg_hdr.msg_name = (&raw mut address).cast();
+                // SAFETY: a piece is a packet of the caller's: it may be read, if it is not empty.
+                let is_v6 = piece.iov_len > 0 && unsafe { *piece.iov_base.cast::<u8>() } >> 4 == 6;
+                message.msg_hdr.msg_name = if is_v6 { v6.cast() } else { v4.cast() };
                 message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_ll>() as u32;
                 message.msg_hdr.msg_iov = piece;
                 message.msg_hdr.msg_iovlen = 1;
@@ -181,7 +187,7 @@ impl PacketSocket {
         let mut sent = 0;
         while sent < messages.len() {
             let rest = &mut messages[sent..];
-            // SAFETY: `rest` points at the pieces and the address above, which outlive the call;
+            // SAFETY: `rest` points at the pieces and the addresses above, which outlive the call;
             // the kernel only reads them.
             let n = unsafe {
                 let (fd, count) = (self.socket.as_raw_fd(), rest.len() as u32);

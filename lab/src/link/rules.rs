@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use etherparse::{SlicedPacket, TransportSlice};
 
 use super::config::{LinkConfig, Nth};
 use crate::record::Host;
@@ -101,10 +101,7 @@ impl Rules {
 /// Ports, sequence number and length of a TCP segment that carries data.
 fn data_segment(packet: &[u8]) -> Option<(Ports, u32, u32)> {
     let sliced = SlicedPacket::from_ip(packet).ok()?;
-    let (Some(NetSlice::Ipv4(_)), Some(TransportSlice::Tcp(tcp))) = (sliced.net, sliced.transport)
-    else {
-        return None;
-    };
+    let Some(TransportSlice::Tcp(tcp)) = sliced.transport else { return None };
     let len = tcp.payload().len() as u32;
     let ports = (tcp.source_port(), tcp.destination_port());
     (len > 0).then(|| (ports, tcp.sequence_number(), len))

@@ -1,5 +1,6 @@
-//! One page that needs nothing else: the diagram, by event and to scale, a list of the events, what
-//! lies behind each, what each connection carried, and the source, where the calls know their lines.
+//! One page that needs nothing else: the diagram, by event and to scale, the sockets' figures, a list
+//! of the events, what lies behind each, what each connection carried, and the source, where the calls
+//! know their lines.
 //! Every word of the traced programs is escaped or set as text; nothing is loaded from outside.
 
 use std::collections::BTreeSet;
@@ -9,7 +10,7 @@ use serde::Serialize;
 
 use crate::hex;
 use crate::output::svg::{self, escape};
-use crate::output::{layout, streams, words};
+use crate::output::{layout, streams, tracks, words};
 use crate::record::{Call, Event, Host, Nanos, Process, Segment, StateChange, Trace, What};
 
 /// More events than this are not listed: the first three quarters are, and the last.
@@ -38,6 +39,9 @@ pub fn page(trace: &Trace) -> String {
     let _ = writeln!(header, "<p>{} · {count} events</p>", escape(&line));
     let scale = "<span id=\"time\">not to scale</span>";
     let _ = writeln!(header, "<p>{}</p>", svg::LEGEND.replace("not to scale", scale));
+    if !about.late.is_empty() {
+        let _ = writeln!(header, "<p>the link: {}</p>", escape(&about.late));
+    }
     for missing in &about.missing {
         let _ = writeln!(header, "<p class=\"missing\">missing: {}</p>", escape(missing));
     }
@@ -80,6 +84,7 @@ pub fn page(trace: &Trace) -> String {
     });
     let heads = heads.concat();
     let details = data("events", &details) + &data("streams", &streams::streams(trace));
+    let tracks = tracks::draw(trace);
     let (with_source, sources) = match trace.sources.is_empty() {
         true => ("", String::new()),
         false => (" class=\"with-source\"", data("sources", &trace.sources)),
@@ -94,7 +99,7 @@ pub fn page(trace: &Trace) -> String {
          <header>\n{header}</header>\n{TOOLS}\
          <main>\n<div class=\"picture\">\n<div class=\"hosts\">{heads}</div>\n\
          <figure>\n<div id=\"by-event\">{picture}</div>\n\
-         <div id=\"to-scale\" hidden>{to_scale}</div></figure>\n</div>\n<aside>\n\
+         <div id=\"to-scale\" hidden>{to_scale}</div></figure>\n{tracks}</div>\n<aside>\n\
          <section id=\"details\" aria-label=\"Details\">{STEPS}\
          <div id=\"behind\" aria-live=\"polite\">\
          <p>Point at an event or tap it. <span class=\"keys\"><kbd>↓</kbd> and <kbd>↑</kbd> step \

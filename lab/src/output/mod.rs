@@ -8,6 +8,7 @@
 //!   pcapng    for Wireshark: segments and system calls on one timeline
 //!   jsonl     a line of JSON an event; `lab show` draws it again
 //!   outline   text without times, ports and numbers: the same on every run
+//!   tracks    what the sockets' figures were, under the page's diagram
 //!   words     how one event is said   (args: a call's arguments, made short)
 //!   streams   what each connection carried
 //! ```
@@ -21,6 +22,7 @@ pub mod pcapng;
 pub mod streams;
 pub mod svg;
 pub mod text;
+pub mod tracks;
 pub mod words;
 
 use std::fs::{self, File};

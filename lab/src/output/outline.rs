@@ -52,7 +52,7 @@ mod order;
 mod ways;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use calls::{Calls, Part};
@@ -73,6 +73,23 @@ const DATA: usize = 64;
 
 /// The outline, a line a step, with a heading.
 pub fn draw(trace: &Trace) -> String {
+    let heading = format!("{:SIDE$} │ {:^WIRE$} │ server\n", "client", "");
+    heading + &lines(trace).iter().map(Line::text).collect::<String>()
+}
+
+/// The lines of the file `named` that led to each line of the outline, its heading not counted. A
+/// call has its own; of sends that fill a buffer the first, for how many more there are is chance.
+/// What is no call has those of the last of the steps that had to come before it.
+pub fn led(trace: &Trace, named: &str) -> Vec<BTreeSet<usize>> {
+    let of_file = |line: &String| {
+        let (file, number) = line.rsplit_once(':')?;
+        let it = file.strip_suffix(named)?;
+        (it.is_empty() || it.ends_with('/')).then(|| number.parse().ok()).flatten()
+    };
+    lines(trace).iter().map(|line| line.led.iter().filter_map(of_file).collect()).collect()
+}
+
+fn lines(trace: &Trace) -> Vec<Line> {
     let ways = Ways::new(trace);
     let wire = Wire::new(trace, &ways);
     let calls = Calls::new(trace, &ways, &wire);
@@ -86,9 +103,25 @@ pub fn draw(trace: &Trace) -> String {
         fds: fds(&calls, order.iter().map(|step| &steps[*step])),
         hosts: hosts(trace),
     };
-    let lines = order.iter().map(|step| drawing.line(&steps[*step])).collect();
-    let heading = format!("{:SIDE$} │ {:^WIRE$} │ server\n", "client", "");
-    heading + &without_repetition(lines).iter().map(Line::text).collect::<String>()
+    let mut lines: Vec<Line> = Vec::new();
+    let mut drawn: BTreeMap<usize, usize> = BTreeMap::new();
+    for (place, step) in order.iter().enumerate() {
+        let mut line = drawing.line(&steps[*step]);
+        let after = steps[*step].after.iter();
+        let cause: Option<&usize> = after.filter_map(|before| drawn.get(before)).max();
+        line.led = match (steps[*step].what, cause) {
+            (Act::Call(row), _) => {
+                let one = calls::sends(calls.call(row));
+                let all = calls.all(row).take(if one { 1 } else { usize::MAX });
+                all.flat_map(|call| call.lines.clone()).collect()
+            }
+            (_, Some(&cause)) => lines[cause].led.clone(),
+            (_, None) => BTreeSet::new(),
+        };
+        lines.push(line);
+        drawn.insert(*step, place);
+    }
+    without_repetition(lines)
 }
 
 fn is_a_wait(calls: &Calls, step: &Step) -> bool {
@@ -115,7 +148,9 @@ fn without_repetition(lines: Vec<Line>) -> Vec<Line> {
         };
         kept.extend(lines[place..place + length].iter_mut().filter_map(Option::take));
         if let Some(last) = kept.last().filter(|_| skipped > 0) {
-            kept.push(Line { side: last.side, text: "⋮".to_owned() });
+            let rest = lines[place + length..place + length + skipped].iter().flatten();
+            let led = rest.flat_map(|line| line.led.clone()).collect();
+            kept.push(Line { side: last.side, text: "⋮".to_owned(), led });
         }
         place += length + skipped;
     }
@@ -153,6 +188,8 @@ fn hosts(trace: &Trace) -> BTreeMap<IpAddr, &'static str> {
 struct Line {
     side: Option<Host>,
     text: String,
+    /// The lines of source that led to it.
+    led: BTreeSet<String>,
 }
 
 /// What lines are drawn from.
@@ -202,7 +239,7 @@ impl Drawing<'_> {
                 (None, arrow(step.host, &(bytes(".", from, to, chance) + " ..."), false))
             }
         };
-        Line { side, text }
+        Line { side, text, led: BTreeSet::new() }
     }
 
     fn call(&self, row: usize, chance: bool) -> String {

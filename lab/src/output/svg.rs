@@ -73,22 +73,32 @@ pub fn escape(text: &str) -> String {
     safe
 }
 
+/// A socket's own address, and its peer's.
+type Socket = (SocketAddr, Option<SocketAddr>);
+
+/// A socket's strip.
+struct Strip<'a> {
+    /// In which lane it is.
+    lane: usize,
+    changes: Vec<(Nanos, &'a StateChange)>,
+}
+
 /// One host's side of the picture.
-struct Side {
+struct Side<'a> {
     /// Its line.
     line: f64,
     /// -1 to the left, 1 to the right: away from the wire.
     out: f64,
-    /// Which lane the strip of a socket is in.
-    strips: BTreeMap<(SocketAddr, Option<SocketAddr>), usize>,
+    /// The sockets, and how each changed.
+    strips: BTreeMap<Socket, Strip<'a>>,
     /// Which lane the bar of a call is in.
     bars: BTreeMap<usize, usize>,
     strip_lanes: usize,
     bar_lanes: usize,
 }
 
-impl Side {
-    fn new(trace: &Trace, host: Host) -> Side {
+impl<'a> Side<'a> {
+    fn new(trace: &'a Trace, host: Host) -> Side<'a> {
         let (strips, strip_lanes) = strips(trace, host);
         let (bars, bar_lanes) = bars(trace, host);
         let out = if host == Host::Client { -1.0 } else { 1.0 };
@@ -130,19 +140,28 @@ fn lane(taken: &mut Vec<Nanos>, from: Nanos, until: Nanos) -> usize {
     lane
 }
 
-fn strips(trace: &Trace, host: Host) -> (BTreeMap<(SocketAddr, Option<SocketAddr>), usize>, usize) {
-    let mut lives: Vec<((SocketAddr, Option<SocketAddr>), Nanos, Nanos)> = Vec::new();
+fn strips(trace: &Trace, host: Host) -> (BTreeMap<Socket, Strip<'_>>, usize) {
+    let mut strips: BTreeMap<Socket, Strip> = BTreeMap::new();
+    let mut begun = Vec::new();
     for (at, change) in changes(trace, host) {
-        let key = (change.local, change.peer);
-        match lives.iter_mut().find(|life| life.0 == key) {
-            Some(life) => life.2 = if change.now == "CLOSED" { at } else { Nanos::MAX },
-            None => lives.push((key, at, Nanos::MAX)),
-        }
+        let socket = (change.local, change.peer);
+        let strip = strips.entry(socket).or_insert_with(|| {
+            begun.push(socket);
+            Strip { lane: 0, changes: Vec::new() }
+        });
+        strip.changes.push((at, change));
     }
     let mut taken = Vec::new();
-    let lanes =
-        lives.into_iter().map(|(key, from, until)| (key, lane(&mut taken, from, until))).collect();
-    (lanes, taken.len())
+    for socket in begun {
+        let Some(strip) = strips.get_mut(&socket) else { continue };
+        let from = strip.changes[0].0;
+        let until = match &strip.changes[..] {
+            [_, .., (at, change)] if change.now == "CLOSED" => *at,
+            _ => Nanos::MAX,
+        };
+        strip.lane = lane(&mut taken, from, until);
+    }
+    (strips, taken.len())
 }
 
 fn bars(trace: &Trace, host: Host) -> (BTreeMap<usize, usize>, usize) {
@@ -169,8 +188,8 @@ fn changes(trace: &Trace, host: Host) -> impl Iterator<Item = (Nanos, &StateChan
 
 struct Drawing<'a> {
     trace: &'a Trace,
-    client: Side,
-    server: Side,
+    client: Side<'a>,
+    server: Side<'a>,
     /// Which calls waited.
     waited: Vec<bool>,
     layout: Layout,
@@ -205,7 +224,7 @@ impl<'a> Drawing<'a> {
         Drawing { trace, client, server, waited, layout, width, top, id, out: String::new() }
     }
 
-    fn side(&self, host: Host) -> &Side {
+    fn side(&self, host: Host) -> &Side<'a> {
         match host {
             Host::Client => &self.client,
             Host::Server => &self.server,
@@ -342,17 +361,14 @@ impl<'a> Drawing<'a> {
         for host in [Host::Client, Host::Server] {
             let side = self.side(host);
             let mut text = String::new();
-            for (&(local, peer), &lane) in &side.strips {
-                let own: Vec<_> = changes(self.trace, host)
-                    .filter(|(_, change)| (change.local, change.peer) == (local, peer))
-                    .collect();
+            for (&(local, peer), Strip { lane, changes: own }) in &side.strips {
                 for (index, (at, change)) in own.iter().enumerate() {
                     if change.now == "CLOSED" {
                         continue;
                     }
                     let from = self.layout.at(*at) + 1.0;
                     let to = own.get(index + 1).map_or(bottom, |(at, _)| self.layout.at(*at));
-                    let x = side.left(6.0 + STRIP * lane as f64, STRIP - 3.0);
+                    let x = side.left(6.0 + STRIP * *lane as f64, STRIP - 3.0);
                     // A page that shows one connection hides the strips of the others.
                     let conn = match (whole, peer, host) {
                         (true, ..) => String::new(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::ifaddrs::getifaddrs;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -103,7 +104,12 @@ fn start(host: Host) -> Result<Child> {
         Host::Server => ("server", 35),
     };
     let mut command = if which("bash") { Command::new("bash") } else { Command::new("sh") };
-    command.env("CLIENT", "10.0.0.1").env("SERVER", "10.0.0.2").env("PS1", format!("{name}$ "));
+    // This is the host's own namespace by now.
+    let mut addresses = getifaddrs()?.filter(|one| one.interface_name == "eth0");
+    let ipv6 =
+        addresses.any(|one| one.address.is_some_and(|address| address.as_sockaddr_in6().is_some()));
+    let (client, server) = if ipv6 { ("fd00::1", "fd00::2") } else { ("10.0.0.1", "10.0.0.2") };
+    command.env("CLIENT", client).env("SERVER", server).env("PS1", format!("{name}$ "));
     let mut _rc = None;
     if which("bash") && io::stdin().is_terminal() {
         let rc = start_file(name, color)?;

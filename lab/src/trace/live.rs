@@ -4,20 +4,23 @@
 //! in order: a segment when it has arrived, a call when it has returned.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::{Args, ValueEnum};
 
 use crate::clock;
+use crate::link::Ends;
 use crate::output::args;
 use crate::output::text::{self, Printer};
 use crate::record::{About, Call, Event, Host, Nanos, Process, What};
 use crate::rules::Rules;
 use crate::say;
+use crate::values::whole;
 
 /// Longer than a source takes from an event to its report.
 const HELD: Duration = Duration::from_millis(20);
@@ -28,6 +31,28 @@ const EVENTS: usize = 20_000;
 /// So many bytes of packets are kept.
 const BYTES: usize = 8 << 20;
 
+/// What to keep.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Choice {
+    /// Where there are more events than a trace keeps: the first ones, or the first and the last
+    #[arg(long, value_enum, default_value_t)]
+    pub keep: Keep,
+
+    /// Keep one connection alone: the N-th that begins
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=1_000_000))]
+    pub connection: Option<u32>,
+}
+
+/// What a trace keeps where it cannot keep all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Keep {
+    /// What comes first.
+    #[default]
+    First,
+    /// The first three quarters, and the last.
+    Ends,
+}
+
 /// What was seen.
 #[derive(Default)]
 pub struct Seen {
@@ -35,13 +60,21 @@ pub struct Seen {
     pub events: Vec<Event>,
     /// How many more there were: a picture of so many shows nothing, and memory has an end.
     pub left_out: u64,
+    /// The connection that was chosen, the smaller end first, once it has begun.
+    pub only: Option<Ends>,
+    /// How many events of others were left out for it.
+    pub others: u64,
 }
 
 /// Prints what is sent. The thread ends with the last sender.
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn start(about: &About, lines: bool) -> Result<(Sender<Event>, JoinHandle<Seen>)> {
+pub fn start(
+    about: &About,
+    lines: bool,
+    choice: Choice,
+) -> Result<(Sender<Event>, JoinHandle<Seen>)> {
     let About { server, client, link, .. } = about;
     say::line(format_args!("server: {server}\nclient: {client}\nlink: {link}"));
     say::all_written()?;
@@ -51,16 +84,18 @@ pub fn start(about: &About, lines: bool) -> Result<(Sender<Event>, JoinHandle<Se
         let printer = Printer::new(anstream::AutoStream::auto(io::stdout()), width);
         let mut printer = printer.with_lines(lines);
         say::note(printer.heading());
-        let mut seen = collect(&received, |event| say::note(printer.event(event)));
+        let mut seen = collect(received, choice, |event| say::note(printer.event(event)));
         seen.events.sort_by_key(|event| (event.at, matches!(event.what, What::State(_))));
         seen
     })?;
     Ok((events, thread))
 }
 
-fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Seen {
+fn collect(received: Receiver<Event>, choice: Choice, mut print: impl FnMut(&Event)) -> Seen {
     let mut seen = Seen::default();
-    let mut room = Room::default();
+    let mut room = Room::new(choice.keep);
+    let mut source = Source { received, tail: Tail::new(choice.keep), is_over: false };
+    let mut chosen = Chosen { wanted: choice.connection, ..Chosen::default() };
     let mut held = BinaryHeap::new();
     let mut rules = Rules::default();
     // States of which the cause is not known yet.
@@ -77,9 +112,10 @@ fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Seen {
             true => Duration::from_secs(60),
             false => HELD / 4,
         };
-        let ended = match received.recv_timeout(wait) {
+        let ended = match source.next(wait) {
+            Ok(event) if chosen.is_of_another(&event) => false,
             Ok(event) if fold(&mut seen.events, &idle, &event) => false,
-            Ok(event) if room.is_there_for(&event) => {
+            Ok(event) if source.is_over || room.is_there_for(&event) => {
                 rules.hear(&event);
                 if let Some(call) = found_nothing(&event) {
                     let other = idle.insert(call.tid, seen.events.len());
@@ -95,10 +131,12 @@ fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Seen {
                 seen.events.push(event);
                 false
             }
-            Ok(_) => {
-                seen.left_out += 1;
-                if seen.left_out == 1 {
-                    let last = seen.events.iter().map(Event::complete).max();
+            Ok(event) => {
+                let before = seen.left_out;
+                seen.left_out += source.tail.push(event);
+                if before == 0 && seen.left_out > 0 {
+                    let kept = seen.events.iter().filter(|event| is_traffic(event));
+                    let last = kept.map(Event::complete).max();
                     let gap = gap(last.unwrap_or(0), "events");
                     held.push(Reverse((gap.order(), seen.events.len())));
                     seen.events.push(gap);
@@ -152,6 +190,7 @@ fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Seen {
             if let Some(place) = seen.events.iter_mut().find(is_gap) {
                 *place = gap(place.at, &format!("{} events", seen.left_out));
             }
+            chosen.clear(&mut seen);
             return seen;
         }
     }
@@ -161,6 +200,128 @@ fn collect(received: &Receiver<Event>, mut print: impl FnMut(&Event)) -> Seen {
 fn gap(at: Nanos, what: &str) -> Event {
     let text = format!("{what} left out here");
     Event { at, what: What::Process(Process { host: Host::Server, pid: 0, text }) }
+}
+
+/// Where events come from: first as they happen, then what was put by for the end.
+struct Source {
+    received: Receiver<Event>,
+    tail: Tail,
+    is_over: bool,
+}
+
+impl Source {
+    fn next(&mut self, wait: Duration) -> Result<Event, RecvTimeoutError> {
+        if !self.is_over {
+            match self.received.recv_timeout(wait) {
+                Err(RecvTimeoutError::Disconnected) => self.is_over = true,
+                heard => return heard,
+            }
+        }
+        self.tail.events.pop_front().ok_or(RecvTimeoutError::Disconnected)
+    }
+}
+
+/// The last events, for which there was no room among the first.
+#[derive(Default)]
+struct Tail {
+    events: VecDeque<Event>,
+    bytes: usize,
+    /// So many at most, and so many bytes.
+    most: (usize, usize),
+}
+
+impl Tail {
+    fn new(keep: Keep) -> Self {
+        let most = if keep == Keep::Ends { (EVENTS / 4, BYTES / 4) } else { (0, 0) };
+        Tail { most, ..Tail::default() }
+    }
+
+    /// Takes it in, and gives how many had to go for it.
+    fn push(&mut self, event: Event) -> u64 {
+        self.bytes += bytes(&event);
+        self.events.push_back(event);
+        let mut gone = 0;
+        while self.events.len() > self.most.0 || self.bytes > self.most.1 {
+            let Some(event) = self.events.pop_front() else { break };
+            self.bytes -= bytes(&event);
+            gone += 1;
+        }
+        gone
+    }
+}
+
+/// The one connection that is kept, if one was chosen.
+#[derive(Default)]
+struct Chosen {
+    wanted: Option<u32>,
+    /// The connections in the order in which they began.
+    begun: HashMap<Ends, u32>,
+    ends: Option<Ends>,
+    others: u64,
+    /// Calls on a descriptor of a process that had no connection yet: their thread, their time.
+    early: HashMap<(i32, i32), Vec<(i32, Nanos)>>,
+    /// Those of which it became another's.
+    late: HashSet<(i32, Nanos)>,
+}
+
+impl Chosen {
+    /// Whether this is of a connection that was not chosen.
+    fn is_of_another(&mut self, event: &Event) -> bool {
+        let Some(wanted) = self.wanted else { return false };
+        let ends = match &event.what {
+            What::Call(call) => call.conn,
+            What::Segment(segment) => Some((segment.source, segment.destination)),
+            What::State(change) => change.peer.map(|peer| (change.local, peer)),
+            What::Process(_) => None,
+        };
+        let descriptor = match &event.what {
+            // What it gives is a connection's; its own descriptor is the listener's.
+            What::Call(call) if !call.name.starts_with("accept") => {
+                let made = || call.result.as_ref().filter(|_| call.name == "socket")?.parse().ok();
+                call.fd.or_else(made).map(|fd| ((call.pid, fd), call.tid))
+            }
+            _ => None,
+        };
+        let Some((one, other)) = ends else {
+            if let Some((descriptor, tid)) = descriptor {
+                self.early.entry(descriptor).or_default().push((tid, event.at));
+            }
+            return false;
+        };
+        let ends = (one.min(other), one.max(other));
+        let count = self.begun.len() as u32;
+        let is_it = *self.begun.entry(ends).or_insert(count + 1) == wanted;
+        let early = descriptor.and_then(|(descriptor, _)| self.early.remove(&descriptor));
+        if is_it {
+            self.ends = Some(ends);
+        } else {
+            self.others += 1;
+            self.late.extend(early.into_iter().flatten());
+        }
+        !is_it
+    }
+
+    /// Takes out what turned out to be of others.
+    fn clear(self, seen: &mut Seen) {
+        seen.events.retain(|event| match &event.what {
+            What::Call(call) => !self.late.contains(&(call.tid, event.at)),
+            _ => true,
+        });
+        (seen.only, seen.others) = (self.ends, self.others + self.late.len() as u64);
+    }
+}
+
+fn is_traffic(event: &Event) -> bool {
+    matches!(event.what, What::Call(_) | What::Segment(_))
+}
+
+/// What it takes to keep it.
+fn bytes(event: &Event) -> usize {
+    match &event.what {
+        What::Segment(segment) => segment.packet.len(),
+        What::Call(call) => call.data.len(),
+        What::State(_) | What::Process(_) => 0,
+    }
 }
 
 /// The call, if it is a wait that ended with nothing.
@@ -189,8 +350,7 @@ fn fold(events: &mut [Event], idle: &HashMap<i32, usize>, event: &Event) -> bool
     true
 }
 
-/// What was kept so far: calls and segments; states and processes; bytes of packets.
-#[derive(Default)]
+/// The room that is left: for calls and segments, for states and processes, for bytes of packets.
 struct Room {
     traffic: usize,
     rest: usize,
@@ -198,22 +358,25 @@ struct Room {
 }
 
 impl Room {
+    fn new(keep: Keep) -> Self {
+        let tail = Tail::new(keep).most;
+        Room { traffic: EVENTS - tail.0, rest: EVENTS, bytes: BYTES - tail.1 }
+    }
+
     /// Whether this one is kept, too. Once a call or a segment is left out, all are: a gap in the
     /// middle would look as if nothing had been there.
     fn is_there_for(&mut self, event: &Event) -> bool {
-        let bytes = match &event.what {
-            What::State(_) | What::Process(_) => {
-                self.rest += 1;
-                return self.rest <= EVENTS;
-            }
-            What::Segment(segment) => segment.packet.len(),
-            What::Call(call) => call.data.len(),
-        };
-        if self.traffic >= EVENTS || self.bytes >= BYTES {
+        let room = if is_traffic(event) { &mut self.traffic } else { &mut self.rest };
+        if *room == 0 {
             return false;
         }
-        self.traffic += 1;
-        self.bytes += bytes;
+        *room -= 1;
+        if is_traffic(event) {
+            match self.bytes.checked_sub(bytes(event)) {
+                Some(left) => self.bytes = left,
+                None => self.traffic = 0,
+            }
+        }
         true
     }
 }
@@ -269,7 +432,7 @@ mod tests {
         events.send(elsewhere).expect("somebody listens");
         drop(events);
         let mut printed = Vec::new();
-        let seen = collect(&received, |event| {
+        let seen = collect(received, Choice::default(), |event| {
             printed.push(match &event.what {
                 What::Call(call) => (event.at, call.returned, call.args.clone(), call.count),
                 _ => (event.at, None, String::new(), 0),
@@ -288,5 +451,58 @@ mod tests {
         ];
         assert_eq!(printed, expected);
         assert_eq!(seen.events.len(), expected.len());
+    }
+
+    /// A call of its own, about a connection from this port.
+    fn call(at: Nanos, port: u16) -> Event {
+        let mut event = wait(at, 1, "recvfrom", "3, 5", "5");
+        if let What::Call(call) = &mut event.what {
+            call.fd = Some(3);
+            call.conn = Some((([10, 0, 0, 1], port).into(), ([10, 0, 0, 2], 9000).into()));
+        }
+        event
+    }
+
+    fn kept(count: u64, keep: Keep, connection: Option<u32>) -> Seen {
+        let (events, received) = mpsc::channel();
+        for at in 1..=count {
+            let mut socket = wait(at, 1, "socket", "AF_INET", "3");
+            if let (What::Call(call), Some(_)) = (&mut socket.what, connection) {
+                call.fd = None;
+                events.send(socket).expect("somebody listens");
+            }
+            events.send(call(at, 50_000 + (at % 4) as u16)).expect("somebody listens");
+        }
+        drop(events);
+        let mut seen = collect(received, Choice { keep, connection }, |_| {});
+        seen.events.sort_by_key(|event| event.at);
+        seen
+    }
+
+    #[test]
+    fn what_is_left_out_says_so_where_it_was_and_can_be_chosen() {
+        let count = EVENTS as u64 + 8000;
+        for (keep, first) in [(Keep::First, EVENTS), (Keep::Ends, EVENTS * 3 / 4)] {
+            let seen = kept(count, keep, None);
+            assert_eq!(seen.left_out, 8000);
+            assert_eq!(seen.events.len(), EVENTS + 1);
+            let is_gap = |event: &Event| match &event.what {
+                What::Process(gap) => gap.text == "8000 events left out here",
+                _ => false,
+            };
+            // It ends with the call that was kept last, and begins 9 ns after that one did.
+            let place = seen.events.iter().position(is_gap).expect("it says so");
+            assert!((first..first + 10).contains(&place), "{keep:?}: {place}");
+            let last = seen.events.last().map(|event| event.at);
+            assert_eq!(last == Some(count), keep == Keep::Ends, "{last:?}");
+        }
+    }
+
+    #[test]
+    fn one_connection_can_be_chosen() {
+        let seen = kept(400, Keep::First, Some(2));
+        assert_eq!((seen.events.len(), seen.others, seen.left_out), (200, 600, 0));
+        assert_eq!(seen.only.map(|(client, _)| client.port()), Some(50_002));
+        assert!(kept(400, Keep::First, Some(9)).only.is_none());
     }
 }

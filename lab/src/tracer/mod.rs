@@ -682,10 +682,8 @@ impl<'a> Run<'a> {
             self.watch.changed(host, at, ends);
         }
         let accepts = spec.name.starts_with("accept");
-        if let Some(queue) =
-            fd.filter(|_| accepts).and_then(|fd| self.sockets.accept_queue(pid, fd))
-        {
-            self.watch.accept_queue(host, at, queue);
+        if accepts {
+            self.look_at_queue(host, pid, fd);
         }
         self.listening |= host == Host::Server && accepts;
         let (restarts, interrupted_at) = (0, 0);
@@ -752,10 +750,21 @@ impl<'a> Run<'a> {
                 if open.spec.changes && !fruitless {
                     self.watch.changed(thread.host, at, open.ends);
                 }
+                // It has taken one.
+                if given.is_some() && open.spec.name.starts_with("accept") {
+                    self.look_at_queue(thread.host, thread.pid, open.fd);
+                }
                 self.emit(&thread, open, Some((at, value)));
             }
         }
         self.threads.insert(tid, thread);
+    }
+
+    /// What waits in the accept queue of this listener.
+    fn look_at_queue(&mut self, host: Host, pid: i32, fd: Option<i32>) {
+        if let Some(queue) = fd.and_then(|fd| self.sockets.accept_queue(pid, fd)) {
+            self.watch.accept_queue(host, now(), queue);
+        }
     }
 
     /// What the socket of this call is connected to, now that it has returned (`None`: failed): it

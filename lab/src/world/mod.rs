@@ -5,6 +5,8 @@
 //!             eth0 ───veth─── client ──[ the link ]── server ───veth─── eth0
 //! ```
 //!
+//! With `--ipv6` they are fd00::1 and fd00::2 as well.
+//!
 //! Descriptors alone hold the namespaces. When this process ends, however it ends, the kernel
 //! takes everything down: at once, or some 3 s later where a connection was still open.
 
@@ -14,7 +16,7 @@ mod route;
 mod user;
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
 
@@ -68,7 +70,10 @@ impl World {
         let _ = netns::sysctl("net.ipv4.tcp_child_ehash_entries", "64");
         let node = |host, last| -> Result<Node> {
             netns::enter(&wire)?;
-            let node = Node { host, address: Ipv4Addr::new(10, 0, 0, last), netns: netns::make()? };
+            let address = Ipv4Addr::new(10, 0, 0, last);
+            let ipv6 = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, u16::from(last));
+            let ipv6 = config.ipv6.then_some(ipv6);
+            let node = Node { host, address, ipv6, netns: netns::make()? };
             node.set_up(&wire, config)?;
             Ok(node)
         };
@@ -88,6 +93,8 @@ pub struct Node {
     pub host: Host,
     /// Its address on `eth0`.
     pub address: Ipv4Addr,
+    /// Its IPv6 address there, if that was asked for.
+    pub ipv6: Option<Ipv6Addr>,
     netns: OwnedFd,
 }
 
@@ -111,6 +118,11 @@ impl Node {
         self.netns.as_fd()
     }
 
+    /// The address that its peer is to use: the IPv6 one, if it has one.
+    pub fn ip(&self) -> IpAddr {
+        self.ipv6.map_or(self.address.into(), IpAddr::from)
+    }
+
     /// "client" or "server".
     pub fn name(&self) -> &'static str {
         match self.host {
@@ -127,14 +139,17 @@ impl Node {
         Route::new()?
             .add_veth(name, "eth0", self.netns(), mtu)
             .with_context(|| format!("making {name}'s eth0 with an mtu of {mtu}"))?;
-        self.quiet(name)?;
+        self.quiet(name, false)?;
         netns::enter(&self.netns)?;
-        self.quiet("eth0")?;
+        self.quiet("eth0", self.ipv6.is_some())?;
 
         let route = Route::new()?;
         route.set_up(if_nametoindex("lo")?, LinkFlags::empty())?;
         let eth0 = if_nametoindex("eth0")?;
-        route.add_address(eth0, self.address, 24)?;
+        route.add_address(eth0, self.address.into(), 24)?;
+        if let Some(address) = self.ipv6 {
+            route.add_address(eth0, address.into(), 64)?;
+        }
         // What TCP has learned from one connection must not change the next.
         netns::sysctl("net.ipv4.tcp_no_metrics_save", "1")?;
         // As many as a host usually may have; the small table of connections would allow 32.
@@ -161,11 +176,24 @@ impl Node {
         Ok(())
     }
 
-    /// Up, with no offloads, and with no packets of its own: no ARP, no IPv6.
-    fn quiet(&self, interface: &str) -> Result<()> {
+    /// Up, with no offloads, and with no packets of its own: no ARP, and either no IPv6 or none of
+    /// what it asks its neighbours and routers.
+    fn quiet(&self, interface: &str, ipv6: bool) -> Result<()> {
         offload::turn_off(interface).with_context(|| format!("{interface}: offloads"))?;
-        // Not there where the kernel has no IPv6.
-        let _ = netns::sysctl(&format!("net.ipv6.conf.{interface}.disable_ipv6"), "1");
+        let set = |name, value| {
+            netns::sysctl(&format!("net/ipv6/conf/{interface}/{name}"), value).map_err(|error| {
+                NotPossible(format!("this kernel gives {interface} no IPv6: {name}: {error}"))
+            })
+        };
+        if ipv6 {
+            set("disable_ipv6", "0")?;
+            set("addr_gen_mode", "1")?; // no link-local address
+            set("router_solicitations", "0")?;
+            set("accept_ra", "0")?;
+        } else {
+            // Not there where the kernel has no IPv6.
+            let _ = set("disable_ipv6", "1");
+        }
         Route::new()?.set_up(if_nametoindex(interface)?, LinkFlags::Noarp)?;
         Ok(())
     }

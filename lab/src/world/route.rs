@@ -1,7 +1,7 @@
 //! Interfaces and addresses, asked for by rtnetlink(7).
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{
@@ -47,12 +47,15 @@ impl Route {
     }
 
     /// Gives an interface an address.
-    pub fn add_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
+    pub fn add_address(&self, index: u32, address: IpAddr, prefix: u8) -> io::Result<()> {
         let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
+        message.header.family = match address {
+            IpAddr::V4(_) => AddressFamily::Inet,
+            IpAddr::V6(_) => AddressFamily::Inet6,
+        };
         message.header.prefix_len = prefix;
         message.header.index = index;
-        message.attributes = vec![AddressAttribute::Local(address.into())];
+        message.attributes = vec![AddressAttribute::Local(address)];
         self.ask(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 

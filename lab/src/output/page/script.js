@@ -73,6 +73,7 @@ function choose(place, follow) {
   show(events[place]);
   mark(events[place].lines || []);
   markChunks();
+  point(row);
   tell();
   if (list.scrollHeight > list.clientHeight) {
     const above = row.offsetTop - list.offsetTop;
@@ -283,6 +284,16 @@ function squeeze(some) {
     }
   }
   picture.setAttribute("viewBox", [0, 0, wide, moved(high)].join(" "));
+}
+
+// The tracks show where the chosen event is.
+function point(row) {
+  const after = parseFloat(row.querySelector("time").textContent);
+  for (const cursor of document.querySelectorAll("#tracks .cursor")) {
+    const place = Number(cursor.dataset.left) + after * Number(cursor.dataset.scale);
+    cursor.setAttribute("transform", "translate(" + place + ")");
+    cursor.removeAttribute("hidden");
+  }
 }
 
 // Time by event or to scale.
