@@ -64,7 +64,11 @@ bench: ## what each step buys, beside the usual crates; writes docs/speed.md; QU
 RUSTLINGS := 6.5.0
 
 exercises: target/tools/bin/rustlings ## the classroom: exercises that the real kernel grades, in rustlings
+	@$(TASKS)
 	@cd classroom && ../target/tools/bin/rustlings $(ARGS)
+
+# What a learner reads is in the language of LANGUAGE, or of the locale: make exercises LANGUAGE=ko.
+TASKS = $(CARGO) run -q -p grader --bin tasks -- classroom
 
 target/tools/bin/rustlings:
 	@echo "installing rustlings $(RUSTLINGS) into target/tools (once, for a minute)"
@@ -73,13 +77,14 @@ target/tools/bin/rustlings:
 exercise: ## grade one exercise without rustlings: make exercise EX=send_all
 	@test -n "$(EX)" || { echo "which one? make exercise EX=NAME, with NAME one of:"; \
 		ls classroom/exercises/*/*.rs | sed 's|.*/\(.*\)\.rs|  \1|'; exit 2; }
+	@$(TASKS)
 	@$(CARGO) run -q -p classroom --bin $(EX)
 
 starters: ## write the exercises anew, as they are cut out of the solutions: drops what was written
 	@STARTERS=write $(CARGO) test -q -p proof starters_are_cut >/dev/null
 
-grade: ## grade all exercises: a table, and target/grade.json for an autograder
-	@$(CARGO) run -q -p grader --bin grade
+grade: ## grade all exercises: a table, JSON and JUnit XML in target; SKIP="tlv lines" leaves some out
+	@$(CARGO) run -q -p grader --bin grade -- $(if $(SKIP),--skip "$(SKIP)")
 
 MDBOOK := 0.5.4
 
@@ -100,7 +105,7 @@ docs: target/tools/bin/mdbook ## the book, with every line of the sources: targe
 	else echo "the book has no search: Pagefind $(PAGEFIND) could not be installed"; fi
 	@echo "the book: target/book/en/index.html, target/book/ko/index.html; make docs-open shows it, with its search"
 
-strings: ## docs/po/ko.po anew: changed strings are fuzzy, new ones empty, those gone dropped
+strings: ## the catalogues in docs/po anew: changed strings are fuzzy, new ones empty, those gone dropped
 	@$(CARGO) build -q -p press
 	@$(CARGO) run -q -p press -- assemble . target/book/src
 	@$(CARGO) run -q -p press -- strings . target/book/src

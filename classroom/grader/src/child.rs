@@ -15,12 +15,14 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use say::say;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::about::{About, CHILD, HANG, Rule};
 use crate::alloc;
 use crate::inside::{After, Event, Question};
 use crate::kernel::{self, Look};
+use crate::language::told;
 use crate::refusal::Refusal;
 use crate::wire;
 
@@ -123,7 +125,7 @@ fn pass_on(
         let _ = io::copy(&mut (&mut from).take(SHOWN), &mut to);
         let dropped = io::copy(&mut from, &mut io::sink()).unwrap_or(0);
         if dropped > 0 {
-            let _ = writeln!(to, "\n… and {dropped} bytes more that it printed");
+            let _ = writeln!(to, "\n{}", say!("… and {dropped} bytes more that it printed"));
         }
         let _ = to.flush();
     })
@@ -179,7 +181,7 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
     /// What to say should the call hang: how far it is (`after 3 of 8 bytes`), what the peer has
     /// done (`the peer has closed`), and the likely mistake (may be empty).
     pub fn scene(&mut self, progress: &str, peer: &str, mistake: &str) {
-        self.scene = [progress, peer, mistake].map(String::from);
+        self.scene = [progress, peer, mistake].map(|text| told(text).into());
     }
 
     /// Waits until the call sleeps in the kernel, anew since this was last asked. `false`: it has
@@ -203,18 +205,18 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
             // something came that was still on its way.
             let begin = Instant::now();
             if !self.wait(true, false)? {
-                return Err(self.own_time(&format!("a wait of {ms} ms at most, and then a return")));
+                return Err(self.own_time("a wait with a timeout, and then a return"));
             }
             if begin.elapsed().as_millis() + 5 < ms as u128 {
                 continue;
             }
             wakes += 1;
             if wakes > MOST_WAKES {
-                return Err(Refusal::new(format!(
+                return Err(Refusal::new(say!(
                     "it looks every {ms} ms: without a timeout poll wakes when there is something"
                 ))
                 .peer(self.peer_did())
-                .but("one sleep, however long", format!("{wakes} sleeps of {ms} ms")));
+                .but("one sleep, however long", say!("{wakes} sleeps of {ms} ms")));
             }
             // Once it has been waited for so long in one case, once is enough in the others.
             let before = WAITED.fetch_add(ms, Relaxed);
@@ -227,12 +229,12 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
 
     /// What the scene says of the peer, behind the label that says so.
     fn peer_did(&self) -> &str {
-        self.scene[1].strip_prefix("the peer ").unwrap_or(&self.scene[1])
+        self.scene[1].strip_prefix(told("the peer ")).unwrap_or(&self.scene[1])
     }
 
     fn own_time(&self, seen: &str) -> Refusal {
         let name = self.about.name;
-        Refusal::new(format!("your {name} gives up after a time of its own: nobody set a deadline"))
+        Refusal::new(say!("your {name} gives up after a time of its own: nobody set a deadline"))
             .peer(self.peer_did())
             .but("a call that waits, however long", seen)
     }
@@ -343,13 +345,13 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
         match self.arrived.take() {
             Some((Event::Said(said), bytes)) => match wire::receive::<Event<S>>(&self.control)? {
                 Some((Event::Kept(kept), ..)) if kept > KEPT && self.about.keeps(Rule::Memory) => {
-                    Err(Refusal::new(format!(
+                    Err(Refusal::new(say!(
                         "your {} keeps memory that nobody can free: it grows with every call",
                         self.about.name
                     ))
                     .but(
                         "no memory after the call, but for what it returned",
-                        format!("{kept} bytes"),
+                        say!("{kept} bytes"),
                     ))
                 }
                 Some(_) => Ok((said, bytes)),
@@ -359,11 +361,10 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
             Some((Event::NotStarted, _)) => {
                 Err(Refusal { not_started: true, ..Refusal::new("nothing has been written yet") })
             }
-            Some((Event::Panicked { message, place }, _)) => Err(Refusal::new(format!(
-                "your {} panicked at {place}: {message}",
-                self.about.name
-            ))
-            .peer(self.peer_did())),
+            Some((Event::Panicked { message, place }, _)) => {
+                Err(Refusal::new(say!("your {} panicked at {place}: {message}", self.about.name))
+                    .peer(self.peer_did()))
+            }
             None => Err(self.ended()),
         }
     }
@@ -389,19 +390,19 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
         let name = self.about.name;
         let list = |items: &[String]| items.join(", ");
         if let Some(fd) = after.closed.first() {
-            return Err(Refusal::new(format!(
+            return Err(Refusal::new(say!(
                 "your {name} closed fd {fd}, which was only lent to it: its owner closes it"
             ))
-            .but(format!("fd {fd} open after the call"), "closed"));
+            .but(say!("fd {fd} open after the call"), say!("closed")));
         }
         if !after.opened.is_empty() {
-            return Err(Refusal::new(format!(
+            return Err(Refusal::new(say!(
                 "your {name} leaks a descriptor: what it opens it has to close"
             ))
             .but("no new descriptor after the call", list(&after.opened)));
         }
         if !after.changed.is_empty() {
-            return Err(Refusal::new(format!(
+            return Err(Refusal::new(say!(
                 "your {name} changed a setting of the socket and left it so for all who use it"
             ))
             .but("the settings as they were", list(&after.changed)));
@@ -409,27 +410,27 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
         if let Some(what) = after.calls.touched.first()
             && self.about.keeps(Rule::Settings)
         {
-            return Err(Refusal::new(format!(
+            return Err(Refusal::new(say!(
                 "it changes {what} while it runs: all who hold the socket get that, too"
             ))
             .but("settings that stay as they are, all the time", what.as_str()));
         }
         if !after.process.is_empty() {
-            return Err(Refusal::new(format!(
+            return Err(Refusal::new(say!(
                 "your {name} changed something for the whole process: that is for main to decide"
             ))
             .but("the process as it was", list(&after.process)));
         }
         let ours = children("self").len() + children(&self.pid().to_string()).len();
         if ours > 1 {
-            return Err(Refusal::new(format!(
+            return Err(Refusal::new(say!(
                 "your {name} has started a process that is still there after the return"
             ))
-            .but("no process but its own", format!("{} more", ours - 1)));
+            .but("no process but its own", say!("{} more", ours - 1)));
         }
         if let Some(signal) = after.calls.actions.first() {
             let signal = Signal::try_from(*signal).map_or("a signal", Signal::as_str);
-            return Err(Refusal::new(format!(
+            return Err(Refusal::new(say!(
                 "it changes what {signal} does while it runs, in every thread: for one send there \
                  is MSG_NOSIGNAL"
             ))
@@ -483,14 +484,12 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
         let [progress, peer, mistake] = &self.scene;
         let space = if progress.is_empty() { "" } else { " " };
         let what = if look.blocked() {
-            format!("your {name} is blocked in {}{space}{progress}", look.place())
+            say!("your {name} is blocked in {}{space}{progress}", look.place())
         } else if look.stopped() {
-            return Refusal::new(format!(
-                "the process was stopped in your {name}: a signal did that"
-            ))
-            .but("a process that runs", "stopped, as by SIGSTOP");
+            return Refusal::new(say!("the process was stopped in your {name}: a signal did that"))
+                .but("a process that runs", "stopped, as by SIGSTOP");
         } else {
-            format!("your {name} runs in circles and does not return{space}{progress}")
+            say!("your {name} runs in circles and does not return{space}{progress}")
         };
         let colon = if peer.is_empty() { "" } else { ": " };
         let full = format!("{what}{colon}{peer}");
@@ -512,22 +511,22 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
 fn ended(name: &str, status: ExitStatus) -> Refusal {
     let signal = status.signal().and_then(|s| Signal::try_from(s).ok());
     match signal {
-        Some(Signal::SIGPIPE) => Refusal::new(format!(
+        Some(Signal::SIGPIPE) => Refusal::new(say!(
             "SIGPIPE killed the process in your {name}: the peer was gone; send says EPIPE \
              instead with MSG_NOSIGNAL, and write has no such flag"
         )),
-        Some(signal @ (Signal::SIGSEGV | Signal::SIGBUS)) => Refusal::new(format!(
+        Some(signal @ (Signal::SIGSEGV | Signal::SIGBUS)) => Refusal::new(say!(
             "{signal} killed the process in your {name}: a pointer or a length is wrong"
         )),
         Some(Signal::SIGABRT) => {
-            Refusal::new(format!("your {name} made the process abort: the lines above say why"))
+            Refusal::new(say!("your {name} made the process abort: the lines above say why"))
         }
-        Some(signal) => Refusal::new(format!("{signal} killed the process in your {name}")),
-        None if status.code() == Some(TOO_MUCH) => Refusal::new(format!(
+        Some(signal) => Refusal::new(say!("{signal} killed the process in your {name}")),
+        None if status.code() == Some(TOO_MUCH) => Refusal::new(say!(
             "your {name} takes more than {} MiB of memory: somebody else decides how much it needs",
             alloc::LIMIT >> 20
         )),
-        None => Refusal::new(format!(
+        None => Refusal::new(say!(
             "your {name} ended the whole process with exit code {}: it has to return",
             status.code().unwrap_or(-1)
         )),
@@ -542,6 +541,6 @@ fn readable(fd: impl AsFd, milliseconds: u8) -> io::Result<bool> {
 /// The grader's own trouble, not the learner's.
 impl From<io::Error> for Refusal {
     fn from(error: io::Error) -> Refusal {
-        Refusal::new(format!("the grader could not do its part: {error}"))
+        Refusal::new(say!("the grader could not do its part: {error}"))
     }
 }

@@ -7,6 +7,7 @@ use std::thread;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::child;
@@ -105,11 +106,11 @@ fn taken(child: &mut Child, peer: Option<&Peer>) -> Result<Said, Refusal> {
 fn check(said: &Said, end: End, frames: &[&[u8]], peer: &str) -> Result<(), Refusal> {
     let result = &said.result;
     let seen = match result {
-        Ok(end) => format!("Ok({end:?}) after {} frames", said.frames.len()),
+        Ok(end) => say!("Ok({end:?}) after {} frames", said.frames.len()),
         Err(_) => show(result),
     };
     let refuse = |mistake: &str| {
-        let expected = format!("Ok({end:?}) after {} frames", frames.len());
+        let expected = say!("Ok({end:?}) after {} frames", frames.len());
         Err(Refusal::new(mistake).peer(peer).but(expected, seen.clone()))
     };
     let missing = said.frames.len() < frames.len();
@@ -202,7 +203,7 @@ fn ended(
     } else {
         "recv returned 0, which is the end of the stream; it called recv again"
     };
-    child.scene(&format!("after {} bytes", bytes.len()), did, mistake);
+    child.scene(&say!("after {} bytes", bytes.len()), did, mistake);
     let said = taken(child, peer.as_ref())?;
     check(&said, expect.0, expect.1, did)
 }
@@ -211,7 +212,7 @@ fn clean(child: &mut Child) -> Result<(), Refusal> {
     let three: &[&[u8]] = &[b"HELLO", b"\x00\x00\x00\x05", &[b'x'; 300]];
     for count in [0, 1, 3] {
         let frames = &three[..count];
-        let did = format!("sent {count} frames and ended its stream");
+        let did = say!("sent {count} frames and ended its stream");
         ended(child, &encode(frames), (End::Clean, frames), &did)?;
     }
     Ok(())
@@ -233,7 +234,7 @@ fn empty_frames(child: &mut Child) -> Result<(), Refusal> {
                 "a frame of 0 bytes is a frame, and neither an end nor an error",
             )
             .peer("sent frames of 0 bytes among others, and did not end its stream")
-            .but(format!("{} frames", frames.len()), format!("{} frames", said.frames.len())));
+            .but(say!("{} frames", frames.len()), say!("{} frames", said.frames.len())));
         }
         if !waits {
             return Err(Refusal::new("it returned while the stream was still open"));
@@ -244,7 +245,7 @@ fn empty_frames(child: &mut Child) -> Result<(), Refusal> {
                 "it reports frames of 0 bytes that nobody sent, or leaves out some that were",
             )
             .peer(did)
-            .but(format!("{} frames", frames.len()), format!("{} frames", said.frames.len())));
+            .but(say!("{} frames", frames.len()), say!("{} frames", said.frames.len())));
         }
         check(&said, End::Clean, frames, did)?;
     }
@@ -258,7 +259,7 @@ fn drip(child: &mut Child) -> Result<(), Refusal> {
     child.ask(Ask { fd: None }, &[], vec![conn])?;
     let did = "sent byte by byte, a signal before each, and ended its stream";
     for (n, byte) in bytes.iter().enumerate() {
-        child.scene(&format!("after {n} of {} bytes", bytes.len()), "the peer waits", "");
+        child.scene(&say!("after {n} of {} bytes", bytes.len()), "the peer waits", "");
         if !child.until_blocked()? {
             break;
         }
@@ -283,16 +284,16 @@ fn drip(child: &mut Child) -> Result<(), Refusal> {
 fn place(cut: usize, first: usize) -> String {
     match cut - first {
         0 => "a whole frame".into(),
-        n @ 1..4 => format!("a frame and {n} bytes of a header"),
+        n @ 1..4 => say!("a frame and {n} bytes of a header"),
         4 => "a frame and the header of the next".into(),
-        n => format!("a frame, a header and {} of 5 bytes", n - 4),
+        n => say!("a frame, a header and {} of 5 bytes", n - 4),
     }
 }
 
 fn broken(child: &mut Child) -> Result<(), Refusal> {
     let all = encode(&[b"first", b"HELLO"]);
     for cut in 10..all.len() {
-        let did = format!("sent {} and ended its stream", place(cut, 9));
+        let did = say!("sent {} and ended its stream", place(cut, 9));
         ended(child, &all[..cut], (End::Broken, &[b"first"]), &did)?;
     }
     // A header that promises what never comes, and one that is all there is.
@@ -305,7 +306,7 @@ fn resets(child: &mut Child) -> Result<(), Refusal> {
     for cut in 9..=all.len() {
         let frames: &[&[u8]] = if cut < all.len() { &[b"first"] } else { &[b"first", b"HELLO"] };
         let what = if cut < all.len() { place(cut, 9) } else { "two whole frames".into() };
-        let did = format!("sent {what} and reset the connection");
+        let did = say!("sent {what} and reset the connection");
         ended(child, &all[..cut], (End::Reset, frames), &did)?;
     }
     ended(child, b"", (End::Reset, &[]), "reset the connection before the first byte")
@@ -360,7 +361,7 @@ fn claims(child: &mut Child) -> Result<(), Refusal> {
         peer.send(&claim.to_be_bytes());
         peer.send(b"12345678");
         arrived(&conn, 21)?;
-        let did = format!("sent a frame, then a header that claims {claim} bytes, and waits");
+        let did = say!("sent a frame, then a header that claims {claim} bytes, and waits");
         const WAITS: &str = "it waits for a payload that no frame may have: 65536 bytes at most";
         child.scene("after that header", &did, WAITS);
         child.ask(Ask { fd: None }, &[], vec![conn])?;
@@ -377,7 +378,7 @@ fn claims(child: &mut Child) -> Result<(), Refusal> {
         };
         return Err(Refusal::new(mistake).peer(did).but(
             "Err(InvalidData), no memory",
-            format!("{}, {} bytes", show(&said.result), said.after.peak),
+            say!("{}, {} bytes", show(&said.result), said.after.peak),
         ));
     }
     Ok(())
@@ -387,7 +388,7 @@ fn other_errors(child: &mut Child) -> Result<(), Refusal> {
     const LOOP: &str = "it calls recv again after errors that do not go away: only EINTR does";
     let expect = |result: &Result<End, Failure>, errno: i32, what: &str| match result {
         Err(e) if e.errno == Some(errno) => Ok(()),
-        Ok(end) => Err(Refusal::new(format!(
+        Ok(end) => Err(Refusal::new(say!(
             "recv failed with an errno of its own, and that was taken for the end {end:?}"
         ))
         .but(what, show(result))),

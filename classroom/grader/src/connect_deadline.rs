@@ -15,6 +15,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::child;
@@ -126,7 +127,7 @@ fn taken_from(said: Said, child: &Child, did: &str) -> Result<Said, Refusal> {
             .but("one connect", format!("{:?}", said.after.calls.by_name)));
     }
     if let Some(what) = said.after.calls.touched.iter().find(|what| !what.contains("O_NONBLOCK")) {
-        return Err(Refusal::new(format!(
+        return Err(Refusal::new(say!(
             "it changes {what} while it runs: all who hold the socket get that, too"
         )));
     }
@@ -166,7 +167,7 @@ fn connects(child: &mut Child) -> Result<(), Refusal> {
         // A flag that is none of the answer's business.
         fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_APPEND)).map_err(io::Error::from)?;
         child.ask(Ask { port: port_of(&listener)?, limit, fd: None }, &[], vec![conn])?;
-        let did = "listens";
+        let did = &*say!("listens");
         child.scene("at its connect", did, "");
         let said = taken(child, did)?;
         if said.result.is_err() {
@@ -176,7 +177,7 @@ fn connects(child: &mut Child) -> Result<(), Refusal> {
         if poll(&mut fds, PollTimeout::MAX).map_err(io::Error::from)? == 0 {
             return Err(Refusal::new("it returned Ok and nobody has connected")
                 .peer(did)
-                .but("a connection at the listener", "none"));
+                .but("a connection at the listener", say!("none")));
         }
     }
     Ok(())
@@ -216,8 +217,8 @@ const MUTE: &str = "does not answer: its queue is full";
 fn timed_out(said: &Said, limit: u64, did: &str) -> Result<(), Refusal> {
     let refuse = |mistake: &str| {
         Err(Refusal::new(mistake).peer(did).but(
-            format!("Err(TimedOut) after {limit} ms"),
-            format!("{} after {} ms", show(&said.result), said.took),
+            say!("Err(TimedOut) after {limit} ms"),
+            say!("{} after {} ms", show(&said.result), said.took),
         ))
     };
     match &said.result {
@@ -230,7 +231,7 @@ fn timed_out(said: &Said, limit: u64, did: &str) -> Result<(), Refusal> {
         Err(e) if e.kind == "TimedOut" => {}
         Err(e) if e.kind == "WouldBlock" || e.errno.is_some() => {
             let refusal = failed_well(&said.result, did);
-            return Err(refusal.but(format!("Err(TimedOut) after {limit} ms"), show(&said.result)));
+            return Err(refusal.but(say!("Err(TimedOut) after {limit} ms"), show(&said.result)));
         }
         Err(_) => return refuse("a deadline that has passed has a kind: TimedOut"),
     }
@@ -253,7 +254,7 @@ fn waits_well(child: &Child, limit: u64, did: &str) -> Result<(), Refusal> {
     if look.timeout.is_some_and(|ms| ms > limit as i32) {
         return Err(Refusal::new("poll is told to wait for longer than to the deadline")
             .peer(did)
-            .but(format!("at most {limit} ms"), format!("{} ms", look.timeout.unwrap_or(0))));
+            .but(say!("at most {limit} ms"), say!("{} ms", look.timeout.unwrap_or(0))));
     }
     let mistake = if place.starts_with("connect") {
         "it waits in connect: for minutes, or as long as SO_SNDTIMEO says, which is a setting for \
@@ -263,7 +264,7 @@ fn waits_well(child: &Child, limit: u64, did: &str) -> Result<(), Refusal> {
     } else {
         return Ok(());
     };
-    Err(Refusal::new(mistake).peer(did).but("a wait in poll", format!("it waits in {place}")))
+    Err(Refusal::new(mistake).peer(did).but("a wait in poll", say!("it waits in {place}")))
 }
 
 fn times_out(child: &mut Child) -> Result<(), Refusal> {
@@ -309,7 +310,7 @@ fn signals(child: &mut Child) -> Result<(), Refusal> {
             "the deadline moved: after a signal only what is left of the time is left",
         )
         .peer(did)
-        .but(format!("Err(TimedOut) after {limit} ms"), "it still waits"));
+        .but(say!("Err(TimedOut) after {limit} ms"), "it still waits"));
     }
     timed_out(&taken(child, did)?, limit, did)
 }

@@ -11,6 +11,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage,
     bind, getsockname, socket,
 };
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::calls::{self, AFTER_CLOSE, Calls};
@@ -200,7 +201,11 @@ fn connected(said: Said, listener: &TcpListener, list: &str) -> Result<(), Refus
     };
     let own = format!("fd {fd} ");
     let [_, ..] = &said.after.opened[..] else {
-        return refuse("the descriptor that it returned is not open", "open", format!("fd {fd}"));
+        return refuse(
+            "the descriptor that it returned is not open",
+            "an open descriptor",
+            say!("fd {fd}"),
+        );
     };
     if let [one, .., other] = &said.after.opened[..]
         && one.split('(').next_back() == other.split('(').next_back()
@@ -219,7 +224,11 @@ fn connected(said: Said, listener: &TcpListener, list: &str) -> Result<(), Refus
         );
     }
     if !said.after.opened.iter().any(|o| o.starts_with(&own)) {
-        return refuse("the descriptor that it returned is not open", "open", format!("fd {fd}"));
+        return refuse(
+            "the descriptor that it returned is not open",
+            "an open descriptor",
+            say!("fd {fd}"),
+        );
     }
     if let [first, ..] = &said.unasked[..]
         && !said.nonblocking
@@ -238,7 +247,7 @@ fn connected(said: Said, listener: &TcpListener, list: &str) -> Result<(), Refus
         );
     }
     let Ok((mut conn, _)) = listener.accept() else {
-        return refuse("it is connected to another address", "a connection", "none".into());
+        return refuse("it is connected to another address", "a connection", say!("none"));
     };
     conn.set_nonblocking(false)?;
     let mut hello = Vec::new();
@@ -268,7 +277,7 @@ fn connected(said: Said, listener: &TcpListener, list: &str) -> Result<(), Refus
 fn one(child: &mut Child) -> Result<(), Refusal> {
     let (listener, at) = listening()?;
     let said = call(child, vec![at])?;
-    connected(said, &listener, "listens")
+    connected(said, &listener, &say!("listens"))
 }
 
 fn second(child: &mut Child) -> Result<(), Refusal> {
@@ -394,8 +403,9 @@ fn kind(child: &mut Child) -> Result<(), Refusal> {
 
 fn nobody(child: &mut Child) -> Result<(), Refusal> {
     let (_held, refused) = refusing(Ipv4Addr::LOCALHOST)?;
+    let refuses = say!("refuses");
     let lists = [
-        (vec![refused], libc::ECONNREFUSED, "refuses"),
+        (vec![refused], libc::ECONNREFUSED, &*refuses),
         (vec![refused; 20], libc::ECONNREFUSED, "refuses at each of 20 addresses"),
         (vec![None, refused], libc::ECONNREFUSED, "has no such family, then refuses"),
         (vec![refused, None], libc::EAFNOSUPPORT, "refuses, then has no such family"),
@@ -420,7 +430,7 @@ fn nobody(child: &mut Child) -> Result<(), Refusal> {
             Err(_) => continue,
         };
         let expected = format!("Err({})", io::Error::from_raw_os_error(errno));
-        let seen = format!("{}; open: {:?}", show(&said.result), said.after.opened);
+        let seen = say!("{}; open: {:?}", show(&said.result), said.after.opened);
         return Err(Refusal::new(mistake).peer(peer).but(expected, seen));
     }
     Ok(())

@@ -10,6 +10,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::beside::{Stage, stage};
@@ -189,7 +190,7 @@ fn full(child: &mut Child, stage: &Stage, expected: &[u8], peer: &str) -> Result
     Ok(said.after.unread.last().copied().unwrap_or(0))
 }
 
-const MILLIS: fn(i64) -> String = |micros| format!("after {} ms", micros / 1000);
+const MILLIS: fn(i64) -> String = |micros| say!("after {} ms", micros / 1000);
 
 const EARLY: &str = "TimedOut was returned before the deadline: the clock decides, not what poll \
                      returns, and milliseconds are rounded up";
@@ -228,7 +229,7 @@ fn in_time(child: &mut Child) -> Result<(), Refusal> {
     // Byte by byte.
     let stage = begin(child, 11, b"", LONG)?;
     for (n, byte) in message.iter().enumerate() {
-        child.scene(&format!("after {n} of 11 bytes"), "the peer waits, a signal has come", "");
+        child.scene(&say!("after {n} of 11 bytes"), "the peer waits, a signal has come", "");
         if n % 4 == 0 && child.until_blocked()? {
             child.interrupt();
         }
@@ -248,16 +249,16 @@ fn silent(child: &mut Child) -> Result<(), Refusal> {
     const STILL: &str = "it still waits though the deadline has passed: nothing limits the wait";
     for before in [&b""[..], b"HEL"] {
         let stage = begin(child, 8, before, SHORT)?;
-        let progress = format!("after {} of 8 bytes", before.len());
+        let progress = say!("after {} of 8 bytes", before.len());
         child.scene(&progress, "the peer is silent, the deadline was 300 ms", STILL);
-        let peer = format!("sent {} of 8 bytes and was silent", before.len());
+        let peer = say!("sent {} of 8 bytes and was silent", before.len());
         if child.until_blocked()? {
             let look = kernel::look(child.pid())?;
             let place = look.place();
             if look.timeout.is_some_and(|ms| i64::from(ms) > SHORT / 1000) {
                 return Err(Refusal::new("poll is told to wait for longer than to the deadline")
                     .peer(peer)
-                    .but("at most 300 ms", format!("{} ms", look.timeout.unwrap_or(0))));
+                    .but("at most 300 ms", say!("{} ms", look.timeout.unwrap_or(0))));
             }
             if place == "a sleep" {
                 return Err(Refusal::new(
@@ -274,12 +275,12 @@ fn silent(child: &mut Child) -> Result<(), Refusal> {
                 "it asks again and again until the deadline, and never sleeps",
             )
             .peer(peer)
-            .but("a wait in poll", format!("{} times EAGAIN", said.after.calls.would_block)));
+            .but("a wait in poll", say!("{} times EAGAIN", said.after.calls.would_block)));
         }
         if said.after.calls.over.saturating_sub(said.after.calls.looks) > 4 {
             return Err(Refusal::new("it wakes again and again while nothing comes")
                 .peer(peer)
-                .but("one wait to the deadline", format!("{} waits", said.after.calls.over)));
+                .but("one wait to the deadline", say!("{} waits", said.after.calls.over)));
         }
         timed_out(&said, SHORT, &peer)?;
     }
@@ -305,7 +306,7 @@ fn meanwhile(
         if let Some(ms) = kernel::look(child.pid())?.timeout.filter(|&ms| i64::from(ms) > left) {
             return Err(Refusal::new(moved)
                 .peer(peer)
-                .but(format!("a poll of at most {left} ms"), format!("one of {ms} ms")));
+                .but(say!("a poll of at most {left} ms"), say!("one of {ms} ms")));
         }
         act(&stage.peer, child.pid());
         thread::sleep(Duration::from_millis(60)); // the time between two is the subject
@@ -331,7 +332,7 @@ fn drips(child: &mut Child) -> Result<(), Refusal> {
     let got = bytes.iter().take_while(|&&b| b == b'.').count();
     if got == 0 && unread > 0 {
         return Err(Refusal::new("the bytes that came in time are not in the buffer")
-            .but("the bytes that came, at its front", format!("{unread} bytes unread")));
+            .but("the bytes that came, at its front", say!("{unread} bytes unread")));
     }
     Ok(())
 }
@@ -382,7 +383,7 @@ fn rounding(child: &mut Child) -> Result<(), Refusal> {
     if said.early > 0 {
         return Err(Refusal::new(EARLY)
             .peer(peer)
-            .but("no return before the deadline", format!("{} of 200 too early", said.early)));
+            .but("no return before the deadline", say!("{} of 200 too early", said.early)));
     }
     // The last look at each deadline may be one without a wait.
     if said.after.calls.looks > 2 * TIMES {
@@ -390,7 +391,7 @@ fn rounding(child: &mut Child) -> Result<(), Refusal> {
             "milliseconds rounded down: with less than one left poll gets 0, and spins",
         )
         .peer(peer)
-        .but("a sleep in each of 200 calls", format!("{} polls of 0 ms", said.after.calls.looks)));
+        .but("a sleep in each of 200 calls", say!("{} polls of 0 ms", said.after.calls.looks)));
     }
     timed_out(&said, 900, peer)
 }
@@ -413,7 +414,7 @@ fn far(child: &mut Child) -> Result<(), Refusal> {
     }
     if said.sleeps > 20 {
         return Err(Refusal::new("with a far deadline it never sleeps for long")
-            .but("a few sleeps", format!("{} in 150 ms", said.sleeps)));
+            .but("a few sleeps", say!("{} in 150 ms", said.sleeps)));
     }
     Ok(())
 }
@@ -425,8 +426,8 @@ fn ends(child: &mut Child) -> Result<(), Refusal> {
         peer.end();
         let stage = begin_on(child, 8, b"", LONG, (peer, conn))?;
         let mistake = "the end of the stream was not noticed: it was waited for until the deadline";
-        child.scene(&format!("after {cut} of 8 bytes"), "the peer has already closed", mistake);
-        let peer = format!("sent {cut} of 8 bytes and ended its stream");
+        child.scene(&say!("after {cut} of 8 bytes"), "the peer has already closed", mistake);
+        let peer = say!("sent {cut} of 8 bytes and ended its stream");
         if cut == 8 {
             full(child, &stage, b"HELLO WO", &peer)?;
             continue;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, getpeername, socket};
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::calls;
@@ -201,7 +202,7 @@ fn connects(child: &mut Child) -> Result<(), Refusal> {
     child.left_as_it_was(&said.after)?;
     if said.result.is_err() || said.peer != Some(port) {
         return Err(Refusal::new("a connection that could be made was not made")
-            .peer("listens")
+            .peer(say!("listens"))
             .but("Ok, and a connection", show(&said.result)));
     }
     drop(listener);
@@ -317,7 +318,7 @@ fn closes(child: &mut Child) -> Result<(), Refusal> {
     }
     if peer.read_waiting()? != Heard::End || said.closes > 1 {
         return Err(Refusal::new("close was called more than once though the first had closed")
-            .but("one call", format!("{} calls", said.closes)));
+            .but("one call", say!("{} calls", said.closes)));
     }
     const LOOP: &str = "close is called again after an error";
     child.scene("", "there is no such descriptor: close says EBADF", LOOP);
@@ -343,5 +344,5 @@ fn close_interrupted(child: &mut Child) -> Result<(), Refusal> {
         Err(_) => "EINTR from close is no failure: the descriptor is closed, nothing is left to do",
     };
     Err(Refusal::new(mistake)
-        .but("one call, Ok", format!("{} calls, {}", said.closes, show(&said.result))))
+        .but("one call, Ok", say!("{} calls, {}", said.closes, show(&said.result))))
 }

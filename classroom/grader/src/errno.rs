@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::child;
@@ -101,16 +102,16 @@ fn checked_said(
         return match said.logged {
             1 if said.after.unread.last().is_some_and(|&left| left > 0) && !spoil.is_empty() => {
                 Err(Refusal::new("the bytes are still unread: without MSG_PEEK recv takes them")
-                    .but("nothing unread", format!("{} bytes unread", said.unread_at_log)))
+                    .but("nothing unread", say!("{} bytes unread", said.unread_at_log)))
             }
             1 if said.unread_at_log > 0 && !spoil.is_empty() => {
                 Err(Refusal::new("recv comes first, takes the bytes, and then comes the log")
-                    .but("nothing unread", format!("{} bytes unread", said.unread_at_log)))
+                    .but("nothing unread", say!("{} bytes unread", said.unread_at_log)))
             }
             1 => Ok(()),
             0 if expected.is_ok() => Err(Refusal::new("it did not log the call that succeeded")),
             0 => Err(Refusal::new("it did not log the call that failed")),
-            n => Err(Refusal::new(format!("one call was made, and it logged {n} lines"))),
+            n => Err(Refusal::new(say!("one call was made, and it logged {n} lines"))),
         };
     }
     let mistake = match (expected.as_ref().copied().map_err(String::as_str), &said.result) {
@@ -192,7 +193,7 @@ fn full(child: &mut Child) -> Result<(), Refusal> {
     if left < 100 {
         return Err(Refusal::new("it took more bytes than buf has room for: the others are lost")
             .peer("sent 400 bytes")
-            .but("100 bytes unread", format!("{left} bytes unread")));
+            .but("100 bytes unread", say!("{left} bytes unread")));
     }
     // The 100 bytes are unread, as they should be: no spoiler.
     let bytes = checked_said(child, said, Ok(LEN), "", "sent 400 bytes").map(|()| bytes)?;

@@ -11,6 +11,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use say::say;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::beside::{Stage, stage};
@@ -21,7 +22,7 @@ use crate::refusal::Refusal;
 
 /// What a call said, and how it left the process.
 pub struct Says<'a> {
-    /// `Ok(…)` in few words, or the error.
+    /// `Ok(…)` in few words, as code and in no language: it is compared. Or the error.
     pub result: Result<String, &'a Failure>,
     /// How it left the process.
     pub after: &'a After,
@@ -161,7 +162,7 @@ impl<A: Serialize, S: DeserializeOwned> Receiver<A, S> {
             arrived(&conn, cut)?;
             let (stage, fds) = stage((peer, conn))?;
             child.ask((self.ask)(None), &[], fds)?;
-            let progress = format!("after {cut} of {} bytes", self.message.len());
+            let progress = say!("after {cut} of {} bytes", self.message.len());
             child.scene(&progress, "the peer waits, a signal has come", "");
             let came = many_signals(child)?;
             stage.peer.send(&self.message[cut..]);
@@ -170,7 +171,7 @@ impl<A: Serialize, S: DeserializeOwned> Receiver<A, S> {
             }
             child.scene("with the whole message", "the peer has sent it", "");
             let (said, _) = child.said()?;
-            let did = format!("sent {cut} bytes; {came} signals came, then it sent the rest");
+            let did = say!("sent {cut} bytes; {came} signals came, then it sent the rest");
             child.left_as_it_was((self.says)(&said).after)?;
             if came < SIGNALS && came > 8 {
                 let text = (self.says)(&said).text();
@@ -187,7 +188,7 @@ impl<A: Serialize, S: DeserializeOwned> Receiver<A, S> {
         let of = self.message.len();
         for cut in self.places().into_iter().chain([of]) {
             let bytes = &self.message[..cut];
-            let progress = format!("after {cut} of {of} bytes");
+            let progress = say!("after {cut} of {of} bytes");
             for (ended, waits) in [(false, false), (true, false), (false, true), (true, true)] {
                 let (peer, conn) = pair()?;
                 let keep = conn.try_clone()?;
@@ -226,7 +227,7 @@ impl<A: Serialize, S: DeserializeOwned> Receiver<A, S> {
                 };
                 let end = if ended { ", ended its stream" } else { "" };
                 let when = if waits { " while the call waited" } else { " before the call" };
-                let did = format!("sent {cut} of {of} bytes{end} and reset the connection{when}");
+                let did = say!("sent {cut} of {of} bytes{end} and reset the connection{when}");
                 self.expect(&said, expected, &did)?;
                 let calls = (self.says)(&said).after.calls.transfers;
                 if !waits && cut == of && calls > 2 + of / 2 {
@@ -234,7 +235,7 @@ impl<A: Serialize, S: DeserializeOwned> Receiver<A, S> {
                         "a recv for each byte: offer all the room, it fills what it can",
                     )
                     .peer(did)
-                    .but("few recv", format!("{calls} calls for {of} bytes")));
+                    .but("few recv", say!("{calls} calls for {of} bytes")));
                 }
             }
         }
@@ -269,9 +270,9 @@ impl<A: Serialize, S: DeserializeOwned> Receiver<A, S> {
             arrived(&conn, cut)?;
             let (stage, fds) = stage((peer, conn))?;
             child.ask((self.ask)(None), &[], fds)?;
-            let progress = format!("after {cut} of {} bytes", self.message.len());
+            let progress = say!("after {cut} of {} bytes", self.message.len());
             child.scene(&progress, "the socket is non-blocking: recv says EAGAIN", SPINS);
-            let did = format!("sent {cut} bytes, and the socket is non-blocking");
+            let did = say!("sent {cut} bytes, and the socket is non-blocking");
             if child.until_blocked()? {
                 // It may ask poll before each recv. Then it has never seen EAGAIN.
                 stage.peer.send(&self.message[cut..]);
@@ -340,19 +341,19 @@ impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
             _ if right => return Ok(()),
             _ if says.without_errno() => NO_ERRNO.into(),
             Some(gone) if text == "Err(EPIPE)" => {
-                format!("EPIPE was returned as an error: it says that the peer has gone, {gone}")
+                say!("EPIPE was returned as an error: it says that the peer has gone, {gone}")
             }
             Some(_) if text == RESET => {
                 "EPIPE is not the only way to hear it: the first send after a reset says ECONNRESET"
                     .into()
             }
-            Some(_) if text == self.done => format!(
+            Some(_) if text == self.done => say!(
                 "true for a peer that has gone: {call} returned -1, and that was not looked at"
             ),
             _ if text == self.done => {
-                format!("{call} failed because the peer was gone, and it returned Ok")
+                say!("{call} failed because the peer was gone, and it returned Ok")
             }
-            _ => format!("{call} failed because the peer was gone, and its errno was lost"),
+            _ => say!("{call} failed because the peer was gone, and its errno was lost"),
         };
         let expected = self.gone.unwrap_or("Err(EPIPE) or Err(ECONNRESET)");
         Err(Refusal::new(mistake).peer(peer).but(expected, text))
@@ -379,7 +380,7 @@ impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
             return Err(Refusal::new(misplaced(&wire, &got)).peer(did).bytes(&wire, &got));
         }
         let mistake = if came > 8 { GIVES_UP } else { INTERRUPTED };
-        Err(Refusal::new(mistake).peer(did).but(self.done, format!("{text} after {came} signals")))
+        Err(Refusal::new(mistake).peer(did).but(self.done, say!("{text} after {came} signals")))
     }
 
     /// The peer has ended its own direction, and reads on.
@@ -403,7 +404,7 @@ impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
                 return Err(Refusal::new(
                     "a send for every few bytes: offer all of the rest, it takes a part",
                 )
-                .but("at most one call for 16 bytes", format!("{calls} calls")));
+                .but("at most one call for 16 bytes", say!("{calls} calls")));
             }
             return Ok(());
         }
@@ -412,14 +413,14 @@ impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
         )
         .peer(did)
         .but(
-            format!("{}, and {} bytes at the peer", self.done, all.len()),
-            format!("{text}, and {} bytes", got.len()),
+            say!("{}, and {} bytes at the peer", self.done, all.len()),
+            say!("{text}, and {} bytes", got.len()),
         ))
     }
 
     /// The peer goes: before the call, and in the middle of it; with its stream ended and without.
     pub fn gone(&self, child: &mut Child<A, S>) -> Result<(), Refusal> {
-        let again = format!("it calls {} again after an error that does not go away", self.call);
+        let again = say!("it calls {} again after an error that does not go away", self.call);
         let (peer, conn) = pair()?;
         let conn = TcpStream::from(conn);
         conn.shutdown(Shutdown::Write)?;
@@ -443,7 +444,7 @@ impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
                 child.ask((self.ask)(None, 5), b"hello", std::mem::take(&mut fds))?;
                 child.scene("after 0 of 5 bytes", "the peer has reset the connection", &again);
                 let said = self.said(child)?;
-                self.is_gone(&said, &format!("has {end}reset the connection{time}"))?;
+                self.is_gone(&said, &say!("has {end}reset the connection{time}"))?;
             }
             // In the middle; a signal has had a part returned before, or has not.
             for signals in [0, 2] {
@@ -468,10 +469,7 @@ impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
                 child.scene("in the middle", "the peer has reset the connection", &again);
                 let said = self.said(child)?;
                 drop(bystander);
-                self.is_gone(
-                    &said,
-                    &format!("{end}reset the connection while {} waited", self.call),
-                )?;
+                self.is_gone(&said, &say!("{end}reset the connection while {} waited", self.call))?;
             }
         }
         Ok(())
@@ -480,7 +478,7 @@ impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
     /// Errors that are the caller's to see: EBADF, and EAGAIN where the send buffer is full.
     pub fn errors(&self, child: &mut Child<A, S>) -> Result<(), Refusal> {
         let call = self.call;
-        let again = format!("it calls {call} again after errors other than EINTR: those stay");
+        let again = say!("it calls {call} again after errors other than EINTR: those stay");
         let expect = |said: &S, expected: &str, peer: &str| {
             let says = (self.says)(said);
             let text = says.text();
@@ -490,8 +488,8 @@ impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
                 text if Some(text) == self.gone => {
                     "not every error means that the peer has gone".into()
                 }
-                text if text.starts_with("Ok") => format!("{call} returned -1, and it returned Ok"),
-                _ => format!("the errno of {call} has to reach the caller as it is"),
+                text if text.starts_with("Ok") => say!("{call} returned -1, and it returned Ok"),
+                _ => say!("the errno of {call} has to reach the caller as it is"),
             };
             Err(Refusal::new(mistake).peer(peer).but(expected, text))
         };

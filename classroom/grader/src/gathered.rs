@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::child;
@@ -136,7 +137,7 @@ fn delivered(
     };
     Err(Refusal::new(mistake)
         .peer(did)
-        .but(format!("{} bytes at the peer", sent.len()), format!("{} bytes", got.len()))
+        .but(say!("{} bytes at the peer", sent.len()), say!("{} bytes", got.len()))
         .bytes(&sent, got))
 }
 
@@ -148,7 +149,7 @@ fn sizes(child: &mut Child) -> Result<(), Refusal> {
         let (header, payload) = (&bytes[..header], &bytes[header..header + payload]);
         let peer = begin(child, header, payload, pair()?)?;
         child.scene(
-            &format!("with {} and {} bytes", header.len(), payload.len()),
+            &say!("with {} and {} bytes", header.len(), payload.len()),
             "the peer reads all it gets",
             "",
         );
@@ -224,17 +225,17 @@ fn one_call(child: &mut Child) -> Result<(), Refusal> {
                 };
                 return Err(Refusal::new(mistake).peer(did).but(
                     "one sendmsg with two iovecs: 4 and 2996 bytes",
-                    format!("a sendmsg with iovecs of {lengths:?} bytes"),
+                    say!("a sendmsg with iovecs of {lengths:?} bytes"),
                 ));
             }
             (_, Some(lengths)) if lengths.iter().sum::<usize>() != bytes.len() => {
                 return Err(Refusal::new("the iovecs are not as long as what they stand for")
                     .peer(did)
-                    .but("4 and 2996 bytes", format!("{lengths:?} bytes")));
+                    .but("4 and 2996 bytes", say!("{lengths:?} bytes")));
             }
             (_, Some(_)) => {}
             (name, None) => {
-                return Err(Refusal::new(format!(
+                return Err(Refusal::new(say!(
                     "it waits in {name} and not in sendmsg: the task is one call for both buffers"
                 ))
                 .peer(did)
@@ -325,7 +326,7 @@ fn no_copy(child: &mut Child) -> Result<(), Refusal> {
         return Err(Refusal::new(
             "it builds a copy of the payload: an iovec points to the original",
         )
-        .but("no memory of its own", format!("{} bytes at once", said.after.peak)));
+        .but("no memory of its own", say!("{} bytes at once", said.after.peak)));
     }
     delivered(&said, header, payload, &got, "read until the end of the stream")
 }

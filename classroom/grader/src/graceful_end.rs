@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, setsockopt, socket, sockopt,
 };
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::about::HANG;
@@ -122,7 +123,7 @@ fn connect(at: SocketAddr) -> io::Result<TcpStream> {
 fn joins(child: &mut Child, at: SocketAddr) -> Result<TcpStream, Refusal> {
     connect(at).or_else(|_| {
         let seen = stands(child)?;
-        Err(Refusal::new(EARLY).peer("connects").but("a server that takes clients", seen))
+        Err(Refusal::new(EARLY).peer(say!("connects")).but("a server that takes clients", seen))
     })
 }
 
@@ -133,10 +134,10 @@ fn stands(child: &mut Child) -> Result<String, Refusal> {
         return Ok("it runs".into());
     }
     if look.answer_waits() {
-        return Ok(format!("it is blocked in {}", look.place()));
+        return Ok(say!("it is blocked in {}", look.place()));
     }
     let (said, _) = child.said()?;
-    Ok(format!("it has returned {}", seen(&said)))
+    Ok(say!("it has returned {}", seen(&said)))
 }
 
 /// The client sends, and has to get the same back.
@@ -159,7 +160,7 @@ fn echoes(
                     _ => break,
                 }
             }
-            let count = format!("{} of {} bytes", got.len(), bytes.len());
+            let count = say!("{} of {} bytes", got.len(), bytes.len());
             if got == bytes { Ok(count) } else { Ok(format!("{count}; {}", stands(child)?)) }
         };
         let seen = read();
@@ -194,7 +195,7 @@ fn done(child: &mut Child, count: usize, did: &str, mistake: &str) -> Result<(),
     if !said.closed {
         return Err(Refusal::new("the listener is still open after the return: it was yours")
             .peer(did)
-            .but("closed", "open"));
+            .but(say!("closed"), "still open"));
     }
     let (unread, ended) = (said.after.unread.last(), said.after.ended.last());
     if unread == Some(&0) && ended == Some(&false) {

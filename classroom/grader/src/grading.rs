@@ -5,13 +5,21 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use say::say;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::about::{ALL, About, CHILD};
+use crate::about::{ALL, About, CHILD, Rule};
+use crate::calls;
 use crate::child::Child;
 use crate::inside::{self, Given};
+use crate::language::{column, told};
 use crate::refusal::Refusal;
 use crate::verdict;
 
@@ -37,26 +45,62 @@ pub struct Report {
     pub of: usize,
     /// Why it went no further. Empty if all passed.
     pub reason: String,
+    /// The teacher has left it out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub skipped: bool,
+}
+
+fn is_false(skipped: &bool) -> bool {
+    !skipped
 }
 
 impl Report {
     /// Of a program that has not come to a verdict.
     pub fn none(about: &About, reason: impl Into<String>) -> Report {
-        Report { exercise: about.name.into(), points: 0, of: 1, reason: reason.into() }
+        let (exercise, reason) = (about.name.into(), told(&reason.into()).into());
+        Report { exercise, of: 1, reason, ..Report::default() }
+    }
+
+    /// Whether every case passed.
+    pub fn passed(&self) -> bool {
+        !self.skipped && self.points == self.of
     }
 }
 
-/// Runs an exercise's program, and says how it was graded.
-pub fn judge(about: &About, program: &Path) -> io::Result<Report> {
+/// So long a program may take: every call in it has its own limit, so only a `main` that does not
+/// return takes longer.
+pub const LONGEST: Duration = Duration::from_secs(900);
+
+/// Runs an exercise's program, and says how it was graded. One that has not ended after `longest` is
+/// killed.
+pub fn judge(about: &About, program: &Path, longest: Duration) -> io::Result<Report> {
     let file = program.with_extension("report.json");
     let _ = fs::remove_file(&file); // one of an earlier run
-    let ran = Command::new(program).env(REPORT, &file).stdout(Stdio::null()).output()?;
+    let mut run = Command::new(program);
+    run.env(REPORT, &file).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut ran = run.spawn()?;
+    let pid = Pid::from_raw(ran.id() as i32);
+    let (tell, told) = mpsc::channel();
+    let waits = thread::spawn(move || tell.send(ran.wait()));
+    let status = told.recv_timeout(longest).map(|ended| ended.is_ok_and(|status| status.success()));
+    if status.is_err() {
+        let _ = kill(pid, Signal::SIGKILL);
+    }
+    let _ = waits.join();
     let mut report = match fs::read(&file) {
         Ok(json) => serde_json::from_slice(&json)?,
         Err(_) => Report::none(about, "it ended before it was graded: is main as it was?"),
     };
-    if report.points == report.of && !ran.status.success() {
-        (report.points, report.reason) = (0, "it passed, and its exit code is a failure".into());
+    match status {
+        Err(_) => {
+            let minutes = longest.as_secs() / 60;
+            report.points = 0;
+            report.reason = say!("its main had not returned after {minutes} minutes");
+        }
+        Ok(false) if report.points == report.of => {
+            (report.points, report.reason) = (0, say!("it passed, and its exit code is a failure"));
+        }
+        Ok(_) => {}
     }
     let _ = fs::remove_file(&file);
     Ok(report)
@@ -76,6 +120,9 @@ where
 {
     let about = ALL.iter().find(|about| about.name == name).expect("an exercise's name");
     if env::var_os(CHILD).is_some() {
+        if about.keeps(Rule::OwnTime) {
+            calls::hasten();
+        }
         return match inside::serve(serve) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
@@ -83,7 +130,7 @@ where
     }
     verdict::told(false);
     if let Some(own) = verdict::exercise().filter(|own| *own != about.name) {
-        eprintln!("main asks for a verdict on {name}, and this is {own}");
+        eprintln!("{}", say!("main asks for a verdict on {name}, and this is {own}"));
         return ExitCode::FAILURE;
     }
     let (green, bold) = (AnsiColor::Green.on_default().bold(), Style::new().bold());
@@ -94,7 +141,7 @@ where
             Child::start(about).map_err(Refusal::from).and_then(|mut child| (case.run)(&mut child));
         match outcome {
             Ok(()) => {
-                anstream::println!("  {green}ok{green:#}        {}", case.name);
+                anstream::println!("  {green}{}{green:#} {}", column(&say!("ok")), told(case.name));
                 report.points += 1;
             }
             Err(refusal) => {
@@ -114,7 +161,8 @@ where
         return ExitCode::FAILURE;
     }
     verdict::told(true);
-    anstream::println!("{bold}{name}{bold:#}  {green}all {} cases pass{green:#}", report.of);
+    let all = say!("all {} cases pass", report.of);
+    anstream::println!("{bold}{name}{bold:#}  {green}{all}{green:#}");
     ExitCode::SUCCESS
 }
 
@@ -123,16 +171,15 @@ fn print_refusal(about: &About, case: &str, refusal: &Refusal) {
     let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
     if refusal.not_started {
         let yellow = AnsiColor::Yellow.on_default().bold();
-        anstream::println!(
-            "{bold}{name}{bold:#}  {yellow}not started yet: this is yours to do{yellow:#}"
-        );
-        anstream::println!("  {dim}open{dim:#}      exercises/{dir}/{name}.rs, look for TODO");
+        let yours = say!("not started yet: this is yours to do");
+        anstream::println!("{bold}{name}{bold:#}  {yellow}{yours}{yellow:#}");
+        let file = say!("exercises/{dir}/{name}.rs, look for TODO");
+        anstream::println!("  {dim}{}{dim:#} {file}", column(&say!("open")));
     } else {
         let red = AnsiColor::Red.on_default().bold();
-        anstream::println!("  {red}refused{red:#}   {case}");
+        anstream::println!("  {red}{}{red:#} {}", column(&say!("refused")), told(case));
         anstream::print!("{refusal}");
     }
-    anstream::println!(
-        "  {dim}read{dim:#}      article {section}, man {man}; in the repository: make run EX={example}"
-    );
+    let more = say!("article {section}, man {man}; in the repository: make run EX={example}");
+    anstream::println!("  {dim}{}{dim:#} {more}", column(&say!("read")));
 }

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socket, sockopt};
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::child;
@@ -123,7 +124,7 @@ fn check(said: &Said, got: &[u8], answer: &[u8], did: &str) -> Result<(), Refusa
     };
     Err(Refusal::new(mistake)
         .peer(did)
-        .but(format!("{} bytes", answer.len()), format!("{} bytes", got.len()))
+        .but(say!("{} bytes", answer.len()), say!("{} bytes", got.len()))
         .bytes(answer, got))
 }
 
@@ -138,7 +139,7 @@ fn request_arrived(sent: &[u8], got: &[u8]) -> Result<(), Refusal> {
         "the server did not get the pieces one behind the other"
     };
     Err(Refusal::new(mistake)
-        .but(format!("{} bytes at the server", sent.len()), format!("{} bytes", got.len()))
+        .but(say!("{} bytes at the server", sent.len()), say!("{} bytes", got.len()))
         .bytes(sent, got))
 }
 
@@ -166,7 +167,7 @@ fn answers(child: &mut Child) -> Result<(), Refusal> {
             let (peer, conn) = pair()?;
             let server = serve(peer, answer.into());
             ask_with(child, pieces, vec![conn])?;
-            let progress = format!("with a request of {} pieces", pieces.len());
+            let progress = say!("with a request of {} pieces", pieces.len());
             child.scene(&progress, "the server reads until the end of the request", NO_END);
             let (said, got) = taken(child)?;
             child.close_fds()?;
@@ -177,7 +178,7 @@ fn answers(child: &mut Child) -> Result<(), Refusal> {
                     "the answer was lost: end your own direction only, and read until the 0",
                 )
                 .peer(did)
-                .but(format!("{} bytes", answer.len()), "0 bytes"));
+                .but(say!("{} bytes", answer.len()), "0 bytes"));
             }
             check(&said, &got, answer, did)?;
             request_arrived(&pieces.concat(), &request)?;
@@ -187,7 +188,7 @@ fn answers(child: &mut Child) -> Result<(), Refusal> {
                     "a call for each byte: offer all of the rest, or all the room there is",
                 )
                 .peer(did)
-                .but("a send for each piece, few recv", format!("{calls} calls")));
+                .but("a send for each piece, few recv", say!("{calls} calls")));
             }
         }
     }
@@ -222,7 +223,7 @@ fn too_early(said: &Said, got: &[u8], did: &str) -> Result<(), Refusal> {
     };
     Err(Refusal::new(mistake).peer(did).but(
         "a call that waits for the rest",
-        format!("{} with {} bytes", show(&said.result), got.len()),
+        say!("{} with {} bytes", show(&said.result), got.len()),
     ))
 }
 
@@ -355,7 +356,7 @@ fn resets(child: &mut Child) -> Result<(), Refusal> {
     for answer in [&b""[..], b"half an ans"] {
         let (peer, conn) = pair()?;
         ask_with(child, &[b"request"], vec![conn])?;
-        let did = format!("sent {} bytes of an answer, then reset the connection", answer.len());
+        let did = say!("sent {} bytes of an answer, then reset the connection", answer.len());
         let mut open = complete(child, &peer, b"request")?;
         if open && !answer.is_empty() {
             peer.send(answer);
@@ -379,7 +380,7 @@ fn resets(child: &mut Child) -> Result<(), Refusal> {
                     "recv failed inside the answer, and what had come so far was returned as Ok",
                 )
                 .peer(did)
-                .but("Err(ConnectionReset)", format!("Ok with {} bytes", got.len())));
+                .but("Err(ConnectionReset)", say!("Ok with {} bytes", got.len())));
             }
             Err(_) => {
                 return Err(Refusal::new("recv failed, and its errno did not reach the caller")

@@ -18,10 +18,11 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use say::say;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::calls::Calls;
-use crate::{alloc, calls, kernel, wire};
+use crate::{alloc, calls, kernel, language, wire};
 
 /// The child's end of the conversation with the grader. Far from the numbers an answer meets.
 const CONTROL: RawFd = 200;
@@ -105,7 +106,7 @@ impl Failure {
     pub fn shown(&self) -> String {
         let Failure { kind, text, .. } = self;
         if self.without_errno() {
-            return format!("Err({kind}, without errno: {text})");
+            return say!("Err({kind}, without errno: {text})");
         }
         format!("Err({kind}: {text})")
     }
@@ -198,7 +199,7 @@ pub fn open_fds() -> BTreeMap<RawFd, String> {
 
 fn all_settings(fds: &[RawFd]) -> Vec<String> {
     let of = |&fd: &RawFd| {
-        settings(fd).into_iter().map(move |(name, value)| format!("{name} of fd {fd}: {value}"))
+        settings(fd).into_iter().map(move |(name, value)| say!("{name} of fd {fd}: {value}"))
     };
     fds.iter().flat_map(of).collect()
 }
@@ -349,6 +350,7 @@ where
     S: Serialize,
 {
     let control = take_control()?;
+    language::is_korean(); // looked up before memory is counted
     set_signals()?;
     alloc::limit();
     panic::set_hook(Box::new(|info| {

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use say::say;
+
 /// One look at a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
@@ -170,7 +172,7 @@ impl Look {
     pub fn place(&self) -> String {
         match self.call {
             Some((number, fd)) => match name(number) {
-                (call, true) => format!("{call} on fd {fd}"),
+                (call, true) => say!("{call} on fd {fd}"),
                 (call, false) => call.into(),
             },
             None => "a system call".into(),

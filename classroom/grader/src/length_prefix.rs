@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::thread;
 
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::beside::{Stage, stage};
@@ -189,7 +190,7 @@ fn delivered(
     };
     Err(Refusal::new(mistake)
         .peer(peer)
-        .but(format!("{} bytes at the peer", expected.len()), format!("{} bytes", got.len()))
+        .but(say!("{} bytes at the peer", expected.len()), say!("{} bytes", got.len()))
         .bytes(&expected, got))
 }
 
@@ -197,7 +198,7 @@ fn sizes(child: &mut Child) -> Result<(), Refusal> {
     for len in [5, 0, 1, 255, 256, 65_536, 300_000] {
         let payload = pattern(len);
         let stage = send(child, &payload, pair()?)?;
-        child.scene(&format!("with a payload of {len} bytes"), "the peer reads all it gets", "");
+        child.scene(&say!("with a payload of {len} bytes"), "the peer reads all it gets", "");
         // Its own thread reads, so that nothing holds the sender up.
         let (peer, bystander) = (stage.peer, stage.bystander);
         let reader = peer.read_all();
@@ -217,14 +218,14 @@ fn send_cap(child: &mut Child) -> Result<(), Refusal> {
     for (len, cap) in [(8, 8), (0, 0), (9, 8), (1, 0)] {
         let (stage, fds) = stage(pair()?)?;
         child.ask(Ask::Send { cap, fd: None }, &pattern(len), fds)?;
-        child.scene(&format!("with {len} bytes and a cap of {cap}"), "the peer reads", "");
+        child.scene(&say!("with {len} bytes and a cap of {cap}"), "the peer reads", "");
         let result = sent(child, &stage)?;
         if len <= cap {
             let got = stage.peer.read(4 + len);
             delivered(&result, &pattern(len), &got, "read the frame")?;
             continue;
         }
-        let tried = format!("a payload of {len} bytes, with a cap of {cap}");
+        let tried = say!("a payload of {len} bytes, with a cap of {cap}");
         let kind = result.as_ref().err().map(|e| e.kind.as_str());
         match (kind, stage.peer.read_waiting()?) {
             (Some("InvalidInput"), Heard::Nothing) => {}
@@ -232,7 +233,7 @@ fn send_cap(child: &mut Child) -> Result<(), Refusal> {
                 return Err(Refusal::new(
                     "something was sent of a payload over the cap: check before the first byte",
                 )
-                .but(format!("silence at the peer: {tried}"), format!("{heard:?}")));
+                .but(say!("silence at the peer: {tried}"), format!("{heard:?}")));
             }
             (None, _) => {
                 return Err(Refusal::new(
@@ -403,7 +404,7 @@ fn whole(got: &Received, payload: &[u8], unread: usize, peer: &str) -> Result<()
         Ok(Some(_)) if got.unread != unread => {
             Err(Refusal::new("it took bytes out of the stream that belong to the next frame")
                 .peer(peer)
-                .but(format!("{unread} bytes still unread"), format!("{} bytes", got.unread)))
+                .but(say!("{unread} bytes still unread"), say!("{} bytes", got.unread)))
         }
         Ok(Some(_)) => Ok(()),
     }
@@ -413,14 +414,14 @@ fn one_by_one(child: &mut Child) -> Result<(), Refusal> {
     let payloads = [&b"hello"[..], b"", &pattern(1000), b"\x00\x00\x00\x01", b""];
     let all: Vec<u8> = payloads.iter().flat_map(|p| frame(p)).collect();
     let stage = receive(child, &all, 4096)?;
-    let peer = format!("sent 5 frames at once, {} bytes", all.len());
+    let peer = say!("sent 5 frames at once, {} bytes", all.len());
     let mut unread = all.len();
     for (n, payload) in payloads.iter().enumerate() {
         if n > 0 {
             child.ask(Ask::Receive { cap: 4096, fd: None }, &[], vec![])?;
         }
         child.scene(
-            &format!("in frame {} of 5, of {} bytes", n + 1, payload.len()),
+            &say!("in frame {} of 5, of {} bytes", n + 1, payload.len()),
             "the peer has sent it whole",
             "it waits for more than the frame has: four bytes, big-endian, say how many follow",
         );
@@ -435,7 +436,7 @@ fn every_cut(child: &mut Child) -> Result<(), Refusal> {
     let all = frame(payload);
     for cut in 0..all.len() {
         let stage = receive(child, &all[..cut], CAP)?;
-        let progress = format!("after {cut} of 18 bytes");
+        let progress = say!("after {cut} of 18 bytes");
         child.scene(&progress, "the peer waits, a signal has come", "");
         if child.until_blocked()? {
             child.interrupt();
@@ -444,7 +445,7 @@ fn every_cut(child: &mut Child) -> Result<(), Refusal> {
             stage.peer.send(&[&all[cut..], b"\0\0\0"].concat());
         }
         child.scene("after 18 of 18 bytes", "the peer has sent them all", "");
-        let peer = format!("sent {cut} of 18 bytes, a signal came, then it sent the rest");
+        let peer = say!("sent {cut} of 18 bytes, a signal came, then it sent the rest");
         let got = received(child, &stage)?;
         if cut < 4
             && let Ok(Some(bytes)) = &got.payload
@@ -466,10 +467,10 @@ fn ends(child: &mut Child) -> Result<(), Refusal> {
     for cut in [0, 4, 1, 2, 3, 5, 8, 11, 12] {
         let stage = receive(child, &all[..cut], CAP)?;
         stage.peer.end();
-        let progress = format!("after {cut} of 12 bytes");
+        let progress = say!("after {cut} of 12 bytes");
         let mistake = "recv returned 0, which is the end of the stream; it called recv again";
         child.scene(&progress, "the peer has already closed", mistake);
-        let peer = format!("sent {cut} of 12 bytes and ended its stream");
+        let peer = say!("sent {cut} of 12 bytes and ended its stream");
         let got = received(child, &stage)?;
         if cut == all.len() {
             whole(&got, b"HELLO WO", 0, &peer)?;
@@ -510,16 +511,16 @@ fn recv_cap(child: &mut Child) -> Result<(), Refusal> {
     for (claim, cap) in [(1000, 1000), (0, 0)] {
         let payload = pattern(claim);
         let stage = receive(child, &frame(&payload), cap)?;
-        child.scene(&format!("with a cap of {cap}"), "the peer has sent the whole frame", "");
-        let peer = format!("sent a frame of {claim} bytes; the cap is {cap}");
+        child.scene(&say!("with a cap of {cap}"), "the peer has sent the whole frame", "");
+        let peer = say!("sent a frame of {claim} bytes; the cap is {cap}");
         whole(&received(child, &stage)?, &payload, 0, &peer)?;
     }
     for (claim, cap) in
         [(1001_u32, 1000), (1, 0), (1 << 24, 1000), (0x8000_0000, 1000), (u32::MAX, CAP)]
     {
         let stage = receive(child, &[&claim.to_be_bytes()[..], b"12345678"].concat(), cap)?;
-        child.scene(&format!("with a cap of {cap}"), &format!("the header says {claim}"), WAITS);
-        let peer = format!("sent a header that says {claim}; the cap is {cap}");
+        child.scene(&say!("with a cap of {cap}"), &say!("the header says {claim}"), WAITS);
+        let peer = say!("sent a header that says {claim}; the cap is {cap}");
         if child.until_blocked()? {
             return Err(Refusal::new(WAITS)
                 .peer(peer)
@@ -537,7 +538,7 @@ fn recv_cap(child: &mut Child) -> Result<(), Refusal> {
             Err(_) => "a length over the cap has a kind: InvalidData",
             Ok(_) => "there is no cap: the peer decides how much memory this process takes",
         };
-        let seen = format!(
+        let seen = say!(
             "{}, {} bytes allocated, {} of 8 unread",
             shown(&got.payload),
             got.peak,
@@ -566,7 +567,7 @@ fn large(child: &mut Child) -> Result<(), Refusal> {
     whole(&got, &payload, 0, "sent a frame of 1000001 bytes as fast as they went")?;
     if got.peak > 5 << 20 {
         return Err(Refusal::new("it takes many times the memory that the frame needs")
-            .but("about 1 MB", format!("{} bytes at once", got.peak)));
+            .but("about 1 MB", say!("{} bytes at once", got.peak)));
     }
     Ok(())
 }

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`about`] | the exercises: where each stands, and what is not examined |
 //! | [`grading`] | the cases of an exercise one by one, and what is printed |
+//! | [`course`] | for others to read: JUnit XML, GitHub Classroom |
 //! | [`examination`] | the peer's moves, which all that receive or send have to stand |
 //! | [`child`] | the process that the answer runs in, seen from the parent |
 //! | [`inside`] | the same process from the inside: calls the answer, and looks at what it left |
@@ -16,6 +17,8 @@
 //! | [`beside`] | a second connection, which no answer has to touch |
 //! | [`verdict`] | no program passes without one |
 //! | [`huge`] | more than 4 GiB of memory |
+//! | [`language`] | Korean, where the learner reads it |
+//! | [`paragraphs`] | the comments of a task |
 //! | [`refusal`] | what a learner reads when a case fails |
 //! | [`alloc`], [`calls`] | count memory, and calls that leave no trace |
 //!
@@ -26,11 +29,14 @@ pub mod alloc;
 pub mod beside;
 pub mod calls;
 pub mod child;
+pub mod course;
 pub mod examination;
 pub mod grading;
 pub mod huge;
 pub mod inside;
 pub mod kernel;
+pub mod language;
+pub mod paragraphs;
 pub mod peer;
 pub mod refusal;
 pub mod verdict;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::beside::{Stage, stage};
@@ -82,13 +83,13 @@ const EXAM: Receiver<Ask, Said> = Receiver {
     ask: |fd| Ask::First { cap: CAP, at: 1, fd },
     says: |said| Says {
         result: match &said.lines[0] {
-            Ok(Some(len)) => Ok(format!("Ok(a line of {len} bytes)")),
+            Ok(Some(len)) => Ok(format!("Ok(Some({len} bytes))")),
             Ok(None) => Ok("Ok(None)".into()),
             Err(e) => Err(e),
         },
         after: &said.after,
     },
-    whole: "Ok(a line of 6 bytes)",
+    whole: "Ok(Some(6 bytes))",
     nothing: "Ok(None)",
     cut: "Err(UnexpectedEof)",
     reset: "Err(ECONNRESET)",
@@ -163,7 +164,7 @@ fn one(child: &mut Child, stage: &Stage) -> Result<Line, Refusal> {
 
 fn shown(line: &Line) -> String {
     match line {
-        Ok(Some(line)) if line.len() > 60 => format!("Ok(a line of {} bytes)", line.len()),
+        Ok(Some(line)) if line.len() > 60 => say!("Ok(a line of {} bytes)", line.len()),
         Ok(Some(line)) => format!("Ok(\"{}\")", line.escape_ascii()),
         Ok(None) => "Ok(None)".into(),
         Err(_) => show(line),
@@ -234,10 +235,10 @@ fn at_once(child: &mut Child) -> Result<(), Refusal> {
             "there is no buffer: one recv takes all that is there, not one line or one byte",
         )
         .peer(peer)
-        .but("0 bytes unread after the first line", format!("{unread} bytes unread")));
+        .but("0 bytes unread after the first line", say!("{unread} bytes unread")));
     }
     for (n, line) in [(2, &b"the second"[..]), (3, b"third")] {
-        child.scene(&format!("in line {n} of 3"), "the peer has sent them all", LOST);
+        child.scene(&say!("in line {n} of 3"), "the peer has sent them all", LOST);
         child.ask(Ask::Next { calls: 1, at: 1 }, &[], vec![])?;
         if child.until_blocked()? {
             return Err(Refusal::new(LOST)
@@ -264,11 +265,11 @@ fn line_ends(child: &mut Child) -> Result<(), Refusal> {
     let all: Vec<u8> = lines.iter().flat_map(|(sent, _)| sent.to_vec()).collect();
     let stage = begin(child, &all, CAP)?;
     for (n, (sent, line)) in lines.iter().enumerate() {
-        child.scene(&format!("in line {} of 9", n + 1), "the peer has sent them all", "");
+        child.scene(&say!("in line {} of 9", n + 1), "the peer has sent them all", "");
         if n > 0 {
             child.ask(Ask::Next { calls: 1, at: 1 }, &[], vec![])?;
         }
-        is(&one(child, &stage)?, line, &format!("sent \"{}\"", sent.escape_ascii()))?;
+        is(&one(child, &stage)?, line, &say!("sent \"{}\"", sent.escape_ascii()))?;
     }
     Ok(())
 }
@@ -277,8 +278,8 @@ fn every_cut(child: &mut Child) -> Result<(), Refusal> {
     let sent = b"ab\r\nc\n";
     for cut in 0..sent.len() {
         let stage = begin(child, &sent[..cut], CAP)?;
-        child.scene(&format!("after {cut} of 6 bytes"), "the peer waits, a signal has come", "");
-        let peer = format!("sent {cut} of 6 bytes, a signal came, then it sent the rest");
+        child.scene(&say!("after {cut} of 6 bytes"), "the peer waits, a signal has come", "");
+        let peer = say!("sent {cut} of 6 bytes, a signal came, then it sent the rest");
         let early = cut >= 4;
         if early {
             is(&one(child, &stage)?, b"ab", &peer)?;
@@ -342,15 +343,14 @@ fn too_long(child: &mut Child, stage: &Stage, first: &Line, peer: &str) -> Resul
 fn cap(child: &mut Child) -> Result<(), Refusal> {
     let long = |len: usize, end: &str| [&vec![b'x'; len][..], end.as_bytes()].concat();
     for end in ["\n", "\r\n"] {
-        let peer = format!("sent a line of {CAP} bytes and {end:?}; the cap is {CAP}");
+        let peer = say!("sent a line of {CAP} bytes and {end:?}; the cap is {CAP}");
         let stage = begin(child, &[long(CAP, end), b"next\n".to_vec()].concat(), CAP)?;
         child.scene("with the whole line there", "the peer has sent it", "");
         is(&one(child, &stage)?, &long(CAP, ""), &peer)?;
         is(&next(child, &stage)?, b"next", &peer)?;
     }
     let stage = begin(child, &long(CAP, "\r"), CAP)?;
-    let peer =
-        format!("sent a line of {CAP} bytes and \\r, paused, and sent \\n; the cap is {CAP}");
+    let peer = say!("sent a line of {CAP} bytes and \\r, paused, and sent \\n; the cap is {CAP}");
     child.scene("between \\r and \\n", "the peer has paused", "");
     if child.until_blocked()? {
         stage.peer.send(b"\n");
@@ -378,7 +378,7 @@ fn cap(child: &mut Child) -> Result<(), Refusal> {
     for (more, end) in [(1, "\n"), (1, "\r\n"), (2000, "\n")] {
         let len = CAP + more;
         let stage = begin(child, &[long(len, end), b"next\n".to_vec()].concat(), CAP)?;
-        let peer = format!("sent a line of {len} bytes and {end:?}; the cap is {CAP}");
+        let peer = say!("sent a line of {len} bytes and {end:?}; the cap is {CAP}");
         child.scene("with the whole line there", "the peer has sent it", "");
         let line = one(child, &stage)?;
         too_long(child, &stage, &line, &peer)?;
@@ -389,8 +389,8 @@ fn cap(child: &mut Child) -> Result<(), Refusal> {
 fn endless(child: &mut Child) -> Result<(), Refusal> {
     const WAITS: &str = "it waits for the end of a line that is over the cap already";
     let stage = begin(child, &[b'x'; CAP + 2], CAP)?;
-    let peer = format!("sent {} bytes without \\n and waits; the cap is {CAP}", CAP + 2);
-    child.scene(&format!("after {} bytes", CAP + 2), "the peer waits", WAITS);
+    let peer = say!("sent {} bytes without \\n and waits; the cap is {CAP}", CAP + 2);
+    child.scene(&say!("after {} bytes", CAP + 2), "the peer waits", WAITS);
     if child.until_blocked()? {
         return Err(Refusal::new(WAITS).peer(peer).but("Err(InvalidData)", "it waits"));
     }
@@ -410,7 +410,7 @@ fn endless(child: &mut Child) -> Result<(), Refusal> {
     if said.after.peak > 1 << 20 {
         return Err(Refusal::new("the reader gathers what the peer sends without a limit")
             .peer("sent 8 MB without \\n")
-            .but("a few kB of memory", format!("{} bytes", said.after.peak)));
+            .but("a few kB of memory", say!("{} bytes", said.after.peak)));
     }
     Ok(())
 }
@@ -422,7 +422,7 @@ fn ends(child: &mut Child) -> Result<(), Refusal> {
         peer.send(sent);
         peer.end();
         let stage = begin_on(child, b"", CAP, (peer, conn))?;
-        let peer = format!("sent \"{}\" and ended its stream", sent.escape_ascii());
+        let peer = say!("sent \"{}\" and ended its stream", sent.escape_ascii());
         child.scene("at the end", "the peer has already closed", again);
         let mut line = one(child, &stage)?;
         if !sent.is_empty() {
@@ -449,7 +449,7 @@ fn ends(child: &mut Child) -> Result<(), Refusal> {
         peer.send(tail);
         peer.end();
         let stage = begin_on(child, b"", CAP, (peer, conn))?;
-        let peer = format!("sent \"whole\\n{}\" and ended its stream", tail.escape_ascii());
+        let peer = say!("sent \"whole\\n{}\" and ended its stream", tail.escape_ascii());
         child.scene("in the tail", "the peer has already closed", again);
         is(&one(child, &stage)?, b"whole", &peer)?;
         for call in ["the first call", "the call after that"] {
@@ -469,7 +469,7 @@ fn ends(child: &mut Child) -> Result<(), Refusal> {
             };
             return Err(Refusal::new(mistake)
                 .peer(peer)
-                .but(format!("Err(UnexpectedEof) at {call}"), shown(&line)));
+                .but(say!("Err(UnexpectedEof) at {call}"), shown(&line)));
         }
     }
     Ok(())
@@ -504,7 +504,7 @@ fn two_readers(child: &mut Child) -> Result<(), Refusal> {
             return Err(Refusal::new(
                 "two readers share something: each needs a buffer of its own",
             )
-            .but(shown(&Ok(Some(line.into()))), lines.first().map_or("nothing".into(), shown)));
+            .but(shown(&Ok(Some(line.into()))), lines.first().map_or(say!("nothing"), shown)));
         }
     }
     Ok(())
@@ -572,7 +572,7 @@ fn many(child: &mut Child) -> Result<(), Refusal> {
     for (n, line) in lines.iter().enumerate() {
         match got.get(n) {
             Some(result) => is(result, line, peer)?,
-            None => return Err(Refusal::new(format!("line {n} of 20000 was never returned"))),
+            None => return Err(Refusal::new(say!("line {n} of 20000 was never returned"))),
         }
     }
     match got.last() {

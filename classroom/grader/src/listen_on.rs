@@ -11,6 +11,7 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, getsockopt, listen,
     setsockopt, socket, sockopt,
 };
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::about::HANG;
@@ -186,14 +187,14 @@ fn listens(said: &Said, port: u16) -> Result<u16, Refusal> {
     };
     let Some(address) = said.address else {
         if said.backlog.is_some() {
-            let seen = format!("fd {fd} listens, and not at an IPv4 address");
+            let seen = say!("fd {fd} listens, and not at an IPv4 address");
             return refuse("127.0.0.1 is an IPv4 address: AF_INET", "AF_INET".into(), seen);
         }
-        let seen = format!("fd {fd} is no open IPv4 socket");
+        let seen = say!("fd {fd} is no open IPv4 socket");
         return refuse("the listener is closed by the time it returns", "a socket".into(), seen);
     };
     if said.backlog.is_none() {
-        let seen = format!("fd {fd} at {address} does not listen");
+        let seen = say!("fd {fd} at {address} does not listen");
         return refuse(
             "the socket does not listen: listen comes after bind",
             "LISTEN".into(),
@@ -201,11 +202,11 @@ fn listens(said: &Said, port: u16) -> Result<u16, Refusal> {
         );
     }
     if port != 0 && address.port() == port.swap_bytes() && port != port.swap_bytes() {
-        let (expected, seen) = (format!("port {port}"), format!("port {}", address.port()));
+        let (expected, seen) = (say!("port {port}"), say!("port {}", address.port()));
         return refuse("sin_port is in network byte order: to_be", expected, seen);
     }
     if port != 0 && address.port() != port {
-        let (expected, seen) = (format!("port {port}"), format!("port {}", address.port()));
+        let (expected, seen) = (say!("port {port}"), say!("port {}", address.port()));
         return refuse(
             "it listens at another port: was bind called, and its result read?",
             expected,
@@ -280,7 +281,7 @@ fn backlog(child: &mut Child) -> Result<(), Refusal> {
     match said.backlog {
         Some(found) if found == expected => Ok(()),
         found => Err(Refusal::new("the second argument of listen says how many may wait")
-            .but(format!("a backlog of {expected}"), format!("{}", found.unwrap_or(0)))),
+            .but(say!("a backlog of {expected}"), format!("{}", found.unwrap_or(0)))),
     }
 }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::child;
@@ -60,13 +61,13 @@ fn begin(child: &mut Child, tiny: bool) -> Result<Clients, Refusal> {
 fn stands(child: &mut Child) -> Result<String, Refusal> {
     let look = child.at_rest()?;
     if look.answer_waits() {
-        return Ok(format!("it is blocked in {}", look.place()));
+        return Ok(say!("it is blocked in {}", look.place()));
     }
     if look.state == 'R' {
         return Ok("it runs".into());
     }
     let (said, _) = child.said()?;
-    Ok(format!("it has returned {}", show(&said.result)))
+    Ok(say!("it has returned {}", show(&said.result)))
 }
 
 /// The client sends, and has to get the same back, whatever the other one does.
@@ -89,10 +90,10 @@ fn echoes(
     if got == bytes {
         return Ok(());
     }
-    let seen = format!("{} of {} bytes; {}", got.len(), bytes.len(), stands(child)?);
+    let seen = say!("{} of {} bytes; {}", got.len(), bytes.len(), stands(child)?);
     Err(Refusal::new(mistake)
         .peer(other)
-        .but(format!("{} bytes back at the other client", bytes.len()), seen)
+        .but(say!("{} bytes back at the other client", bytes.len()), seen)
         .bytes(bytes, &got))
 }
 
@@ -105,7 +106,7 @@ fn sleeps(child: &mut Child, what: &str, mistake: &str) -> Result<(), Refusal> {
         return Err(Refusal::new(mistake).peer(what).but("a sleep in poll", "it is awake"));
     }
     if settled && !now.place().contains("poll") && !now.place().contains("select") {
-        return Err(Refusal::new(format!(
+        return Err(Refusal::new(say!(
             "it waits in {}: only poll may wait, for all clients at once",
             now.place()
         ))
@@ -163,7 +164,7 @@ fn done(child: &mut Child, did: &str) -> Result<Said, Refusal> {
             "it reads on from a client that does not read: what is kept for it has no limit",
         )
         .peer(did)
-        .but("at most 64 KiB for each", format!("{} bytes at once", said.after.peak)));
+        .but("at most 64 KiB for each", say!("{} bytes at once", said.after.peak)));
     }
     Ok(said)
 }
@@ -174,7 +175,7 @@ fn in_turn(child: &mut Child) -> Result<(), Refusal> {
     waits(child, "both clients are silent")?;
     for (round, order) in [[1, 0], [1, 1], [0, 0], [0, 1]].into_iter().enumerate() {
         for n in order {
-            echoes(child, &peers[n], format!("hello {round}").as_bytes(), silent, TURNS)?;
+            echoes(child, &peers[n], format!("hello-{round}").as_bytes(), silent, TURNS)?;
         }
     }
     let status = fs::read_to_string(format!("/proc/{}/status", child.pid())).unwrap_or_default();
@@ -245,7 +246,7 @@ fn rest(child: &mut Child) -> Result<(), Refusal> {
         };
         return Err(Refusal::new(mistake)
             .peer("sent 100000 bytes, ended its stream, and read")
-            .but("100000 bytes", format!("{} bytes", got.len()))
+            .but("100000 bytes", say!("{} bytes", got.len()))
             .bytes(&message, &got));
     }
     ends(child, &other)?;
@@ -269,7 +270,7 @@ fn no_reader(child: &mut Child) -> Result<(), Refusal> {
             // Until it takes no more: it has filled what the client does not read.
             child.until_so(|| holds_back(&deaf) || sent.load(Relaxed))?;
             for round in 0..20 {
-                echoes(child, &other, format!("round {round}").as_bytes(), did, HELD)?;
+                echoes(child, &other, format!("round-{round}").as_bytes(), did, HELD)?;
             }
             sleeps(child, "one client does not read, the other one is silent", SPINS)?;
             Ok(deaf.read(message.len()))
@@ -282,7 +283,7 @@ fn no_reader(child: &mut Child) -> Result<(), Refusal> {
             "bytes are lost or doubled: after a send that took n bytes, n are done, the rest is not",
         )
         .peer("sent 2 MB, and read only later")
-        .but("2000000 bytes", format!("{} bytes", got.len()))
+        .but("2000000 bytes", say!("{} bytes", got.len()))
         .bytes(&message, &got));
     }
     ends(child, &other)?;

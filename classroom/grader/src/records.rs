@@ -5,6 +5,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::thread;
 
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::beside::{Stage, stage};
@@ -158,14 +159,14 @@ fn at_once(child: &mut Child) -> Result<(), Refusal> {
             child.ask(Ask { times: 1, fd: None }, &[], vec![])?;
         }
         let waits = "it waits for more than a record has: 128 bytes, and each came whole";
-        child.scene(&format!("in record {} of 3", n + 1), "the peer has sent them all", waits);
+        child.scene(&say!("in record {} of 3", n + 1), "the peer has sent them all", waits);
         let (said, bytes, unread) = taken(child, &stage)?;
         are(&said, &bytes, &all[n * SIZE..(n + 1) * SIZE], peer)?;
         let left = (2 - n) * SIZE;
         if unread != left {
             return Err(Refusal::new("bytes of the next record were taken out of the stream")
                 .peer(peer)
-                .but(format!("{left} bytes still unread"), format!("{unread} bytes")));
+                .but(say!("{left} bytes still unread"), say!("{unread} bytes")));
         }
     }
     Ok(())
@@ -175,7 +176,7 @@ fn every_cut(child: &mut Child) -> Result<(), Refusal> {
     let record = pattern(SIZE);
     for cut in 0..SIZE {
         let stage = begin(child, &record[..cut])?;
-        let progress = format!("after {cut} of 128 bytes");
+        let progress = say!("after {cut} of 128 bytes");
         child.scene(&progress, "the peer waits, a signal has come", "");
         if cut % 16 == 0 && child.until_blocked()? {
             child.interrupt();
@@ -185,7 +186,7 @@ fn every_cut(child: &mut Child) -> Result<(), Refusal> {
         }
         child.scene("after 128 of 128 bytes", "the peer has sent them all", "");
         let (said, bytes, _) = taken(child, &stage)?;
-        are(&said, &bytes, &record, &format!("sent {cut} bytes, waited, then sent the rest"))?;
+        are(&said, &bytes, &record, &say!("sent {cut} bytes, waited, then sent the rest"))?;
     }
     Ok(())
 }
@@ -198,7 +199,7 @@ fn ends(child: &mut Child) -> Result<(), Refusal> {
         peer.end();
         let stage = begin_on(child, b"", (peer, conn))?;
         let again = "recv returned 0, which is the end of the stream; it called recv again";
-        child.scene(&format!("after {cut} of 128 bytes"), "the peer has already closed", again);
+        child.scene(&say!("after {cut} of 128 bytes"), "the peer has already closed", again);
         let (said, ..) = taken(child, &stage)?;
         let (expected, mistake) = match (&said.last, cut) {
             (Ok(false), 0) => continue,
@@ -222,7 +223,7 @@ fn ends(child: &mut Child) -> Result<(), Refusal> {
             }
         };
         return Err(Refusal::new(mistake)
-            .peer(format!("sent {cut} of 128 bytes and ended its stream"))
+            .peer(say!("sent {cut} of 128 bytes and ended its stream"))
             .but(expected, shown(&said.last)));
     }
     Ok(())

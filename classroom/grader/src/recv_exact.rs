@@ -5,6 +5,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::thread;
 
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::calls::{self, Calls};
@@ -146,7 +147,7 @@ fn taken(child: &mut Child, stage: &Stage) -> Result<Taken, Refusal> {
     if stage.at_once && bytes.len() > 8 && calls > 1 + bytes.len() / 2 {
         return Err(Refusal::new("a recv for each byte: offer all the room, it fills what it can")
             .peer("had sent everything before the call")
-            .but("one recv", format!("{calls} calls")));
+            .but("one recv", say!("{calls} calls")));
     }
     Ok((said.result, bytes, said.after.unread.last().copied().unwrap_or(0)))
 }
@@ -192,7 +193,7 @@ fn all_there(child: &mut Child) -> Result<(), Refusal> {
             "it took bytes out of the stream that belong to the next message",
         )
         .peer(peer)
-        .but("8 bytes still unread", format!("{unread} bytes still unread")));
+        .but("8 bytes still unread", say!("{unread} bytes still unread")));
     }
     ask_again(child, 8)?;
     full(child, &stage, b"AND MORE", "had sent those before")?;
@@ -217,7 +218,7 @@ fn drip(child: &mut Child) -> Result<(), Refusal> {
     let message = b"\x00\x01two\xff\x00end";
     let stage = begin(child, message.len(), b"")?;
     for (n, byte) in message.iter().enumerate() {
-        child.scene(&format!("after {n} of 10 bytes"), "the peer waits for it to ask for more", "");
+        child.scene(&say!("after {n} of 10 bytes"), "the peer waits for it to ask for more", "");
         if !child.until_blocked()? {
             break;
         }
@@ -231,17 +232,17 @@ fn every_cut(child: &mut Child) -> Result<(), Refusal> {
     let message = b"GET / HTTP/1.1";
     for cut in 0..message.len() {
         let stage = begin(child, message.len(), &message[..cut])?;
-        child.scene(&format!("after {cut} of 14 bytes"), "the peer waits", "");
+        child.scene(&say!("after {cut} of 14 bytes"), "the peer waits", "");
         if child.until_blocked()? {
             stage.peer.send(&[&message[cut..], b"NEXT"].concat());
         }
         child.scene("after 14 of 14 bytes", "the peer has sent them all", "");
-        let peer = format!("sent {cut} bytes, then the other {} and 4 more", 14 - cut);
+        let peer = say!("sent {cut} bytes, then the other {} and 4 more", 14 - cut);
         let unread = full(child, &stage, message, &peer)?;
         if unread != 4 {
             return Err(Refusal::new("it took bytes that come behind the end of the message")
                 .peer(peer)
-                .but("4 bytes still unread", format!("{unread} bytes still unread")));
+                .but("4 bytes still unread", say!("{unread} bytes still unread")));
         }
     }
     Ok(())
@@ -270,10 +271,10 @@ fn ends(child: &mut Child) -> Result<(), Refusal> {
     for cut in 0..=message.len() {
         let stage = begin(child, message.len(), &message[..cut])?;
         stage.peer.end();
-        let progress = format!("after {cut} of 8 bytes");
+        let progress = say!("after {cut} of 8 bytes");
         let mistake = "recv returned 0, which is the end of the stream; it called recv again";
         child.scene(&progress, "the peer has already closed", mistake);
-        let peer = format!("sent {cut} of 8 bytes and ended its stream");
+        let peer = say!("sent {cut} of 8 bytes and ended its stream");
         if cut == message.len() {
             full(child, &stage, message, &peer)?; // the end comes behind the last byte
             continue;
@@ -337,13 +338,13 @@ fn large(child: &mut Child) -> Result<(), Refusal> {
     }
     if said.after.kept > 1 << 15 {
         return Err(Refusal::new("it keeps memory after it has returned")
-            .but("none", format!("{} bytes", said.after.kept)));
+            .but(say!("none"), say!("{} bytes", said.after.kept)));
     }
     if said.after.peak > 1 << 20 {
         return Err(Refusal::new(
             "it builds a copy of the message: recv can write into buf itself",
         )
-        .but("no memory of its own", format!("{} bytes at once", said.after.peak)));
+        .but("no memory of its own", say!("{} bytes at once", said.after.peak)));
     }
     Ok(())
 }

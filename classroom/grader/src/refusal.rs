@@ -3,6 +3,9 @@
 use std::fmt::{self, Write};
 
 use anstyle::{AnsiColor, Style};
+use say::say;
+
+use crate::language::{column, told};
 
 /// Two mistakes that look alike from outside.
 pub const UNFOUNDED: &str =
@@ -28,18 +31,19 @@ pub struct Refusal {
 impl Refusal {
     /// Begins with the likely mistake.
     pub fn new(mistake: impl Into<String>) -> Refusal {
-        Refusal { mistake: mistake.into(), ..Refusal::default() }
+        Refusal { mistake: told(&mistake.into()).into(), ..Refusal::default() }
     }
 
     /// Says what the peer did.
     pub fn peer(mut self, what: impl Into<String>) -> Refusal {
-        self.peer = what.into();
+        self.peer = told(&what.into()).into();
         self
     }
 
     /// Says what was expected, and what was seen.
     pub fn but(mut self, expected: impl Into<String>, seen: impl Into<String>) -> Refusal {
-        (self.expected, self.seen) = (expected.into(), seen.into());
+        self.expected = told(&expected.into()).into();
+        self.seen = told(&seen.into()).into();
         self
     }
 
@@ -53,15 +57,20 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dim = Style::new().dimmed();
-        let lines = [("the peer", &self.peer), ("expected", &self.expected), ("seen", &self.seen)];
+        let lines = [
+            (say!("the peer"), &self.peer),
+            (say!("expected"), &self.expected),
+            (say!("seen"), &self.seen),
+        ];
         for (label, text) in lines.into_iter().filter(|(_, text)| !text.is_empty()) {
-            writeln!(f, "  {dim}{label:<9}{dim:#} {text}")?;
+            writeln!(f, "  {dim}{}{dim:#} {text}", column(&label))?;
         }
         if let Some((expected, seen)) = self.bytes.as_deref() {
             f.write_str(&difference(expected, seen))?;
         }
         let red = AnsiColor::Red.on_default().bold();
-        writeln!(f, "  {dim}{:<9}{dim:#} {red}{}{red:#}", "likely", self.mistake)
+        let likely = column(&say!("likely"));
+        writeln!(f, "  {dim}{likely}{dim:#} {red}{}{red:#}", self.mistake)
     }
 }
 
@@ -70,9 +79,9 @@ pub fn difference(expected: &[u8], seen: &[u8]) -> String {
     let at = expected.iter().zip(seen).take_while(|(a, b)| a == b).count();
     let from = (at & !15).saturating_sub(16);
     let mut out = String::new();
-    let _ = writeln!(out, "  the first difference is at byte {at}:");
-    for (label, bytes) in [("expected", expected), ("seen", seen)] {
-        let _ = writeln!(out, "  {label:<9} {} bytes", bytes.len());
+    let _ = writeln!(out, "  {}", say!("the first difference is at byte {at}:"));
+    for (label, bytes) in [(say!("expected"), expected), (say!("seen"), seen)] {
+        let _ = writeln!(out, "  {} {}", column(&label), say!("{} bytes", bytes.len()));
         for row in 0..3 {
             let start = from + row * 16;
             if start > bytes.len() || (start == bytes.len() && start > at) {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::alloc;
@@ -93,7 +94,7 @@ fn call_with(child: &mut Child, ask: Ask) -> Result<Said, Refusal> {
     let (said, _) = child.call(ask, &[], vec![])?;
     child.left_as_it_was(&said.after)?;
     let Calls { lists, freed, freed_twice, freed_no_list, .. } = &said.calls;
-    let asked = format!("{lists} list(s) made, {freed} freed by the head");
+    let asked = say!("{lists} list(s) made, {freed} freed by the head");
     if *lists == 0 && said.result.as_ref().is_ok_and(|all| !all.is_empty()) {
         return Err(Refusal::new("getaddrinfo was never called: the addresses come from its list")
             .but("one list made and freed", asked));
@@ -115,7 +116,9 @@ fn call_with(child: &mut Child, ask: Ask) -> Result<Said, Refusal> {
         .but("the pointer that getaddrinfo gave", asked));
     }
     if *freed_twice > 0 {
-        return Err(Refusal::new("freeaddrinfo was called twice for one list").but("once", asked));
+        return Err(
+            Refusal::new("freeaddrinfo was called twice for one list").but(say!("once"), asked)
+        );
     }
     Ok(said)
 }
@@ -124,7 +127,7 @@ fn freed(said: &Said) -> Result<(), Refusal> {
     let Calls { lists, freed, .. } = said.calls;
     if freed < lists {
         return Err(Refusal::new("the list is never freed: freeaddrinfo, once, on every path")
-            .but("every list freed", format!("{lists} list(s) made, {freed} freed")));
+            .but("every list freed", say!("{lists} list(s) made, {freed} freed")));
     }
     Ok(())
 }
@@ -141,7 +144,7 @@ fn expect(said: &Said, expected: &[String], asked: &str) -> Result<(), Refusal> 
             } else {
                 "getaddrinfo did not get the host: does the CString live until it returns?"
             })
-            .peer(format!("there is none; asked for {asked}"))
+            .peer(say!("there is none; asked for {asked}"))
             .but(format!("{expected:?}"), format!("Err({code})")));
         }
         Err(code) => {
@@ -179,14 +182,14 @@ fn expect(said: &Said, expected: &[String], asked: &str) -> Result<(), Refusal> 
         "that is not the address in the list: is it read after freeaddrinfo, or in another order?"
     };
     Err(Refusal::new(mistake)
-        .peer(format!("there is none; asked for {asked}"))
+        .peer(say!("there is none; asked for {asked}"))
         .but(format!("{expected:?}"), format!("{got:?}")))
 }
 
 fn v4(child: &mut Child) -> Result<(), Refusal> {
     for (host, port) in [("127.0.0.1", 9000), ("10.1.2.3", 80), ("192.0.2.255", 65_535)] {
         let said = call(child, Some(host), port)?;
-        expect(&said, &[format!("{host}:{port}")], &format!("{host}, port {port}"))?;
+        expect(&said, &[format!("{host}:{port}")], &say!("{host}, port {port}"))?;
     }
     Ok(())
 }
@@ -198,7 +201,7 @@ fn short(child: &mut Child) -> Result<(), Refusal> {
             != [SocketAddr::from((meant.parse::<std::net::Ipv4Addr>().expect("an address"), 80))]
         {
             return Err(Refusal::new("the text was read again: the address stands in the list")
-                .peer(format!("there is none; asked for {host}, a numeric form of inet_aton(3)"))
+                .peer(say!("there is none; asked for {host}, a numeric form of inet_aton(3)"))
                 .but(format!("[{meant}:80]"), format!("{:?}", said.result)));
         }
     }
@@ -208,7 +211,7 @@ fn short(child: &mut Child) -> Result<(), Refusal> {
 fn v6(child: &mut Child) -> Result<(), Refusal> {
     for host in ["::1", "2001:db8::1:2", "::ffff:192.0.2.1", "::"] {
         let said = call(child, Some(host), 9000)?;
-        expect(&said, &[format!("[{host}]:9000")], &format!("{host}, port 9000"))?;
+        expect(&said, &[format!("[{host}]:9000")], &say!("{host}, port 9000"))?;
     }
     let said = call(child, Some("fe80::1%1"), 9000)?;
     if let Ok([SocketAddr::V6(got)]) = said.result.as_deref()
@@ -253,7 +256,7 @@ fn failures(child: &mut Child) -> Result<(), Refusal> {
             Err(_) => "getaddrinfo returns its error as a code of its own, and not in errno",
         };
         return Err(Refusal::new(mistake)
-            .peer(format!("there is none; asked for {host:?}"))
+            .peer(say!("there is none; asked for {host:?}"))
             .but(format!("Err({})", libc::EAI_NONAME), format!("{:?}", said.result)));
     }
     for code in [libc::EAI_AGAIN, libc::EAI_MEMORY] {
@@ -269,12 +272,12 @@ fn failures(child: &mut Child) -> Result<(), Refusal> {
 fn often(child: &mut Child) -> Result<(), Refusal> {
     for port in 1..=100 {
         let said = call(child, Some("127.0.0.1"), port)?;
-        expect(&said, &[format!("127.0.0.1:{port}")], &format!("127.0.0.1, port {port}"))?;
+        expect(&said, &[format!("127.0.0.1:{port}")], &say!("127.0.0.1, port {port}"))?;
     }
     let said = call_with(child, Ask { times: 100, ..asking(Some("127.0.0.1"), 80) })?;
     if said.leaked > 0 {
         return Err(Refusal::new("memory is left behind by each call: into_raw, forget or leak")
-            .but("none", format!("{} bytes in 98 calls", said.leaked)));
+            .but(say!("none"), say!("{} bytes in 98 calls", said.leaked)));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::process::ExitCode;
 
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::calls::{self, Calls};
@@ -114,7 +115,7 @@ fn checked(
         return Err(Refusal::new(
             "a send for every few bytes: offer all of the rest, it takes a part",
         )
-        .but("at most one send for 16 bytes", format!("{} calls", said.calls.transfers)));
+        .but("at most one send for 16 bytes", say!("{} calls", said.calls.transfers)));
     }
     let unsent = said.after.unsent.last().copied().unwrap_or(0);
     if said.result.is_ok() && (1..=4096).contains(&unsent) && small && said.calls.transfers <= 1 {
@@ -122,14 +123,14 @@ fn checked(
             "the kernel was told that more would follow, and waits: MSG_MORE",
         )
         .peer("has room for it")
-        .but("nothing held back", format!("{unsent} bytes held back")));
+        .but("nothing held back", say!("{unsent} bytes held back")));
     }
     if said.after.unread.last() != Some(&QUESTION.len()) {
         return Err(Refusal::new("sending must not read what the peer has sent"));
     }
     if said.after.peak > 1 << 20 {
         return Err(Refusal::new("it builds a copy of the message: send can read from buf itself")
-            .but("no memory of its own", format!("{} bytes at once", said.after.peak)));
+            .but("no memory of its own", say!("{} bytes at once", said.after.peak)));
     }
     Ok(said.result)
 }
@@ -154,7 +155,7 @@ fn delivered(
     }
     Err(Refusal::new(misplaced(sent, got))
         .peer(peer)
-        .but(format!("{} bytes at the peer", sent.len()), format!("{} bytes", got.len()))
+        .but(say!("{} bytes at the peer", sent.len()), say!("{} bytes", got.len()))
         .bytes(sent, got))
 }
 
@@ -162,7 +163,7 @@ fn sizes(child: &mut Child) -> Result<(), Refusal> {
     for len in [1, 2, 17, 4096, 65_536, 300_000] {
         let message = pattern(len);
         let Stage { peer, bystander } = begin(child, &message, pair()?)?;
-        child.scene(&format!("with a message of {len} bytes"), "the peer reads all it gets", "");
+        child.scene(&say!("with a message of {len} bytes"), "the peer reads all it gets", "");
         let reader = peer.read_all();
         let (said, _) = child.said()?;
         let mut result = checked(child, said, &bystander, len <= 4096, len)?;

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::process::ExitCode;
 
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::beside::{Stage, stage};
@@ -81,7 +82,7 @@ fn there(child: &mut Child) -> Result<(), Refusal> {
     for len in [5, 0, 300_000] {
         let message = pattern(len);
         let stage = begin(child, &message, pair_with(TINY)?)?;
-        child.scene(&format!("with {len} bytes"), "the peer reads", "");
+        child.scene(&say!("with {len} bytes"), "the peer reads", "");
         // The first signal ends a send that has taken a part, the next one a send that has not.
         for _ in 0..3 {
             if child.until_blocked()? {
@@ -97,7 +98,7 @@ fn there(child: &mut Child) -> Result<(), Refusal> {
         }
         child.close_fds()?;
         let got = reader.join().expect("the reader does not panic");
-        let peer = format!("read all {len} bytes; signals came while send waited");
+        let peer = say!("read all {len} bytes; signals came while send waited");
         let mistake = match &said.result {
             Ok(true) if got == message => continue,
             Ok(true) => "it returned true before all was sent",

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::child;
@@ -78,9 +79,9 @@ fn field(kind: u8, value: &[u8]) -> Field {
 
 fn describe(result: &Result<Vec<Field>, Damage>) -> String {
     match result {
-        Ok(fields) => format!("{} fields", fields.len()),
+        Ok(fields) => say!("{} fields", fields.len()),
         Err(Damage { position, need, have }) => {
-            format!("damage at position {position}: need {need}, have {have}")
+            say!("damage at position {position}: need {need}, have {have}")
         }
     }
 }
@@ -92,7 +93,7 @@ fn check(
     expected: &Result<Vec<Field>, Damage>,
     what: &str,
 ) -> Result<(), Refusal> {
-    child.scene(&format!("in a message of {} bytes", message.len()), what, "");
+    child.scene(&say!("in a message of {} bytes", message.len()), what, "");
     let (said, _) = child.call(Ask, message, vec![])?;
     child.left_as_it_was(&said.after)?;
     if said.result == *expected {
@@ -172,7 +173,7 @@ fn whole(child: &mut Child) -> Result<(), Refusal> {
     let three = [field(1, b"one"), field(0, b"\x01\x00\x02"), field(255, b"three")];
     for count in [0, 1, 3] {
         let fields = three[..count].to_vec();
-        let what = format!("a message of {count} fields");
+        let what = say!("a message of {count} fields");
         check(child, &encode(&fields), &Ok(fields), &what)?;
     }
     let bytes = pattern(20_000);
@@ -199,7 +200,7 @@ fn lengths(child: &mut Child) -> Result<(), Refusal> {
     let bytes = pattern(65_535);
     for len in [255, 256, 257, 32_767, 32_768, 65_535] {
         let fields = vec![field(1, &bytes[..len]), field(2, b"behind it")];
-        check(child, &encode(&fields), &Ok(fields), &format!("a value of {len} bytes"))?;
+        check(child, &encode(&fields), &Ok(fields), &say!("a value of {len} bytes"))?;
     }
     Ok(())
 }
@@ -225,7 +226,7 @@ fn cuts(child: &mut Child) -> Result<(), Refusal> {
     let fields = [field(1, b"one"), field(2, b""), field(3, b"HELLO")];
     let message = encode(&fields);
     for cut in 0..=message.len() {
-        let what = format!("a message of {} bytes, cut to {cut}", message.len());
+        let what = say!("a message of {} bytes, cut to {cut}", message.len());
         check(child, &message[..cut], &cut_to(&fields, cut), &what)?;
     }
     Ok(())
@@ -242,7 +243,7 @@ fn claims(child: &mut Child) -> Result<(), Refusal> {
         } else {
             Err(Damage { position: 4, need, have })
         };
-        let what = format!("a second field that claims {claim} bytes, where 5 are left");
+        let what = say!("a second field that claims {claim} bytes, where 5 are left");
         check(child, &message, &expected, &what)?;
     }
     Ok(())
@@ -260,7 +261,7 @@ fn many(child: &mut Child) -> Result<(), Refusal> {
         }
         let message = encode(&fields);
         let cut = if message.is_empty() { 0 } else { next(256) * message.len() / 255 };
-        let what = format!("a message of {} bytes, cut to {cut}", message.len());
+        let what = say!("a message of {} bytes, cut to {cut}", message.len());
         check(child, &message[..cut], &cut_to(&fields, cut), &what)?;
     }
     Ok(())

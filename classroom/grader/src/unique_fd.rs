@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::os::fd::{FromRawFd, RawFd};
 use std::process::ExitCode;
 
+use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::calls::{self, Calls, Seldom};
@@ -180,12 +181,12 @@ fn play_and_check(
             (_, true) => {
                 return Err(Refusal::new(forgotten)
                     .peer("waits for the end of the stream")
-                    .but(format!("{which} closed: the peer sees a FIN"), "it is still open"));
+                    .but(say!("{which} closed: the peer sees a FIN"), "it is still open"));
             }
             (_, false) => {
                 return Err(Refusal::new(too_many)
                     .peer("looks whether the stream has ended")
-                    .but(format!("{which} still open"), "the peer saw a FIN: it was closed"));
+                    .but(say!("{which} still open"), "the peer saw a FIN: it was closed"));
             }
         }
     }
@@ -193,12 +194,12 @@ fn play_and_check(
     let closes = said.calls.closes;
     if said.after.closed.len() < expected {
         return Err(Refusal::new(forgotten)
-            .but(format!("{expected} descriptor(s) closed"), "the number is still in use"));
+            .but(say!("{expected} descriptor(s) closed"), "the number is still in use"));
     }
     if closes > expected || said.calls.closed_nothing > 0 {
         return Err(Refusal::new(too_many).but(
-            format!("{expected} call(s) of close"),
-            format!("{closes}, of which {} failed with EBADF", said.calls.closed_nothing),
+            say!("{expected} call(s) of close"),
+            say!("{closes}, of which {} failed with EBADF", said.calls.closed_nothing),
         ));
     }
     if !said.after.opened.is_empty() {
@@ -212,7 +213,7 @@ fn the_given(what: &str, number: RawFd, given: RawFd) -> Result<(), Refusal> {
     if number == given {
         return Ok(());
     }
-    Err(Refusal::new(format!("{what} returned another number than the one it was given"))
+    Err(Refusal::new(say!("{what} returned another number than the one it was given"))
         .but(given.to_string(), number.to_string()))
 }
 

@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use grader::grading::{Report, judge};
+use grader::grading::{LONGEST, Report, judge};
 
 /// One program, after it has been run both ways.
 struct Run {
@@ -76,9 +77,10 @@ fn built(name: &str) -> PathBuf {
 
 fn run(name: &str) -> Run {
     let program = built(name);
-    let out = Command::new(&program).env_remove("GRADER_REPORT").output().unwrap();
+    let out =
+        Command::new(&program).env_remove("GRADER_REPORT").env("LANGUAGE", "en").output().unwrap();
     let about = grader::ALL.iter().find(|about| about.name == "send_all").unwrap();
-    let report = judge(about, &program).unwrap();
+    let report = judge(about, &program, LONGEST).unwrap();
     let passed = out.status.success();
     let printed = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
     assert_eq!(passed, report.points == report.of, "{name}: {report:?}\n{printed}");
@@ -99,7 +101,7 @@ fn no_program_passes_without_a_verdict() {
     assert!(said.contains("could not compile `attempts` (bin \"attempt-empty_main\")"), "{said}");
     for name in ["exits", "exits_at_once"] {
         let run = refused(name, "this has not been graded: main has to call grade");
-        assert!(run.report.reason.contains("is main as it was?"), "{:?}", run.report);
+        assert!(run.report.points == 0 && !run.report.reason.is_empty(), "{:?}", run.report);
     }
     refused("another_verdict", "main asks for a verdict on recv_exact, and this is send_all");
     refused("verdict_dropped", "it returned Ok before all was sent");
@@ -115,6 +117,14 @@ fn what_an_answer_starts_ends_with_it() {
         .filter(|exe| *exe == run.program)
         .collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_main_that_never_returns_is_ended() {
+    let program = built("never_returns");
+    let about = grader::ALL.iter().find(|about| about.name == "send_all").unwrap();
+    let report = judge(about, &program, Duration::from_secs(1)).unwrap();
+    assert!(report.points == 0 && report.reason.contains('0'), "{report:?}");
 }
 
 #[test]

@@ -44,11 +44,12 @@ fn of_kind(kind: &str) -> Vec<Answer> {
 
 /// Grades one. The exit code is 0 for an answer that passes, and what was printed. What is told to
 /// an autograder is the same.
-fn grade(answer: &Answer) -> (bool, String) {
+fn grade(answer: &Answer, language: &str) -> (bool, String) {
     let Answer { exercise, name, .. } = answer;
-    let file = format!("{}/{exercise}-{name}.json", env!("CARGO_TARGET_TMPDIR"));
-    let out =
-        Command::new(PROOF).args([exercise, name]).env(REPORT, &file).output().expect("proof runs");
+    let file = format!("{}/{exercise}-{name}-{language}.json", env!("CARGO_TARGET_TMPDIR"));
+    let mut proof = Command::new(PROOF);
+    proof.args([exercise, name]).env(REPORT, &file).env("LANGUAGE", language);
+    let out = proof.output().expect("proof runs");
     let text = [out.stdout, out.stderr].concat();
     let report = fs::read(&file).expect("a report");
     let _ = fs::remove_file(&file);
@@ -63,6 +64,14 @@ fn grade_all(
     answers: Vec<Answer>,
     complaint: impl Fn(&Answer, bool, &str) -> Option<String> + Sync,
 ) {
+    grade_all_in("en", answers, complaint);
+}
+
+fn grade_all_in(
+    language: &str,
+    answers: Vec<Answer>,
+    complaint: impl Fn(&Answer, bool, &str) -> Option<String> + Sync,
+) {
     assert!(!answers.is_empty() || env::var_os("PROOF_ONLY").is_some());
     let queue = Mutex::new(answers.into_iter());
     let complaints = Mutex::new(Vec::new());
@@ -71,7 +80,7 @@ fn grade_all(
             scope.spawn(|| {
                 loop {
                     let Some(answer) = queue.lock().unwrap().next() else { break };
-                    let (passed, text) = grade(&answer);
+                    let (passed, text) = grade(&answer, language);
                     if let Some(why) = complaint(&answer, passed, &text) {
                         let Answer { exercise, name, .. } = &answer;
                         complaints
@@ -100,6 +109,29 @@ fn wrong_answers_are_refused_by_name() {
         }
         let found = mistake(text).is_some_and(|m| m.contains(&answer.refused));
         (!found).then(|| format!("the message should hold {:?}", answer.refused))
+    });
+}
+
+/// As a learner reads them who has chosen Korean: one of each exercise, and its solution.
+/// `PROOF_KOREAN=all` looks at every wrong answer.
+#[test]
+fn verdicts_are_in_korean_where_that_is_chosen() {
+    let mut answers = of_kind("wrong");
+    if env::var_os("PROOF_KOREAN").is_none() {
+        answers.dedup_by(|one, other| one.exercise == other.exercise);
+    }
+    answers.extend(of_kind("solution"));
+    let is_hangul = |c: char| ('가'..='힣').contains(&c);
+    grade_all_in("ko", answers, |answer, passed, text| {
+        if passed != (answer.kind == "solution") {
+            return Some("another verdict than in English".into());
+        }
+        // Bytes in hex, and the values of an assertion that the answer makes.
+        let is_code =
+            |line: &&str| ["0", "left: ", "right: "].iter().any(|of| line.starts_with(of));
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !is_code(line));
+        let english: Vec<&str> = lines.filter(|line| !line.contains(is_hangul)).collect();
+        (!english.is_empty()).then(|| format!("this is not Korean: {english:?}"))
     });
 }
 

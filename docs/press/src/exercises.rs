@@ -17,10 +17,11 @@ pub struct Exercise {
     section: String,
 }
 
-/// The exercises of `classroom/exercises`, in their order.
+/// The exercises, in their order. A learner may have put the tasks of `classroom/exercises` into
+/// Korean; the solutions have the same ones, and stay.
 pub fn read(root: &Path) -> anyhow::Result<Vec<Exercise>> {
     let mut exercises = Vec::new();
-    for dir in fs::read_dir(root.join("classroom/exercises")).context("classroom/exercises")? {
+    for dir in fs::read_dir(root.join("classroom/solutions")).context("classroom/solutions")? {
         let dir = dir?;
         let place = dir.file_name().to_string_lossy().into_owned();
         for file in fs::read_dir(dir.path())? {

@@ -67,16 +67,11 @@ impl Korean {
     fn summary(&self, text: &str) -> String {
         let line = |line: &str| match title(line) {
             Some((before, title, after)) => {
-                format!("{before}{}{after}", self.of(title).unwrap_or(title))
+                format!("{before}{}{after}", of(&self.catalog, title).unwrap_or(title))
             }
             None => line.to_owned(),
         };
         text.lines().map(line).collect::<Vec<String>>().join("\n") + "\n"
-    }
-
-    fn of(&self, id: &str) -> Option<&str> {
-        let message = self.catalog.find_message(None, id, None)?;
-        (message.is_translated() && !message.is_fuzzy()).then(|| message.msgstr().ok()).flatten()
     }
 
     /// The strings of the pages that have to be complete, and the titles of all pages; each with the
@@ -112,56 +107,76 @@ impl Korean {
     /// # Errors
     /// As `strings`.
     pub fn faults(&self, english: &Path) -> anyhow::Result<Vec<String>> {
-        let strings = self.strings(english)?;
-        let untold = strings.iter().filter(|(id, _)| self.of(id).is_none());
-        let mut faults: Vec<String> =
-            untold.map(|(id, place)| format!("{place}: no translation of {id:?}")).collect();
-        let differs = |id: &str| self.of(id).is_some_and(|text| kept(text) != kept(id));
-        let other = strings.iter().filter(|(id, _)| differs(id));
-        faults.extend(other.map(|(id, place)| format!("{place}: other code or links for {id:?}")));
-        let said: BTreeSet<&str> = strings.iter().map(|(id, _)| id.as_str()).collect();
-        let stale = self.catalog.messages().filter(|message| !said.contains(message.msgid()));
-        faults.extend(stale.map(|message| {
-            let korean = message.msgstr().unwrap_or_default();
-            format!("ko.po: no page says {:?} any more. Its Korean is {korean:?}", message.msgid())
-        }));
-        Ok(faults)
+        Ok(faults(&self.catalog, &self.strings(english)?, |id, text| kept(id) == kept(text)))
     }
 
-    /// Writes `docs/po/ko.po` anew, in the order of the pages: new strings without a translation,
-    /// or with that of a like string that has gone, to look at again (fuzzy); the others that have
-    /// gone are dropped.
+    /// Writes `docs/po/ko.po` anew: see `merge`.
     ///
     /// # Errors
     /// As `strings`; what the file system says.
     pub fn merge(self, english: &Path) -> anyhow::Result<()> {
         let strings = self.strings(english)?;
-        let said: BTreeSet<&str> = strings.iter().map(|(id, _)| id.as_str()).collect();
-        let gone = self.catalog.messages().filter(|message| !said.contains(message.msgid()));
-        let gone: Vec<_> = gone.filter(|message| message.is_translated()).collect();
-        let mut fuzzy = MessageFlags::new();
-        fuzzy.add_flag("fuzzy");
-        let mut messages = Vec::new();
-        for (id, place) in &strings {
-            let mut message = Message::build_singular();
-            message.with_msgid(id.clone()).with_source(place.clone());
-            let like = gone.iter().map(|message| (likeness(message.msgid(), id), message));
-            let like = like.filter(|(share, _)| *share > 0.5).max_by(|a, b| a.0.total_cmp(&b.0));
-            if let Some(known) = self.catalog.find_message(None, id, None) {
-                message.with_msgstr(known.msgstr().unwrap_or_default().into());
-                message.with_flags(known.flags().clone());
-            } else if let Some((_, like)) = like {
-                message.with_msgstr(like.msgstr().unwrap_or_default().into());
-                message.with_flags(fuzzy.clone());
-            }
-            messages.push(message.done());
-        }
-        let mut merged = Catalog::new(self.catalog.metadata);
-        for message in messages {
-            merged.append_or_update(message);
-        }
-        po_file::write(&merged, &self.file).context("docs/po/ko.po")
+        merge(self.catalog, &strings, &self.file)
     }
+}
+
+/// A translation that may be shown.
+pub fn of<'a>(catalog: &'a Catalog, id: &str) -> Option<&'a str> {
+    let message = catalog.find_message(None, id, None)?;
+    (message.is_translated() && !message.is_fuzzy()).then(|| message.msgstr().ok()).flatten()
+}
+
+/// What is wanting in a catalogue of these strings, each with its place. `keeps` says whether a
+/// translation has all that it has to keep.
+pub fn faults(
+    catalog: &Catalog,
+    strings: &[(String, String)],
+    keeps: impl Fn(&str, &str) -> bool,
+) -> Vec<String> {
+    let untold = strings.iter().filter(|(id, _)| of(catalog, id).is_none());
+    let mut faults: Vec<String> =
+        untold.map(|(id, place)| format!("{place}: no translation of {id:?}")).collect();
+    let differs = |id: &str| of(catalog, id).is_some_and(|text| !keeps(id, text));
+    let other = strings.iter().filter(|(id, _)| differs(id));
+    faults.extend(other.map(|(id, place)| format!("{place}: other code or links for {id:?}")));
+    let said: BTreeSet<&str> = strings.iter().map(|(id, _)| id.as_str()).collect();
+    let stale = catalog.messages().filter(|message| !said.contains(message.msgid()));
+    faults.extend(stale.map(|message| {
+        let korean = message.msgstr().unwrap_or_default();
+        format!("ko.po: no page says {:?} any more. Its Korean is {korean:?}", message.msgid())
+    }));
+    faults
+}
+
+/// Writes a catalogue anew, in the order of the strings: new strings without a translation, or with
+/// that of a like string that has gone, to look at again (fuzzy); the others that have gone are
+/// dropped.
+pub fn merge(catalog: Catalog, strings: &[(String, String)], file: &Path) -> anyhow::Result<()> {
+    let said: BTreeSet<&str> = strings.iter().map(|(id, _)| id.as_str()).collect();
+    let gone = catalog.messages().filter(|message| !said.contains(message.msgid()));
+    let gone: Vec<_> = gone.filter(|message| message.is_translated()).collect();
+    let mut fuzzy = MessageFlags::new();
+    fuzzy.add_flag("fuzzy");
+    let mut messages = Vec::new();
+    for (id, place) in strings {
+        let mut message = Message::build_singular();
+        message.with_msgid(id.clone()).with_source(place.clone());
+        let like = gone.iter().map(|message| (likeness(message.msgid(), id), message));
+        let like = like.filter(|(share, _)| *share > 0.5).max_by(|a, b| a.0.total_cmp(&b.0));
+        if let Some(known) = catalog.find_message(None, id, None) {
+            message.with_msgstr(known.msgstr().unwrap_or_default().into());
+            message.with_flags(known.flags().clone());
+        } else if let Some((_, like)) = like {
+            message.with_msgstr(like.msgstr().unwrap_or_default().into());
+            message.with_flags(fuzzy.clone());
+        }
+        messages.push(message.done());
+    }
+    let mut merged = Catalog::new(catalog.metadata);
+    for message in messages {
+        merged.append_or_update(message);
+    }
+    po_file::write(&merged, file).with_context(|| file.display().to_string())
 }
 
 /// How alike two strings are, from 0 to 1: the share of their words that both have.
@@ -204,7 +219,7 @@ fn example_of(place: &str) -> Option<&str> {
 
 /// Whether a string is to be translated: code, a name such as `s01_peek` or `src/lib.rs`, a number
 /// with its unit or what is Korean already is not.
-fn is_prose(text: &str) -> bool {
+pub fn is_prose(text: &str) -> bool {
     let mut outside = text.split('`').step_by(2).flat_map(|part| part.split("](").enumerate());
     let is_word = |word: &str| {
         let small = word.chars().filter(char::is_ascii_lowercase).count();

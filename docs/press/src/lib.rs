@@ -9,6 +9,7 @@
 //! exercises  a chapter's end: its questions, the classroom's exercises of that section
 //! links      names become links; each link leads somewhere
 //! korean     the same pages in Korean, by docs/po/ko.po
+//! classroom  what the classroom says, for its own catalogue
 //! labels     what mdBook prints around them, in Korean
 //! search     which part of which page is searched
 //! show       the book on the loopback, in a browser
@@ -16,6 +17,7 @@
 //! ```
 
 mod chapters;
+mod classroom;
 mod exercises;
 mod korean;
 mod labels;
@@ -33,6 +35,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
+pub use classroom::Classroom;
 pub use korean::Korean;
 pub use labels::label;
 pub use links::check as check_links;

@@ -31,7 +31,8 @@ enum Verb {
         /// Where to
         out: PathBuf,
     },
-    /// Bring docs/po/ko.po up to date: changed strings fuzzy, new ones empty, those gone dropped
+    /// Bring docs/po/ko.po and docs/po/classroom.ko.po up to date: changed strings fuzzy, new ones
+    /// empty, those gone dropped
     Strings {
         /// The project's root
         root: PathBuf,
@@ -75,9 +76,9 @@ fn main() -> ExitCode {
             }
             korean.translate(&english, &out)
         }),
-        Verb::Strings { root, english } => {
-            press::Korean::read(&root).and_then(|korean| korean.merge(&english))
-        }
+        Verb::Strings { root, english } => press::Korean::read(&root)
+            .and_then(|korean| korean.merge(&english))
+            .and_then(|()| press::Classroom::read(&root)?.merge()),
         Verb::Label { book } => press::label(&book),
         Verb::Mark { book } => press::mark_for_search(&book).map(|_| ()),
         Verb::Show { books } => press::show(&books),

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use press::Korean;
+use press::{Classroom, Korean};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -270,6 +271,60 @@ fn named(names: &[String], pages: &BTreeSet<String>) -> BTreeSet<String> {
         found
     };
     names.iter().flat_map(of_name).collect()
+}
+
+/// A root of its own with the classroom, where the catalogue has `to` instead of the first `from`.
+fn spoilt_classroom(name: &str, from: &str, to: &str) -> Classroom {
+    let root_of_it = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-classroom"));
+    let _ = fs::remove_dir_all(&root_of_it);
+    fs::create_dir_all(root_of_it.join("docs/po")).unwrap();
+    fs::create_dir_all(root_of_it.join("classroom")).unwrap();
+    for dir in ["exercises", "grader", "info.toml", "docs"] {
+        let place = Path::new("classroom").join(dir);
+        symlink(root().canonicalize().unwrap().join(&place), root_of_it.join(&place)).unwrap();
+    }
+    let file = root_of_it.join("docs/po/classroom.ko.po");
+    fs::copy(root().join("docs/po/classroom.ko.po"), &file).unwrap();
+    spoil(&file, from, to);
+    Classroom::read(&root_of_it).unwrap()
+}
+
+#[test]
+fn all_that_the_classroom_says_is_in_korean() {
+    assert_eq!(Classroom::read(&root()).unwrap().faults().unwrap(), [""; 0]);
+}
+
+/// `make strings` writes them.
+#[test]
+fn the_pages_for_teachers_in_korean_are_those_of_the_catalogue() {
+    let pages = Classroom::read(&root()).unwrap().teachers().unwrap();
+    assert_eq!(pages.len(), 20);
+    for (file, text) in pages {
+        let found = fs::read_to_string(&file).unwrap_or_default();
+        assert!(found == text, "{}: make strings", file.display());
+    }
+}
+
+#[test]
+fn a_sentence_of_the_classroom_without_its_korean_is_found() {
+    let (id, text) =
+        ("msgid \"fd {fd} open after the call\"", "msgstr \"호출한 뒤에도 열려 있는 fd {fd}번\"");
+    let whole = format!("{id}\n{text}");
+    let place = "classroom/grader/src/child.rs";
+    let untold = format!("{place}: no translation of \"fd {{fd}} open after the call\"");
+    let other = format!("{place}: other code or links for \"fd {{fd}} open after the call\"");
+    let gone = "msgid \"fd {fd} open behind the call\"";
+    let gone_is = "ko.po: no page says \"fd {fd} open behind the call\" any more. Its Korean is \
+                   \"호출한 뒤에도 열려 있는 fd {fd}번\"";
+    let spoilt = [
+        ("missing", format!("{id}\nmsgstr \"\""), vec![&*untold]),
+        ("fuzzy", format!("#, fuzzy\n{whole}"), vec![&untold]),
+        ("other", whole.replace("fd {fd}번", "fd {fp}번"), vec![&other]),
+        ("stale", format!("{gone}\n{text}"), vec![&untold, gone_is]),
+    ];
+    for (name, to, expected) in spoilt {
+        assert_eq!(spoilt_classroom(name, &whole, &to).faults().unwrap(), expected);
+    }
 }
 
 #[test]

@@ -1,47 +1,100 @@
-//! Grades every exercise as it stands: a table, and `target/grade.json`.
+//! Grades every exercise as it stands: a table, and in `target` the same for others to read:
+//! `grade.json`, `grade.xml` (JUnit), `grade-github.json` (GitHub Classroom's autograding).
 //!
 //! Each is built by itself: one that does not compile is reported so, and the others are graded.
-//! With `solutions` as its argument it grades the solutions instead.
+//! `solutions` grades the solutions instead; `--skip tlv,lines` leaves these out.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::{env, fs, io};
 
-use anstyle::AnsiColor;
+use anstyle::{AnsiColor, Style};
 use grader::about::About;
-use grader::grading::{Report, judge};
+use grader::grading::{LONGEST, Report, judge};
+use grader::{course, language};
+use say::say;
+
+/// What the command line asks for.
+#[derive(Default)]
+struct Asked {
+    solutions: bool,
+    skip: Vec<String>,
+}
+
+const USAGE: &str = "grade [solutions] [--skip EXERCISE,EXERCISE]";
 
 fn main() -> io::Result<ExitCode> {
-    let solutions = env::args().nth(1).is_some_and(|arg| arg == "solutions");
+    let asked = match asked() {
+        Ok(asked) => asked,
+        Err(why) => {
+            eprintln!("{why}");
+            return Ok(ExitCode::from(2));
+        }
+    };
     // This program stands in target/debug, where cargo puts the others.
     let debug = env::current_exe()?.parent().map(PathBuf::from).unwrap_or_default();
     let mut reports = Vec::new();
     for about in grader::ALL {
-        let bin = format!("{}{}", about.name, if solutions { "_sol" } else { "" });
-        let report = grade(about, &bin, &debug)?;
+        let report = if asked.skip.iter().any(|name| name == about.name) {
+            Report { skipped: true, of: 0, ..Report::none(about, "left out") }
+        } else {
+            let bin = format!("{}{}", about.name, if asked.solutions { "_sol" } else { "" });
+            grade(about, &bin, &debug)?
+        };
         print(&report);
         reports.push(report);
     }
     let file = debug.with_file_name("grade.json");
     fs::write(&file, serde_json::to_string_pretty(&reports)?)?;
-    let done = reports.iter().filter(|r| r.points == r.of).count();
-    anstream::println!("{done} of {} exercises pass; {} has it all", reports.len(), file.display());
-    Ok(if done == reports.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    fs::write(file.with_extension("xml"), course::junit(&reports)?)?;
+    let github = serde_json::to_string(&course::autograding(&reports))?;
+    fs::write(file.with_file_name("grade-github.json"), github)?;
+    let done = reports.iter().filter(|one| one.passed()).count();
+    let of = reports.iter().filter(|one| !one.skipped).count();
+    let file = file.display();
+    anstream::println!("{}", say!("{done} of {of} exercises pass; {file} has it all"));
+    Ok(if done == of { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn asked() -> Result<Asked, String> {
+    let mut asked = Asked::default();
+    let mut args = env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "solutions" => asked.solutions = true,
+            "--skip" => {
+                let names = args.next().ok_or(USAGE)?;
+                let names = names.split([',', ' ']).filter(|name| !name.is_empty());
+                asked.skip.extend(names.map(String::from));
+            }
+            _ => return Err(USAGE.into()),
+        }
+    }
+    let is_known = |name: &&String| grader::ALL.iter().any(|about| about.name == **name);
+    match asked.skip.iter().find(|name| !is_known(name)) {
+        Some(name) => Err(say!("there is no exercise {name}")),
+        None => Ok(asked),
+    }
 }
 
 fn grade(about: &About, bin: &str, debug: &Path) -> io::Result<Report> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built =
-        Command::new(cargo).args(["build", "-q", "-p", "classroom", "--bin", bin]).output()?;
-    if !built.status.success() {
-        let reason = format!("it does not compile: make exercise EX={} says why", about.name);
+    let mut build = Command::new(cargo);
+    build.args(["build", "-q", "-p", "classroom", "--bin", bin]).stderr(Stdio::null());
+    if !build.status()?.success() {
+        let reason = say!("it does not compile: make exercise EX={} says why", about.name);
         return Ok(Report::none(about, reason));
     }
-    judge(about, &debug.join(bin))
+    judge(about, &debug.join(bin), LONGEST)
 }
 
 fn print(report: &Report) {
-    let Report { exercise, points, of, reason } = report;
-    let color = if points == of { AnsiColor::Green } else { AnsiColor::Red }.on_default();
-    anstream::println!("{exercise:<16} {color}{points:>2} of {of:<2}{color:#}  {reason}");
+    let Report { exercise, points, of, reason, skipped } = report;
+    let color = match report.passed() {
+        _ if *skipped => Style::new().dimmed(),
+        true => AnsiColor::Green.on_default(),
+        false => AnsiColor::Red.on_default(),
+    };
+    let count = if *skipped { "-".into() } else { say!("{points:>2} of {of:<2}") };
+    anstream::println!("{exercise:<16} {color}{count:<8}{color:#}  {reason}");
 }

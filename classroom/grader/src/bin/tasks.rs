@@ -1,0 +1,87 @@
+//! Puts the tasks, the hints and the welcome of a classroom into the learner's language: the
+//! comments of `exercises/`, and the texts of `info.toml`. What a learner wrote stays as it is.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::{env, fs, io};
+
+use grader::language::{chosen, english, is_korean, korean};
+use grader::paragraphs::paragraphs;
+
+/// Columns of a line, in which a Korean letter takes two.
+const WIDTH: usize = 100;
+
+fn main() -> ExitCode {
+    // A language that nobody chose changes nothing.
+    if !is_korean() && !chosen().is_some_and(|language| language.starts_with("en")) {
+        return ExitCode::SUCCESS;
+    }
+    let Some(classroom) = env::args_os().nth(1).map(PathBuf::from) else {
+        eprintln!("tasks CLASSROOM: its directory is missing");
+        return ExitCode::from(2);
+    };
+    let mut files = vec![classroom.join("info.toml")];
+    for about in grader::ALL {
+        let file = classroom.join("exercises").join(about.dir).join(about.name);
+        files.push(file.with_extension("rs"));
+    }
+    for file in files {
+        if let Err(e) = translate(&file) {
+            eprintln!("{}: {e}", file.display());
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Writes a file anew where that changes it.
+fn translate(file: &Path) -> io::Result<()> {
+    let text = fs::read_to_string(file)?;
+    let is_source = file.extension().is_some_and(|extension| extension == "rs");
+    let new = if is_source { with_comments(&text) } else { with_texts(&text) };
+    if new != text { fs::write(file, new) } else { Ok(()) }
+}
+
+/// A source file with its comments in the learner's language.
+fn with_comments(source: &str) -> String {
+    let lines: Vec<&str> = source.lines().collect();
+    let (mut out, mut done) = (String::new(), 0);
+    for paragraph in paragraphs(source) {
+        let new = match is_korean() {
+            true => korean(&paragraph.text).map(|text| wrap(text, WIDTH - paragraph.mark.len())),
+            false => english(&paragraph.text).map(String::from),
+        };
+        let Some(new) = new else { continue };
+        lines[done..paragraph.from].iter().for_each(|line| out += &format!("{line}\n"));
+        new.lines().for_each(|line| out += &format!("{}{line}\n", paragraph.mark));
+        done = paragraph.to;
+    }
+    lines[done..].iter().for_each(|line| out += &format!("{line}\n"));
+    out
+}
+
+/// `info.toml` with what stands between `"""` in the learner's language.
+fn with_texts(toml: &str) -> String {
+    let told = |text| if is_korean() { korean(text) } else { english(text) };
+    let parts = toml.split("\"\"\"").enumerate();
+    let parts = parts.map(|(n, part)| if n % 2 == 1 { told(part).unwrap_or(part) } else { part });
+    parts.collect::<Vec<_>>().join("\"\"\"")
+}
+
+fn wrap(text: &str, width: usize) -> String {
+    let columns =
+        |text: &str| text.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum::<usize>();
+    let (mut out, mut used) = (String::new(), 0);
+    for word in text.split_whitespace() {
+        if used > 0 && used + 1 + columns(word) > width {
+            out.push('\n');
+            used = 0;
+        } else if used > 0 {
+            out.push(' ');
+            used += 1;
+        }
+        out += word;
+        used += columns(word);
+    }
+    out
+}
