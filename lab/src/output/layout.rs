@@ -190,7 +190,7 @@ pub fn marks(layout: &Layout) -> Vec<(f64, String)> {
     let Some(&(first, top)) = layout.moments.first() else { return marks };
     if let Some(scale) = layout.scale {
         let step = round(2.0 * ROW / scale);
-        let all = (0..).map(|count| count * step);
+        let all = (0..).map_while(|count: u64| count.checked_mul(step)); // a trace may say any time
         let drawn = all.map(|after| (top + after as f64 * scale, words::since(0, after)));
         return drawn.take_while(|(y, _)| *y < layout.height).collect();
     }
