@@ -110,18 +110,24 @@ fn programs(here: &Path) -> Result<Vec<Job>, Box<dyn Error>> {
     }
     let text = fs::read_to_string(&list)?;
     let test = |line: &str| match line.split('\t').collect::<Vec<_>>()[..] {
-        [package, dir, program] => Some(Job::test(package, Path::new(dir), Path::new(program))),
+        [package, dir, libraries, program] => {
+            let mut job = Job::test(package, Path::new(dir), Path::new(program));
+            job.command.env("LD_LIBRARY_PATH", libraries); // a macro's crate is linked with some
+            Some(job)
+        }
         _ => None,
     };
     Ok(text.lines().filter_map(test).collect())
 }
 
-/// As cargo's runner: appends the package, where the program is to run, and the program.
+/// As cargo's runner: appends the package, where the program is to run, where it finds libraries,
+/// and the program.
 fn note(list: &Path, program: &Path) -> Result<(), Box<dyn Error>> {
     let mut list = File::options().append(true).open(list)?;
     let (package, dir) = (env::var("CARGO_PKG_NAME")?, env::current_dir()?);
     let program = dir.join(program);
-    Ok(writeln!(list, "{package}\t{}\t{}", dir.display(), program.display())?)
+    let libraries = env::var("LD_LIBRARY_PATH").unwrap_or_default();
+    Ok(writeln!(list, "{package}\t{}\t{libraries}\t{}", dir.display(), program.display())?)
 }
 
 /// A program that runs tests, and how it is called in what is printed.
