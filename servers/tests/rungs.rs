@@ -742,13 +742,16 @@ fn every_descriptor_of_every_rung_is_closed_on_exec() {
         let pid = run.server.pid();
         let link = |who: &str, fd: i32| fs::read_link(format!("/proc/{who}/fd/{fd}")).ok();
         let is_its_own = |fd: &i32| *fd > 2 && link(&pid.to_string(), *fd) != link("self", *fd);
+        let mut looked_at = 0;
         for fd in descriptors(pid).into_iter().filter(is_its_own) {
             let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}"));
             let Ok(info) = info else { continue }; // closed since
             let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
             let flags = i32::from_str_radix(flags.trim(), 8).unwrap();
             assert_ne!(flags & libc::O_CLOEXEC, 0, "{}: descriptor {fd}", rung.name);
+            looked_at += 1;
         }
+        assert!(looked_at >= 2, "{}: neither listener nor connection?", rung.name);
     });
 }
 
