@@ -104,7 +104,7 @@ pub const LIMITS: [Limit; 7] = [
         words: "", // before r08 nobody promises anything about its end
     },
     Limit {
-        rungs: &["r10", "r11", "r12", "r13", "r14"],
+        rungs: &["r10", "r11", "r12", "r13", "r14", "r15"],
         attacks: &["term"],
         meets: Meets::Cut,
         words: "",
@@ -121,11 +121,12 @@ pub const DROPS: [(&str, &str, u64, &str); 4] = [
 
 /// What a crowd may cost: rung, threads, bytes of memory a client, the words of its header. Beside
 /// its clients' threads a rung has one for the log.
-pub const COSTS: [(&str, usize, usize, &str); 4] = [
+pub const COSTS: [(&str, usize, usize, &str); 5] = [
     ("r04", 1 + 64 + 1, usize::MAX, "64 threads and no more"),
     ("r05", 2, usize::MAX, "none costs a thread"),
     ("r06", 2, 40, "costs its descriptor and 40 bytes"),
     ("r14", 2, usize::MAX, "none costs a thread"),
+    ("r15", 2, 4300, "each client costs 4.2 KiB"),
 ];
 
 /// Memory that a crowd touches whatever its size. A vector that has grown has twice the room.

@@ -112,23 +112,23 @@ impl Conn {
             self.ask_again = true;
             return Ok(Step::Partial);
         }
-        let answered = if self.held.is_empty() {
-            let answered = answer(&self.fd, arrived)?;
-            self.held.extend_from_slice(&arrived[answered.sent..]); // most often there is nothing
-            answered
+        let (whole, sent) = if self.held.is_empty() {
+            let (whole, sent) = answer(&self.fd, arrived)?;
+            self.held.extend_from_slice(&arrived[sent..]); // most often there is nothing
+            (whole, sent)
         } else {
             self.held.reserve_exact(arrived.len()); // memory follows what came, not what is claimed
             self.held.extend_from_slice(arrived);
-            let answered = answer(&self.fd, &self.held)?;
-            self.forget(answered.sent);
-            answered
+            let (whole, sent) = answer(&self.fd, &self.held)?;
+            self.forget(sent);
+            (whole, sent)
         };
-        self.unsent = answered.bytes - answered.sent;
-        self.refused = answered.then_refused;
+        self.unsent = whole.bytes - sent;
+        self.refused = whole.then_refused;
         // All that was there has been taken, unless the buffer is full or the end comes after it.
         let may_be_more = arrived.len() == shared.len() || events & EPOLLRDHUP as u32 != 0;
         self.ask_again = may_be_more || self.unsent > 0 || self.refused;
-        Ok(if answered.frames > 0 { Step::Frames(answered.frames) } else { Step::Partial })
+        Ok(if whole.frames > 0 { Step::Frames(whole.frames) } else { Step::Partial })
     }
 
     /// No more frames: our end leaves after the last answer, and until the client's end what it
@@ -157,36 +157,41 @@ impl AsFd for Conn {
     }
 }
 
-/// What [`answer`] found, and did.
-struct Answered {
-    /// How many whole frames there are at the front, and how many bytes they have.
-    frames: usize,
-    bytes: usize,
-    /// How many of these bytes the kernel took.
-    sent: usize,
+/// The whole frames at the front of some bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole {
+    /// How many there are.
+    pub frames: usize,
+    /// How many bytes they have, headers included.
+    pub bytes: usize,
     /// The header after them claims too much.
-    then_refused: bool,
+    pub then_refused: bool,
 }
 
-/// Sends back the whole frames at the front of `bytes`.
-fn answer(fd: &UniqueFd, bytes: &[u8]) -> io::Result<Answered> {
-    let mut found = Answered { frames: 0, bytes: 0, sent: 0, then_refused: false };
-    while let Some(header) = bytes[found.bytes..].first_chunk() {
+/// Finds the whole frames at the front. `InvalidData`: the first header already claims too much.
+pub fn whole_frames(bytes: &[u8]) -> io::Result<Whole> {
+    let mut whole = Whole { frames: 0, bytes: 0, then_refused: false };
+    while let Some(header) = bytes[whole.bytes..].first_chunk() {
         match decode_header(*header, DEFAULT_CAP) {
-            Ok(len) if len <= bytes.len() - found.bytes - 4 => found.bytes += 4 + len,
+            Ok(len) if len <= bytes.len() - whole.bytes - 4 => whole.bytes += 4 + len,
             Ok(_) => break,
-            Err(e) if found.frames == 0 => return Err(e),
+            Err(e) if whole.frames == 0 => return Err(e),
             Err(_) => {
-                found.then_refused = true; // which is told when the answers have left
+                whole.then_refused = true; // which is told when the answers have left
                 break;
             }
         }
-        found.frames += 1;
+        whole.frames += 1;
     }
-    if found.bytes > 0 {
-        found.sent = send(fd, &bytes[..found.bytes])?;
-    }
-    Ok(found)
+    Ok(whole)
+}
+
+/// Sends back the whole frames at the front of `bytes`, as far as there is room for them, and says
+/// how many bytes left.
+fn answer(fd: &UniqueFd, bytes: &[u8]) -> io::Result<(Whole, usize)> {
+    let whole = whole_frames(bytes)?;
+    let sent = if whole.bytes > 0 { send(fd, &bytes[..whole.bytes])? } else { 0 };
+    Ok((whole, sent))
 }
 
 /// One `send` that does not wait. A full send buffer takes 0 bytes.

@@ -46,6 +46,13 @@ rungs! {
     r12_socket2
     r13_std
     r14_tokio
+    r15_io_uring
+}
+
+/// Why this machine cannot run the rung of that name, if it cannot. man: io_uring_setup(2), EPERM.
+pub fn not_here(name: &str) -> Option<String> {
+    let ring = name.ends_with("_io_uring").then(|| io_uring::IoUring::new(2))?;
+    ring.err().map(|e| format!("{name}: io_uring: {e}"))
 }
 
 impl Rung {

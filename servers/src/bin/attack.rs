@@ -10,7 +10,7 @@ use clap::Parser;
 use servers::attack::{ATTACKS, Attack, Figures};
 use servers::conformance::report::say;
 use servers::conformance::server::{Recipe, end_server_on_signals};
-use servers::rungs::{RUNGS, Rung};
+use servers::rungs::{RUNGS, Rung, not_here};
 use servers::{attack, start, usage};
 
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -91,6 +91,10 @@ fn run(options: &Options) -> Result<bool, String> {
     let rungs = if named.is_empty() { RUNGS.iter().collect() } else { named };
     let (mut good, mut limits, mut unpromised, mut bad) = (0, 0, 0, 0);
     for rung in rungs {
+        if let Some(why) = not_here(rung.name) {
+            say(format_args!("not attacked: {why}"))?;
+            continue;
+        }
         let recipe = recipe(options, rung)?;
         say(rung.name)?;
         say(format_args!(

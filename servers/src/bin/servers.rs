@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use servers::conformance::expected::{BUILT_IN, Expected};
 use servers::load::Load;
 use servers::process::Server;
-use servers::rungs::{RUNGS, Rung, lines_of_code};
+use servers::rungs::{RUNGS, Rung, lines_of_code, not_here};
 use servers::{start, usage};
 
 const ROUNDS: usize = 5;
@@ -82,6 +82,10 @@ fn run(options: &Options) -> Result<(), String> {
     })?;
     for rung in rungs {
         bar.set_message(rung.name);
+        if let Some(why) = not_here(rung.name) {
+            bar.suspend(|| say(format_args!("not run: {why}")))?;
+            continue;
+        }
         let figures = measure(rung, options).map_err(|e| format!("{}: {e}", rung.name))?;
         let memory = figures.memory.map_or("-".into(), |bytes| format!("{:.2}", bytes / 1024.0));
         let (clients, cpu) = (figures.clients, figures.cpu.as_secs_f64() * 1e6);

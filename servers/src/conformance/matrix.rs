@@ -11,6 +11,7 @@ use super::expected::{Expected, Verdict};
 use super::report::{BAD, DIM, GOOD, say};
 use super::server::Recipe;
 use super::suite::{Findings, Outcome, Plan};
+use crate::rungs::not_here;
 
 /// Who promises to drop a client that is stuck inside a frame, and after how many seconds.
 const PROMISES: [(&str, u64); 4] =
@@ -25,6 +26,10 @@ pub fn servers() -> io::Result<(Vec<Plan>, Vec<String>)> {
     let (mut plans, mut missing) = (Vec::new(), Vec::new());
     for rung in rungs(dir)? {
         let name = rung.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(why) = not_here(&name) {
+            missing.push(why);
+            continue;
+        }
         plans.push(plan(&name, &[rung.as_os_str().into(), "127.0.0.1".into(), "0".into()]));
     }
     let echo = dir.join("echo");
