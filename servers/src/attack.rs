@@ -104,7 +104,7 @@ pub const LIMITS: [Limit; 7] = [
         words: "", // before r08 nobody promises anything about its end
     },
     Limit {
-        rungs: &["r10", "r11", "r12", "r13", "r14", "r15"],
+        rungs: &["r10", "r11", "r12", "r13", "r14", "r15", "r16"],
         attacks: &["term"],
         meets: Meets::Cut,
         words: "",

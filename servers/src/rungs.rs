@@ -47,6 +47,7 @@ rungs! {
     r13_std
     r14_tokio
     r15_io_uring
+    r16_batched
 }
 
 /// Why this machine cannot run the rung of that name, if it cannot. man: io_uring_setup(2), EPERM.

@@ -65,18 +65,14 @@ impl<'fd> FrameWriter<'fd> {
     /// other error stays: how much of the stream has left is unknown by then.
     #[inline]
     pub fn write_frame(&mut self, payload: &[u8]) -> io::Result<()> {
-        if payload.len() > self.cap {
-            return Err(too_long(payload.len(), self.cap));
-        }
-        let header = (payload.len() as u32).to_be_bytes();
         // SAFETY: `end` bytes of `buf` are in use, so there are as many.
         unsafe { assert_unchecked(self.end <= self.buf.len()) };
         let (need, room) = (HEADER + payload.len(), &mut self.buf[self.end..]);
-        if need > room.len() {
-            return self.write_parts(header, payload);
+        if payload.len() > self.cap || need > room.len() {
+            return self.write_parts(payload);
         }
         // Most frames go this way. A writer that has failed has no buffer, so they do not.
-        room[..HEADER].copy_from_slice(&header);
+        room[..HEADER].copy_from_slice(&(payload.len() as u32).to_be_bytes());
         room[HEADER..need].copy_from_slice(payload);
         self.end += need;
         Ok(())
@@ -88,9 +84,10 @@ impl<'fd> FrameWriter<'fd> {
         self.send_with(&[])
     }
 
-    /// There is no room for the whole frame, or the writer has failed.
+    /// There is no room for the whole frame, or the writer has failed, or the payload is too long.
     #[cold]
-    fn write_parts(&mut self, header: [u8; 4], payload: &[u8]) -> io::Result<()> {
+    fn write_parts(&mut self, payload: &[u8]) -> io::Result<()> {
+        let header = encode_header(payload.len(), self.cap)?;
         self.failed.check()?;
         self.write(&header)?;
         self.write(payload)
@@ -180,7 +177,7 @@ impl<'fd> FrameReader<'fd> {
             if let Some(header) = ready.first_chunk() {
                 let len = u32::from_be_bytes(*header) as usize;
                 if len > self.cap {
-                    return Err(self.over_the_cap(*header));
+                    return Err(self.over_the_cap());
                 }
                 need += len;
                 if ready.len() >= need {
@@ -193,9 +190,18 @@ impl<'fd> FrameReader<'fd> {
         }
     }
 
+    /// Whether the next frame is here, whole: then [`next_frame`](Self::next_frame) makes no call.
+    /// Whoever answers flushes the answers where this says no.
+    pub fn has_arrived(&self) -> bool {
+        let arrived = self.inbox.arrived();
+        let header = arrived.first_chunk().map(|header| u32::from_be_bytes(*header) as usize);
+        header.is_some_and(|len| len <= arrived.len() - HEADER)
+    }
+
     #[cold]
-    fn over_the_cap(&mut self, header: [u8; 4]) -> io::Error {
-        let error = decode_header(header, self.cap).expect_err("it is over the cap");
+    fn over_the_cap(&mut self) -> io::Error {
+        let header = self.inbox.ready().first_chunk().expect("a header is ready");
+        let error = decode_header(*header, self.cap).expect_err("it is over the cap");
         self.inbox.fail(error, 0)
     }
 
@@ -214,12 +220,6 @@ impl<'fd> FrameReader<'fd> {
         }
         Ok(more)
     }
-}
-
-/// Out of line, for its text is more code than all the rest.
-#[cold]
-fn too_long(len: usize, cap: usize) -> io::Error {
-    encode_header(len, cap).expect_err("it is over the cap")
 }
 
 #[cfg(test)]

@@ -68,8 +68,9 @@ impl<'fd> LineReader<'fd> {
         loop {
             // A reader that has failed finds nothing here.
             let ready = self.inbox.ready();
-            if let Some(found) = find(b'\n', &ready[self.scanned..]) {
-                let at = self.scanned + found;
+            // SAFETY: what was searched was ready then, and nobody has been lent it since.
+            unsafe { assert_unchecked(self.scanned <= ready.len()) };
+            if let Some(at) = find(b'\n', ready, self.scanned) {
                 if at > self.cap && self.is_too_long(at) {
                     return Err(self.too_long(at));
                 }
@@ -128,7 +129,7 @@ impl<'fd> LineReader<'fd> {
         }
         loop {
             let ready = self.inbox.ready();
-            let newline = find(b'\n', ready);
+            let newline = find(b'\n', ready, 0);
             self.inbox.take(newline.map_or(ready.len(), |at| at + 1));
             self.scanned = 0;
             if newline.is_some() {
@@ -150,18 +151,24 @@ impl<'fd> LineReader<'fd> {
 /// A newline may come as `\r\n`.
 #[inline]
 fn without_cr(line: &[u8]) -> &[u8] {
-    let cr = usize::from(line.last() == Some(&b'\r'));
-    &line[..line.len() - cr]
+    match line {
+        [before @ .., b'\r'] => before,
+        _ => line,
+    }
 }
 
-/// The C library looks at 32 bytes at a time where the processor can. man: memchr(3).
+/// Where the byte stands in `bytes[from..]`, counted from the front of `bytes`. The C library looks
+/// at 32 bytes at a time where the processor can. man: memchr(3).
 #[inline]
-fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
-    let start = bytes.as_ptr();
-    // SAFETY: `start` is readable for `bytes.len()` bytes.
-    let at = unsafe { libc::memchr(start.cast(), byte.into(), bytes.len()) };
-    let found = (!at.is_null()).then(|| at.addr() - start.addr());
-    // SAFETY: memchr gives null, or where the byte stands among those `bytes.len()`.
-    unsafe { assert_unchecked(found.is_none_or(|at| at < bytes.len())) };
-    found
+fn find(byte: u8, bytes: &[u8], from: usize) -> Option<usize> {
+    let rest = &bytes[from..];
+    // SAFETY: `rest` is readable for as many bytes as it has.
+    let at = unsafe { libc::memchr(rest.as_ptr().cast(), byte.into(), rest.len()) };
+    if at.is_null() {
+        return None;
+    }
+    let at = at.addr() - bytes.as_ptr().addr();
+    // SAFETY: memchr gives null, or where the byte stands among those of `rest`.
+    unsafe { assert_unchecked(at < bytes.len()) };
+    Some(at)
 }

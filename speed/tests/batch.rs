@@ -80,6 +80,27 @@ fn a_stream_cut_at_any_byte_ends_cleanly_between_frames_only() {
 }
 
 #[test]
+fn has_arrived_says_whether_the_next_frame_is_here_whole() {
+    let stream = b"\0\0\0\x02ab\0\0\0\0\0\0\0\x01c";
+    for cut in 6..=stream.len() {
+        let conn = stream_of(&stream[..cut]);
+        let mut frames = FrameReader::new(&conn, 16);
+        assert!(!frames.has_arrived(), "nothing was received so far");
+        for end in [10, 15, usize::MAX] {
+            frames.next_frame().unwrap().unwrap();
+            assert_eq!(frames.has_arrived(), cut >= end, "cut at {cut}, the next ends at {end}");
+            if cut < end {
+                break;
+            }
+        }
+    }
+    let conn = stream_of(b"\0\0\0\0\xff\xff\xff\xff0123");
+    let mut frames = FrameReader::new(&conn, 16);
+    assert_eq!(frames.next_frame().unwrap(), Some(&b""[..]));
+    assert!(!frames.has_arrived(), "what is refused is never here");
+}
+
+#[test]
 fn a_claim_over_the_cap_is_an_error_that_stays() {
     for claim in [17, 1 << 20, u32::MAX] {
         let bytes = [&b"\0\0\0\x01x"[..], &claim.to_be_bytes(), b"\0\0\0\0"].concat();

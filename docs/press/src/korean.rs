@@ -60,7 +60,7 @@ impl Korean {
             };
             write(&out.join(place), &text)?;
         }
-        Ok(())
+        crate::copy_pictures(english, out)
     }
 
     /// The titles, as far as they are translated.

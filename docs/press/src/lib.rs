@@ -96,7 +96,15 @@ pub fn assemble(root: &Path, out: &Path) -> anyhow::Result<()> {
         let text = places.moved(&parts::filled(root, &text)?, file);
         write(&out.join(place), &places.linked(&text, place))?;
     }
+    copy_pictures(&root.join("docs"), out)?;
     write(&out.join("SUMMARY.md"), &book.summary(root, &places.pages)?)
+}
+
+fn copy_pictures(from: &Path, out: &Path) -> anyhow::Result<()> {
+    for picture in links::pictures(from)? {
+        fs::copy(from.join(&picture), out.join(&picture)).with_context(|| picture.clone())?;
+    }
+    Ok(())
 }
 
 /// `s05_half_close` of `examples/s05_half_close.rs`.

@@ -50,6 +50,9 @@ impl Places {
             }
             files.insert(file.clone(), place);
         }
+        for picture in pictures(&root.join("docs"))? {
+            files.insert(format!("docs/{picture}"), picture);
+        }
         for entry in fs::read_dir(root.join("docs/chapters")).context("docs/chapters")? {
             let name = entry?.file_name().to_string_lossy().into_owned();
             files.insert(format!("docs/chapters/{name}"), name);
@@ -114,6 +117,14 @@ impl Places {
     }
 }
 
+/// The names of the pictures in a directory, which stand in the book beside its pages.
+pub fn pictures(dir: &Path) -> anyhow::Result<Vec<String>> {
+    let entries = fs::read_dir(dir).with_context(|| dir.display().to_string())?;
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let names = names.collect::<anyhow::Result<Vec<String>>>()?;
+    Ok(names.into_iter().filter(|name| name.ends_with(".svg")).collect())
+}
+
 /// `a/../b` is `b`.
 fn normal(path: &Path) -> String {
     let mut parts: Vec<String> = Vec::new();
@@ -169,6 +180,10 @@ pub fn check(book: &Path) -> anyhow::Result<usize> {
             "" => page.clone(),
             path => PathBuf::from(normal(&page.with_file_name(path))),
         };
+        if path.ends_with(".svg") {
+            ensure!(book.join(&target).is_file(), "{}: no picture {link}", page.display());
+            continue;
+        }
         let ids = anchors.get(&target);
         ensure!(ids.is_some(), "{}: no page for the link to {link}", page.display());
         let there = id.is_empty() || ids.is_some_and(|ids| ids.contains(id));

@@ -72,7 +72,7 @@ enum Section {
     Roundtrip,
     /// Lines of 80 bytes
     Lines,
-    /// Echo servers at 1 to 5000 connections (quick: 1 and 1000)
+    /// Echo servers at 1 to 10,000 connections (quick: 1 and 1000)
     Echo,
     /// User instructions of a wrapper and of a frame
     Cost,
@@ -130,7 +130,7 @@ fn run(options: &Options) -> io::Result<bool> {
         cases.extend(lines::cases(cores));
     }
     if wanted(Section::Echo) {
-        cases.extend(servers::cases(cores, beside, options.quick, descriptors, &mut notes));
+        cases.extend(servers::cases(cores, [beside, &out], options.quick, descriptors, &mut notes));
     }
     if wanted(Section::Cost) {
         cases.extend(cost::cases(&here, &mut notes));

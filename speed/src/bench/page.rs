@@ -7,6 +7,8 @@ use std::{fs, io};
 use crate::cost::{self, FRAME, LINE, PAIR};
 use crate::frames;
 use crate::measure::Measured;
+use crate::picture;
+use crate::servers::{self, AT_SCALE, CPU, MEMORY};
 use crate::steps::{FRAMES, LINES, TRIPS, TWO_CORES};
 use crate::stepwise;
 use crate::targets;
@@ -54,6 +56,36 @@ the wait and leaves two segments; one send removes both. On two cores what is le
 to wake a sleeper, and a reader that does not sleep saves that, for the price of its core.
 ";
 
+const ON_SCALE: &str = "
+## Echo servers by the number of connections
+
+The [rungs](../servers/README.md) with one core, the load with the other. Each connection has one
+request of 64 bytes on the way, and sends the next when the answer is there. A dash stands for a
+server that does not answer so many.
+
+Microseconds of the server's CPU a request:
+
+![Microseconds of CPU a request, by the number of connections](PICTURE)
+
+";
+
+const ON_MEMORY: &str = "
+KiB of the server's own memory a connection; what the kernel keeps for its sockets is not in it:
+
+![KiB of memory a connection, by the number of connections](PICTURE)
+
+";
+
+const ON_URING: &str = "
+With one connection there is nothing to share: each server makes its calls for each request. With
+many, one wait tells of many requests, and `epoll` makes one wait, one receive and one send for each
+of them less than `poll`, which looks at all connections each time. io_uring makes no call for a
+receive or a send: one call hands over the chains of all that are ready. It pays with memory, for
+each connection that the kernel watches has a buffer there. A thread a connection pays with its stack
+and with a change of threads for each request.
+
+";
+
 pub fn write(path: &Path, measured: &Measured) -> io::Result<()> {
     let mut text = HEAD.to_owned();
     let _ = writeln!(text, "\nThis run: {}.\n", machine(measured));
@@ -73,6 +105,7 @@ pub fn write(path: &Path, measured: &Measured) -> io::Result<()> {
         }
     }
     text += &beside(measured);
+    text += &at_scale(path, measured)?;
     text += &instructions(measured);
     let text = text.trim_end().to_owned() + "\n";
     fs::write(path, text).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))
@@ -134,6 +167,32 @@ fn beside(measured: &Measured) -> String {
          the best peer is high, the kernel's copying is what\nstands in the way, for nobody can take \
          less. With a deadline the clock is asked once a KiB and once\na receive.\n\n{text}\n"
     )
+}
+
+/// The echo servers by the number of their connections, with a picture of each table.
+fn at_scale(page: &Path, measured: &Measured) -> io::Result<String> {
+    let mut text = String::new();
+    for (metric, picture, about) in [(CPU, "cpu", ON_SCALE), (MEMORY, "memory", ON_MEMORY)] {
+        let counts = measured.distinct(servers::SECTION, metric, |row| row.x);
+        let row = |(server, what): (&str, &str)| {
+            let value = |&x| measured.median(servers::SECTION, server, x, metric);
+            let cells = counts.iter().map(|x| value(x).map_or("-".into(), digits));
+            let cells: Vec<String> = cells.collect();
+            let any = counts.iter().any(|x| value(x).is_some());
+            any.then(|| format!("| `{server}` | {what} | {} |\n", cells.join(" | ")))
+        };
+        let rows: String = AT_SCALE.into_iter().filter_map(row).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let name = format!("speed_{picture}.svg");
+        picture::at_scale(&page.with_file_name(&name), measured, metric, &counts)?;
+        let counts: Vec<String> = counts.iter().map(ToString::to_string).collect();
+        text += &about.replace("PICTURE", &name);
+        text += &format!("| server | what it is | {} |\n", counts.join(" | "));
+        text += &format!("| --- | --- |{}\n{rows}", " ---: |".repeat(counts.len()));
+    }
+    Ok(if text.is_empty() { text } else { text + ON_URING })
 }
 
 /// What is counted, and comes out the same each time.

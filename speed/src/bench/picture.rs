@@ -9,6 +9,7 @@ use plotters::prelude::*;
 use crate::frames;
 use crate::measure::Measured;
 use crate::report::column;
+use crate::servers::{self, AT_SCALE};
 use crate::steps;
 use crate::units::digits;
 
@@ -50,13 +51,19 @@ pub fn draw_all(dir: &Path, measured: &Measured) -> io::Result<Vec<PathBuf>> {
         let over = if metric == frames::METRIC { ", times the article's" } else { "" };
         let title = format!("{section}: {metric}{over}");
         if xs.len() > 2 && xs[0] > 0 {
-            lines(&path, &title, measured, section, metric, &xs)?;
+            let peers = measured.distinct(section, metric, |row| row.peer.as_str());
+            lines(&path, &title, measured, section, metric, &xs, &peers)?;
         } else {
             bars(&path, &title, measured, section, metric)?;
         }
         paths.push(path);
     }
     Ok(paths)
+}
+
+/// The servers that the page shows, by the number of their connections.
+pub fn at_scale(path: &Path, measured: &Measured, metric: &str, xs: &[usize]) -> io::Result<()> {
+    lines(path, "", measured, servers::SECTION, metric, xs, &AT_SCALE.map(|(name, _)| name))
 }
 
 fn lines(
@@ -66,8 +73,8 @@ fn lines(
     section: &str,
     metric: &str,
     xs: &[usize],
+    peers: &[&str],
 ) -> io::Result<()> {
-    let peers = measured.distinct(section, metric, |row| row.peer.as_str());
     let points = |peer| {
         let at = |&x: &usize| {
             let value = measured.median(section, peer, x, metric)?;

@@ -1,4 +1,4 @@
-//! Echo servers under load: the rungs of `servers/`, as they lie beside this program.
+//! Echo servers under load: the rungs of `servers/`, as they lie beside this program, and Go's.
 //!
 //! The server has one core, the load the other. Each connection has one request of 64 bytes on
 //! the way and sends the next when the answer is there.
@@ -28,7 +28,17 @@ pub const SECTION: &str = "echo";
 pub const CPU: &str = "us of CPU a request";
 pub const MEMORY: &str = "KiB a connection";
 pub const RATE: &str = "requests/s";
-pub const CONNECTIONS: [usize; 5] = [1, 10, 100, 1000, 5000];
+pub const CONNECTIONS: [usize; 5] = [1, 10, 100, 1000, 10_000];
+pub const GO: &str = "go_echo";
+/// What differs at scale, and by what: the page shows these.
+pub const AT_SCALE: [(&str, &str); 6] = [
+    ("r03_thread_per_connection", "a thread each"),
+    ("r05_poll", "poll"),
+    ("r06_epoll", "epoll"),
+    ("r15_io_uring", "io_uring"),
+    ("r14_tokio", "tokio"),
+    (GO, "Go, a goroutine each"),
+];
 
 /// Whatever takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,17 +48,21 @@ const FRAME: usize = 4 + 64;
 
 pub fn cases(
     cores: [usize; 2],
-    beside: &Path,
+    [beside, out]: [&Path; 2],
     quick: bool,
     most: usize,
     notes: &mut Vec<String>,
 ) -> Vec<Case> {
-    let rungs = rungs(beside);
+    let mut rungs = rungs(beside);
     if rungs.is_empty() {
         notes.push(
             "echo: no server r01_…, r02_… beside this program: cargo build --release -p servers"
                 .into(),
         );
+    }
+    match build_go(&out.join(GO)) {
+        Ok(()) => rungs.push(out.join(GO)),
+        Err(why) => notes.push(format!("echo {GO}: {why}")),
     }
     let mut cases = Vec::new();
     for connections in CONNECTIONS {
@@ -59,7 +73,9 @@ pub fn cases(
             notes.push(format!("echo at {connections}: only {most} descriptors are allowed"));
             continue;
         }
-        cases.extend(rungs.iter().map(|rung| {
+        let at_scale = |path: &&PathBuf| AT_SCALE.iter().any(|(server, _)| name(path) == *server);
+        let rungs = rungs.iter().filter(|path| connections <= 1000 || at_scale(path));
+        cases.extend(rungs.map(|rung| {
             let (rung, peer) = (rung.clone(), name(rung));
             let run = move |time: Duration| {
                 // A thread of its own, for it changes cores.
@@ -76,6 +92,18 @@ pub fn cases(
         }));
     }
     cases
+}
+
+/// Compiles the server in Go, if a Go is there.
+fn build_go(program: &Path) -> Result<(), String> {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/echo.go");
+    let mut go = Command::new("go");
+    go.args(["build", "-o"]).args([program, Path::new(source)]).stdin(Stdio::null());
+    match go.output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(e) => Err(format!("no Go to compile it: {e}")),
+    }
 }
 
 /// The servers in this directory, in order.
