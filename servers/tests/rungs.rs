@@ -259,10 +259,14 @@ fn a_silent_client_holds_up_the_first_two_rungs_and_no_other() {
 
 /// Sends frames and reads nothing, until the server leaves bytes unread.
 fn stuff(run: &Run) -> (TcpStream, usize) {
+    stuff_with(run, &frame(60_000))
+}
+
+fn stuff_with(run: &Run, bytes: &[u8]) -> (TcpStream, usize) {
     let mut conn = run.plain();
     let (server, us) = (conn.peer_addr().unwrap(), conn.local_addr().unwrap());
     conn.set_nonblocking(true).unwrap();
-    let (bytes, mut sent) = (frame(60_000), 0);
+    let mut sent = 0;
     let start = Instant::now();
     loop {
         assert!(start.elapsed() < HANG_LIMIT, "it reads on and on: {sent} bytes");
@@ -308,6 +312,24 @@ fn who_reads_late_gets_every_answer_from_epoll() {
         }
         conn.write_all(&whole[sent % whole.len()..]).unwrap(); // the rest of the last one
         expect(&mut conn, &whole);
+    });
+}
+
+#[test]
+fn a_reset_while_an_answer_waits_for_room_leaves_no_descriptor() {
+    these(&["r03", "r04", "r06", "r07", "r08", "r09", "r13", "r14", "r15", "r16"], |rung| {
+        let run = start(rung);
+        let mut stays = run.connect();
+        exchange(&mut *stays, 5); // whatever it opens once is open now
+        let count = || descriptors(run.server.pid()).len();
+        let before = count();
+        for size in [100, 60_000] {
+            let (conn, _) = stuff_with(&run, &frame(size));
+            SockRef::from(&conn).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(conn);
+            let gone = within(HANG_LIMIT, || if count() <= before { Ok(()) } else { Err(count()) });
+            assert_eq!(gone, Ok(()), "{}: descriptors, {before} before", rung.name);
+        }
     });
 }
 

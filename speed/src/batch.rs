@@ -18,7 +18,7 @@ use crate::failed::Failed;
 use crate::gather::send_both;
 use crate::inbox::Inbox;
 
-/// What the loopback's largest segment carries. Batches are a multiple of it, to the byte: one byte
+/// What the largest segment carries on the loopback, over IPv4. Batches are a multiple of it, to the byte: one byte
 /// more would leave a runt segment behind each batch.
 const SEGMENT: usize = 65_483;
 
@@ -31,7 +31,7 @@ const RECEIVE: usize = 4 * SEGMENT;
 
 const HEADER: usize = 4;
 
-/// Gathers frames in a buffer and sends it when no further frame has room, or at
+/// Gathers frames in a buffer and sends it when it is full, perhaps in the middle of a frame, or at
 /// [`flush`](Self::flush).
 ///
 /// One `send` for many frames is nearly the whole gain. The price: nothing leaves before the buffer
@@ -68,7 +68,7 @@ impl<'fd> FrameWriter<'fd> {
         // SAFETY: `end` bytes of `buf` are in use, so there are as many.
         unsafe { assert_unchecked(self.end <= self.buf.len()) };
         let (need, room) = (HEADER + payload.len(), &mut self.buf[self.end..]);
-        if payload.len() > self.cap || need > room.len() {
+        if need > room.len() || payload.len() > self.cap {
             return self.write_parts(payload);
         }
         // Most frames go this way. A writer that has failed has no buffer, so they do not.
@@ -94,10 +94,10 @@ impl<'fd> FrameWriter<'fd> {
     }
 
     fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        let room = BATCH - self.end;
-        if bytes.len() >= room {
+        let missing = BATCH - self.end;
+        if bytes.len() >= missing {
             // Full: what is in the buffer and whole batches of `bytes` leave without a copy.
-            let now = room + (bytes.len() - room) / BATCH * BATCH;
+            let now = missing + (bytes.len() - missing) / BATCH * BATCH;
             self.send_with(&bytes[..now])?;
             bytes = &bytes[now..];
         }
@@ -157,7 +157,8 @@ impl<'fd> FrameReader<'fd> {
     }
 
     /// Tries so many times without waiting before it sleeps. A sleep and a wake-up cost several
-    /// microseconds; a core of one's own to burn is the price of not paying them.
+    /// microseconds; a core of one's own to burn is the price of not paying them. Never where both
+    /// sides share a core: the one that tries keeps the other from sending.
     ///
     /// Without this: 50 times after a `recv` of 32 KiB or more, for then a stream is flowing, and
     /// not at all after a smaller one.
@@ -191,11 +192,12 @@ impl<'fd> FrameReader<'fd> {
     }
 
     /// Whether the next frame is here, whole: then [`next_frame`](Self::next_frame) makes no call.
-    /// Whoever answers flushes the answers where this says no.
+    /// Whoever answers flushes the answers where this says no. With a deadline the frame may still
+    /// be held back, with `TimedOut`.
     pub fn has_arrived(&self) -> bool {
         let arrived = self.inbox.arrived();
         let header = arrived.first_chunk().map(|header| u32::from_be_bytes(*header) as usize);
-        header.is_some_and(|len| len <= arrived.len() - HEADER)
+        header.is_some_and(|len| len <= self.cap.min(arrived.len() - HEADER))
     }
 
     #[cold]

@@ -20,7 +20,7 @@ const STEP: usize = 64 * 1024;
 const FLOWING: usize = 32 * 1024;
 
 /// So often a flowing stream is tried again before a sleep. A failed try costs a quarter of a
-/// microsecond, so all of them a few percent of what the last piece took.
+/// microsecond, so all of them what one sleep and its wake-up take.
 const FLOWING_SPINS: u32 = 50;
 
 /// With a deadline, so many bytes are lent between two looks at the clock.

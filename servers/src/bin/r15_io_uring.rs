@@ -17,7 +17,7 @@ use std::{mem, ptr};
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{Fd, Timespec};
 use io_uring::{IoUring, opcode};
-use libc::{ECANCELED, IPPROTO_TCP, MSG_WAITALL, SHUT_WR, SOCK_CLOEXEC, TCP_NODELAY};
+use libc::{IPPROTO_TCP, MSG_WAITALL, SHUT_WR, SOCK_CLOEXEC, TCP_NODELAY};
 use servers::conn::whole_frames;
 use servers::wait::retry_eintr;
 use servers::{log, start};
@@ -58,7 +58,8 @@ struct Client {
 
 fn main() -> ExitCode {
     start::run(include_str!("r15_io_uring.rs"), |listener| {
-        // This thread alone asks, and looks when it has nothing else to do: it is not interrupted.
+        // Single issuer: this thread alone asks. Defer taskrun: the kernel does its part while this
+        // thread waits, and does not interrupt it.
         let ring = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(4096);
         let ring = ring.map_err(|e| io::Error::new(e.kind(), format!("io_uring: {e}")))?;
         let pause = start::ACCEPT_AGAIN.into();
@@ -88,8 +89,8 @@ impl Server {
         }
     }
 
-    /// Asks for one connection a turn. AcceptMulti asks once for all that will come, and goes on
-    /// with the limit of descriptors that held when it was asked.
+    /// Asks for the next connection. (`AcceptMulti` would ask once for all. It would also keep to the
+    /// limit of descriptors of that moment.)
     fn ask_accept(&mut self) -> io::Result<()> {
         let (fd, nowhere) = (Fd(self.listener.as_raw_fd()), ptr::null_mut());
         let accept = opcode::Accept::new(fd, nowhere, ptr::null_mut()).flags(SOCK_CLOEXEC);
@@ -131,17 +132,12 @@ impl Server {
     fn go_on(&mut self, fd: usize, what: u8, result: io::Result<usize>) -> io::Result<()> {
         let Some(client) = &mut self.clients[fd] else { return Ok(()) };
         let next = match (what, result) {
-            // Told of only if it fails: then the `recv` after it ends with ECANCELED.
-            (SEND_THEN_RECV, result) => {
-                start::report(result.map(drop));
-                return Ok(());
-            }
-            (RECV, Err(e)) if e.raw_os_error() == Some(ECANCELED) => Ok(Next::Close),
             (RECV, Err(_)) if client.finished => Ok(Next::Close), // how it leaves is its own affair
             (RECV, Ok(n)) => client.received(n),
-            (_, Ok(n)) if n < client.leaving => Err(ErrorKind::WriteZero.into()),
-            (_, Ok(_)) => client.answer(),
-            (_, Err(e)) => Err(e),
+            (SEND, Ok(n)) if n == client.leaving => client.answer(),
+            // The first of a chain is told of only if it fails. Then the second is not done, and not
+            // told of: so there is nothing left that the kernel was asked for.
+            (_, result) => Err(result.err().unwrap_or(ErrorKind::WriteZero.into())),
         };
         let next = next.unwrap_or_else(|e| {
             log::line(e);
@@ -175,16 +171,17 @@ impl Server {
         if room < chain.len() {
             retry_eintr(|| self.ring.submit())?; // a chain must not be cut
         }
-        // SAFETY: they point to buffers of clients and to `self.pause`. None of these moves or ends
-        // before the kernel is done: a client is closed when nothing is asked for it any more.
+        // SAFETY: they point to `self.pause` and into clients' buffers, on the heap. These stay as they
+        // are until the kernel is done: a client is closed, and its buffer changed, only then.
         unsafe { self.ring.submission().push_multiple(chain) }.map_err(io::Error::other)
     }
 }
 
-/// What a client waits for.
+/// What to ask for next.
 enum Next {
     Recv,
-    /// The answers first: then there is room again, or a header to refuse.
+    /// The answers alone: once they have left there is room again, or a header to refuse, or a large
+    /// buffer to give back.
     Send,
     SendThenRecv,
     Close,
@@ -220,8 +217,8 @@ impl Client {
             }
             return Ok(Next::Recv);
         }
-        let first = full || whole.then_refused || self.buffer.len() > ROOM;
-        Ok(if first { Next::Send } else { Next::SendThenRecv })
+        let alone = full || whole.then_refused || self.buffer.len() > ROOM;
+        Ok(if alone { Next::Send } else { Next::SendThenRecv })
     }
 
     /// No more frames: our end leaves, and the client's is waited for. Closed over bytes that nobody

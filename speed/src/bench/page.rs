@@ -31,7 +31,7 @@ A payload of 64 bytes is copied in nanoseconds. A system call takes some hundred
 segment more: it is built, goes through IP and TCP on both sides, is acknowledged, and may wake a
 sleeper. The article's frame makes four calls. Gathering saves one of them; a full buffer saves the
 sender's, and a full receive the receiver's. Only when both sides are rid of their calls does the rate
-rise by a factor and not by a share.
+rise tenfold and more.
 
 A segment of the loopback carries 65,483 bytes, a batch of step 3 up to 524,288: eight segments and
 424 bytes. Those leave as a ninth segment, unless the next batch is there in time to fill it, and the
@@ -52,8 +52,9 @@ a `Vec` a line and with a search that looks at one byte at a time. The last step
 const ON_TRIPS: &str = "
 Here nothing can be gathered across messages: each waits for the one before. Two sends cost 40 ms a
 direction, Nagle's rule on one side and the delayed acknowledgement on the other. TCP_NODELAY removes
-the wait and leaves two segments; one send removes both. On two cores what is left is mostly the time
-to wake a sleeper, and a reader that does not sleep saves that, for the price of its core.
+the wait and leaves two segments; one send makes them one. On two cores what is left is mostly the time
+to wake a sleeper: on one core the other thread goes on where this one waits, on two an interrupt has
+to go across. A reader that does not sleep saves that, for the price of its core.
 ";
 
 const ON_SCALE: &str = "
@@ -164,7 +165,7 @@ fn beside(measured: &Measured) -> String {
         "## Beside the usual crates\n\nCPU time of the busier side, in nanoseconds a frame. The peers \
          are std's `BufWriter` and `BufReader`,\ntokio-util's codec, with 64 and 256 KiB each, and \
          asynchronous-codec. Raw bytes are as many bytes\nwithout a look at them: where their share of \
-         the best peer is high, the kernel's copying is what\nstands in the way, for nobody can take \
+         the best peer is near 1, the kernel's copying is\nwhat stands in the way, for nobody can take \
          less. With a deadline the clock is asked once a KiB and once\na receive.\n\n{text}\n"
     )
 }

@@ -22,7 +22,7 @@ pub fn receive(fd: &UniqueFd, mut each: impl FnMut(&[u8])) -> io::Result<()> {
             0 => return Err(ErrorKind::UnexpectedEof.into()),
             n => end += n,
         }
-        // From here on as in the step before.
+        // From here on as in step 4.
         let mut start = 0;
         while let Some((header, rest)) = buffer[start..end].split_first_chunk() {
             let Some(payload) = rest.get(..decode_header(*header, DEFAULT_CAP)?) else { break };

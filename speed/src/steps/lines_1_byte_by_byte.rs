@@ -1,7 +1,7 @@
 //! Lines, step 1: the article's line, a `recv` for each byte.
 //!
-//! The end of a line is known only once its byte is here, and a byte that was taken too many cannot
-//! be put back. So each is taken alone: 80 system calls for a line of 80 bytes.
+//! The end of a line is known only once its byte is here, and a byte that was read past it cannot be
+//! put back. So each is taken alone: 80 system calls for a line of 80 bytes.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Why the same bytes go faster, a step at a time. Each module is one whole answer, and what it does
+//! Why the same bytes go faster, a step at a time. Each module is short, and what it does
 //! otherwise than the one before it is its lesson. `make bench` prints what each step buys.
 //!
 //! Frames one way. Where a module has no `send` or no `receive`, that half is the earlier one's.
@@ -18,7 +18,7 @@
 //! | --- | --- |
 //! | [`lines_1_byte_by_byte`] | the article's line: a receive a byte |
 //! | [`lines_2_buffer`] | many lines arrive in one call |
-//! | [`lines_3_one_pass`] | one pass finds the end, and the line is lent |
+//! | [`lines_3_one_pass`] | `memchr` finds the end, and the line is lent |
 //!
 //! Requests, each of which waits for its answer.
 //!
@@ -27,7 +27,7 @@
 //! | [`trips_1_two_sends`] | the article's frame, both ways |
 //! | [`trips_2_nodelay`] | the payload does not wait for an acknowledgement |
 //! | [`trips_3_one_send`] | header and payload leave in one call |
-//! | [`trips_4_spinning`] | the reader never sleeps |
+//! | [`trips_4_spinning`] | the reader tries for half a millisecond before it sleeps |
 //!
 //! [`batch`](crate::batch) and [`line`](mod@crate::line) are the last steps with what a program needs
 //! besides: deadlines, a cap, errors that stay, memory that follows what arrives.

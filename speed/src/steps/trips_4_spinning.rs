@@ -1,4 +1,4 @@
-//! Requests, step 4: header and payload arrive in one call, and the reader does not sleep.
+//! Requests, step 4: the reader does not sleep; and header and payload arrive in one call.
 //!
 //! On two cores most of a round trip is spent on waking two threads. A reader that asks and asks is
 //! awake when the answer comes. The price is a core for each reader, busy while nothing happens; on
