@@ -54,11 +54,11 @@ impl<'fd> Inbox<'fd> {
             until: None,
             spins: None,
             flowing: false,
-            buf: Vec::new(),
+            buf: vec![0; FIRST],
             start: 0,
             horizon: 0,
             end: 0,
-            full: true,
+            full: false,
             failed: Failed::default(),
         }
     }

@@ -162,7 +162,8 @@ fn without_cr(line: &[u8]) -> &[u8] {
 #[inline]
 fn find(byte: u8, bytes: &[u8], from: usize) -> Option<usize> {
     let rest = &bytes[from..];
-    // SAFETY: `rest` is readable for as many bytes as it has.
+    // SAFETY: `rest` is readable for as many bytes as it has. An inbox has memory from the start,
+    // for C wants some even where no byte is looked at.
     let at = unsafe { libc::memchr(rest.as_ptr().cast(), byte.into(), rest.len()) };
     if at.is_null() {
         return None;

@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         // Single issuer: this thread alone asks. Defer taskrun: the kernel does its part while this
         // thread waits, and does not interrupt it.
         let ring = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(4096);
-        let ring = ring.map_err(|e| io::Error::new(e.kind(), format!("io_uring: {e}")))?;
+        let ring = ring.map_err(|e| start::named("io_uring_setup", e))?;
         let pause = start::ACCEPT_AGAIN.into();
         Server { ring, listener, pause, clients: Vec::new() }.serve()
     })
@@ -72,7 +72,7 @@ impl Server {
         self.ask_accept()?;
         let mut done = Vec::new();
         loop {
-            retry_eintr(|| self.ring.submit_and_wait(1))?;
+            retry_eintr(|| self.ring.submit_and_wait(1)).map_err(enter_failed)?;
             done.extend(self.ring.completion());
             for told in done.drain(..) {
                 let (fd, what) = ((told.user_data() >> 8) as usize, told.user_data() as u8);
@@ -110,7 +110,7 @@ impl Server {
                     let pause = opcode::Timeout::new(&raw const self.pause).build();
                     return self.ask(&[marked(pause, &self.listener, PAUSE)]);
                 }
-                AcceptAdvice::GiveUp => return Err(e),
+                AcceptAdvice::GiveUp => return Err(start::named("accept", e)),
             },
         }
         self.ask_accept()
@@ -169,7 +169,7 @@ impl Server {
         let room = queue.capacity() - queue.len();
         drop(queue);
         if room < chain.len() {
-            retry_eintr(|| self.ring.submit())?; // a chain must not be cut
+            retry_eintr(|| self.ring.submit()).map_err(enter_failed)?; // a chain must not be cut
         }
         // SAFETY: they point to `self.pause` and into clients' buffers, on the heap. These stay as they
         // are until the kernel is done: a client is closed, and its buffer changed, only then.
@@ -243,6 +243,10 @@ impl Client {
         let send = opcode::Send::new(fd, bytes.as_ptr(), bytes.len() as u32);
         marked(send.flags(NO_SIGPIPE | MSG_WAITALL).build(), &self.conn, what)
     }
+}
+
+fn enter_failed(e: io::Error) -> io::Error {
+    start::named("io_uring_enter", e)
 }
 
 fn marked(entry: Entry, fd: &UniqueFd, what: u8) -> Entry {
