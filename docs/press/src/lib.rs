@@ -9,6 +9,7 @@
 //! exercises  a chapter's end: its questions, the classroom's exercises of that section
 //! links      names become links; each link leads somewhere
 //! korean     the same pages in Korean, by docs/po/ko.po
+//! figures    what a run writes into a page, which is not translated
 //! classroom  what the classroom says, for its own catalogue
 //! labels     what mdBook prints around them, in Korean
 //! search     which part of which page is searched
@@ -19,6 +20,7 @@
 mod chapters;
 mod classroom;
 mod exercises;
+mod figures;
 mod korean;
 mod labels;
 mod links;
