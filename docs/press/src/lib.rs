@@ -69,15 +69,16 @@ pub fn sources(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(files)
 }
 
-/// Writes what mdBook reads into `out`, which is emptied first.
+/// Writes what mdBook reads into `out`, which is emptied first. The directory `outputs` has what the
+/// examples printed, where they were run.
 ///
 /// # Errors
 /// A file that cannot be read or written; a list that no chapter can have.
-pub fn assemble(root: &Path, out: &Path) -> anyhow::Result<()> {
+pub fn assemble(root: &Path, out: &Path, outputs: Option<&Path>) -> anyhow::Result<()> {
     let _ = fs::remove_dir_all(out);
     let files = sources(root)?;
     let places = Places::new(root, &files)?;
-    let runs = run::Runs::read(root)?;
+    let runs = run::Runs::read(root, outputs)?;
     for file in &files {
         let source = fs::read_to_string(root.join(file)).with_context(|| file.clone())?;
         let name = example(file);

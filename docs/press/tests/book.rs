@@ -15,7 +15,7 @@ fn root() -> PathBuf {
 /// The assembled book in a directory of the test's own.
 fn book(name: &str) -> PathBuf {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    press::assemble(&root(), &out).unwrap();
+    press::assemble(&root(), &out, None).unwrap();
     out
 }
 
