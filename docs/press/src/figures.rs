@@ -42,6 +42,27 @@ pub fn filled(text: &str, figures: &[&str]) -> String {
     filled
 }
 
+/// The page, where in a table no figure is parted from its unit.
+pub fn unbroken(page: &str) -> String {
+    let cell = |cell: &str| {
+        let is_figure = |text: &str| text.chars().all(|c| c.is_ascii_digit() || ".,".contains(c));
+        let is_unit = |text: &str| text.len() < 4 && text.chars().all(|c| c.is_ascii_alphabetic());
+        match cell.split_once(' ') {
+            Some((value, unit)) if is_figure(value) && is_unit(unit) => {
+                format!("{value}\u{a0}{unit}")
+            }
+            _ => cell.to_owned(),
+        }
+    };
+    let row = |line: &str| match line.strip_prefix("| ").and_then(|row| row.strip_suffix(" |")) {
+        Some(row) => {
+            format!("| {} |", row.split(" | ").map(cell).collect::<Vec<String>>().join(" | "))
+        }
+        None => line.to_owned(),
+    };
+    page.lines().map(row).collect::<Vec<String>>().join("\n") + "\n"
+}
+
 /// The length of the figure that a text begins with: `65,483`, `0.5`, `1e6`.
 fn figure(text: &str) -> usize {
     let end = text.find(|c: char| !c.is_ascii_alphanumeric() && !".,".contains(c));
@@ -66,5 +87,11 @@ mod tests {
             assert_eq!(filled(&masked, &figures), text);
         }
         assert_eq!(filled("{2} of {1}, {3}", &["4", "5"]), "5 of 4, {3}");
+    }
+
+    #[test]
+    fn a_figure_keeps_its_unit() {
+        let page = "1 k\n| 16 B | 7.179 M | 1 two sends |\n";
+        assert_eq!(unbroken(page), "1 k\n| 16\u{a0}B | 7.179\u{a0}M | 1 two sends |\n");
     }
 }

@@ -15,7 +15,7 @@ use polib::po_file;
 use crate::links::anchor;
 use crate::{figures, prove, write};
 
-const ENGLISH_ONLY: &str = "<p class=\"english-only\">이 쪽은 아직 영어로만 있다.</p>";
+const ENGLISH_ONLY: &str = "<p class=\"english-only\">이 페이지는 아직 영어로만 있다.</p>";
 
 /// The translations, and the pages that have to be translated as a whole.
 pub struct Korean {
@@ -253,11 +253,11 @@ pub fn is_prose(text: &str) -> bool {
         let small = word.chars().filter(char::is_ascii_lowercase).count();
         let word = word.trim_matches('.');
         word == "A"
-            || small > 1 && !word.contains(|c: char| "_/.".contains(c) || c.is_ascii_digit())
+            || small > 1 && !word.contains(|c: char| "_/.\u{a0}".contains(c) || c.is_ascii_digit())
     };
     let has_words = |(place, part): (usize, &str)| {
         let target = if place > 0 { part.find(')').unwrap_or(part.len()) } else { 0 };
-        let is_between = |c: char| !c.is_alphanumeric() && !"_/.".contains(c);
+        let is_between = |c: char| !c.is_alphanumeric() && !"_/.\u{a0}".contains(c);
         part[target..].split(is_between).any(is_word)
     };
     !prove::has_hangul(text) && outside.any(has_words)
@@ -297,6 +297,7 @@ mod tests {
             "[s01_peek](examples/s01_peek.md)",
             "src/lib.rs",
             "1 MiB",
+            "1\u{a0}ns",
             "부분 읽기",
         ] {
             assert!(!is_prose(text), "{text}");

@@ -97,6 +97,8 @@ pub fn assemble(root: &Path, out: &Path, outputs: Option<&Path>) -> anyhow::Resu
     for (file, place) in &places.pages {
         let text = fs::read_to_string(root.join(file)).with_context(|| file.clone())?;
         let text = places.moved(&parts::filled(root, &text)?, file);
+        let by_a_run = figures::PAGES.contains(&place.as_str());
+        let text = if by_a_run { figures::unbroken(&text) } else { text };
         write(&out.join(place), &places.linked(&text, place))?;
     }
     write(&out.join("SUMMARY.md"), &book.summary(root, &places.pages)?)

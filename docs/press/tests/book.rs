@@ -368,9 +368,9 @@ fn the_korean_front_page_says_which_pages_are_korean() {
     let complete = fs::read_to_string(root().join("docs/po/complete.txt")).unwrap();
     let complete: BTreeSet<String> = complete.lines().map(str::to_owned).collect();
     assert!(complete.is_subset(&pages), "{:?}", complete.difference(&pages));
-    assert_eq!(named(&listed(&readme, "\n- 한국어인 쪽: "), &pages), complete);
+    assert_eq!(named(&listed(&readme, "\n- 한국어인 페이지: "), &pages), complete);
     let english: BTreeSet<String> = pages.difference(&complete).cloned().collect();
-    let point = "\n- 영어인 쪽: ";
+    let point = "\n- 영어인 페이지: ";
     let told = if readme.contains(point) { listed(&readme, point) } else { Vec::new() };
     assert_eq!(named(&told, &pages), english);
 }
