@@ -91,6 +91,29 @@ fn a_link_that_leads_nowhere_is_found() {
     }
 }
 
+#[test]
+fn an_examples_page_has_what_it_printed() {
+    let outputs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("outputs");
+    fs::create_dir_all(&outputs).unwrap();
+    fs::write(outputs.join("s05_half_close.txt"), "1 < 2\n\n3 checks\n").unwrap();
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("printed");
+    press::assemble(&root(), &out, Some(&outputs)).unwrap();
+    let output = |name: &str| {
+        let page = fs::read_to_string(out.join(format!("examples/{name}.md"))).unwrap();
+        let (_, after) = page.split_once("{#output}\n").unwrap();
+        after
+            .split_once("</pre>")
+            .unwrap()
+            .0
+            .split_once("<code class=\"language-text\">")
+            .unwrap()
+            .1
+            .to_owned()
+    };
+    assert_eq!(output("s05_half_close"), "1 &lt; 2\n\n3 checks</code>");
+    assert_eq!(output("s01_peek"), "not run where this book was made</code>");
+}
+
 /// The names of the examples that a text links to.
 fn examples_in(text: &str) -> BTreeSet<String> {
     let links = text.split("](examples/").skip(1).filter_map(|rest| rest.split(".md)").next());
