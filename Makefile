@@ -91,9 +91,12 @@ grade: ## grade all exercises: a table, JSON and JUnit XML in target; SKIP="tlv 
 MDBOOK := 0.5.4
 
 docs: target/tools/bin/mdbook ## the book, with every line of the sources: target/book/en and ko
+	@echo "running the examples"
+	@mkdir -p $(OUTPUTS); if $(CARGO) build -q --examples; then $(RUN_EXAMPLES); \
+	else echo "they do not build here: the book lacks what they print"; fi
 	@echo "building the book"
 	@$(CARGO) build -q -p press
-	@$(CARGO) run -q -p press -- assemble . target/book/src
+	@$(CARGO) run -q -p press -- assemble . target/book/src --outputs $(OUTPUTS)
 	@$(CARGO) run -q -p press -- translate . target/book/src target/book/src-ko
 	@MDBOOK_LOG=warn target/tools/bin/mdbook build docs
 	@MDBOOK_LOG=warn MDBOOK_BOOK__LANGUAGE=ko MDBOOK_BOOK__SRC=../target/book/src-ko \
@@ -106,6 +109,14 @@ docs: target/tools/bin/mdbook ## the book, with every line of the sources: targe
 		$(PAGEFIND_AT) --silent --site target/book/$$book || exit; done; \
 	else echo "the book has no search: Pagefind $(PAGEFIND) could not be installed"; fi
 	@echo "the book: target/book/en/index.html, target/book/ko/index.html; make docs-open shows it, with its search"
+
+# What each example prints, for its page. One whose program is older than its output is not run again.
+OUTPUTS := target/book/outputs
+RUN_EXAMPLES = for source in examples/*.rs; do \
+		name=$$(basename $$source .rs); text=$(OUTPUTS)/$$name.txt; \
+		program=$(or $(CARGO_TARGET_DIR),target)/debug/examples/$$name; \
+		if [ ! $$text -nt $$program ]; then \
+			$$program >$$text.new 2>&1 </dev/null; mv $$text.new $$text; fi; done
 
 strings: ## the catalogues in docs/po anew: changed strings are fuzzy, new ones empty, those gone dropped
 	@$(CARGO) build -q -p press

@@ -47,7 +47,7 @@
         there === "en"
             ? {
                   field: "찾기: 부분 읽기, half-close, recv_exact",
-                  none: "찾은 쪽이 없다.",
+                  none: "찾은 페이지가 없다.",
                   file: "찾기는 make docs-open으로 연 책에서 된다.",
                   missing: "이 책은 찾기 없이 만들어졌다.",
               }

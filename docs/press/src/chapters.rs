@@ -9,6 +9,11 @@ use anyhow::Context;
 
 use crate::exercises::{self, Exercise};
 
+/// What a verdict ends in that is about the wire, too; and what the ledger says of it.
+pub const STAR: &str = "\\* |";
+const STARRED: &str = "\n\nA verdict with a star is about the wire too, and stands once more in the \
+                       second table.";
+
 /// What the chapters and the summary are made from.
 pub struct Book {
     /// Name of the file, and its text.
@@ -67,7 +72,10 @@ impl Book {
         };
         match what {
             "examples" => self.examples(section),
-            "claims" => Ok(of_section(&self.claims, section, "The ledger has no claim of it.")),
+            "claims" => {
+                let rows = of_section(&self.claims, section, "The ledger has no claim of it.");
+                Ok(rows.clone() + if rows.contains(STAR) { STARRED } else { "" })
+            }
             "errata" => Ok(of_section(&self.errata, section, "Nothing: here they agree.")),
             "exercises" => Ok(exercises::of_section(&self.exercises, section)),
             _ => anyhow::bail!("{line}: no such list"),

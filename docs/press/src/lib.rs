@@ -9,6 +9,7 @@
 //! exercises  a chapter's end: its questions, the classroom's exercises of that section
 //! links      names become links; each link leads somewhere
 //! korean     the same pages in Korean, by docs/po/ko.po
+//! figures    what a run writes into a page, which is not translated
 //! classroom  what the classroom says, for its own catalogue
 //! labels     what mdBook prints around them, in Korean
 //! search     which part of which page is searched
@@ -19,6 +20,7 @@
 mod chapters;
 mod classroom;
 mod exercises;
+mod figures;
 mod korean;
 mod labels;
 mod links;
@@ -67,15 +69,16 @@ pub fn sources(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(files)
 }
 
-/// Writes what mdBook reads into `out`, which is emptied first.
+/// Writes what mdBook reads into `out`, which is emptied first. The directory `outputs` has what the
+/// examples printed, where they were run.
 ///
 /// # Errors
 /// A file that cannot be read or written; a list that no chapter can have.
-pub fn assemble(root: &Path, out: &Path) -> anyhow::Result<()> {
+pub fn assemble(root: &Path, out: &Path, outputs: Option<&Path>) -> anyhow::Result<()> {
     let _ = fs::remove_dir_all(out);
     let files = sources(root)?;
     let places = Places::new(root, &files)?;
-    let runs = run::Runs::read(root)?;
+    let runs = run::Runs::read(root, outputs)?;
     for file in &files {
         let source = fs::read_to_string(root.join(file)).with_context(|| file.clone())?;
         let name = example(file);
@@ -94,6 +97,8 @@ pub fn assemble(root: &Path, out: &Path) -> anyhow::Result<()> {
     for (file, place) in &places.pages {
         let text = fs::read_to_string(root.join(file)).with_context(|| file.clone())?;
         let text = places.moved(&parts::filled(root, &text)?, file);
+        let by_a_run = figures::PAGES.contains(&place.as_str());
+        let text = if by_a_run { figures::unbroken(&text) } else { text };
         write(&out.join(place), &places.linked(&text, place))?;
     }
     copy_pictures(&root.join("docs"), out)?;

@@ -21,6 +21,9 @@ enum Verb {
         root: PathBuf,
         /// Where to
         out: PathBuf,
+        /// What the examples printed: a directory with NAME.txt for each
+        #[arg(long)]
+        outputs: Option<PathBuf>,
     },
     /// Write the Korean pages of the assembled English ones
     Translate {
@@ -65,7 +68,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let done = match Options::parse().verb {
-        Verb::Assemble { root, out } => press::assemble(&root, &out),
+        Verb::Assemble { root, out, outputs } => press::assemble(&root, &out, outputs.as_deref()),
         Verb::Translate { root, english, out } => press::Korean::read(&root).and_then(|korean| {
             let faults = korean.faults(&english)?.len();
             if faults > 0 {

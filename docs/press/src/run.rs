@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::chapters::rows;
+use crate::chapters::{STAR, rows};
 use crate::page::escaped;
 
 /// The ledger, and the traces by example.
@@ -18,10 +18,13 @@ pub struct Runs {
     led: BTreeMap<String, String>,
     /// Why an example has none.
     without: BTreeMap<String, String>,
+    /// What examples printed, where they were run for this book.
+    outputs: BTreeMap<String, String>,
 }
 
 impl Runs {
-    pub fn read(root: &Path) -> anyhow::Result<Runs> {
+    /// Reads `docs`, and of the directory `outputs` a file an example, `NAME.txt`.
+    pub fn read(root: &Path, outputs: Option<&Path>) -> anyhow::Result<Runs> {
         let ledger = fs::read_to_string(root.join("docs/claims.md")).context("docs/claims.md")?;
         let (mut traces, mut led) = (BTreeMap::new(), BTreeMap::new());
         let dir = root.join("docs/traces");
@@ -38,7 +41,8 @@ impl Runs {
         let without = fs::read_to_string(dir.join("without.tsv")).context("without.tsv")?;
         let reasons = without.lines().filter_map(|line| line.split_once('\t'));
         let without = reasons.map(|(name, why)| (name.to_owned(), why.to_owned())).collect();
-        Ok(Runs { ledger, traces, led, without })
+        let outputs = outputs.map_or_else(|| Ok(BTreeMap::new()), texts)?;
+        Ok(Runs { ledger, traces, led, without, outputs })
     }
 
     /// What stands above the code of an example whose lines are tied to its trace.
@@ -55,13 +59,30 @@ impl Runs {
 
     /// The end of the page of an example, of which this is the source, in Markdown.
     pub fn of(&self, name: &str, source: &str) -> String {
-        let mut text = String::from("## What the kernel said {#verdicts}\n\n");
+        let printed =
+            self.outputs.get(name).map_or("not run where this book was made", |text| text);
+        let mut text = format!(
+            "## What it printed {{#output}}\n\n\
+             <pre><code class=\"language-text\">{}</code></pre>\n\n\
+             As it ran where this book was made. `make run EX={name}` runs it on your machine.\n\n\
+             ## What the kernel said {{#verdicts}}\n\n",
+            escaped(printed.trim_end())
+        );
         let run = format!("`{name}`");
         let verdicts = rows(&self.ledger, |cells| cells.last() == Some(&run.as_str()));
         text += &match verdicts.is_empty() {
             true => "This example answers no claim of the ledger.\n\n".to_owned(),
             false => {
-                format!("{verdicts}\n\nFrom [the ledger](../claims.md), as a run wrote it.\n\n")
+                let star = match verdicts.contains(STAR) {
+                    true => {
+                        " A verdict with a star is about the wire, too: the ledger has what the lab \
+                             saw of it."
+                    }
+                    false => "",
+                };
+                format!(
+                    "{verdicts}\n\nFrom [the ledger](../claims.md), as a run wrote it.{star}\n\n"
+                )
             }
         };
         text += "## What the lab saw {#trace}\n\n";
@@ -76,17 +97,25 @@ impl Runs {
                  yours, step by step.\n",
                 escaped(trace.trim_end())
             ),
-            (None, Some(why)) => format!(
-                "No trace is kept, for it differs from run to run: {why}. `make run EX={name}` shows \
-                 what the example prints.\n"
-            ),
-            (None, None) => format!(
-                "It has no peer, so nothing goes over a wire. `make run EX={name}` shows what it \
-                 prints.\n"
-            ),
+            (None, Some(why)) => {
+                format!("No trace is kept, for it differs from run to run: {why}.\n")
+            }
+            (None, None) => "It has no peer, so nothing goes over a wire.\n".to_owned(),
         };
         text
     }
+}
+
+/// The text files of a directory, by name without `.txt`.
+fn texts(dir: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut texts = BTreeMap::new();
+    for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
+        let path = entry?.path();
+        let text = fs::read(&path).with_context(|| path.display().to_string())?;
+        let name = path.file_stem().context("a file has a name")?.to_string_lossy().into_owned();
+        texts.insert(name, String::from_utf8_lossy(&text).into_owned());
+    }
+    Ok(texts)
 }
 
 /// A row a line of the example: its number, and the lines of the trace, as `26:10-19 27:20,22`. The

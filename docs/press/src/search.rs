@@ -24,6 +24,8 @@ pub fn mark(book: &Path) -> anyhow::Result<usize> {
             continue;
         }
         let text = fs::read_to_string(&page).with_context(|| page.display().to_string())?;
+        // Pagefind parts the cells of a table, and not those of its head.
+        let text = text.replace("</th><th", "</th> <th");
         // Above the text mdBook has the title of the book, in a heading of the same rank.
         let marks = [
             ("<main>", "<main data-pagefind-body>"),

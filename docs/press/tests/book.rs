@@ -15,7 +15,7 @@ fn root() -> PathBuf {
 /// The assembled book in a directory of the test's own.
 fn book(name: &str) -> PathBuf {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    press::assemble(&root(), &out).unwrap();
+    press::assemble(&root(), &out, None).unwrap();
     out
 }
 
@@ -89,6 +89,29 @@ fn a_link_that_leads_nowhere_is_found() {
         assert!(said.contains("05-close.md") && said.contains(expected), "{said}");
         fs::write(&page, &whole).unwrap();
     }
+}
+
+#[test]
+fn an_examples_page_has_what_it_printed() {
+    let outputs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("outputs");
+    fs::create_dir_all(&outputs).unwrap();
+    fs::write(outputs.join("s05_half_close.txt"), "1 < 2\n\n3 checks\n").unwrap();
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("printed");
+    press::assemble(&root(), &out, Some(&outputs)).unwrap();
+    let output = |name: &str| {
+        let page = fs::read_to_string(out.join(format!("examples/{name}.md"))).unwrap();
+        let (_, after) = page.split_once("{#output}\n").unwrap();
+        after
+            .split_once("</pre>")
+            .unwrap()
+            .0
+            .split_once("<code class=\"language-text\">")
+            .unwrap()
+            .1
+            .to_owned()
+    };
+    assert_eq!(output("s05_half_close"), "1 &lt; 2\n\n3 checks</code>");
+    assert_eq!(output("s01_peek"), "not run where this book was made</code>");
 }
 
 /// The names of the examples that a text links to.
@@ -240,6 +263,37 @@ fn faults(korean: &Korean, name: &str, english: &Path) -> Vec<String> {
     faults
 }
 
+#[test]
+fn another_run_of_the_bench_wants_no_other_translation() {
+    let english = book("another-run");
+    let page = english.join("speed.md");
+    let text = fs::read_to_string(&page).unwrap();
+    let other_digit = |c: char| match c.to_digit(10) {
+        Some(digit) => char::from_digit((digit + 1) % 10, 10).unwrap(),
+        None => c,
+    };
+    let text: String = text.chars().map(other_digit).collect();
+    let (text, instructions) = text.split_once("\n## User instructions\n").unwrap();
+    fs::write(&page, text).unwrap();
+    let korean = Korean::read(&root()).unwrap();
+    assert_eq!(faults(&korean, "another-run", &english), [""; 0]);
+
+    // Its figures stand in the Korean page, too.
+    let text = format!("{text}\n## User instructions\n{instructions}");
+    fs::write(&page, text).unwrap();
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("another-run-korean");
+    korean.translate(&english, &out).unwrap();
+    let figures = |page: PathBuf| {
+        let text = fs::read_to_string(page).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_digit() && !".,".contains(c));
+        let words = words.map(|word| word.trim_matches(['.', ',']).to_owned());
+        let mut words: Vec<String> = words.filter(|word| !word.is_empty()).collect();
+        words.sort();
+        words
+    };
+    assert_eq!(figures(page), figures(out.join("speed.md")));
+}
+
 /// A root of its own with docs/po, where `file` has `to` instead of the first `from`.
 fn spoilt_po(name: &str, file: &str, from: &str, to: &str) -> Korean {
     let root_of_it = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-root"));
@@ -337,9 +391,11 @@ fn the_korean_front_page_says_which_pages_are_korean() {
     let complete = fs::read_to_string(root().join("docs/po/complete.txt")).unwrap();
     let complete: BTreeSet<String> = complete.lines().map(str::to_owned).collect();
     assert!(complete.is_subset(&pages), "{:?}", complete.difference(&pages));
-    assert_eq!(named(&listed(&readme, "\n- 한국어인 쪽: "), &pages), complete);
+    assert_eq!(named(&listed(&readme, "\n- 한국어인 페이지: "), &pages), complete);
     let english: BTreeSet<String> = pages.difference(&complete).cloned().collect();
-    assert_eq!(named(&listed(&readme, "\n- 영어인 쪽: "), &pages), english);
+    let point = "\n- 영어인 페이지: ";
+    let told = if readme.contains(point) { listed(&readme, point) } else { Vec::new() };
+    assert_eq!(named(&told, &pages), english);
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn machine(measured: &Measured) -> String {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let Measured { kept, rows, .. } = measured;
     format!(
-        "Linux {}, {cores} cores; {kept} of its {} samples had to share a core",
+        "Linux `{}`, {cores} cores; {kept} of its {} samples had to share a core",
         release.trim(),
         rows.iter().map(|r| (r.section, &r.peer, r.x, r.round)).collect::<Samples>().len(),
     )
@@ -144,7 +144,7 @@ fn beside(measured: &Measured) -> String {
         let safe = cpu("ours, with a deadline", size)?;
         let [share, limit] = [ours / theirs, raw / theirs].map(digits);
         let [ours, safe, theirs, raw] = [ours, safe, theirs, raw].map(digits);
-        Some([bytes(size), ours, safe, raw, theirs, best.to_owned(), share, limit])
+        Some([bytes(size), ours, safe, raw, theirs, format!("`{best}`"), share, limit])
     };
     let rows: Vec<_> = frames::SIZES.into_iter().filter_map(row).collect();
     if rows.is_empty() {
