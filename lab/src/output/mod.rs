@@ -61,7 +61,7 @@ pub fn check_dir(dir: &Path, file: Option<&Path>) -> Result<()> {
 }
 
 /// Tries whether this file can be written. Where it is not there yet, it is not there then either.
-fn check_file(path: &Path) -> Result<(), Usage> {
+pub fn check_file(path: &Path) -> Result<(), Usage> {
     let there = path.exists();
     let tried = File::options().append(true).create(true).open(path);
     if tried.is_ok() && !there {
