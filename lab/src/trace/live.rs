@@ -5,7 +5,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -17,7 +16,7 @@ use super::chosen::Chosen;
 use crate::clock;
 use crate::link::Ends;
 use crate::output::args;
-use crate::output::text::{self, Printer};
+use crate::output::text::Printer;
 use crate::record::{About, Call, Event, Host, Nanos, Process, What};
 use crate::rules::Rules;
 use crate::say;
@@ -80,10 +79,8 @@ pub fn start(
     say::line(format_args!("server: {server}\nclient: {client}\nlink: {link}"));
     say::all_written()?;
     let (events, received) = mpsc::channel();
-    let width = text::terminal_width();
     let thread = thread::Builder::new().name("live".into()).spawn(move || {
-        let printer = Printer::new(anstream::AutoStream::auto(io::stdout()), width);
-        let mut printer = printer.with_lines(lines);
+        let mut printer = Printer::to_stdout().with_lines(lines);
         say::note(printer.heading());
         let mut seen = collect(received, choice, |event| say::note(printer.event(event)));
         seen.events.sort_by_key(|event| (event.at, matches!(event.what, What::State(_))));

@@ -281,11 +281,11 @@ function bytesOf(hex) {
   return Uint8Array.from(hex.match(/../g) || [], (byte) => parseInt(byte, 16));
 }
 
-// What cannot be seen is drawn: "␀", "␛".
+// What cannot be seen is written as the calls write it, "\x1b": not every font can draw it.
 function visible(text) {
   return text.replace(/[\0-\x08\x0b-\x1f\x7f]/g, (one) => {
     const code = one.charCodeAt(0);
-    return code === 13 ? "" : String.fromCharCode(code === 127 ? 0x2421 : 0x2400 + code);
+    return code === 13 ? "" : "\\x" + code.toString(16).padStart(2, "0");
   });
 }
 
