@@ -523,6 +523,26 @@ fn a_long_trace_is_cut_and_says_so() {
 }
 
 #[test]
+fn what_a_program_calls_itself_stays_on_one_line() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return skipped("python3 is not installed");
+    }
+    let server = "python3 -c 'import socket\n\
+         socket.create_server((\"0.0.0.0\", {port})).accept()'";
+    let client = "python3 -c 'import os, socket\n\
+         conn = socket.create_connection((\"{server}\", {port}))\n\
+         os.execvp(\"echo\", [\"echo\", \"one\\ntwo\"])'";
+    let args = ["--server", server, "--client", client];
+    let Some((output, trace)) = lab("one-line", &args) else { return };
+    let runs = |event: &Event| match &event.what {
+        What::Process(process) => process.text == r"runs echo one\ntwo",
+        _ => false,
+    };
+    let trace = trace.expect("a trace is written");
+    assert!(trace.events.iter().any(runs), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
 fn of_many_connections_one_alone_is_told() {
     let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("many");
     let command = |role: &str| format!("{} {role} {{server}}:{{port}} 5", pair.display());

@@ -70,8 +70,9 @@ function placeOf(target) {
 }
 // A finger covers nothing that the details then cover.
 list.addEventListener("click", (click) => choose(placeOf(click.target), click.pointerType !== "mouse"));
-list.addEventListener("pointerover", (over) => {
-  if (over.pointerType === "mouse") choose(placeOf(over.target), false);
+onPoint(list, (target) => {
+  const place = placeOf(target);
+  if (place !== chosen) choose(place, false);
 });
 
 addEventListener("keydown", (key) => {

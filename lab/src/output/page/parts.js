@@ -38,3 +38,10 @@ function describe(event) {
   return described;
 }
 
+// What the mouse is moved to is chosen; what a step scrolls below it is not.
+function onPoint(side, act) {
+  side.addEventListener("pointermove", (move) => {
+    if (move.pointerType === "mouse" && (move.movementX || move.movementY)) act(move.target);
+  });
+}
+

@@ -103,8 +103,9 @@ function placeOf(target) {
 for (const side of [list, document.querySelector("figure")]) {
   // A finger covers nothing that the details then cover.
   side.addEventListener("click", (click) => choose(placeOf(click.target), click.pointerType !== "mouse"));
-  side.addEventListener("pointerover", (over) => {
-    if (over.pointerType === "mouse") choose(placeOf(over.target), false);
+  onPoint(side, (target) => {
+    const place = placeOf(target);
+    if (place !== chosen) choose(place, false);
   });
 }
 
