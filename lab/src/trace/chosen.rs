@@ -2,10 +2,10 @@
 //!
 //! | event | told |
 //! | --- | --- |
-//! | of a connection: its segments and states, the calls on it, the `accept` that gave it | if it is the chosen one |
-//! | a call on a socket that is not connected yet | once it has become the chosen one, or a listener |
+//! | of a connection: segment, state, call, the `accept` that gave it | if it is the chosen one |
+//! | a call on a socket that is not connected yet | once it has become that, or a listener |
 //! | `accept` that gave nothing, a wait that found nothing | no |
-//! | a wait that found descriptors | if the chosen one is among them, or a listener that then gives it |
+//! | a wait that found descriptors | if it is among them, or a listener that then gives it |
 //! | of a listener, of a process | yes |
 
 use std::collections::{HashMap, HashSet};
