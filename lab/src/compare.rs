@@ -3,20 +3,25 @@
 //! Alike are two events that say the same: the call with its arguments and result, the segment with
 //! its numbers, the state. Times, processes and the client's ports are left out of that.
 
+mod page;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::{fs, iter};
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result};
 use clap::Args;
 use similar::{Algorithm, DiffTag, capture_diff_slices};
 
-use crate::output::{text, words};
+use crate::output::{check_file, text, words};
 use crate::record::{Call, Host, Nanos, Trace, What};
-use crate::show;
+use crate::{say, show, values};
+
+pub use page::page;
 
 /// The command line.
 #[derive(Args)]
@@ -24,6 +29,7 @@ use crate::show;
 Examples:
   lab compare target/lab/s11_1_two_sends target/lab/s11_3_nodelay
   lab compare a/trace.jsonl b/trace.jsonl --differences
+  lab compare a b --page both.html          # side by side in a browser
 
 In the middle: < only in A, > only in B, ~ alike, but one came later after the line above: how much
 later stands below it.")]
@@ -35,14 +41,27 @@ pub struct CompareArgs {
     /// Leave out what is alike
     #[arg(long)]
     differences: bool,
+    /// Write one page into this file instead of printing
+    #[arg(long, value_name = "FILE", value_parser = values::path)]
+    page: Option<PathBuf>,
 }
 
 /// Runs the subcommand.
 ///
 /// # Errors
-/// A file that is no trace.
+/// A file that is no trace; [`crate::Usage`] for a page that cannot be written.
 pub fn run(args: &CompareArgs) -> Result<ExitCode> {
+    if let Some(file) = &args.page {
+        check_file(file)?;
+    }
     let (a, b) = (show::read(&args.a)?, show::read(&args.b)?);
+    if let Some(file) = &args.page {
+        let name = file.display();
+        fs::write(file, page(&a, &b, args.differences))
+            .with_context(|| format!("cannot write {name}"))?;
+        say::line(format_args!("{name}"));
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut out = anstream::stdout().lock();
     let width = text::terminal_width();
     match write(&a, &b, width, args.differences, &mut out) {
@@ -61,6 +80,8 @@ const TIME: usize = 11;
 
 /// One event, as it is compared.
 struct Row {
+    /// Its place in the trace.
+    event: usize,
     /// What has to be alike.
     key: String,
     /// The same in as little room as there is.
@@ -71,8 +92,41 @@ struct Row {
     wait: Nanos,
 }
 
-/// A pair of rows, by their places: one of them may be missing.
-type Pair = (Option<usize>, Option<usize>);
+/// What stands beside each other: a row of A and one of B, or one of them alone.
+struct Line<'r> {
+    rows: [Option<&'r Row>; 2],
+    mark: Mark,
+    /// A wait that one of them has: in A (0) or in B (1), and how long.
+    wait: Option<(usize, String)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Alike,
+    OnlyA,
+    OnlyB,
+    Later,
+}
+
+impl Mark {
+    fn sign(self) -> &'static str {
+        match self {
+            Mark::Alike => " ",
+            Mark::OnlyA => "<",
+            Mark::OnlyB => ">",
+            Mark::Later => "~",
+        }
+    }
+
+    fn style(self) -> Style {
+        match self {
+            Mark::Alike => Style::new(),
+            Mark::OnlyA => ONLY_A,
+            Mark::OnlyB => ONLY_B,
+            Mark::Later => LATER,
+        }
+    }
+}
 
 const ONLY_A: Style = AnsiColor::Red.on_default();
 const ONLY_B: Style = AnsiColor::Green.on_default();
@@ -93,36 +147,21 @@ pub fn write(
         words::cut(&format!("{name}: {}", trace.about.title), side).into_owned()
     });
     writeln!(out, "{FAINT}{:side$} │   │ {}{FAINT:#}", names[0], names[1])?;
-    let (rows_a, rows_b) = (rows(a, side - TIME), rows(b, side - TIME));
+    let rows = [a, b].map(|trace| rows(trace, side - TIME));
     let (mut alike, mut apart) = (0, 0);
-    for (one, other) in pairs(&rows_a, &rows_b) {
-        let (left, right) = (one.map(|row| &rows_a[row]), other.map(|row| &rows_b[row]));
-        let later = match (left, right) {
-            (Some(left), Some(right)) => {
-                longer(left.wait, right.wait).map(|(in_a, by)| (in_a, by, " longer"))
-            }
-            (one, other) => one.or(other).and_then(|row| {
-                (row.wait >= LONGER).then_some((one.is_some(), row.wait, " of waiting"))
-            }),
-        };
-        let (style, mark) = match (left, right) {
-            (Some(_), None) => (ONLY_A, "<"),
-            (None, Some(_)) => (ONLY_B, ">"),
-            _ if later.is_some() => (LATER, "~"),
-            _ => (Style::new(), " "),
-        };
-        if differences && mark == " " {
+    for Line { rows, mark, wait } in lines(&rows) {
+        if differences && mark == Mark::Alike {
             alike += 1;
             continue;
         }
         skipped(&mut alike, side, out)?;
         apart += 1;
-        let left = left.map_or(String::new(), |row| row.text(side));
-        let right = right.map_or(String::new(), |row| row.text(side));
+        let (style, mark) = (mark.style(), mark.sign());
+        let [left, right] = rows.map(|row| row.map_or(String::new(), |row| row.text(side)));
         writeln!(out, "{style}{left:side$} │ {mark} │ {right}{style:#}")?;
-        if let Some((in_a, by, what)) = later {
-            let text = format!("{:TIME$}{}{what}", "", words::duration(by));
-            let (left, right) = if in_a { (&*text, "") } else { ("", &*text) };
+        if let Some((column, wait)) = wait {
+            let text = format!("{:TIME$}{wait}", "");
+            let (left, right) = if column == 0 { (&*text, "") } else { ("", &*text) };
             writeln!(out, "{style}{left:side$} │   │ {right}{style:#}")?;
         }
     }
@@ -130,7 +169,12 @@ pub fn write(
     if differences && apart == 0 {
         writeln!(out, "no difference")?;
     }
-    summary(a, b, out)
+    let mut text = format!("\n{FAINT}{:>32} {:>12} {:>12}{FAINT:#}\n", "", "A", "B");
+    for (name, [one, other]) in summary(a, b) {
+        let (style, mark) = if one == other { (Style::new(), "") } else { (LATER, "  differs") };
+        let _ = writeln!(text, "{style}{name:>32} {one:>12} {other:>12}{mark}{style:#}");
+    }
+    out.write_all(text.as_bytes())
 }
 
 fn skipped(alike: &mut usize, side: usize, out: &mut impl Write) -> io::Result<()> {
@@ -149,10 +193,10 @@ impl Row {
     }
 }
 
-/// What A waited longer than B (`true`), or B longer than A.
-fn longer(a: Nanos, b: Nanos) -> Option<(bool, Nanos)> {
+/// What A waited longer than B (0), or B longer than A (1).
+fn longer(a: Nanos, b: Nanos) -> Option<(usize, Nanos)> {
     let (more, less) = (a.max(b), a.min(b));
-    (more - less >= LONGER && more >= 2 * less).then_some((a > b, more - less))
+    (more - less >= LONGER && more >= 2 * less).then_some((usize::from(b > a), more - less))
 }
 
 /// The events of a trace in the order in which they were complete, each in `room` characters.
@@ -164,10 +208,10 @@ fn rows(trace: &Trace, room: usize) -> Vec<Row> {
         let next = connections.len() + 1;
         connections.entry(port).or_insert(next);
     }
-    let mut events: Vec<_> = trace.events.iter().collect();
-    events.sort_by_key(|event| event.order());
+    let mut events: Vec<_> = trace.events.iter().enumerate().collect();
+    events.sort_by_key(|(_, event)| event.order());
     let mut before = start;
-    let rows = events.into_iter().filter_map(|event| {
+    let rows = events.into_iter().filter_map(|(place, event)| {
         let number = words::client_port(event)
             .and_then(|port| connections.get(&port))
             .filter(|_| connections.len() > 1)
@@ -220,44 +264,45 @@ fn rows(trace: &Trace, room: usize) -> Vec<Row> {
         let at = event.complete() - start;
         let wait = event.complete().saturating_sub(before);
         before = event.complete();
-        Some(Row { key, text, at, wait })
+        Some(Row { event: place, key, text, at, wait })
     });
     rows.collect()
 }
 
-/// Which row stands beside which.
-fn pairs(a: &[Row], b: &[Row]) -> Vec<Pair> {
+/// Which row stands beside which, and what differs.
+fn lines([a, b]: &[Vec<Row>; 2]) -> Vec<Line<'_>> {
     let keys = |rows: &[Row]| -> Vec<String> { rows.iter().map(|row| row.key.clone()).collect() };
-    let mut pairs = Vec::new();
+    let both = |(one, other): (&'_ Row, &'_ Row)| longer(one.wait, other.wait);
+    let mut lines = Vec::new();
     for op in capture_diff_slices(Algorithm::Myers, &keys(a), &keys(b)) {
-        let (old, new) = (op.old_range(), op.new_range());
-        match op.tag() {
-            DiffTag::Equal => {
-                pairs.extend(old.zip(new).map(|(one, other)| (Some(one), Some(other))));
-            }
-            _ => {
-                pairs.extend(old.map(|one| (Some(one), None)));
-                pairs.extend(new.map(|other| (None, Some(other))));
-            }
+        let (old, new) = (&a[op.old_range()], &b[op.new_range()]);
+        if op.tag() == DiffTag::Equal {
+            lines.extend(iter::zip(old, new).map(|pair| {
+                let wait = both(pair).map(|(column, by)| (column, by, "longer"));
+                let mark = if wait.is_some() { Mark::Later } else { Mark::Alike };
+                ([Some(pair.0), Some(pair.1)], mark, wait)
+            }));
+            continue;
         }
+        let alone =
+            |row: &Row, column| (row.wait >= LONGER).then_some((column, row.wait, "of waiting"));
+        lines.extend(old.iter().map(|row| ([Some(row), None], Mark::OnlyA, alone(row, 0))));
+        lines.extend(new.iter().map(|row| ([None, Some(row)], Mark::OnlyB, alone(row, 1))));
     }
-    pairs
+    let said = |(column, by, what)| (column, format!("{} {what}", words::duration(by)));
+    lines.into_iter().map(|(rows, mark, wait)| Line { rows, mark, wait: wait.map(said) }).collect()
 }
 
-/// Both in figures; what differs is marked.
-fn summary(a: &Trace, b: &Trace, out: &mut impl Write) -> io::Result<()> {
-    let (a, b) = (figures(a), figures(b));
-    let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-    let mut text = format!("\n{FAINT}{:>32} {:>12} {:>12}{FAINT:#}\n", "", "A", "B");
-    for name in names {
-        let value = |of: &BTreeMap<String, String>| of.get(name).map_or("0".into(), String::clone);
-        let (one, other) = (value(&a), value(&b));
-        let (style, mark) = if one == other { (Style::new(), "") } else { (LATER, "  differs") };
-        // The digit before a name is its place.
-        let name = &name[1..];
-        let _ = writeln!(text, "{style}{name:>32} {one:>12} {other:>12}{mark}{style:#}");
-    }
-    out.write_all(text.as_bytes())
+/// Both in figures, each with its name.
+fn summary(a: &Trace, b: &Trace) -> Vec<(String, [String; 2])> {
+    let both = [figures(a), figures(b)];
+    let names: BTreeSet<&String> = both.iter().flat_map(BTreeMap::keys).collect();
+    let value = |of: &BTreeMap<String, String>, name: &String| {
+        of.get(name).map_or("0".to_owned(), String::clone)
+    };
+    // The digit before a name is its place.
+    let named = |name: &String| (name[1..].to_owned(), both.each_ref().map(|of| value(of, name)));
+    names.into_iter().map(named).collect()
 }
 
 fn figures(trace: &Trace) -> BTreeMap<String, String> {

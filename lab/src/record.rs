@@ -239,19 +239,16 @@ impl Call {
         }
     }
 
+    /// Whether it waits for descriptors.
+    pub fn waits(&self) -> bool {
+        let waits =
+            ["poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "epoll_pwait2"];
+        waits.contains(&self.name.as_str())
+    }
+
     /// Whether it waited for descriptors and none was ready in time.
     pub fn found_nothing(&self) -> bool {
-        let waits = matches!(
-            self.name.as_str(),
-            "poll"
-                | "ppoll"
-                | "select"
-                | "pselect6"
-                | "epoll_wait"
-                | "epoll_pwait"
-                | "epoll_pwait2"
-        );
-        waits && matches!(self.result.as_deref(), Some("0" | "0 (Timeout)"))
+        self.waits() && matches!(self.result.as_deref(), Some("0" | "0 (Timeout)"))
     }
 }
 

@@ -61,10 +61,7 @@ pub fn run(args: &ShowArgs) -> Result<ExitCode> {
         None if args.outline => {
             io::Write::write_all(&mut io::stdout(), outline::draw(&trace).as_bytes())
         }
-        None => {
-            let printer = text::Printer::new(anstream::stdout().lock(), text::terminal_width());
-            printer.with_lines(args.lines).trace(&trace)
-        }
+        None => text::Printer::to_stdout().with_lines(args.lines).trace(&trace),
     };
     say::note(done);
     Ok(ExitCode::SUCCESS)

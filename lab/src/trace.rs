@@ -1,5 +1,6 @@
 //! `lab trace`: two programs, a link between them, everything that happens on one timeline.
 
+mod chosen;
 mod household;
 mod live;
 mod output;

@@ -160,15 +160,15 @@ fn a_page_has_the_source_as_text() {
 
 #[test]
 fn a_page_asks_for_nothing_outside() {
-    let page = html::page(&script::half_close().trace);
-    for word in ["src=", "href=", "@import", "url(", "fetch("] {
-        assert!(!page.contains(word), "{word}");
+    let trace = script::half_close().trace;
+    for page in [html::page(&trace), compare::page(&trace, &trace, false)] {
+        for word in ["src=", "href=", "@import", "url(", "fetch("] {
+            assert!(!page.contains(word), "{word}");
+        }
+        let outside = page.matches("http").count();
+        let known = page.matches("http://www.w3.org/2000/svg").count() + "http-equiv".len() / 10;
+        assert_eq!(outside, known);
     }
-    let outside = page.matches("http").count();
-    assert_eq!(
-        outside,
-        page.matches("http://www.w3.org/2000/svg").count() + "http-equiv".len() / 10
-    );
 }
 
 /// A label's box: left, right, top, bottom, the text.
@@ -227,20 +227,9 @@ fn a_large_trace_says_what_it_leaves_out() {
     assert!(picture.contains(&format!("{} events are not drawn", count - svg::MOST)));
 }
 
-#[test]
-fn two_traces_stand_side_by_side() {
-    use Host::Client;
-    let compare = |a: &Trace, b: &Trace, differences| {
-        let mut out = Vec::new();
-        compare::write(a, b, 120, differences, &mut out).unwrap();
-        anstream::adapter::strip_str(&String::from_utf8(out).unwrap()).to_string()
-    };
-    let one = script::half_close().trace;
-    let alike = compare(&one, &one, true);
-    assert!(alike.contains("no difference"), "{alike}");
-    assert!(!alike.contains("differs"), "{alike}");
-
-    // Another port and other processes are no difference; a call more and a long wait are.
+/// The same run on another day: another port, other processes. A call more, and at its end 80 ms of
+/// waiting.
+fn another_run() -> Trace {
     let renamed = |address: &mut SocketAddr| {
         if *address == script::client() {
             address.set_port(50_000);
@@ -264,9 +253,25 @@ fn two_traces_stand_side_by_side() {
     let last = other.trace.events.len() - 1;
     other.trace.events[last].at += 80_000_000;
     let option = ("setsockopt", "3, SOL_TCP, TCP_NODELAY, [1], 4", "0");
-    other.call(1050, 1060, Client, option, b"");
+    other.call(1050, 1060, Host::Client, option, b"");
     other.trace.events.sort_by_key(|event| event.at);
-    let apart = compare(&one, &other.trace, true);
+    other.trace
+}
+
+#[test]
+fn two_traces_stand_side_by_side() {
+    let compare = |a: &Trace, b: &Trace, differences| {
+        let mut out = Vec::new();
+        compare::write(a, b, 120, differences, &mut out).unwrap();
+        anstream::adapter::strip_str(&String::from_utf8(out).unwrap()).to_string()
+    };
+    let one = script::half_close().trace;
+    let alike = compare(&one, &one, true);
+    assert!(alike.contains("no difference"), "{alike}");
+    assert!(!alike.contains("differs"), "{alike}");
+
+    let other = another_run();
+    let apart = compare(&one, &other, true);
     let marked = |mark: &str| {
         let marked: Vec<&str> = apart.lines().filter(|line| line.contains(mark)).collect();
         assert_eq!(marked.len(), 1, "{mark}: {apart}");
@@ -277,6 +282,63 @@ fn two_traces_stand_side_by_side() {
     assert!(marked("differs").contains("client setsockopt"), "{apart}");
     assert!(!apart.contains("│ < │"), "{apart}");
     assert!(apart.lines().all(|line| line.chars().count() <= 120), "{apart}");
+}
+
+#[test]
+fn two_traces_stand_on_one_page() {
+    let (one, other) = (script::half_close().trace, another_run());
+    let count = |page: &str, class: &str| {
+        page.lines().filter(|line| line.starts_with("<li id=") && line.contains(class)).count()
+    };
+    let marks = ["class=\"alike\"", "class=\"only-a\"", "class=\"only-b\"", "class=\"later\""];
+    let page = compare::page(&one, &one, false);
+    let all = count(&page, "role=\"option\"");
+    assert_eq!(marks.map(|mark| count(&page, mark)), [all, 0, 0, 0]);
+    assert!(all > 20 && page.contains(&format!("0 rows differ, {all} are alike")), "{all}");
+
+    let page = compare::page(&one, &other, true);
+    assert_eq!(marks.map(|mark| count(&page, mark)), [all - 1, 0, 1, 1]);
+    assert!(page.contains("aria-pressed=\"true\">Differences only"));
+    assert!(page.contains("<small>80.0 ms longer</small>"));
+    let differ = page.lines().filter(|line| line.ends_with("<td>differs</td></tr>"));
+    let differ: Vec<_> = differ.collect();
+    assert!(differ.len() == 1 && differ[0].contains("client setsockopt"), "{differ:?}");
+    // A row has what lies behind it on both sides, or null.
+    let (_, rest) = page.split_once("id=\"lines\">").expect("the details");
+    let (json, _) = rest.split_once("</script>").expect("their end");
+    let behind: Vec<[Option<serde_json::Value>; 2]> = serde_json::from_str(json).expect("JSON");
+    assert_eq!(behind.len(), all + 1);
+    assert_eq!(behind.iter().filter(|[a, b]| a.is_none() && b.is_some()).count(), 1);
+
+    let mut evil = one.clone();
+    evil.about.title = "<i>&".to_owned();
+    evil.about.missing.push("<b>".to_owned());
+    if let What::Process(process) = &mut evil.events[0].what {
+        process.text = "</script><img>".to_owned();
+    }
+    let page = compare::page(&evil, &other, false);
+    assert!(!page.contains("<i>") && !page.contains("<img>") && !page.contains(": <b>"));
+    assert_eq!(page.matches("</script>").count(), 2);
+}
+
+#[test]
+fn a_comparison_is_written_or_refused_before_anything_is_read() {
+    let dir = dir("comparison");
+    for (name, trace) in [("a", script::half_close().trace), ("b", another_run())] {
+        output::write_files(&trace, &dir.join(name)).unwrap();
+    }
+    let compare = |more: &[&str]| {
+        let lab = env!("CARGO_BIN_EXE_lab");
+        Command::new(lab).args(["compare", "a", "b"]).args(more).current_dir(&dir).output().unwrap()
+    };
+    let output = compare(&["--page", "both.html"]);
+    assert_eq!((&*output.stdout, output.status.code()), (&b"both.html\n"[..], Some(0)));
+    assert!(fs::read_to_string(dir.join("both.html")).unwrap().contains("80.0 ms longer"));
+    let output = compare(&["--page", "/proc/none/both.html"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.starts_with("lab: cannot write /proc/none/both.html: "), "{said}");
+    assert_eq!(said.lines().count(), 1);
 }
 
 #[test]

@@ -523,6 +523,42 @@ fn a_long_trace_is_cut_and_says_so() {
 }
 
 #[test]
+fn what_a_program_calls_itself_stays_on_one_line() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return skipped("python3 is not installed");
+    }
+    let server = "python3 -c 'import socket\n\
+         socket.create_server((\"0.0.0.0\", {port})).accept()'";
+    let client = "python3 -c 'import os, socket\n\
+         conn = socket.create_connection((\"{server}\", {port}))\n\
+         os.execvp(\"echo\", [\"echo\", \"one\\ntwo\"])'";
+    let args = ["--server", server, "--client", client];
+    let Some((output, trace)) = lab("one-line", &args) else { return };
+    let runs = |event: &Event| match &event.what {
+        What::Process(process) => process.text == r"runs echo one\ntwo",
+        _ => false,
+    };
+    let trace = trace.expect("a trace is written");
+    assert!(trace.events.iter().any(runs), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn of_many_connections_one_alone_is_told() {
+    let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("many");
+    let command = |role: &str| format!("{} {role} {{server}}:{{port}} 5", pair.display());
+    let (server, client) = (command("server"), command("client"));
+    let args = ["--server", &server, "--client", &client, "--connection", "3"];
+    let Some((output, trace)) = lab("chosen", &args) else { return };
+    let (said, trace) = (String::from_utf8_lossy(&output.stdout), trace.expect("a trace"));
+    assert_eq!(calls(&trace, Host::Client, &["socket"]).count(), 1);
+    assert_eq!(calls(&trace, Host::Server, &["accept4"]).count(), 1);
+    // One of the client, and the listener's: in the text, too.
+    assert_eq!(said.lines().filter(|line| line.contains(" socket(")).count(), 2, "{said}");
+    let others = "missing: all connections but number 3: ";
+    assert!(said.lines().any(|line| line.starts_with(others)), "{said}");
+}
+
+#[test]
 fn four_hundred_connections_at_once_have_all_their_states() {
     let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("many");
     let command = |role: &str| format!("{} {role} {{server}}:{{port}} 400", pair.display());

@@ -19,7 +19,24 @@ pub const MOST: usize = 2000;
 const BYTES: usize = 512;
 
 const STYLE: &str = include_str!("page/style.css");
+const PARTS: &str = include_str!("page/parts.js");
 const SCRIPT: &str = include_str!("page/script.js");
+
+/// A page that asks for nothing outside: the style and the functions that all pages have, and its own
+/// body and script.
+pub(crate) fn document(title: &str, class: &str, body: &str, script: &str) -> String {
+    let title = escape(title);
+    let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
+         style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n\
+         <body{class}>\n{body}\
+         <script>\n{PARTS}{script}</script>\n</body>\n</html>\n"
+    )
+}
 
 /// The page.
 pub fn page(trace: &Trace) -> String {
@@ -87,30 +104,23 @@ pub fn page(trace: &Trace) -> String {
     let tracks = tracks::draw(trace);
     let (with_source, sources) = match trace.sources.is_empty() {
         true => ("", String::new()),
-        false => (" class=\"with-source\"", data("sources", &trace.sources)),
+        false => ("with-source", data("sources", &trace.sources)),
     };
 
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
-         style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body{with_source}>\n\
-         <header>\n{header}</header>\n{TOOLS}\
+    let body = format!(
+        "<header>\n{header}</header>\n{TOOLS}\
          <main>\n<div class=\"picture\">\n<div class=\"hosts\">{heads}</div>\n\
          <figure>\n<div id=\"by-event\">{picture}</div>\n\
          <div id=\"to-scale\" hidden>{to_scale}</div></figure>\n{tracks}</div>\n<aside>\n\
          <section id=\"details\" aria-label=\"Details\">{STEPS}\
-         <div id=\"behind\" aria-live=\"polite\">\
-         <p>Point at an event or tap it. <span class=\"keys\"><kbd>↓</kbd> and <kbd>↑</kbd> step \
-         through them.</span></p></div></section>\n\
+         <div id=\"behind\" aria-live=\"polite\">{HOW}</div></section>\n\
          <ol id=\"list\" role=\"listbox\" aria-label=\"Events\" tabindex=\"0\">\n{list}</ol>\n\
          <section id=\"stream\" aria-label=\"Stream\" tabindex=\"0\"></section>\n\
          <section id=\"source\" aria-label=\"Source\"><select aria-label=\"File\"></select>\
          <ol></ol></section>\n\
-         </aside>\n</main>\n{details}{sources}\
-         <script>\n{SCRIPT}</script>\n</body>\n</html>\n"
-    )
+         </aside>\n</main>\n{details}{sources}"
+    );
+    document(&about.title, with_source, &body, SCRIPT)
 }
 
 /// What stands above the diagram.
@@ -126,18 +136,24 @@ const TOOLS: &str = "\
 </div>
 ";
 
+/// What to do, as long as nothing is chosen.
+pub(crate) const HOW: &str = "\
+<p>Point at an event or tap it. <span class=\"keys\"><kbd>↓</kbd> and <kbd>↑</kbd> step through \
+them.</span></p>";
+
 /// Back and forth, for a finger.
-const STEPS: &str = "\
+pub(crate) const STEPS: &str = "\
 <div class=\"steps\"><button id=\"previous\">↑ Previous</button><span id=\"place\"></span>\
 <button id=\"next\">↓ Next</button></div>";
 
 /// What the script reads. Inside a script element only "<" could end it.
-fn data(id: &str, value: &impl Serialize) -> String {
+pub(crate) fn data(id: &str, value: &impl Serialize) -> String {
     let text = serde_json::to_string(value).unwrap_or_default().replace('<', "\\u003c");
     format!("<script type=\"application/json\" id=\"{id}\">{text}</script>\n")
 }
 
-fn is_listed(index: usize, count: usize) -> bool {
+/// Whether the page has room for this one of `count`.
+pub(crate) fn is_listed(index: usize, count: usize) -> bool {
     count <= MOST || index < MOST * 3 / 4 || index >= count - MOST / 4
 }
 
@@ -219,7 +235,7 @@ fn on_the_wire(segment: &Segment, port: &str) -> String {
 
 /// What lies behind an event.
 #[derive(Serialize)]
-struct Details {
+pub(crate) struct Details {
     /// That of its row.
     id: String,
     /// "segment", "ack", "state", "process", or a call's name: what a filter can hide.
@@ -239,7 +255,7 @@ struct Details {
 }
 
 impl Details {
-    fn of(id: String, event: &Event, start: Nanos) -> Details {
+    pub(crate) fn of(id: String, event: &Event, start: Nanos) -> Details {
         let time = |at: Nanos| format!("{} ms", words::since(start, at));
         let mut facts = Vec::new();
         let (title, note, bytes) = match &event.what {

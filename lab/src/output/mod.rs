@@ -28,6 +28,7 @@ pub mod words;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::{iter, panic, thread};
 
 use anyhow::{Context, Result};
 
@@ -61,7 +62,7 @@ pub fn check_dir(dir: &Path, file: Option<&Path>) -> Result<()> {
 }
 
 /// Tries whether this file can be written. Where it is not there yet, it is not there then either.
-fn check_file(path: &Path) -> Result<(), Usage> {
+pub fn check_file(path: &Path) -> Result<(), Usage> {
     let there = path.exists();
     let tried = File::options().append(true).create(true).open(path);
     if tried.is_ok() && !there {
@@ -75,21 +76,30 @@ fn cannot_write(path: &Path, error: &io::Error) -> Usage {
 }
 
 /// Writes every form of file into `dir`, which is made where it is missing: `trace.jsonl` and so
-/// on. Gives their paths.
+/// on, at the same time. Gives their paths.
 pub fn write_files(trace: &Trace, dir: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let mut written = Vec::new();
-    let mut file = |name: &str, write: &dyn Fn(BufWriter<File>) -> Result<()>| {
-        let path = dir.join(name);
-        let file = File::create(&path).map(BufWriter::new).map_err(anyhow::Error::from);
-        file.and_then(write).with_context(|| format!("cannot write {}", path.display()))?;
-        written.push(path);
-        Ok::<(), anyhow::Error>(())
+    type Writer = fn(&Trace, BufWriter<File>) -> Result<()>;
+    let writers: [Writer; 4] = [
+        |trace, out| jsonl::write(trace, out),
+        |trace, mut out| Ok(out.write_all(html::page(trace).as_bytes())?),
+        |trace, mut out| Ok(out.write_all(svg::draw(trace).as_bytes())?),
+        |trace, out| pcapng::write(trace, out),
+    ];
+    let write = |path: &Path, write: Writer| {
+        let file = File::create(path).map(BufWriter::new).map_err(anyhow::Error::from);
+        let done = file.and_then(|out| write(trace, out));
+        done.with_context(|| format!("cannot write {}", path.display()))
     };
-    let [lines, page, picture, packets] = FILES;
-    file(lines, &|out| jsonl::write(trace, out))?;
-    file(page, &|mut out| Ok(out.write_all(html::page(trace).as_bytes())?))?;
-    file(picture, &|mut out| Ok(out.write_all(svg::draw(trace).as_bytes())?))?;
-    file(packets, &|out| pcapng::write(trace, out))?;
-    Ok(written)
+    let paths = FILES.map(|name| dir.join(name));
+    thread::scope(|scope| {
+        let begun: Vec<_> = iter::zip(&paths, writers)
+            .map(|(path, writer)| scope.spawn(move || write(path, writer)))
+            .collect();
+        begun.into_iter().try_for_each(|one| match one.join() {
+            Ok(done) => done,
+            Err(panic) => panic::resume_unwind(panic),
+        })
+    })?;
+    Ok(paths.into())
 }

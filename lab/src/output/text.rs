@@ -30,11 +30,11 @@ const STATE: Style = AnsiColor::Green.on_default().bold();
 const FAILED: Style = AnsiColor::Red.on_default();
 const FAINT: Style = Style::new().dimmed();
 
-/// Writes events, one by one, as they come. Give it an `anstream` stream: that one takes the
-/// colours out where they are not wanted.
+/// Writes events, one by one, as they come.
 pub struct Printer<W> {
     out: W,
     width: usize,
+    colours: bool,
     start: Option<Nanos>,
     /// The client's ports so far: from the second one on, each line says which.
     ports: BTreeSet<u16>,
@@ -56,10 +56,20 @@ struct Line {
     style: Style,
 }
 
+impl Printer<io::Stdout> {
+    /// To standard output: as wide as that is, and in colours where they are wanted.
+    pub fn to_stdout() -> Self {
+        let out = io::stdout();
+        let colours = anstream::AutoStream::choice(&out) != anstream::ColorChoice::Never;
+        Printer { colours, ..Printer::new(out, terminal_width()) }
+    }
+}
+
 impl<W: Write> Printer<W> {
-    /// `width` is that of the terminal in columns; 100 where there is none.
+    /// Without colours. `width` is that of the terminal in columns.
     pub fn new(out: W, width: usize) -> Self {
-        Printer { out, width: width.max(40), start: None, ports: BTreeSet::new(), lines: false }
+        let (width, ports) = (width.max(40), BTreeSet::new());
+        Printer { out, width, colours: false, start: None, ports, lines: false }
     }
 
     /// The same, with the lines of source that led to each call below it.
@@ -74,7 +84,8 @@ impl<W: Write> Printer<W> {
             return Ok(());
         }
         let line = format!("{:>8}  {:side$} │ {:^wire$} │ server", "ms", "client", "wire");
-        writeln!(self.out, "{FAINT}{line}{FAINT:#}")
+        let faint = self.painted(FAINT);
+        writeln!(self.out, "{faint}{line}{faint:#}")
     }
 
     /// One event, one line. The first one's begin is the time zero.
@@ -83,10 +94,11 @@ impl<W: Write> Printer<W> {
         let time = format!("{:>8}", words::since(start, event.complete()));
         self.ports.extend(words::client_port(event));
         let line = self.line(event);
-        let Line { text, style, .. } = &line;
+        let text = &line.text;
+        let (style, faint) = (self.painted(line.style), self.painted(FAINT));
         let (side, wire) = self.columns();
         let blank = "";
-        write!(self.out, "{FAINT}{time}{FAINT:#}  ")?;
+        write!(self.out, "{faint}{time}{faint:#}  ")?;
         match line.side {
             _ if self.width < TWO_COLUMNS => writeln!(self.out, "{style}{text}{style:#}"),
             Some(Host::Client) => {
@@ -117,7 +129,7 @@ impl<W: Write> Printer<W> {
                 _ => rows.push(line),
             }
         }
-        let blank = "";
+        let (blank, faint) = ("", self.painted(FAINT));
         for row in rows {
             // The end of a long path says more than its beginning.
             let over = row.chars().count().saturating_sub(room);
@@ -129,7 +141,7 @@ impl<W: Write> Printer<W> {
                 Host::Server if self.width >= TWO_COLUMNS => room - row.chars().count(),
                 _ => 0,
             };
-            writeln!(self.out, "{blank:TIME$}  {blank:pad$}{FAINT}{row}{FAINT:#}")?;
+            writeln!(self.out, "{blank:TIME$}  {blank:pad$}{faint}{row}{faint:#}")?;
         }
         Ok(())
     }
@@ -147,6 +159,10 @@ impl<W: Write> Printer<W> {
     /// The stream, when all is written.
     pub fn into_inner(self) -> W {
         self.out
+    }
+
+    fn painted(&self, style: Style) -> Style {
+        if self.colours { style } else { Style::new() }
     }
 
     /// The widths of one side's column and of the wire's.

@@ -4,8 +4,7 @@
 //! in order: a segment when it has arrived, a call when it has returned.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
-use std::io;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -13,10 +12,11 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
+use super::chosen::Chosen;
 use crate::clock;
 use crate::link::Ends;
 use crate::output::args;
-use crate::output::text::{self, Printer};
+use crate::output::text::Printer;
 use crate::record::{About, Call, Event, Host, Nanos, Process, What};
 use crate::rules::Rules;
 use crate::say;
@@ -79,10 +79,8 @@ pub fn start(
     say::line(format_args!("server: {server}\nclient: {client}\nlink: {link}"));
     say::all_written()?;
     let (events, received) = mpsc::channel();
-    let width = text::terminal_width();
     let thread = thread::Builder::new().name("live".into()).spawn(move || {
-        let printer = Printer::new(anstream::AutoStream::auto(io::stdout()), width);
-        let mut printer = printer.with_lines(lines);
+        let mut printer = Printer::to_stdout().with_lines(lines);
         say::note(printer.heading());
         let mut seen = collect(received, choice, |event| say::note(printer.event(event)));
         seen.events.sort_by_key(|event| (event.at, matches!(event.what, What::State(_))));
@@ -94,8 +92,13 @@ pub fn start(
 fn collect(received: Receiver<Event>, choice: Choice, mut print: impl FnMut(&Event)) -> Seen {
     let mut seen = Seen::default();
     let mut room = Room::new(choice.keep);
-    let mut source = Source { received, tail: Tail::new(choice.keep), is_over: false };
-    let mut chosen = Chosen { wanted: choice.connection, ..Chosen::default() };
+    let mut source = Source {
+        received,
+        chosen: choice.connection.map(Chosen::new),
+        sifted: VecDeque::new(),
+        tail: Tail::new(choice.keep),
+        is_over: false,
+    };
     let mut held = BinaryHeap::new();
     let mut rules = Rules::default();
     // States of which the cause is not known yet.
@@ -113,7 +116,6 @@ fn collect(received: Receiver<Event>, choice: Choice, mut print: impl FnMut(&Eve
             false => HELD / 4,
         };
         let ended = match source.next(wait) {
-            Ok(event) if chosen.is_of_another(&event) => false,
             Ok(event) if fold(&mut seen.events, &idle, &event) => false,
             Ok(event) if source.is_over || room.is_there_for(&event) => {
                 rules.hear(&event);
@@ -171,6 +173,9 @@ fn collect(received: Receiver<Event>, choice: Choice, mut print: impl FnMut(&Eve
             held.push(place(&seen.events, index));
             false
         });
+        // What is kept back comes before what came later.
+        let since = source.chosen.as_ref().and_then(Chosen::since);
+        let due = since.map_or(due, |since| due.min(since));
         while let Some(&Reverse(((at, _), index))) = held.peek()
             && (ended || at <= due)
         {
@@ -190,7 +195,10 @@ fn collect(received: Receiver<Event>, choice: Choice, mut print: impl FnMut(&Eve
             if let Some(place) = seen.events.iter_mut().find(is_gap) {
                 *place = gap(place.at, &format!("{} events", seen.left_out));
             }
-            chosen.clear(&mut seen);
+            if let Some(mut chosen) = source.chosen {
+                chosen.end();
+                (seen.only, seen.others) = (chosen.ends, chosen.others);
+            }
             return seen;
         }
     }
@@ -205,16 +213,26 @@ fn gap(at: Nanos, what: &str) -> Event {
 /// Where events come from: first as they happen, then what was put by for the end.
 struct Source {
     received: Receiver<Event>,
+    /// Where one connection alone is told, and what of it comes next.
+    chosen: Option<Chosen>,
+    sifted: VecDeque<Event>,
     tail: Tail,
     is_over: bool,
 }
 
 impl Source {
     fn next(&mut self, wait: Duration) -> Result<Event, RecvTimeoutError> {
+        if let Some(event) = self.sifted.pop_front() {
+            return Ok(event);
+        }
         if !self.is_over {
-            match self.received.recv_timeout(wait) {
-                Err(RecvTimeoutError::Disconnected) => self.is_over = true,
-                heard => return heard,
+            match (self.received.recv_timeout(wait), &mut self.chosen) {
+                (Err(RecvTimeoutError::Disconnected), _) => self.is_over = true,
+                (Ok(event), Some(chosen)) => {
+                    self.sifted.extend(chosen.sift(event));
+                    return self.sifted.pop_front().ok_or(RecvTimeoutError::Timeout);
+                }
+                (heard, _) => return heard,
             }
         }
         self.tail.events.pop_front().ok_or(RecvTimeoutError::Disconnected)
@@ -247,67 +265,6 @@ impl Tail {
             gone += 1;
         }
         gone
-    }
-}
-
-/// The one connection that is kept, if one was chosen.
-#[derive(Default)]
-struct Chosen {
-    wanted: Option<u32>,
-    /// The connections in the order in which they began.
-    begun: HashMap<Ends, u32>,
-    ends: Option<Ends>,
-    others: u64,
-    /// Calls on a descriptor of a process that had no connection yet: their thread, their time.
-    early: HashMap<(i32, i32), Vec<(i32, Nanos)>>,
-    /// Those of which it became another's.
-    late: HashSet<(i32, Nanos)>,
-}
-
-impl Chosen {
-    /// Whether this is of a connection that was not chosen.
-    fn is_of_another(&mut self, event: &Event) -> bool {
-        let Some(wanted) = self.wanted else { return false };
-        let ends = match &event.what {
-            What::Call(call) => call.conn,
-            What::Segment(segment) => Some((segment.source, segment.destination)),
-            What::State(change) => change.peer.map(|peer| (change.local, peer)),
-            What::Process(_) => None,
-        };
-        let descriptor = match &event.what {
-            // What it gives is a connection's; its own descriptor is the listener's.
-            What::Call(call) if !call.name.starts_with("accept") => {
-                let made = || call.result.as_ref().filter(|_| call.name == "socket")?.parse().ok();
-                call.fd.or_else(made).map(|fd| ((call.pid, fd), call.tid))
-            }
-            _ => None,
-        };
-        let Some((one, other)) = ends else {
-            if let Some((descriptor, tid)) = descriptor {
-                self.early.entry(descriptor).or_default().push((tid, event.at));
-            }
-            return false;
-        };
-        let ends = (one.min(other), one.max(other));
-        let count = self.begun.len() as u32;
-        let is_it = *self.begun.entry(ends).or_insert(count + 1) == wanted;
-        let early = descriptor.and_then(|(descriptor, _)| self.early.remove(&descriptor));
-        if is_it {
-            self.ends = Some(ends);
-        } else {
-            self.others += 1;
-            self.late.extend(early.into_iter().flatten());
-        }
-        !is_it
-    }
-
-    /// Takes out what turned out to be of others.
-    fn clear(self, seen: &mut Seen) {
-        seen.events.retain(|event| match &event.what {
-            What::Call(call) => !self.late.contains(&(call.tid, event.at)),
-            _ => true,
-        });
-        (seen.only, seen.others) = (self.ends, self.others + self.late.len() as u64);
     }
 }
 

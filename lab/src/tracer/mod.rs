@@ -40,6 +40,7 @@ use seccompiler::BpfProgram;
 
 use crate::clock::now;
 use crate::record::{Birth, Call, Event, Host, Nanos, Process, What};
+use crate::say;
 use decode::Text;
 use kernel::{Stop, Until};
 use sockets::{Ends, Sockets};
@@ -559,7 +560,7 @@ impl<'a> Run<'a> {
         }
         let words = fs::read(format!("/proc/{tid}/cmdline")).unwrap_or_default();
         let words = String::from_utf8_lossy(&words).replace('\0', " ");
-        self.tell(tid, format!("runs {}", words.trim_end()));
+        self.tell(tid, format!("runs {}", say::on_one_line(words.trim_end())));
     }
 
     fn ended(&mut self, tid: i32, ending: Ending) -> Result<()> {

@@ -1,4 +1,3 @@
-"use strict";
 const events = JSON.parse(document.getElementById("events").textContent);
 const list = document.getElementById("list");
 const details = document.getElementById("details");
@@ -6,36 +5,8 @@ const behind = document.getElementById("behind");
 const off = events.map(() => false); // what the filter hides
 let chosen = -1; // its place in `events`
 
-function make(name, text) {
-  const element = document.createElement(name);
-  element.textContent = text;
-  return element;
-}
-
-// "0000  45 00 …  E.…", sixteen bytes a line; eight where there is little room.
-function dump(hex) {
-  const width = matchMedia("(max-width: 420px)").matches ? 8 : 16;
-  const bytes = hex.match(/../g) || [];
-  const lines = [];
-  for (let at = 0; at < bytes.length; at += width) {
-    const row = bytes.slice(at, at + width);
-    const text = row.map((byte) => {
-      const code = parseInt(byte, 16);
-      return code > 31 && code < 127 ? String.fromCharCode(code) : ".";
-    });
-    const place = at.toString(16).padStart(4, "0");
-    lines.push(place + "  " + row.join(" ").padEnd(width * 3) + " " + text.join(""));
-  }
-  return lines.join("\n");
-}
-
 function show(event) {
-  behind.replaceChildren(make("h2", event.title));
-  if (event.note) behind.append(make("p", event.note));
-  const table = document.createElement("dl");
-  for (const [name, value] of event.facts) table.append(make("dt", name), make("dd", value));
-  behind.append(table);
-  if (event.hex) behind.append(make("pre", dump(event.hex)));
+  behind.replaceChildren(...describe(event));
   if (event.lines && sources.length) {
     const lines = make("p", "");
     lines.className = "lines";
@@ -43,12 +14,6 @@ function show(event) {
     behind.querySelector("h2").after(lines);
   }
   behind.scrollTop = 0;
-}
-
-function action(text, act) {
-  const button = make("button", text);
-  button.addEventListener("click", act);
-  return button;
 }
 
 function parts(place) {
@@ -138,8 +103,9 @@ function placeOf(target) {
 for (const side of [list, document.querySelector("figure")]) {
   // A finger covers nothing that the details then cover.
   side.addEventListener("click", (click) => choose(placeOf(click.target), click.pointerType !== "mouse"));
-  side.addEventListener("pointerover", (over) => {
-    if (over.pointerType === "mouse") choose(placeOf(over.target), false);
+  onPoint(side, (target) => {
+    const place = placeOf(target);
+    if (place !== chosen) choose(place, false);
   });
 }
 
@@ -316,11 +282,11 @@ function bytesOf(hex) {
   return Uint8Array.from(hex.match(/../g) || [], (byte) => parseInt(byte, 16));
 }
 
-// What cannot be seen is drawn: "␀", "␛".
+// What cannot be seen is written as the calls write it, "\x1b": not every font can draw it.
 function visible(text) {
   return text.replace(/[\0-\x08\x0b-\x1f\x7f]/g, (one) => {
     const code = one.charCodeAt(0);
-    return code === 13 ? "" : String.fromCharCode(code === 127 ? 0x2421 : 0x2400 + code);
+    return code === 13 ? "" : "\\x" + code.toString(16).padStart(2, "0");
   });
 }
 
