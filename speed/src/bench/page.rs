@@ -8,7 +8,7 @@ use crate::cost::{self, FRAME, LINE, PAIR};
 use crate::frames;
 use crate::measure::Measured;
 use crate::picture;
-use crate::servers::{self, AT_SCALE, CPU, MEMORY};
+use crate::servers::{self, AT_SCALE, CALLS, CPU, MEMORY};
 use crate::steps::{FRAMES, LINES, TRIPS, TWO_CORES};
 use crate::stepwise;
 use crate::targets;
@@ -70,6 +70,12 @@ Microseconds of the server's CPU a request:
 
 ";
 
+const ON_CALLS: &str = "
+System calls a request, counted by strace, under which a server is slower and so more is ready when
+it looks:
+
+";
+
 const ON_MEMORY: &str = "
 KiB of the server's own memory a connection; what the kernel keeps for its sockets is not in it:
 
@@ -79,11 +85,11 @@ KiB of the server's own memory a connection; what the kernel keeps for its socke
 
 const ON_URING: &str = "
 With one connection there is nothing to share: each server makes its calls for each request. With
-many, one wait tells of many requests, and `epoll` makes one wait, one receive and one send for each
-of them less than `poll`, which looks at all connections each time. io_uring makes no call for a
-receive or a send: one call hands over the chains of all that are ready. It pays with memory, for
-each connection that the kernel watches has a buffer there. A thread a connection pays with its stack
-and with a change of threads for each request.
+many, one wait tells of many requests. `poll` goes through all connections to find them; `epoll` is
+told of those that have something. io_uring saves the calls to receive and to send, too: one call
+hands over what is to be done for all that are ready. The work behind the calls stays, and the kernel
+does some more of it: it notes each request, watches the socket for it, and has a buffer for each
+connection. A thread a connection pays with a stack, and with a change of threads for each request.
 
 ";
 
@@ -173,7 +179,9 @@ fn beside(measured: &Measured) -> String {
 /// The echo servers by the number of their connections, with a picture of each table.
 fn at_scale(page: &Path, measured: &Measured) -> io::Result<String> {
     let mut text = String::new();
-    for (metric, picture, about) in [(CPU, "cpu", ON_SCALE), (MEMORY, "memory", ON_MEMORY)] {
+    for (metric, picture, about) in
+        [(CPU, "cpu", ON_SCALE), (CALLS, "", ON_CALLS), (MEMORY, "memory", ON_MEMORY)]
+    {
         let counts = measured.distinct(servers::SECTION, metric, |row| row.x);
         let row = |(server, what): (&str, &str)| {
             let value = |&x| measured.median(servers::SECTION, server, x, metric);
@@ -187,7 +195,9 @@ fn at_scale(page: &Path, measured: &Measured) -> io::Result<String> {
             continue;
         }
         let name = format!("speed_{picture}.svg");
-        picture::at_scale(&page.with_file_name(&name), measured, metric, &counts)?;
+        if !picture.is_empty() {
+            picture::at_scale(&page.with_file_name(&name), measured, metric, &counts)?;
+        }
         let counts: Vec<String> = counts.iter().map(ToString::to_string).collect();
         text += &about.replace("PICTURE", &name);
         text += &format!("| server | what it is | {} |\n", counts.join(" | "));

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use socket2::SockRef;
@@ -27,6 +27,7 @@ use crate::threads::{pin, waited_for_core};
 pub const SECTION: &str = "echo";
 pub const CPU: &str = "us of CPU a request";
 pub const MEMORY: &str = "KiB a connection";
+pub const CALLS: &str = "system calls a request";
 pub const RATE: &str = "requests/s";
 pub const CONNECTIONS: [usize; 5] = [1, 10, 100, 1000, 10_000];
 pub const GO: &str = "go_echo";
@@ -73,8 +74,7 @@ pub fn cases(
             notes.push(format!("echo at {connections}: only {most} descriptors are allowed"));
             continue;
         }
-        let at_scale = |path: &&PathBuf| AT_SCALE.iter().any(|(server, _)| name(path) == *server);
-        let rungs = rungs.iter().filter(|path| connections <= 1000 || at_scale(path));
+        let rungs = rungs.iter().filter(|path| connections <= 1000 || is_at_scale(path));
         cases.extend(rungs.map(|rung| {
             let (rung, peer) = (rung.clone(), name(rung));
             let run = move |time: Duration| {
@@ -91,7 +91,63 @@ pub fn cases(
             Case { section: SECTION, peer, x: connections, rounds, run: Box::new(run) }
         }));
     }
+    if quick {
+        return cases;
+    }
+    let at_scale: Vec<PathBuf> = rungs.into_iter().filter(is_at_scale).collect();
+    cases.extend(counted(&at_scale, cores, out));
     cases
+}
+
+fn is_at_scale(path: &PathBuf) -> bool {
+    AT_SCALE.iter().any(|(server, _)| name(path) == *server)
+}
+
+/// The same servers under strace, which counts their calls.
+fn counted(servers: &[PathBuf], cores: [usize; 2], out: &Path) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for connections in [1, 100] {
+        cases.extend(servers.iter().map(|server| {
+            let (server, out, peer) = (server.clone(), out.join("calls"), name(server));
+            let run = move |time: Duration| {
+                let count = || calls_a_request(&server, cores, connections, time, &out);
+                let calls = thread::scope(|s| s.spawn(count).join())
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                let calls = calls.map_err(|e| io::Error::new(ErrorKind::Unsupported, e))?;
+                Ok(Sample { values: vec![(CALLS, calls)], contended: false })
+            };
+            Case { section: SECTION, peer, x: connections, rounds: 1, run: Box::new(run) }
+        }));
+    }
+    cases
+}
+
+/// What a long run makes more than a short one, by the requests that it answers more.
+fn calls_a_request(
+    server: &Path,
+    cores: [usize; 2],
+    connections: usize,
+    time: Duration,
+    list: &Path,
+) -> io::Result<f64> {
+    let run = |time| -> io::Result<[f64; 2]> {
+        pin(cores[0])?;
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-c", "-U", "calls,name", "-o"]).arg(list).arg(server);
+        let mut server = Server::spawn(strace)?;
+        pin(cores[1])?;
+        let mut load = Load::new()?;
+        load.connect(server.at, connections)?;
+        let answered = load.run(Instant::now() + time)?;
+        server.end_traced()?;
+        let calls = fs::read_to_string(list)?;
+        let rows = calls.lines().filter_map(|line| line.split_once(" ").map(|_| line.trim()));
+        let counts = rows.filter(|row| !row.ends_with("total"));
+        let counts = counts.filter_map(|row| row.split(' ').next()?.parse::<f64>().ok());
+        Ok([counts.sum(), answered as f64])
+    };
+    let ([few, short], [many, long]) = (run(time)?, run(3 * time)?);
+    Ok((many - few) / (long - short))
 }
 
 /// Compiles the server in Go, if a Go is there.
@@ -180,7 +236,10 @@ struct Server {
 
 impl Server {
     fn start(path: &Path) -> io::Result<Server> {
-        let mut command = Command::new(path);
+        Server::spawn(Command::new(path))
+    }
+
+    fn spawn(mut command: Command) -> io::Result<Server> {
         command.args(["127.0.0.1", "0"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         // SAFETY:
@@ -206,6 +265,15 @@ impl Server {
         // What else it prints is thrown away, so that it never waits for a reader.
         thread::spawn(move || io::copy(&mut stdout, &mut io::sink()));
         Ok(server)
+    }
+
+    /// Ends the one below strace, which then writes its list.
+    fn end_traced(&mut self) -> io::Result<()> {
+        let strace = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{strace}/task/{strace}/children"))?;
+        let server = children.trim().parse().map_err(io::Error::other)?;
+        kill(Pid::from_raw(server), Signal::SIGTERM)?;
+        self.child.wait().map(drop)
     }
 
     /// CPU time of all its threads, user and kernel.
