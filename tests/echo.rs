@@ -673,6 +673,15 @@ fn output_that_cannot_be_written_is_exit_4_and_one_line() {
         let ended = Program::of(command.spawn().unwrap()).end();
         assert_eq!((ended.code, ended.err), (Some(4), vec![NO_ROOM.to_owned()]), "{args:?}");
     }
+    // At the first line that it cannot print, not only at the last one.
+    let listener = listen_on(Some(LOCAL), 0, 1).unwrap();
+    let port = sys::getsockname(&listener).unwrap().port().to_string();
+    let mut command = echo(&["client", LOCAL, &port, "hello"]);
+    command.stdin(Stdio::null()).stdout(full()).stderr(Stdio::piped());
+    let program = Program::of(command.spawn().unwrap());
+    drop(accept(&listener).unwrap()); // no answer will come
+    let ended = program.end();
+    assert_eq!((ended.code, ended.err), (Some(4), vec![NO_ROOM.to_owned()]));
     // An answer that nobody takes is the same, with the pipe's word for it.
     let (out, its_out) = pipe().unwrap();
     drop(out);

@@ -103,8 +103,9 @@ fn run_client(host: &str, port: u16, msg: &[u8]) -> u8 {
         Err(e) => return fail(1, &format!("connect failed: {e}")),
     };
     // The peer may have reset the connection already. Then it has no name, and `send` will say so.
-    if let Ok(peer) = sys::getpeername(&conn) {
-        let _ = line(io::stdout(), &format!("[connected] {peer}")); // `printed` will complain
+    let peer = sys::getpeername(&conn);
+    if let Ok(Err(e)) = peer.map(|peer| line(io::stdout(), &format!("[connected] {peer}"))) {
+        return fail(4, &format!("stdout: {e}"));
     }
     if let Err(e) = length::send_frame_with_deadline(&conn, msg, DEFAULT_CAP, deadline) {
         return fail(2, &format!("send_frame: {e}"));
@@ -118,10 +119,8 @@ fn run_client(host: &str, port: u16, msg: &[u8]) -> u8 {
 }
 
 fn printed(bytes: &[u8]) -> u8 {
-    match io::stdout().write_all(&[bytes, b"\n"].concat()) {
-        Ok(()) => 0,
-        Err(e) => fail(4, &format!("stdout: {e}")),
-    }
+    let written = io::stdout().write_all(&[bytes, b"\n"].concat());
+    written.map_or_else(|e| fail(4, &format!("stdout: {e}")), |()| 0)
 }
 
 /// Writes a line, unless that would wait: a full pipe must not stop the server. man: pipe(7).
