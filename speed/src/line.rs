@@ -157,6 +157,9 @@ fn without_cr(line: &[u8]) -> &[u8] {
 /// The C library looks at 32 bytes at a time where the processor can. man: memchr(3).
 #[inline]
 fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
+    if bytes.is_empty() {
+        return None; // C wants memory even where no byte is looked at, and this may have none
+    }
     let start = bytes.as_ptr();
     // SAFETY: `start` is readable for `bytes.len()` bytes.
     let at = unsafe { libc::memchr(start.cast(), byte.into(), bytes.len()) };
