@@ -1,6 +1,7 @@
 //! epoll(7): one function per system call, in the style of the reference's `sys`.
 //!
-//! Each makes exactly one call, and reports what the kernel said, EINTR among it.
+//! Each makes exactly one call, and reports what the kernel said, EINTR among it, with the call's name:
+//! such an error ends a server, and its last line has to say what failed.
 
 use std::ffi::c_int;
 use std::io;
@@ -9,6 +10,8 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use libc::epoll_event;
 use tcp_stream_io::UniqueFd;
 use tcp_stream_io::sys::last_errno;
+
+use crate::start::named;
 
 /// An empty space for [`epoll_wait`] to fill.
 pub const NO_EVENT: epoll_event = epoll_event { events: 0, u64: 0 };
@@ -19,7 +22,7 @@ pub fn epoll_create1() -> io::Result<UniqueFd> {
     // SAFETY: the call takes no memory.
     let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
     if fd < 0 {
-        return Err(last_errno());
+        return Err(named("epoll_create1", last_errno()));
     }
     // SAFETY: the kernel has just opened `fd` for this call, so nobody else owns it.
     Ok(unsafe { UniqueFd::from_raw_fd(fd) })
@@ -35,7 +38,7 @@ pub fn epoll_ctl(epoll: &UniqueFd, op: c_int, fd: &impl AsFd, events: c_int) -> 
     // SAFETY: `event` is readable for the call; both descriptors are open while they are borrowed.
     match unsafe { libc::epoll_ctl(epoll.as_raw_fd(), op, fd, &mut event) } {
         0 => Ok(()),
-        _ => Err(last_errno()),
+        _ => Err(named("epoll_ctl", last_errno())),
     }
 }
 
@@ -51,6 +54,6 @@ pub fn epoll_wait(
     // SAFETY: `events` is writable for `room` elements.
     match unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), room, timeout_ms) } {
         n if n >= 0 => Ok(n as usize),
-        _ => Err(last_errno()),
+        _ => Err(named("epoll_wait", last_errno())),
     }
 }

@@ -38,7 +38,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub fn run(source: &str, serve: impl FnOnce(UniqueFd) -> io::Result<()>) -> ExitCode {
     run_at(source, |addr, port| {
         let listener = net::listen_on(Some(addr), port, BACKLOG)?;
-        announce(sys::getsockname(&listener)?)?;
+        announce(sys::getsockname(&listener).map_err(|e| named("getsockname", e))?)?;
         serve(listener)
     })
 }
@@ -57,11 +57,19 @@ pub fn run_at(source: &str, serve: impl FnOnce(&str, u16) -> io::Result<()>) -> 
         _ => return failed(2, "it takes ADDR PORT; see --help"),
     };
     let result = prepare().and_then(|()| serve(addr, port));
-    if let Err(e) = &result {
-        log::line(e);
+    match &result {
+        // An errno alone does not say what failed.
+        Err(e) if e.raw_os_error().is_some() => log::line(format_args!("{addr} {port}: {e}")),
+        Err(e) => log::line(e),
+        Ok(()) => {}
     }
     log::flush(LAST_WORDS);
     if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The same error, with the name of the call that has failed.
+pub fn named(call: &str, e: io::Error) -> io::Error {
+    io::Error::new(e.kind(), format!("{call}: {e}"))
 }
 
 /// The rung's header, and how to start it.
@@ -155,7 +163,7 @@ pub fn pass_over(e: io::Error) -> io::Result<()> {
             say_seldom(&e);
             thread::sleep(ACCEPT_AGAIN);
         }
-        AcceptAdvice::GiveUp => return Err(io::Error::new(e.kind(), format!("accept: {e}"))),
+        AcceptAdvice::GiveUp => return Err(named("accept", e)),
     }
     Ok(())
 }
@@ -198,7 +206,7 @@ pub fn accept_now(listener: &UniqueFd) -> io::Result<Accepted> {
                     return Ok(Accepted::Full(Instant::now() + ACCEPT_AGAIN));
                 }
                 AcceptAdvice::GiveUp => {
-                    return Err(io::Error::new(e.kind(), format!("accept: {e}")));
+                    return Err(named("accept", e));
                 }
             },
         }

@@ -20,11 +20,7 @@ fn assert_ended(output: &Output, code: i32, says: &str) {
 fn a_rung_that_is_as_its_header_says_passes() {
     let only = "claims,resets,bad-end,crowd,table,stop,storm";
     let output = attack(&["r06", "--clients", "100", "--only", only]);
-    assert_ended(
-        &output,
-        0,
-        "7 as promised, 0 limits met, 0 not promised, 0 not as the header says",
-    );
+    assert_ended(&output, 0, "7 as promised, 0 limits met, 0 not as the header says");
 }
 
 #[test]

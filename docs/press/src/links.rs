@@ -10,12 +10,13 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use crate::example;
 
 /// Pages that stand in the book as they are: the file, and its place in the book.
-const PAGES: [(&str, &str); 12] = [
+const PAGES: [(&str, &str); 13] = [
     ("docs/claims.md", "claims.md"),
     ("docs/errata.md", "errata.md"),
     ("docs/faults.md", "faults.md"),
     ("docs/cpp-to-rust.md", "cpp-to-rust.md"),
     ("servers/README.md", "servers.md"),
+    ("docs/faults-servers.md", "faults-servers.md"),
     ("docs/conformance.md", "conformance.md"),
     ("speed/README.md", "speed-steps.md"),
     ("docs/speed.md", "speed.md"),

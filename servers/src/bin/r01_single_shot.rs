@@ -3,7 +3,7 @@
 //! Adds: a server at all: it answers in frames, and ends with a half-close.
 //! Promises: the answer arrives, whatever the client sends after its frame.
 //! Limits: a client that connects and says nothing, or reads nothing. It waits for that one for
-//!   ever, and everyone else waits in the queue.
+//!   ever, and everyone else waits in the queue. A SIGTERM in the middle of a frame cuts it off.
 //! At work: never. It is where one begins.
 
 use std::io;

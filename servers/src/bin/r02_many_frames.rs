@@ -3,7 +3,8 @@
 //! Adds: a loop around the frame. The client decides when the conversation ends, by ending its
 //!   stream; the handshake is paid once.
 //! Promises: every whole frame is answered, also where a bad header or a cut follows.
-//! Limits: a second client waits for as long as the first one stays.
+//! Limits: a second client waits for as long as the first one stays. A SIGTERM in the middle of a
+//!   frame cuts it off.
 //! At work: for tools with one client at a time, such as a debugger's server.
 
 use std::io;

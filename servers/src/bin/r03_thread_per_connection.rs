@@ -4,7 +4,7 @@
 //!   were the only one. The kernel's scheduler does the rest.
 //! Promises: no client holds up another.
 //! Limits: more clients than there may be threads. Each costs a stack, and a silent one keeps it
-//!   for ever. Nobody says no.
+//!   for ever. Nobody says no. A SIGTERM in the middle of a frame cuts it off.
 //! At work: for some hundreds of well-known clients this is the simplest server that is right.
 
 use std::io;

@@ -4,7 +4,8 @@
 //!   needs no queue of its own: the kernel's queue of connections is one, and every thread
 //!   takes from it.
 //! Promises: 64 threads and no more, however many clients come.
-//! Limits: as many silent clients as it has threads. The next one waits for ever.
+//! Limits: as many silent clients as it has threads. The next one waits for ever. A SIGTERM in the
+//!   middle of a frame cuts it off.
 //! At work: where a request is long work for the processor, and connections are short.
 
 use std::io;

@@ -4,7 +4,8 @@
 //!   turned inside out: what a thread kept on its stack is now two buffers a client.
 //! Promises: no client holds up another, and none costs a thread.
 //! Limits: a client that never reads: its answers pile up in `output` without bound. And `poll`
-//!   is told of every descriptor each time: the cost of a call grows with the clients.
+//!   is told of every descriptor each time: the cost of a call grows with the clients. A SIGTERM
+//!   in the middle of a frame cuts it off.
 //! At work: for a few dozen descriptors, and where there is no epoll.
 
 use std::io::{self, ErrorKind};
@@ -48,7 +49,8 @@ fn serve(listener: UniqueFd) -> io::Result<()> {
             fds.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
         }
         let timeout = PollTimeout::try_from(millis_until(full_until)).unwrap_or(PollTimeout::MAX);
-        or_nothing(poll(&mut fds, timeout).map(|n| n as usize).map_err(io::Error::from))?;
+        let ready = poll(&mut fds, timeout).map(|n| n as usize);
+        or_nothing(ready.map_err(|e| start::named("poll", e.into())))?;
         let happened: Vec<bool> = fds.iter().map(|fd| fd.any() != Some(false)).collect();
 
         let before = clients.len();

@@ -13,11 +13,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
-use libc::{MSG_PEEK, MSG_WAITALL};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use servers::start;
-use servers::wait::retry_eintr;
 use tcp_stream_io::framing::length::{DEFAULT_CAP, decode_header};
 use tcp_stream_io::{UniqueFd, send_all, stream, sys};
 
@@ -46,7 +44,9 @@ fn config() -> Result<ServerConfig, Box<dyn Error + Send + Sync>> {
 /// What rustls needs to know about a socket.
 struct Socket {
     conn: UniqueFd,
-    /// How much of the record that is being read is still to come.
+    /// The header of the record that is being read, as far as it has come.
+    header: Vec<u8>,
+    /// How much of the record is still to come after that.
     left: usize,
 }
 
@@ -54,19 +54,19 @@ struct Socket {
 /// nothing, not even what came whole in those before: they are answered before it is read.
 impl Read for Socket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 {
-            // A look at the header: type, version, and in two bytes the length. RFC 8446, section 5.1.
-            let mut header = [0; 5];
-            let look = || sys::recv(&self.conn, &mut header, MSG_PEEK | MSG_WAITALL);
-            self.left = match retry_eintr(look)? {
-                0 => return Ok(0),
-                5 => 5 + usize::from(u16::from_be_bytes([header[3], header[4]])),
-                cut => cut,
-            };
-        }
-        let most = buf.len().min(self.left);
+        // Type, version, and in two bytes the length of what follows. RFC 8446, section 5.1.
+        let is_header = self.left == 0;
+        let most = buf.len().min(if is_header { 5 - self.header.len() } else { self.left });
         let came = stream::recv_some(&self.conn, &mut buf[..most], None)?;
-        self.left -= came;
+        if is_header {
+            self.header.extend_from_slice(&buf[..came]);
+        } else {
+            self.left -= came;
+        }
+        if let [_, _, _, high, low] = self.header[..] {
+            self.left = usize::from(u16::from_be_bytes([high, low]));
+            self.header.clear();
+        }
         Ok(came)
     }
 }
@@ -86,7 +86,7 @@ fn serve_client(conn: UniqueFd, config: Arc<ServerConfig>) -> io::Result<()> {
     sys::set_option(&conn, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
     let tls = ServerConnection::new(config).map_err(io::Error::other)?;
     // The handshake comes with the first read.
-    let mut tls = StreamOwned::new(tls, Socket { conn, left: 0 });
+    let mut tls = StreamOwned::new(tls, Socket { conn, header: Vec::new(), left: 0 });
     let result = answer(&mut tls);
     tls.conn.send_close_notify(); // TLS's own end: a bare FIN could be an attacker's
     let (mut tls, mut socket) = tls.into_parts();

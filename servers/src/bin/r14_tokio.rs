@@ -4,7 +4,8 @@
 //!   and tokio has the epoll loop. A task a client keeps what the conversation has at an
 //!   `await`.
 //! Promises: no client holds up another, and none costs a thread.
-//! Limits: silent clients, until `tokio::time::timeout` is put around the frame.
+//! Limits: silent clients, until `tokio::time::timeout` is put around the frame. A SIGTERM in the
+//!   middle of a frame cuts it off, until `tokio::signal` is asked.
 //! At work: the usual choice for many clients, with tokio-util's codecs, tower and the rest.
 
 use std::io::{self, ErrorKind};
@@ -41,7 +42,7 @@ async fn serve(addr: IpAddr, port: u16) -> io::Result<()> {
                     start::say_seldom(&e);
                     time::sleep(start::ACCEPT_AGAIN).await;
                 }
-                AcceptAdvice::GiveUp => return Err(e),
+                AcceptAdvice::GiveUp => return Err(start::named("accept", e)),
             },
         }
     }
