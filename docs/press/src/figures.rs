@@ -1,7 +1,7 @@
 //! What a run writes into a page is no part of what is translated: `{1}`, `{2}` … stand for it.
 
 /// The pages that a run writes.
-pub const PAGES: [&str; 2] = ["faults.md", "speed.md"];
+pub const PAGES: [&str; 3] = ["faults.md", "faults-servers.md", "speed.md"];
 
 /// The string with a mark for each figure, and for each code that has one; and what they stand for.
 pub fn masked(text: &str) -> (String, Vec<&str>) {
