@@ -163,6 +163,13 @@ fn conversation(way: Way) -> Result<(), String> {
     client.expect_end(HANG_LIMIT).map(drop)
 }
 
+/// Whether its first thread does, and not for its last line to be written.
+fn waits_for_clients(pid: u32) -> bool {
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    let call = call.split(' ').next().and_then(|call| call.parse().ok());
+    call.is_some_and(|call| call == SYS_accept4 || WAITING.contains(&call))
+}
+
 fn talk(rung: &Rung, tls: Option<&tls::Config>) -> Seen {
     let mut server = Running::start(rung);
     let Some(addr) = server.addr() else {
@@ -192,7 +199,7 @@ fn talk(rung: &Rung, tls: Option<&tls::Config>) -> Seen {
     });
     let sleeps = within(HANG_LIMIT, || match server.child.try_wait().unwrap() {
         Some(_) => Ok(false),
-        None if stays_asleep(pid) => Ok(true),
+        None if waits_for_clients(pid) && stays_asleep(pid) => Ok(true),
         None => Err(()),
     });
     let sleeps = sleeps.unwrap_or_else(|()| panic!("{} spins", rung.name));
