@@ -185,7 +185,7 @@ portable: ## type-check for macOS, FreeBSD, musl, aarch64 and i686; run the test
 msrv: ## build everything with the oldest Rust that Cargo.toml promises
 	@.ci/msrv
 
-sanitize: ## the decoders under Miri, the reference under ASan and valgrind; PART=miri: that alone
+sanitize: ## the decoders under Miri, reference and rungs under ASan and TSan; PART=miri: that alone
 	@.ci/sanitize $(PART)
 
 CARGO_FUZZ := 0.13.2

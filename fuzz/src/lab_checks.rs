@@ -35,7 +35,10 @@ pub fn options(input: &[u8]) {
             (got, number(text, &units).map(|n| n.map(|n| n / BILLION).filter(|n| *n <= limit)))
         }
         "rate" => {
-            let units = [("bit", 1), ("kbit", 1000), ("mbit", 1_000_000), ("gbit", BILLION)];
+            let units = [("", 1), ("k", 1000), ("m", 1_000_000), ("g", BILLION)];
+            let names = ["bit", "bit/s", "bps"];
+            let units = units.map(|(k, n)| names.map(|name| (format!("{k}{name}"), n))).concat();
+            let units: Vec<_> = units.iter().map(|(name, n)| (&**name, *n)).collect();
             let got = parsed.map(|config| u128::from(config.rate.expect("it was given")));
             let limits = 1000..=100 * BILLION;
             (
@@ -79,7 +82,8 @@ fn whole(text: &str) -> Option<u32> {
 fn number(text: &str, units: &[(&str, u128)]) -> Option<Option<u128>> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
-    let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit.trim()) else {
+    let unit = unit.trim_matches(' ').to_lowercase();
+    let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit) else {
         return Some(None);
     };
     let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));

@@ -19,7 +19,7 @@ mod source;
 #[cfg(feature = "speed")]
 mod speed_checks;
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use tcp_stream_io::UniqueFd;
@@ -84,6 +84,21 @@ pub fn frames(input: &[u8]) {
     let soon = Instant::now() + Duration::from_secs(60);
     let with_deadline = |fd: &UniqueFd| read_all(|| recv_frame_with_deadline(fd, cap, soon));
     assert_eq!(with_stream(stream, cuts, with_deadline), expected, "cap {cap}, with a deadline");
+}
+
+/// A header that claims all that four bytes can say, under no cap. Where a usize has 32 bits, with
+/// its own four bytes that is more than there is.
+pub fn largest_claim() {
+    let stream = [0xff, 0xff, 0xff, 0xff, 1, 2, 3];
+    let is_narrow = usize::BITS == 32;
+    let expected = if is_narrow { ErrorKind::InvalidData } else { ErrorKind::UnexpectedEof };
+    #[cfg(feature = "speed")]
+    assert_eq!(speed_checks::first_error(&stream), Some(expected));
+    if is_narrow {
+        // Elsewhere it would take the 4 GiB.
+        let read = |fd: &UniqueFd| read_all(|| recv_frame(fd, usize::MAX));
+        assert_eq!(with_stream(&stream, 0, read).1, Some(expected));
+    }
 }
 
 /// `LineReader` of the reference.

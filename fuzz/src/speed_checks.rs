@@ -21,6 +21,13 @@ pub fn fast_frames(input: &[u8]) {
     assert_eq!(got, model::frames(stream, cap), "cap {cap}");
 }
 
+/// How a stream ends for a `FrameReader` without a cap.
+pub(crate) fn first_error(stream: &[u8]) -> Option<ErrorKind> {
+    with_stream(stream, 0, |fd| {
+        FrameReader::new(fd, usize::MAX).next_frame().err().map(|e| e.kind())
+    })
+}
+
 /// `LineReader` of `speed`; and the same, where lines that are too long are skipped.
 pub fn fast_lines(input: &[u8]) {
     let Some((cuts, cap, stream)) = parts(input) else { return };

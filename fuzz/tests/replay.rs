@@ -1,6 +1,7 @@
 //! Every input of the corpus, and every short one over a small alphabet: what a fuzzer has found
 //! once stays found.
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::{fs, panic};
 
@@ -26,7 +27,15 @@ fn every_input_of_the_corpus() {
             }
         }
         assert!(inputs > 0, "{} is empty", dir.display());
+        if cfg!(miri) {
+            let _ = writeln!(io::stderr(), "  {name}: {inputs} inputs"); // past the harness
+        }
     }
+}
+
+#[test]
+fn a_claim_and_its_header_add_up() {
+    checks::largest_claim();
 }
 
 /// All streams of up to `longest` of these bytes.

@@ -78,6 +78,7 @@ pub fn encode_header(len: usize, cap: usize) -> io::Result<[u8; 4]> {
 /// How many bytes of payload follow. `InvalidData`: the header claims more than `cap`.
 pub fn decode_header(header: [u8; 4], cap: usize) -> io::Result<usize> {
     let claim = u32::from_be_bytes(header);
+    let cap = cap.min(isize::MAX as usize); // no more fits into a Vec where a usize has 32 bits
     if claim as u64 <= cap as u64 {
         return Ok(claim as usize);
     }

@@ -258,9 +258,9 @@ fn one_byte_for(thread: u32, call: c_int, args: [u64; 6]) -> io::Result<usize> {
         libc::SYS_sendto => sys::send(&fd, &read_from(pid, args[1], [0])?, args[3] as c_int),
         libc::SYS_sendmsg => {
             // SAFETY: both are plain data.
-            let header = read_from(pid, args[1], unsafe { mem::zeroed::<libc::msghdr>() })?;
-            let first = header.msg_iov as u64;
-            let first = read_from(pid, first, unsafe { mem::zeroed::<libc::iovec>() })?;
+            let empty = unsafe { mem::zeroed::<(libc::msghdr, libc::iovec)>() };
+            let header = read_from(pid, args[1], empty.0)?;
+            let first = read_from(pid, header.msg_iov as u64, empty.1)?;
             sys::send(&fd, &read_from(pid, first.iov_base as u64, [0])?, args[2] as c_int)
         }
         libc::SYS_write => {

@@ -1,3 +1,6 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| checks::options(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    fuzz_targets::count(input);
+    checks::options(input);
+});
