@@ -3,7 +3,6 @@
 use std::env;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -17,6 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use say::say;
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::about::{About, CHILD, HANG, Rule};
 use crate::alloc;
@@ -63,7 +63,7 @@ const AWAKE_TICKS: u64 = 30;
 const AWAKE_SLEEPS: u64 = 200;
 
 /// The child. Dropping it kills it.
-pub struct Child<A, S> {
+pub struct Child {
     process: process::Child,
     /// What passes on its output.
     output: Vec<JoinHandle<()>>,
@@ -75,11 +75,10 @@ pub struct Child<A, S> {
     ticks: u64,
     /// It wakes by itself, and waits on.
     patient: bool,
-    arrived: Option<(Event<S>, Vec<u8>)>,
-    asks: PhantomData<fn(A)>,
+    arrived: Option<(Event<Value>, Vec<u8>)>,
 }
 
-impl<A, S> Drop for Child<A, S> {
+impl Drop for Child {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -131,7 +130,7 @@ fn pass_on(
     })
 }
 
-impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
+impl Child {
     pub(crate) fn start(about: &'static About) -> io::Result<Self> {
         let (control, theirs) = UnixStream::pair()?;
         nix::sys::prctl::set_child_subreaper(true)?;
@@ -155,13 +154,17 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
             ticks: 0,
             patient: false,
             arrived: None,
-            asks: PhantomData,
         })
     }
 
     /// Has the answer called. New descriptors replace those of the call before; with none, those
     /// stay. They are the child's alone from here on.
-    pub fn ask(&mut self, ask: A, bytes: &[u8], fds: Vec<OwnedFd>) -> Result<(), Refusal> {
+    pub fn ask(
+        &mut self,
+        ask: impl Serialize,
+        bytes: &[u8],
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), Refusal> {
         self.arrived = None;
         if let Ok(look) = kernel::look(self.pid()) {
             (self.sleeps, self.ticks) = (look.sleeps, look.ticks);
@@ -175,7 +178,7 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
 
     /// Closes, in the child, what was given to it.
     pub fn close_fds(&mut self) -> Result<(), Refusal> {
-        wire::send(&self.control, &Question::<A>::Close, &[], &[]).map_err(|_| self.ended())
+        wire::send(&self.control, &Question::<()>::Close, &[], &[]).map_err(|_| self.ended())
     }
 
     /// What to say should the call hang: how far it is (`after 3 of 8 bytes`), what the peer has
@@ -330,20 +333,21 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
     }
 
     /// Waits for the answer to return.
-    pub fn said(&mut self) -> Result<(S, Vec<u8>), Refusal> {
+    pub fn said_as<S: DeserializeOwned>(&mut self) -> Result<(S, Vec<u8>), Refusal> {
         self.wait(false, false)?;
         self.event()
     }
 
     /// The same where nothing is left to wait for: whatever it sleeps in, it hangs.
-    pub fn said_without_sleep(&mut self) -> Result<(S, Vec<u8>), Refusal> {
+    pub fn said_without_sleep_as<S: DeserializeOwned>(&mut self) -> Result<(S, Vec<u8>), Refusal> {
         self.wait(false, true)?;
         self.event()
     }
 
-    fn event(&mut self) -> Result<(S, Vec<u8>), Refusal> {
+    fn event<S: DeserializeOwned>(&mut self) -> Result<(S, Vec<u8>), Refusal> {
         match self.arrived.take() {
-            Some((Event::Said(said), bytes)) => match wire::receive::<Event<S>>(&self.control)? {
+            Some((Event::Said(said), bytes)) => match wire::receive::<Event<Value>>(&self.control)?
+            {
                 Some((Event::Kept(kept), ..)) if kept > KEPT && self.about.keeps(Rule::Memory) => {
                     Err(Refusal::new(say!(
                         "your {} keeps memory that nobody can free: it grows with every call",
@@ -354,7 +358,7 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
                         say!("{kept} bytes"),
                     ))
                 }
-                Some(_) => Ok((said, bytes)),
+                Some(_) => Ok((serde_json::from_value(said).map_err(io::Error::from)?, bytes)),
                 None => Err(self.ended()),
             },
             Some((Event::Kept(_), _)) => Err(Refusal::new("the grader lost its place")),
@@ -370,14 +374,14 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
     }
 
     /// [`ask`](Child::ask), then [`said`](Child::said).
-    pub fn call(
+    pub fn call_as<S: DeserializeOwned>(
         &mut self,
-        ask: A,
+        ask: impl Serialize,
         bytes: &[u8],
         fds: Vec<OwnedFd>,
     ) -> Result<(S, Vec<u8>), Refusal> {
         self.ask(ask, bytes, fds)?;
-        self.said()
+        self.said_as()
     }
 
     /// Its process id.
@@ -453,7 +457,7 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
             }
             let tick = if for_block { 1 } else { 5 };
             if readable(&self.control, tick)? {
-                match wire::receive::<Event<S>>(&self.control)? {
+                match wire::receive::<Event<Value>>(&self.control)? {
                     Some((event, bytes, _)) => self.arrived = Some((event, bytes)),
                     None => return Err(self.ended()),
                 }

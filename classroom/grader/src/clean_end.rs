@@ -10,9 +10,9 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use say::say;
 use serde::{Deserialize, Serialize};
 
-use crate::child;
+use crate::child::Child;
 use crate::examination::{Receiver, Says};
-use crate::grading;
+use crate::grading::{self, Case};
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
 use crate::refusal::Refusal;
@@ -41,9 +41,6 @@ struct Said {
     frames: Vec<Vec<u8>>,
     after: After,
 }
-
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(RawFd, &mut Vec<Vec<u8>>) -> io::Result<End>) -> ExitCode {
@@ -92,7 +89,7 @@ fn encode(payloads: &[&[u8]]) -> Vec<u8> {
 
 /// Takes the answer and checks all that never may happen, whatever it returned.
 fn taken(child: &mut Child, peer: Option<&Peer>) -> Result<Said, Refusal> {
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     child.left_as_it_was(&said.after)?;
     if let Some(peer) = peer
         && peer.read_waiting()? != Heard::Nothing
@@ -346,7 +343,7 @@ fn said_while_sending(child: &mut Child, peer: &Peer, bytes: &[u8]) -> Result<Sa
             peer.send(bytes);
             peer.end();
         });
-        let said = child.said();
+        let said = child.said_as::<Said>();
         peer.abandon(); // where it stopped early, the sender still waits
         said
     });
@@ -396,13 +393,13 @@ fn other_errors(child: &mut Child) -> Result<(), Refusal> {
             .but(what, show(result))),
     };
     child.scene("after 0 bytes", "there is no such descriptor: recv says EBADF", LOOP);
-    let (said, _) = child.call(Ask { fd: Some(150) }, &[], vec![])?;
+    let (said, _) = child.call_as::<Said>(Ask { fd: Some(150) }, &[], vec![])?;
     expect(&said.result, libc::EBADF, "Err(EBADF), as fd 150 is not open")?;
 
     let lonely = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
         .map_err(io::Error::from)?;
     child.scene("after 0 bytes", "the socket has no peer: recv says ENOTCONN", LOOP);
-    let (said, _) = child.call(Ask { fd: None }, &[], vec![lonely])?;
+    let (said, _) = child.call_as::<Said>(Ask { fd: None }, &[], vec![lonely])?;
     expect(&said.result, libc::ENOTCONN, "Err(NotConnected), as the socket has no peer")?;
 
     for bytes in [&b""[..], b"\0\0", b"\0\0\0\x05HE", b"\0\0\0\0"] {
@@ -411,7 +408,7 @@ fn other_errors(child: &mut Child) -> Result<(), Refusal> {
         peer.send(bytes);
         arrived(&conn, bytes.len())?;
         child.scene("on a non-blocking socket", "recv says EAGAIN", LOOP);
-        let (said, _) = child.call(Ask { fd: None }, &[], vec![conn])?;
+        let (said, _) = child.call_as::<Said>(Ask { fd: None }, &[], vec![conn])?;
         expect(&said.result, libc::EAGAIN, "Err(WouldBlock), as the socket is non-blocking")?;
         if bytes == [0; 4] && said.frames.is_empty() {
             return Err(Refusal::new(

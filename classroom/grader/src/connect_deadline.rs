@@ -18,8 +18,8 @@ use nix::time::{ClockId, clock_gettime};
 use say::say;
 use serde::{Deserialize, Serialize};
 
-use crate::child;
-use crate::grading;
+use crate::child::Child;
+use crate::grading::{self, Case};
 use crate::inside::{After, Failure, fd_flags, observe, portable, show};
 use crate::kernel;
 use crate::peer::pair;
@@ -43,9 +43,6 @@ struct Said {
     worked: u64,
     after: After,
 }
-
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(RawFd, &libc::sockaddr_in, Instant) -> io::Result<()>) -> ExitCode {
@@ -108,7 +105,7 @@ fn full() -> io::Result<(TcpListener, TcpStream)> {
 
 /// Takes the answer and checks all that never may happen, whatever it returned.
 fn taken(child: &mut Child, did: &str) -> Result<Said, Refusal> {
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     taken_from(said, child, did)
 }
 
@@ -327,7 +324,7 @@ fn late(child: &mut Child) -> Result<(), Refusal> {
     // The next SYN, after a second, finds room: and then there is nothing to wait for.
     let _accepted = [listener.accept()?, listener.accept()?];
     child.scene("", did, "it goes on waiting after the connection is there");
-    let said = taken_from(child.said_without_sleep()?.0, child, did)?;
+    let said = taken_from(child.said_without_sleep_as::<Said>()?.0, child, did)?;
     if said.result.is_err() {
         return Err(failed_well(&said.result, did));
     }

@@ -15,8 +15,8 @@ use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::calls::{self, AFTER_CLOSE, Calls};
-use crate::child;
-use crate::grading;
+use crate::child::Child;
+use crate::grading::{self, Case};
 use crate::inside::{After, Failure, fd_flags, observe, portable, show, unasked_settings};
 use crate::refusal::Refusal;
 
@@ -45,9 +45,6 @@ struct Said {
     calls: Calls,
     after: After,
 }
-
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(&libc::addrinfo) -> io::Result<RawFd>) -> ExitCode {
@@ -176,7 +173,7 @@ fn call_with(child: &mut Child, ask: Ask) -> Result<Said, Refusal> {
         "every address answers at once",
         "it tries the same address for ever: go on to ai_next",
     );
-    let (said, _) = child.call(ask, &[], vec![])?;
+    let (said, _) = child.call_as::<Said>(ask, &[], vec![])?;
     if said.calls.freed_no_list + said.calls.freed > 0 {
         return Err(Refusal::new("the list is only lent: who called getaddrinfo frees it"));
     }

@@ -14,9 +14,9 @@ use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::beside::{Stage, stage};
-use crate::child;
+use crate::child::Child;
 use crate::examination::{Receiver, Says};
-use crate::grading;
+use crate::grading::{self, Case};
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::kernel;
 use crate::peer::{Peer, arrived, pair, pattern};
@@ -47,9 +47,6 @@ struct Said {
     early: usize,
     after: After,
 }
-
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(RawFd, &mut [u8], Instant) -> io::Result<()>) -> ExitCode {
@@ -137,7 +134,7 @@ fn begin_on(
 }
 
 fn taken(child: &mut Child, stage: &Stage) -> Result<(Said, Vec<u8>), Refusal> {
-    let (said, bytes) = child.said()?;
+    let (said, bytes) = child.said_as::<Said>()?;
     checked(said, bytes, child, stage)
 }
 
@@ -314,7 +311,7 @@ fn meanwhile(
     if child.until_blocked()? {
         return Err(Refusal::new(moved).peer(peer).but("Err(TimedOut) after 300 ms", "it waits"));
     }
-    let (said, bytes) = child.said()?;
+    let (said, bytes) = child.said_as::<Said>()?;
     child.left_as_it_was(&said.after)?;
     stage.nothing_sent(&said.after)?;
     timed_out(&said, SHORT, peer)?;
@@ -356,7 +353,7 @@ fn passed(child: &mut Child) -> Result<(), Refusal> {
         let stage = begin(child, 8, b"", within)?;
         let did = "is silent; the deadline had passed before the call";
         child.scene("after 0 of 8 bytes", did, PASSED);
-        let (said, _) = child.said_without_sleep()?;
+        let (said, _) = child.said_without_sleep_as::<Said>()?;
         let (said, _) = checked(said, Vec::new(), child, &stage)?;
         timed_out(&said, within.max(0), did)?;
     }
@@ -452,7 +449,7 @@ fn other_errors(child: &mut Child) -> Result<(), Refusal> {
     if child.until_blocked()? {
         peer.reset()?;
     }
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     child.left_as_it_was(&said.after)?;
     drop(bystander);
     let expect = |result: &Result<(), Failure>, errno: i32, what: &str| match result {
@@ -466,7 +463,7 @@ fn other_errors(child: &mut Child) -> Result<(), Refusal> {
     expect(&said.result, libc::ECONNRESET, "Err(ConnectionReset)")?;
     child.scene("after 0 of 8 bytes", "there is no such descriptor", LOOP);
     let ask = Ask { len: 8, within: LONG, times: 1, fd: Some(150) };
-    let (said, _) = child.call(ask, &[], vec![])?;
+    let (said, _) = child.call_as::<Said>(ask, &[], vec![])?;
     expect(&said.result, libc::EBADF, "Err(EBADF), as fd 150 is not open")
 }
 

@@ -11,8 +11,8 @@ use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::calls;
-use crate::child;
-use crate::grading;
+use crate::child::Child;
+use crate::grading::{self, Case};
 use crate::inside::{After, Failure, observe, portable, show, unasked_settings};
 use crate::peer::{Heard, listener, pair};
 use crate::refusal::{Refusal, UNFOUNDED};
@@ -44,8 +44,6 @@ struct Said {
     after: After,
 }
 
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 type Accept = fn(RawFd) -> io::Result<RawFd>;
 type Connect = fn(RawFd, &libc::sockaddr_in) -> io::Result<()>;
 type Close = fn(RawFd) -> io::Result<()>;
@@ -143,7 +141,7 @@ fn accepts(child: &mut Child) -> Result<(), Refusal> {
         client = Some(TcpStream::connect(at)?);
     }
     child.scene("with a client in the queue", "a client has connected", "");
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     child.left_as_it_was(&said.after)?;
     let peer = "SIGUSR1 came three times while accept waited, then a client connected";
     let port = client.as_ref().and_then(|c| c.local_addr().ok()).map(|at| at.port());
@@ -164,7 +162,7 @@ fn accept_errors(child: &mut Child) -> Result<(), Refusal> {
                          at once only spins";
     let (_peer, conn) = pair()?;
     child.scene("", "the socket does not listen: accept says EINVAL", LOOP);
-    let (said, _) = child.call(Ask::Accept, &[], vec![conn])?;
+    let (said, _) = child.call_as::<Said>(Ask::Accept, &[], vec![conn])?;
     if !said.result.as_ref().is_err_and(|e| e.errno == Some(libc::EINVAL)) {
         return Err(Refusal::new("accept said EINVAL, and that did not reach the caller")
             .but("Err(EINVAL), as the socket does not listen", show(&said.result)));
@@ -179,7 +177,7 @@ fn accept_errors(child: &mut Child) -> Result<(), Refusal> {
         )
         .but("Err(WouldBlock) at once", "it waits"));
     }
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     match &said.result {
         Err(e) if e.errno == Some(libc::EAGAIN) => Ok(()),
         _ => Err(Refusal::new("accept said EAGAIN, and that did not reach the caller")
@@ -198,7 +196,7 @@ fn connects(child: &mut Child) -> Result<(), Refusal> {
     child.scene("", "the peer listens", "");
     let (_bystander, theirs) = pair()?;
     let ask = Ask::Connect { port };
-    let (said, _) = child.call(ask, &[], vec![theirs, tcp_socket()?])?;
+    let (said, _) = child.call_as::<Said>(ask, &[], vec![theirs, tcp_socket()?])?;
     child.left_as_it_was(&said.after)?;
     if said.result.is_err() || said.peer != Some(port) {
         return Err(Refusal::new("a connection that could be made was not made")
@@ -208,7 +206,7 @@ fn connects(child: &mut Child) -> Result<(), Refusal> {
     drop(listener);
     child.scene("", "nobody listens", "it calls connect again after it was refused");
     let ask = Ask::Connect { port };
-    let (said, _) = child.call(ask, &[], vec![tcp_socket()?])?;
+    let (said, _) = child.call_as::<Said>(ask, &[], vec![tcp_socket()?])?;
     match &said.result {
         Err(e) if e.errno == Some(libc::ECONNREFUSED) => {}
         _ => {
@@ -225,7 +223,7 @@ fn connects(child: &mut Child) -> Result<(), Refusal> {
     const WAITS: &str = "it waits after EINPROGRESS: who made the socket non-blocking does not \
                          want to wait, EINTR alone is yours to wait for";
     child.scene("", "the socket is non-blocking: connect says EINPROGRESS", WAITS);
-    let (said, _) = child.call(Ask::Connect { port }, &[], vec![conn])?;
+    let (said, _) = child.call_as::<Said>(Ask::Connect { port }, &[], vec![conn])?;
     drop((listener, filler));
     match &said.result {
         Err(e) if e.errno == Some(libc::EINPROGRESS) => Ok(()),
@@ -261,7 +259,7 @@ fn connects_later(child: &mut Child) -> Result<(), Refusal> {
     const MISSED: &str = "after EINTR it does not see that the connection stands: poll for POLLOUT, \
                           as POLLIN waits for bytes; a second connect is no way to wait";
     child.scene("after EINTR", "there is room in the queue", MISSED);
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     drop(room);
     let peer = "let the first try wait; a signal came; then it took the connection";
     let mistake = match &said.result {
@@ -289,7 +287,7 @@ fn refused_later(child: &mut Child) -> Result<(), Refusal> {
     let early = !child.until_blocked()?;
     drop((listener, filler)); // its kernel answers the next try with a reset
     child.scene("after EINTR", "the peer has refused the connection", "");
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     child.left_as_it_was(&said.after)?;
     verdict(&said, early)
 }
@@ -310,7 +308,7 @@ fn closes(child: &mut Child) -> Result<(), Refusal> {
     let (peer, conn) = pair()?;
     let (_bystander, theirs) = pair()?;
     let ask = Ask::Close { fd: None, interrupted: false };
-    let (said, _) = child.call(ask, &[], vec![theirs, conn])?;
+    let (said, _) = child.call_as::<Said>(ask, &[], vec![theirs, conn])?;
     child.left_as_it_was(&said.after)?;
     if !said.closed || said.result.is_err() || peer.read(1) != b"" {
         return Err(Refusal::new("close_once has to close what it is given")
@@ -322,7 +320,8 @@ fn closes(child: &mut Child) -> Result<(), Refusal> {
     }
     const LOOP: &str = "close is called again after an error";
     child.scene("", "there is no such descriptor: close says EBADF", LOOP);
-    let (said, _) = child.call(Ask::Close { fd: Some(150), interrupted: false }, &[], vec![])?;
+    let (said, _) =
+        child.call_as::<Said>(Ask::Close { fd: Some(150), interrupted: false }, &[], vec![])?;
     match &said.result {
         Err(e) if e.errno == Some(libc::EBADF) && said.closes <= 1 => Ok(()),
         Err(e) if e.errno == Some(libc::EBADF) => Err(Refusal::new(LOOP)),
@@ -337,7 +336,7 @@ fn close_interrupted(child: &mut Child) -> Result<(), Refusal> {
     let (_peer, conn) = pair()?;
     child.scene("", "the first close has closed it, and said EINTR", TWICE);
     let ask = Ask::Close { fd: None, interrupted: true };
-    let (said, _) = child.call(ask, &[], vec![conn])?;
+    let (said, _) = child.call_as::<Said>(ask, &[], vec![conn])?;
     let mistake = match &said.result {
         _ if said.closes > 1 => TWICE,
         Ok(()) => return child.left_as_it_was(&said.after),

@@ -12,8 +12,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use say::say;
 use serde::{Deserialize, Serialize};
 
-use crate::child;
-use crate::grading;
+use crate::child::Child;
+use crate::grading::{self, Case};
 use crate::inside::{self, After, observe};
 use crate::peer::{arrived, pair, pattern};
 use crate::refusal::Refusal;
@@ -33,9 +33,6 @@ struct Said {
     unread_at_log: usize,
     after: After,
 }
-
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 
 /// Room for so many bytes: more than a u8 can count.
 const LEN: usize = 300;
@@ -85,7 +82,7 @@ fn checked(
     spoil: &str,
     peer: &str,
 ) -> Result<Vec<u8>, Refusal> {
-    let (said, bytes) = child.said()?;
+    let (said, bytes) = child.said_as::<Said>()?;
     checked_said(child, said, expected, spoil, peer).map(|()| bytes)
 }
 
@@ -188,7 +185,7 @@ fn full(child: &mut Child) -> Result<(), Refusal> {
     peer.send(&message);
     arrived(&conn, message.len())?;
     child.ask(Ask { fd: None, spoil: libc::EBADF }, &[], vec![conn])?;
-    let (said, bytes) = child.said()?;
+    let (said, bytes) = child.said_as::<Said>()?;
     let left = said.after.unread.last().copied().unwrap_or(0);
     if left < 100 {
         return Err(Refusal::new("it took more bytes than buf has room for: the others are lost")

@@ -63,9 +63,7 @@ const GIVES_UP: &str =
 const SIGNALS: usize = 40;
 
 /// Interrupts each of its waits; says how many there were.
-fn many_signals<A: Serialize, S: DeserializeOwned>(
-    child: &mut Child<A, S>,
-) -> Result<usize, Refusal> {
+fn many_signals(child: &mut Child) -> Result<usize, Refusal> {
     let mut came = 0;
     while came < SIGNALS && child.until_blocked()? {
         child.interrupt();
@@ -96,8 +94,8 @@ pub struct Receiver<A, S> {
 }
 
 impl<A: Serialize, S: DeserializeOwned> Receiver<A, S> {
-    fn said(&self, child: &mut Child<A, S>) -> Result<S, Refusal> {
-        let (said, _) = child.said()?;
+    fn said(&self, child: &mut Child) -> Result<S, Refusal> {
+        let (said, _) = child.said_as::<S>()?;
         child.left_as_it_was((self.says)(&said).after)?;
         if (self.says)(&said).after.ended.last() == Some(&true) {
             return Err(Refusal::new(
@@ -155,7 +153,7 @@ impl<A: Serialize, S: DeserializeOwned> Receiver<A, S> {
     }
 
     /// Forty signals while it waits, before the first byte and in the middle.
-    pub fn signals(&self, child: &mut Child<A, S>) -> Result<(), Refusal> {
+    pub fn signals(&self, child: &mut Child) -> Result<(), Refusal> {
         for cut in [0, self.message.len() / 2] {
             let (peer, conn) = pair()?;
             peer.send(&self.message[..cut]);
@@ -170,7 +168,7 @@ impl<A: Serialize, S: DeserializeOwned> Receiver<A, S> {
                 stage.peer.end();
             }
             child.scene("with the whole message", "the peer has sent it", "");
-            let (said, _) = child.said()?;
+            let (said, _) = child.said_as::<S>()?;
             let did = say!("sent {cut} bytes; {came} signals came, then it sent the rest");
             child.left_as_it_was((self.says)(&said).after)?;
             if came < SIGNALS && came > 8 {
@@ -184,7 +182,7 @@ impl<A: Serialize, S: DeserializeOwned> Receiver<A, S> {
 
     /// The peer resets the connection: before the call and while it waits; behind the bytes, and
     /// behind the end of the stream.
-    pub fn resets(&self, child: &mut Child<A, S>) -> Result<(), Refusal> {
+    pub fn resets(&self, child: &mut Child) -> Result<(), Refusal> {
         let of = self.message.len();
         for cut in self.places().into_iter().chain([of]) {
             let bytes = &self.message[..cut];
@@ -243,14 +241,14 @@ impl<A: Serialize, S: DeserializeOwned> Receiver<A, S> {
     }
 
     /// The connection has ended of itself: that is not the answer's doing.
-    fn said_of_the_gone(&self, child: &mut Child<A, S>) -> Result<S, Refusal> {
-        let (said, _) = child.said()?;
+    fn said_of_the_gone(&self, child: &mut Child) -> Result<S, Refusal> {
+        let (said, _) = child.said_as::<S>()?;
         child.left_as_it_was((self.says)(&said).after)?;
         Ok(said)
     }
 
     /// Errors that are the caller's to see: EBADF, ENOTCONN, and EAGAIN at every place.
-    pub fn errors(&self, child: &mut Child<A, S>) -> Result<(), Refusal> {
+    pub fn errors(&self, child: &mut Child) -> Result<(), Refusal> {
         child.scene("after 0 bytes", "there is no such descriptor: EBADF", LOOP);
         child.ask((self.ask)(Some(150)), &[], vec![])?;
         let said = self.said_of_the_gone(child)?;
@@ -279,7 +277,7 @@ impl<A: Serialize, S: DeserializeOwned> Receiver<A, S> {
                 if self.reads_on {
                     stage.peer.end();
                 }
-                let (said, _) = child.said()?;
+                let (said, _) = child.said_as::<S>()?;
                 let says = (self.says)(&said);
                 if says.text() == self.whole && says.after.calls.would_block == 0 {
                     continue;
@@ -314,7 +312,7 @@ pub struct Sender<A, S> {
 impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
     fn begin(
         &self,
-        child: &mut Child<A, S>,
+        child: &mut Child,
         bytes: &[u8],
         conn: (Peer, OwnedFd),
     ) -> Result<Stage, Refusal> {
@@ -323,8 +321,8 @@ impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
         Ok(stage)
     }
 
-    fn said(&self, child: &mut Child<A, S>) -> Result<S, Refusal> {
-        let (said, _) = child.said()?;
+    fn said(&self, child: &mut Child) -> Result<S, Refusal> {
+        let (said, _) = child.said_as::<S>()?;
         child.left_as_it_was((self.says)(&said).after)?;
         Ok(said)
     }
@@ -361,7 +359,7 @@ impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
 
     /// Forty signals while it waits. The first ends a call that has taken a part; the next ones find
     /// the buffer full, and end one that has taken nothing.
-    pub fn signals(&self, child: &mut Child<A, S>) -> Result<(), Refusal> {
+    pub fn signals(&self, child: &mut Child) -> Result<(), Refusal> {
         let message = pattern(2_000_000);
         let Stage { peer, bystander: _bystander } =
             self.begin(child, &message, pair_with(TINY)?)?;
@@ -384,7 +382,7 @@ impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
     }
 
     /// The peer has ended its own direction, and reads on.
-    pub fn half_closed(&self, child: &mut Child<A, S>) -> Result<(), Refusal> {
+    pub fn half_closed(&self, child: &mut Child) -> Result<(), Refusal> {
         let message = pattern(100_000);
         let (peer, conn) = pair_with(TINY)?;
         peer.end();
@@ -419,7 +417,7 @@ impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
     }
 
     /// The peer goes: before the call, and in the middle of it; with its stream ended and without.
-    pub fn gone(&self, child: &mut Child<A, S>) -> Result<(), Refusal> {
+    pub fn gone(&self, child: &mut Child) -> Result<(), Refusal> {
         let again = say!("it calls {} again after an error that does not go away", self.call);
         let (peer, conn) = pair()?;
         let conn = TcpStream::from(conn);
@@ -476,7 +474,7 @@ impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
     }
 
     /// Errors that are the caller's to see: EBADF, and EAGAIN where the send buffer is full.
-    pub fn errors(&self, child: &mut Child<A, S>) -> Result<(), Refusal> {
+    pub fn errors(&self, child: &mut Child) -> Result<(), Refusal> {
         let call = self.call;
         let again = say!("it calls {call} again after errors other than EINTR: those stay");
         let expect = |said: &S, expected: &str, peer: &str| {
@@ -514,7 +512,7 @@ impl<A: Serialize, S: DeserializeOwned> Sender<A, S> {
         if !waits {
             expect(&said, AGAIN, "does not read, and the socket is non-blocking")?;
             child.ask((self.ask)(None, 1), b"x", vec![])?;
-            let more = child.said()?.0;
+            let more = child.said_as::<S>()?.0;
             if (self.says)(&more).text() == "Err(EPIPE)" {
                 return Err(Refusal::new(
                     "after an error it shut the connection down: that is not its to do",

@@ -11,9 +11,9 @@ use nix::sys::socket::{MsgFlags, send};
 use say::say;
 use serde::{Deserialize, Serialize};
 
-use crate::child;
+use crate::child::Child;
 use crate::examination::{Says, Sender};
-use crate::grading;
+use crate::grading::{self, Case};
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::kernel;
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
@@ -32,9 +32,6 @@ struct Said {
     result: Result<(), Failure>,
     after: After,
 }
-
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(RawFd, &[u8], &[u8]) -> io::Result<()>) -> ExitCode {
@@ -89,7 +86,7 @@ fn begin(
 
 /// Takes the answer and checks all that never may happen, whatever it returned.
 fn taken(child: &mut Child) -> Result<Said, Refusal> {
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     child.left_as_it_was(&said.after)?;
     if said.after.unread.last() != Some(&QUESTION.len()) {
         return Err(Refusal::new("sending must not read what the peer has sent"));

@@ -14,8 +14,8 @@ use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::about::HANG;
-use crate::child;
-use crate::grading;
+use crate::child::Child;
+use crate::grading::{self, Case};
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::kernel;
 use crate::peer::{Peer, acknowledged, arrived, holds_back, listener, pair, pattern};
@@ -32,9 +32,6 @@ struct Said {
     closed: bool,
     after: After,
 }
-
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(OwnedFd, RawFd) -> io::Result<usize>) -> ExitCode {
@@ -90,7 +87,7 @@ fn waits(child: &mut Child, what: &str, mistake: &str) -> Result<(), Refusal> {
     if child.until_blocked()? {
         return Ok(());
     }
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     let why = match &said.result {
         Err(e) if e.kind == "Interrupted" => {
             "EINTR was returned as an error: nothing is broken, call again"
@@ -136,7 +133,7 @@ fn stands(child: &mut Child) -> Result<String, Refusal> {
     if look.answer_waits() {
         return Ok(say!("it is blocked in {}", look.place()));
     }
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     Ok(say!("it has returned {}", seen(&said)))
 }
 
@@ -190,7 +187,7 @@ fn leaves(child: &mut Child, mut client: TcpStream) -> Result<(), Refusal> {
 /// It has to return this count.
 fn done(child: &mut Child, count: usize, did: &str, mistake: &str) -> Result<(), Refusal> {
     child.scene("after the request to stop", did, mistake);
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     child.left_as_it_was(&said.after)?;
     if !said.closed {
         return Err(Refusal::new("the listener is still open after the return: it was yours")

@@ -27,11 +27,11 @@ use crate::verdict;
 pub const REPORT: &str = "GRADER_REPORT";
 
 /// One thing that the peer does, and what has to come out.
-pub struct Case<A, S> {
+pub struct Case {
     /// What is tried, as a sentence.
     pub name: &'static str,
     /// Plays the peer.
-    pub run: fn(&mut Child<A, S>) -> Result<(), Refusal>,
+    pub run: fn(&mut Child) -> Result<(), Refusal>,
 }
 
 /// The outcome in a form for a table.
@@ -111,12 +111,12 @@ pub fn judge(about: &About, program: &Path, longest: Duration) -> io::Result<Rep
 /// The exit code is success if every case passed.
 pub fn grade<A, S>(
     name: &str,
-    cases: &[Case<A, S>],
+    cases: &[Case],
     serve: impl FnMut(A, Given) -> (S, Vec<u8>),
 ) -> ExitCode
 where
-    A: Serialize + DeserializeOwned,
-    S: Serialize + DeserializeOwned,
+    A: DeserializeOwned,
+    S: Serialize,
 {
     let about = ALL.iter().find(|about| about.name == name).expect("an exercise's name");
     if env::var_os(CHILD).is_some() {

@@ -11,8 +11,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socket, so
 use say::say;
 use serde::{Deserialize, Serialize};
 
-use crate::child;
-use crate::grading;
+use crate::child::Child;
+use crate::grading::{self, Case};
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
 use crate::refusal::{Refusal, UNFOUNDED};
@@ -32,9 +32,6 @@ struct Said {
     hung_up: bool,
     after: After,
 }
-
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 
 /// Sends the pieces, returns what comes back.
 type Answer = fn(RawFd, &[&[u8]]) -> io::Result<Vec<u8>>;
@@ -97,7 +94,7 @@ const NO_END: &str =
 
 /// Takes the answer and checks all that never may happen, whatever it returned.
 fn taken(child: &mut Child) -> Result<(Said, Vec<u8>), Refusal> {
-    let (said, bytes) = child.said()?;
+    let (said, bytes) = child.said_as::<Said>()?;
     child.left_as_it_was(&said.after)?;
     Ok((said, bytes))
 }
@@ -440,13 +437,13 @@ fn other_errors(child: &mut Child) -> Result<(), Refusal> {
             .but(what, show(result))),
     };
     child.scene("at its first call", "there is no such descriptor: EBADF", LOOP);
-    let (said, _) = child.call(Ask { pieces: vec![1], fd: Some(150) }, b"x", vec![])?;
+    let (said, _) = child.call_as::<Said>(Ask { pieces: vec![1], fd: Some(150) }, b"x", vec![])?;
     expect(&said.result, libc::EBADF, "Err(EBADF), as fd 150 is not open")?;
 
     let lonely = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
         .map_err(io::Error::from)?;
     child.scene("at its first call", "the socket has no peer: ENOTCONN", LOOP);
-    let (said, _) = child.call(Ask { pieces: vec![], fd: None }, b"", vec![lonely])?;
+    let (said, _) = child.call_as::<Said>(Ask { pieces: vec![], fd: None }, b"", vec![lonely])?;
     expect(&said.result, libc::ENOTCONN, "Err(NotConnected), as the socket has no peer")?;
 
     let (peer, conn) = pair()?;

@@ -9,9 +9,9 @@ use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::beside::{Stage, stage};
-use crate::child;
+use crate::child::Child;
 use crate::examination::{Receiver, Says, Sender};
-use crate::grading;
+use crate::grading::{self, Case};
 use crate::huge;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
@@ -40,8 +40,6 @@ struct Said {
     after: After,
 }
 
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 type SendFrame = fn(RawFd, &[u8], usize) -> io::Result<()>;
 type RecvFrame = fn(RawFd, usize) -> io::Result<Option<Vec<u8>>>;
 
@@ -144,7 +142,7 @@ fn send(child: &mut Child, payload: &[u8], conn: (Peer, OwnedFd)) -> Result<Stag
 
 /// What a send left behind.
 fn sent(child: &mut Child, bystander: &Stage) -> Result<Result<bool, Failure>, Refusal> {
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     child.left_as_it_was(&said.after)?;
     bystander.bystander_untouched(&said.after)?;
     Ok(said.result)
@@ -202,7 +200,7 @@ fn sizes(child: &mut Child) -> Result<(), Refusal> {
         // Its own thread reads, so that nothing holds the sender up.
         let (peer, bystander) = (stage.peer, stage.bystander);
         let reader = peer.read_all();
-        let (said, _) = child.said()?;
+        let (said, _) = child.said_as::<Said>()?;
         child.left_as_it_was(&said.after)?;
         if bystander.read_waiting()? != Heard::Nothing {
             return Err(Refusal::new("it wrote to another descriptor than the one it was given"));
@@ -313,7 +311,7 @@ fn slow_reader(child: &mut Child) -> Result<(), Refusal> {
         }
     }
     let reader = stage.peer.read_all();
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     child.left_as_it_was(&said.after)?;
     child.close_fds()?;
     got.extend(reader.join().expect("the reader does not panic"));
@@ -345,7 +343,7 @@ struct Received {
 }
 
 fn received(child: &mut Child, stage: &Stage) -> Result<Received, Refusal> {
-    let (said, bytes) = child.said()?;
+    let (said, bytes) = child.said_as::<Said>()?;
     child.left_as_it_was(&said.after)?;
     stage.nothing_sent(&said.after)?;
     Ok(Received {
@@ -555,7 +553,7 @@ fn large(child: &mut Child) -> Result<(), Refusal> {
     child.scene("in the middle of 1000001 bytes", "the peer has sent all it has", "");
     let outcome = thread::scope(|scope| {
         scope.spawn(|| stage.peer.send(&frame(&payload)));
-        let outcome = child.said();
+        let outcome = child.said_as::<Said>();
         stage.peer.abandon(); // where it stopped early, the sender still waits
         outcome
     });

@@ -11,9 +11,9 @@ use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::beside::{Stage, stage};
-use crate::child;
+use crate::child::Child;
 use crate::examination::{Receiver, Says};
-use crate::grading;
+use crate::grading::{self, Case};
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Peer, TINY, arrived, pair, pair_with, pattern};
 use crate::refusal::Refusal;
@@ -34,9 +34,6 @@ struct Said {
     lines: Vec<Result<Option<usize>, Failure>>,
     after: After,
 }
-
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade<Reader>(
@@ -134,7 +131,7 @@ type Lines = Vec<Result<Option<Vec<u8>>, Failure>>;
 
 /// What came, and how many bytes are unread.
 fn taken(child: &mut Child, stage: &Stage) -> Result<(Lines, After), Refusal> {
-    let (said, bytes) = child.said()?;
+    let (said, bytes) = child.said_as::<Said>()?;
     child.left_as_it_was(&said.after)?;
     stage.nothing_sent(&said.after)?;
     Ok((split(said.lines, bytes), said.after))
@@ -247,7 +244,9 @@ fn at_once(child: &mut Child) -> Result<(), Refusal> {
         }
         is(&one(child, &stage)?, line, peer)?;
     }
-    child.call(Ask::Drop, &[], vec![]).and_then(|(said, _)| child.left_as_it_was(&said.after))
+    child
+        .call_as::<Said>(Ask::Drop, &[], vec![])
+        .and_then(|(said, _)| child.left_as_it_was(&said.after))
 }
 
 fn line_ends(child: &mut Child) -> Result<(), Refusal> {
@@ -401,7 +400,7 @@ fn endless(child: &mut Child) -> Result<(), Refusal> {
     child.scene("in a line without an end", "the peer has sent 8 MB", WAITS);
     let outcome = thread::scope(|scope| {
         scope.spawn(|| stage.peer.send(&vec![b'x'; 8_000_000]));
-        let outcome = child.said();
+        let outcome = child.said_as::<Said>();
         stage.peer.abandon();
         outcome
     });
@@ -497,7 +496,7 @@ fn two_readers(child: &mut Child) -> Result<(), Refusal> {
             "each peer has sent two lines",
             "two readers share something: each needs a buffer of its own",
         );
-        let (said, bytes) = child.said()?;
+        let (said, bytes) = child.said_as::<Said>()?;
         child.left_as_it_was(&said.after)?;
         let lines = split(said.lines, bytes);
         if !matches!(&lines[..], [Ok(Some(got))] if got == line) {
@@ -556,9 +555,11 @@ fn many(child: &mut Child) -> Result<(), Refusal> {
             stage.peer.send(b"\n");
             stage.peer.end();
         });
-        let outcome =
-            child.call(Ask::First { cap: CAP, at: 1, fd: None }, &[], fds).and_then(|first| {
-                let rest = child.call(Ask::Next { calls: LINES + 1, at: 1 }, &[], vec![])?;
+        let outcome = child
+            .call_as::<Said>(Ask::First { cap: CAP, at: 1, fd: None }, &[], fds)
+            .and_then(|first| {
+                let rest =
+                    child.call_as::<Said>(Ask::Next { calls: LINES + 1, at: 1 }, &[], vec![])?;
                 Ok((first, rest))
             });
         stage.peer.abandon(); // where it stopped early, the sender still waits

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::about::HANG;
 use crate::calls::{self, AFTER_CLOSE, Calls, Seldom};
-use crate::child;
-use crate::grading;
+use crate::child::Child;
+use crate::grading::{self, Case};
 use crate::inside::{After, Failure, fd_flags, observe, portable, show, unasked_settings};
 use crate::refusal::Refusal;
 
@@ -48,9 +48,6 @@ struct Said {
     calls: Calls,
     after: After,
 }
-
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(u16) -> io::Result<(RawFd, u16)>) -> ExitCode {
@@ -158,7 +155,7 @@ fn call(child: &mut Child, port: u16) -> Result<Said, Refusal> {
 }
 
 fn called(child: &mut Child, ask: Ask, fds: Vec<OwnedFd>) -> Result<Said, Refusal> {
-    let (said, _) = child.call(ask, &[], fds)?;
+    let (said, _) = child.call_as::<Said>(ask, &[], fds)?;
     if said.calls.closed_nothing > 0 {
         return Err(Refusal::new("close was called for a number under which nothing was open")
             .but("one close of a socket that cannot be used", "EBADF"));
@@ -235,7 +232,7 @@ fn serves(child: &mut Child, port: u16) -> Result<(), Refusal> {
     let mut conn = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     conn.set_read_timeout(Some(HANG))?;
     conn.write_all(b"hello")?;
-    let (said, _) = child.call(Ask::Accept, &[], vec![])?;
+    let (said, _) = child.call_as::<Said>(Ask::Accept, &[], vec![])?;
     let mut echo = [0; 5];
     if said.result.is_err() || conn.read_exact(&mut echo).is_err() || echo != *b"hello" {
         return Err(Refusal::new("a connection was made, and accept could not take it")
@@ -331,7 +328,7 @@ fn time_wait(child: &mut Child) -> Result<(), Refusal> {
 }
 
 fn no_room(child: &mut Child) -> Result<(), Refusal> {
-    let (said, _) = child.call(Ask::ListenWithoutRoom, &[], vec![])?;
+    let (said, _) = child.call_as::<Said>(Ask::ListenWithoutRoom, &[], vec![])?;
     let mistake = match &said.result {
         Err(e) if e.errno == Some(libc::EMFILE) => return Ok(()),
         Err(e) if e.errno == Some(libc::EBADF) => {

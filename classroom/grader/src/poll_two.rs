@@ -10,8 +10,8 @@ use std::thread;
 use say::say;
 use serde::{Deserialize, Serialize};
 
-use crate::child;
-use crate::grading;
+use crate::child::Child;
+use crate::grading::{self, Case};
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Buffers, Heard, Peer, TINY, holds_back, pair, pair_with, pattern};
 use crate::refusal::Refusal;
@@ -25,9 +25,6 @@ struct Said {
     result: Result<(), Failure>,
     after: After,
 }
-
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn([RawFd; 2]) -> io::Result<()>) -> ExitCode {
@@ -66,7 +63,7 @@ fn stands(child: &mut Child) -> Result<String, Refusal> {
     if look.state == 'R' {
         return Ok("it runs".into());
     }
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     Ok(say!("it has returned {}", show(&said.result)))
 }
 
@@ -121,7 +118,7 @@ fn waits(child: &mut Child, what: &str) -> Result<(), Refusal> {
     if child.until_blocked()? {
         return Ok(());
     }
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     Err(Refusal::new("it returned while both clients were still there")
         .peer(what)
         .but("a wait for the first byte", show(&said.result)))
@@ -149,7 +146,7 @@ fn ends(child: &mut Child, peer: &Peer) -> Result<(), Refusal> {
 /// Both have ended: it has to return Ok.
 fn done(child: &mut Child, did: &str) -> Result<Said, Refusal> {
     child.scene("after both clients", did, "both clients are done, and it does not return");
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     child.left_as_it_was(&said.after)?;
     if let Err(e) = &said.result {
         let mistake = if e.kind == "Interrupted" {

@@ -9,9 +9,9 @@ use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::beside::{Stage, stage};
-use crate::child;
+use crate::child::Child;
 use crate::examination::{Receiver, Says};
-use crate::grading;
+use crate::grading::{self, Case};
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Peer, TINY, arrived, pair, pair_with, pattern};
 use crate::refusal::Refusal;
@@ -32,8 +32,6 @@ struct Said {
     after: After,
 }
 
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 type Record = ([u8; 32], [u8; 96]);
 
 /// Grades the answer.
@@ -97,7 +95,7 @@ fn begin_on(
 
 /// What came, and how many bytes are still unread.
 fn taken(child: &mut Child, stage: &Stage) -> Result<(Said, Vec<u8>, usize), Refusal> {
-    let (said, bytes) = child.said()?;
+    let (said, bytes) = child.said_as::<Said>()?;
     child.left_as_it_was(&said.after)?;
     stage.nothing_sent(&said.after)?;
     let unread = said.after.unread.last().copied().unwrap_or(0);
@@ -239,7 +237,7 @@ fn many(child: &mut Child) -> Result<(), Refusal> {
             stage.peer.send(&all);
             stage.peer.end();
         });
-        let outcome = child.call(Ask { times: COUNT + 1, fd: None }, &[], fds);
+        let outcome = child.call_as::<Said>(Ask { times: COUNT + 1, fd: None }, &[], fds);
         stage.peer.abandon(); // where it stopped early, the sender still waits
         outcome
     });

@@ -9,9 +9,9 @@ use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::calls::{self, Calls};
-use crate::child;
+use crate::child::Child;
 use crate::examination::{Receiver, Says};
-use crate::grading;
+use crate::grading::{self, Case};
 use crate::huge;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
@@ -35,9 +35,6 @@ struct Said {
     calls: Calls,
     after: After,
 }
-
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(RawFd, &mut [u8]) -> io::Result<()>) -> ExitCode {
@@ -122,7 +119,7 @@ type Taken = (Result<(), Failure>, Vec<u8>, usize);
 
 /// Takes the answer and checks all that never may happen, whatever it returned.
 fn taken(child: &mut Child, stage: &Stage) -> Result<Taken, Refusal> {
-    let (said, bytes) = child.said()?;
+    let (said, bytes) = child.said_as::<Said>()?;
     if !said.in_bounds {
         return Err(Refusal::new(
             "recv was told of more room than there is: after n bytes, len - n are left",
@@ -203,7 +200,7 @@ fn all_there(child: &mut Child) -> Result<(), Refusal> {
         stage.peer.send(b"LAST");
         return full(child, &stage, b"LAST", "sent those when recv was waiting").map(drop);
     }
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     Err(Refusal::new("after one recv_exact the connection takes no other: was it shut down?")
         .peer("sends 4 bytes more as soon as recv waits")
         .but("Ok", show(&said.result)))
@@ -304,7 +301,7 @@ fn more_than_4_gib(child: &mut Child) -> Result<(), Refusal> {
     peer.end();
     child.scene("after 5 of 4 GiB and 5 bytes", "the peer has ended its stream", CAST);
     let ask = Ask { len: 0, fd: None, huge: true };
-    let (said, _) = child.call(ask, &[], vec![theirs, conn])?;
+    let (said, _) = child.call_as::<Said>(ask, &[], vec![theirs, conn])?;
     drop(bystander);
     match &said.result {
         Err(e) if e.kind == "UnexpectedEof" => Ok(()),
@@ -320,7 +317,7 @@ fn large(child: &mut Child) -> Result<(), Refusal> {
     child.scene("in the middle of 3000001 bytes", "the peer has sent all it has", "");
     let (said, bytes) = thread::scope(|scope| {
         scope.spawn(|| stage.peer.send(&message));
-        let outcome = child.said();
+        let outcome = child.said_as::<Said>();
         stage.peer.abandon(); // where it stopped early, the sender still waits
         outcome
     })?;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::alloc;
 use crate::calls::{self, Calls, Seldom};
-use crate::child;
-use crate::grading;
+use crate::child::Child;
+use crate::grading::{self, Case};
 use crate::inside::{After, observe};
 use crate::refusal::Refusal;
 
@@ -33,9 +33,6 @@ struct Said {
     leaked: usize,
     after: After,
 }
-
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 
 /// What the answer is: a host or none, a port; every address, or getaddrinfo's code.
 pub type Answer = fn(Option<&str>, u16) -> Result<Vec<SocketAddr>, i32>;
@@ -91,7 +88,7 @@ fn call_with(child: &mut Child, ask: Ask) -> Result<Said, Refusal> {
         "",
         "the walk never ends: go on to ai_next, up to null",
     );
-    let (said, _) = child.call(ask, &[], vec![])?;
+    let (said, _) = child.call_as::<Said>(ask, &[], vec![])?;
     child.left_as_it_was(&said.after)?;
     let Calls { lists, freed, freed_twice, freed_no_list, .. } = &said.calls;
     let asked = say!("{lists} list(s) made, {freed} freed by the head");

@@ -8,9 +8,9 @@ use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::calls::{self, Calls};
-use crate::child;
+use crate::child::Child;
 use crate::examination::{Says, Sender, misplaced};
-use crate::grading;
+use crate::grading::{self, Case};
 use crate::huge;
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with, pattern};
@@ -31,9 +31,6 @@ struct Said {
     calls: Calls,
     after: After,
 }
-
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(RawFd, &[u8]) -> io::Result<()>) -> ExitCode {
@@ -95,7 +92,7 @@ fn begin(child: &mut Child, bytes: &[u8], (peer, conn): (Peer, OwnedFd)) -> Resu
 
 /// Takes the answer and checks all that never may happen, whatever it returned.
 fn taken(child: &mut Child, bystander: &Peer) -> Result<Result<(), Failure>, Refusal> {
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     checked(child, said, bystander, false, 0)
 }
 
@@ -165,7 +162,7 @@ fn sizes(child: &mut Child) -> Result<(), Refusal> {
         let Stage { peer, bystander } = begin(child, &message, pair()?)?;
         child.scene(&say!("with a message of {len} bytes"), "the peer reads all it gets", "");
         let reader = peer.read_all();
-        let (said, _) = child.said()?;
+        let (said, _) = child.said_as::<Said>()?;
         let mut result = checked(child, said, &bystander, len <= 4096, len)?;
         let mut sent = message;
         if result.is_ok() {
@@ -261,11 +258,11 @@ fn more_than_4_gib(child: &mut Child) -> Result<(), Refusal> {
     }
     if child.until_blocked()? {
         peer.reset()?;
-        child.said()?;
+        child.said_as::<Said>()?;
         drop(bystander);
         return Ok(());
     }
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     Err(Refusal::new(CAST)
         .peer("does not read")
         .but("it waits with a full send buffer", show(&said.result)))

@@ -8,9 +8,9 @@ use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::beside::{Stage, stage};
-use crate::child;
+use crate::child::Child;
 use crate::examination::{Says, Sender};
-use crate::grading;
+use crate::grading::{self, Case};
 use crate::inside::{After, Failure, observe, portable};
 use crate::peer::{Heard, Peer, TINY, pair_with, pattern};
 use crate::refusal::{Refusal, UNFOUNDED};
@@ -26,9 +26,6 @@ struct Said {
     result: Result<bool, Failure>,
     after: After,
 }
-
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(RawFd, &[u8]) -> io::Result<bool>) -> ExitCode {
@@ -73,7 +70,7 @@ fn shown(result: &Result<bool, Failure>) -> String {
 }
 
 fn taken(child: &mut Child) -> Result<Said, Refusal> {
-    let (said, _) = child.said()?;
+    let (said, _) = child.said_as::<Said>()?;
     child.left_as_it_was(&said.after)?;
     Ok(said)
 }

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use say::say;
 use serde::{Deserialize, Serialize};
 
-use crate::child;
-use crate::grading;
+use crate::child::Child;
+use crate::grading::{self, Case};
 use crate::inside::{After, observe};
 use crate::peer::pattern;
 use crate::refusal::Refusal;
@@ -43,8 +43,6 @@ struct Said {
 }
 
 type Field = (u8, Vec<u8>);
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade(answer: fn(&[u8]) -> Result<Vec<Tlv<'_>>, Damage>) -> ExitCode {
@@ -94,7 +92,7 @@ fn check(
     what: &str,
 ) -> Result<(), Refusal> {
     child.scene(&say!("in a message of {} bytes", message.len()), what, "");
-    let (said, _) = child.call(Ask, message, vec![])?;
+    let (said, _) = child.call_as::<Said>(Ask, message, vec![])?;
     child.left_as_it_was(&said.after)?;
     if said.result == *expected {
         return Ok(());

@@ -10,8 +10,8 @@ use say::say;
 use serde::{Deserialize, Serialize};
 
 use crate::calls::{self, Calls, Seldom};
-use crate::child;
-use crate::grading;
+use crate::child::Child;
+use crate::grading::{self, Case};
 use crate::inside::{After, Failure, observe, portable, show};
 use crate::peer::{Heard, pair};
 use crate::refusal::Refusal;
@@ -56,9 +56,6 @@ struct Said {
     calls: Calls,
     after: After,
 }
-
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
 
 /// Grades the answer.
 pub fn grade<T: Owner>() -> ExitCode {
@@ -172,7 +169,7 @@ fn play_and_check(
     mistakes: [&str; 2],
 ) -> Result<Said, Refusal> {
     let [(first, a), (second, b)] = [pair()?, pair()?];
-    let (said, _) = child.call(ask, &[], vec![a, b])?;
+    let (said, _) = child.call_as::<Said>(ask, &[], vec![a, b])?;
     let [forgotten, too_many] = mistakes;
     for (fd, (peer, closed)) in [first, second].iter().zip(closed).enumerate() {
         let which = ["the first descriptor", "the second descriptor"][fd];
@@ -268,7 +265,7 @@ fn close(child: &mut Child) -> Result<(), Refusal> {
             .but("Ok", show(&said.result)));
     }
     let [(_first, a), (_second, b)] = [pair()?, pair()?];
-    let (said, _) = child.call(Ask::CloseFails, &[], vec![a, b])?;
+    let (said, _) = child.call_as::<Said>(Ask::CloseFails, &[], vec![a, b])?;
     if said.calls.closes != 1 {
         return Err(Refusal::new("a close that failed is not called again: the number is free")
             .but("1 call of close", said.calls.closes.to_string()));
@@ -283,7 +280,7 @@ fn close(child: &mut Child) -> Result<(), Refusal> {
 fn interrupted(child: &mut Child) -> Result<(), Refusal> {
     const SAYS: &str = "close has closed, and says EINTR, as close(2) allows";
     let [(_first, a), (_second, b)] = [pair()?, pair()?];
-    let (said, _) = child.call(Ask::CloseInterrupted, &[], vec![a, b])?;
+    let (said, _) = child.call_as::<Said>(Ask::CloseInterrupted, &[], vec![a, b])?;
     if said.calls.closes != 1 {
         return Err(Refusal::new(
             "after EINTR close is not called again: on Linux the descriptor is gone",
@@ -296,7 +293,7 @@ fn interrupted(child: &mut Child) -> Result<(), Refusal> {
             .but("Err(Interrupted), and the caller decides", show(&said.result)));
     }
     let [(_first, a), (_second, b)] = [pair()?, pair()?];
-    let (said, _) = child.call(Ask::DropInterrupted, &[], vec![a, b])?;
+    let (said, _) = child.call_as::<Said>(Ask::DropInterrupted, &[], vec![a, b])?;
     if said.calls.closes != 1 {
         return Err(Refusal::new(
             "drop calls close again because it said EINTR: the number is gone",
@@ -309,7 +306,7 @@ fn interrupted(child: &mut Child) -> Result<(), Refusal> {
 
 fn zero(child: &mut Child) -> Result<(), Refusal> {
     let [(_first, a), (_second, b)] = [pair()?, pair()?];
-    let (said, _) = child.call(Ask::DropZero, &[], vec![a, b])?;
+    let (said, _) = child.call_as::<Said>(Ask::DropZero, &[], vec![a, b])?;
     if said.number != 0 {
         return Err(Refusal::new(
             "a descriptor of a small number stays open: 0 is one like any other, -1 is none",
@@ -322,7 +319,7 @@ fn zero(child: &mut Child) -> Result<(), Refusal> {
 fn shared(child: &mut Child) -> Result<(), Refusal> {
     let [(first, a), (_second, b)] = [pair()?, pair()?];
     let _another = a.try_clone()?;
-    let (said, _) = child.call(Ask::Drop, &[], vec![a, b])?;
+    let (said, _) = child.call_as::<Said>(Ask::Drop, &[], vec![a, b])?;
     if first.read_waiting()? == Heard::Nothing && said.after.closed.len() == 1 {
         return Ok(());
     }
