@@ -2,12 +2,18 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::thread;
 
+use crate::child::Child;
 use crate::inside::After;
 use crate::peer::{Heard, Peer, arrived, pair};
 use crate::refusal::Refusal;
+use crate::said::{Said, Verdict};
 
 const BYSTANDER: &[u8] = b"not for you";
+
+/// What the peer of a sender has sent, and the sender has to leave where it is.
+pub const QUESTION: &[u8] = b"unread";
 
 /// The peer of the connection, and the bystander, who has sent something and listens.
 pub struct Stage {
@@ -26,10 +32,10 @@ pub fn stage((peer, conn): (Peer, OwnedFd)) -> io::Result<(Stage, Vec<OwnedFd>)>
     Ok((Stage { peer, bystander }, vec![theirs, conn]))
 }
 
-impl Stage {
-    /// Refuses an answer that took from the other connection, or wrote to it.
-    pub fn bystander_untouched(&self, after: &After) -> Result<(), Refusal> {
-        if self.bystander.read_waiting()? != Heard::Nothing {
+impl Peer {
+    /// Refuses an answer that took from the connection of this bystander, or wrote to it.
+    pub fn untouched(&self, after: &After) -> Verdict {
+        if self.read_waiting()? != Heard::Nothing {
             return Err(Refusal::new("it wrote to another descriptor than the one it was given"));
         }
         if after.unread.first() != Some(&BYSTANDER.len()) {
@@ -37,14 +43,52 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+impl Stage {
+    /// Refuses an answer that took from the other connection, or wrote to it.
+    pub fn bystander_untouched(&self, after: &After) -> Verdict {
+        self.bystander.untouched(after)
+    }
 
     /// As that; and refuses one that sent something to the peer, too.
-    pub fn nothing_sent(&self, after: &After) -> Result<(), Refusal> {
-        self.bystander_untouched(after)?;
-        match self.peer.read_waiting()? {
-            Heard::Nothing => Ok(()),
-            heard => Err(Refusal::new("receiving must not send anything, nor end a direction")
-                .but("silence at the peer", format!("{heard:?}"))),
-        }
+    pub fn nothing_sent(&self, after: &After) -> Verdict {
+        self.bystander.untouched(after)?;
+        let Some(heard) = self.heard()? else { return Ok(()) };
+        let mistake = "receiving must not send anything, nor end a direction";
+        Err(Refusal::new(mistake).but("silence at the peer", heard))
+    }
+
+    /// What the peer has heard, if anything.
+    pub fn heard(&self) -> io::Result<Option<String>> {
+        let heard = self.peer.read_waiting()?;
+        Ok((heard != Heard::Nothing).then(|| format!("{heard:?}")))
+    }
+
+    /// What a call says that only receives.
+    pub fn received(&self, child: &mut Child) -> Result<Said, Refusal> {
+        let said = child.said()?;
+        self.nothing_sent(&said.after)?;
+        Ok(said)
+    }
+
+    /// What it says while these bytes come, and then perhaps the end of the stream.
+    pub fn said_while_sending(
+        &self,
+        child: &mut Child,
+        bytes: &[u8],
+        ends: bool,
+    ) -> Result<Said, Refusal> {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                self.peer.send(bytes);
+                if ends {
+                    self.peer.end();
+                }
+            });
+            let said = child.said();
+            self.peer.abandon(); // where it stopped early, the sender still waits
+            said
+        })
     }
 }

@@ -24,6 +24,7 @@ use crate::inside::{After, Event, Question};
 use crate::kernel::{self, Look};
 use crate::language::told;
 use crate::refusal::Refusal;
+use crate::said::Said;
 use crate::wire;
 
 /// A call that only the peer can end, and a peer that has done all it will do: after looks for so
@@ -231,7 +232,7 @@ impl Child {
     }
 
     /// What the scene says of the peer, behind the label that says so.
-    fn peer_did(&self) -> &str {
+    pub(crate) fn peer_did(&self) -> &str {
         self.scene[1].strip_prefix(told("the peer ")).unwrap_or(&self.scene[1])
     }
 
@@ -384,6 +385,35 @@ impl Child {
         self.said_as()
     }
 
+    /// Waits for the answer to return, and refuses it where the process is not as it was.
+    pub fn said(&mut self) -> Result<Said, Refusal> {
+        self.said_more()
+    }
+
+    /// The same, with what else the exercise looks at.
+    pub fn said_more<X: DeserializeOwned>(&mut self) -> Result<Said<X>, Refusal> {
+        let said = self.unchecked()?;
+        self.left_as_it_was(&said.after)?;
+        Ok(said)
+    }
+
+    /// What it said, however it left the process.
+    pub fn unchecked<X: DeserializeOwned>(&mut self) -> Result<Said<X>, Refusal> {
+        let (said, bytes) = self.said_as::<Said<X>>()?;
+        Ok(Said { bytes, ..said })
+    }
+
+    /// [`ask`](Child::ask), then [`said`](Child::said).
+    pub fn call(
+        &mut self,
+        ask: impl Serialize,
+        bytes: &[u8],
+        fds: Vec<OwnedFd>,
+    ) -> Result<Said, Refusal> {
+        self.ask(ask, bytes, fds)?;
+        self.said()
+    }
+
     /// Its process id.
     pub fn pid(&self) -> i32 {
         self.process.id() as i32
@@ -393,6 +423,12 @@ impl Child {
     pub fn left_as_it_was(&self, after: &After) -> Result<(), Refusal> {
         let name = self.about.name;
         let list = |items: &[String]| items.join(", ");
+        if after.outside {
+            return Err(Refusal::new(
+                "recv was told of more room than there is: after n bytes, len - n are left",
+            )
+            .but("nothing written outside the buffer", "bytes behind its end have changed"));
+        }
         if let Some(fd) = after.closed.first() {
             return Err(Refusal::new(say!(
                 "your {name} closed fd {fd}, which was only lent to it: its owner closes it"
@@ -485,7 +521,7 @@ impl Child {
 
     fn hangs(&self, look: &Look) -> Refusal {
         let name = self.about.name;
-        let [progress, peer, mistake] = &self.scene;
+        let [progress, _, mistake] = &self.scene;
         let space = if progress.is_empty() { "" } else { " " };
         let what = if look.blocked() {
             say!("your {name} is blocked in {}{space}{progress}", look.place())
@@ -495,12 +531,10 @@ impl Child {
         } else {
             say!("your {name} runs in circles and does not return{space}{progress}")
         };
-        let colon = if peer.is_empty() { "" } else { ": " };
-        let full = format!("{what}{colon}{peer}");
         if mistake.is_empty() {
-            return Refusal::new(full);
+            return Refusal::new(what);
         }
-        Refusal::new(mistake.clone()).but("a return", full)
+        Refusal::new(mistake.clone()).but("a return", what)
     }
 
     /// The child has ended before it could say anything.

@@ -44,7 +44,7 @@ struct Said {
 
 /// Grades the answer.
 pub fn grade(answer: fn(RawFd, &mut Vec<Vec<u8>>) -> io::Result<End>) -> ExitCode {
-    grading::grade("clean_end", CASES, |ask: Ask, given| {
+    grading::grade_raw("clean_end", CASES, |ask: Ask, given| {
         let fd = ask.fd.or(given.fds.last().copied()).unwrap_or(-1);
         let mut frames = Vec::new();
         let (result, after) = observe(&given.fds, || answer(fd, &mut frames));

@@ -48,7 +48,7 @@ struct Said {
 
 /// Grades the answer.
 pub fn grade(answer: fn(&libc::addrinfo) -> io::Result<RawFd>) -> ExitCode {
-    grading::grade("connect_to", CASES, |ask: Ask, given| {
+    grading::grade_raw("connect_to", CASES, |ask: Ask, given| {
         let addresses: Vec<_> = ask.list.iter().map(address).collect();
         let mut nodes: Vec<_> = addresses.iter().map(node).collect();
         if let Some(kind) = ask.kind {

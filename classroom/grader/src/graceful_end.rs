@@ -35,7 +35,7 @@ struct Said {
 
 /// Grades the answer.
 pub fn grade(answer: fn(OwnedFd, RawFd) -> io::Result<usize>) -> ExitCode {
-    grading::grade("graceful_end", CASES, |_: Ask, given| {
+    grading::grade_raw("graceful_end", CASES, |_: Ask, given| {
         let [listener, stop] = [given.fds[0], given.fds[1]];
         let (result, mut after) = observe(&given.fds, || {
             // SAFETY:

@@ -21,6 +21,7 @@ use crate::child::Child;
 use crate::inside::{self, Given};
 use crate::language::{column, told};
 use crate::refusal::Refusal;
+use crate::said::Said;
 use crate::verdict;
 
 /// A file for the [`Report`], if set.
@@ -109,7 +110,22 @@ pub fn judge(about: &About, program: &Path, longest: Duration) -> io::Result<Rep
 /// Grades an answer: `serve` calls it, in the child; the cases play the peer, in the parent.
 ///
 /// The exit code is success if every case passed.
-pub fn grade<A, S>(
+pub fn grade<A: DeserializeOwned, X: Serialize>(
+    name: &str,
+    cases: &[Case],
+    mut serve: impl FnMut(A, Given) -> Said<X>,
+) -> ExitCode {
+    grade_raw(name, cases, |ask, given| {
+        let mut said = serve(ask, given);
+        let bytes = std::mem::take(&mut said.bytes);
+        (said, bytes)
+    })
+}
+
+/// Grades an answer: `serve` calls it, in the child; the cases play the peer, in the parent.
+///
+/// The exit code is success if every case passed.
+pub fn grade_raw<A, S>(
     name: &str,
     cases: &[Case],
     serve: impl FnMut(A, Given) -> (S, Vec<u8>),
@@ -137,8 +153,12 @@ where
     let mut report = Report { exercise: about.name.into(), of: cases.len(), ..Report::default() };
     for case in cases {
         // Each in a process of its own: one mistake does not spoil the next case.
-        let outcome =
-            Child::start(about).map_err(Refusal::from).and_then(|mut child| (case.run)(&mut child));
+        let outcome = Child::start(about).map_err(Refusal::from).and_then(|mut child| {
+            (case.run)(&mut child).map_err(|refusal| match refusal.peer.is_empty() {
+                true => refusal.peer(child.peer_did()),
+                false => refusal,
+            })
+        });
         match outcome {
             Ok(()) => {
                 anstream::println!("  {green}{}{green:#} {}", column(&say!("ok")), told(case.name));

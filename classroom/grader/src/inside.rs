@@ -135,6 +135,8 @@ pub struct After {
     pub kept: usize,
     /// How many signals came during the call.
     pub signals: usize,
+    /// It wrote beside the buffer that it was given.
+    pub outside: bool,
     /// The calls it made.
     pub calls: Calls,
 }
@@ -171,6 +173,7 @@ pub fn observe<T>(fds: &[RawFd], call: impl FnOnce() -> T) -> (T, After) {
         peak,
         kept,
         signals,
+        outside: false,
         calls,
     };
     (result, after)

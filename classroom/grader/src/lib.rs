@@ -30,6 +30,7 @@ pub mod beside;
 pub mod calls;
 pub mod child;
 pub mod course;
+pub mod exam;
 pub mod examination;
 pub mod grading;
 pub mod huge;
@@ -38,7 +39,9 @@ pub mod kernel;
 pub mod language;
 pub mod paragraphs;
 pub mod peer;
+pub mod prelude;
 pub mod refusal;
+pub mod said;
 pub mod verdict;
 mod wire;
 

@@ -7,9 +7,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, getpeername,
-    getsockname, listen, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, bind, connect, getpeername,
+    getsockname, listen, send, setsockopt, socket, sockopt,
 };
 
 use crate::about::HANG;
@@ -46,7 +48,7 @@ pub fn pair_with(buffers: Buffers) -> io::Result<(Peer, OwnedFd)> {
     if let Some(bytes) = buffers.peer_recv {
         setsockopt(&listener, sockopt::RcvBuf, &bytes)?; // an accepted socket inherits it
     }
-    let theirs = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let theirs = lonely()?;
     if let Some(bytes) = buffers.send {
         setsockopt(&theirs, sockopt::SndBuf, &bytes)?;
     }
@@ -173,11 +175,40 @@ pub fn holds_back(fd: impl AsFd) -> bool {
     line.is_some_and(|line| line.split_whitespace().nth(5).is_some_and(|t| t.starts_with("04:")))
 }
 
+/// A TCP socket that is not connected.
+pub fn lonely() -> io::Result<OwnedFd> {
+    Ok(socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?)
+}
+
+/// Makes the answer's end non-blocking.
+pub fn non_blocking((peer, conn): (Peer, OwnedFd)) -> io::Result<(Peer, OwnedFd)> {
+    fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok((peer, conn))
+}
+
+/// Fills the send buffer, until nothing has made room for 20 ms; says how many bytes that took.
+pub fn fill(conn: &OwnedFd) -> io::Result<usize> {
+    let mut filled = 0;
+    loop {
+        match send(conn.as_raw_fd(), &[0; 4096], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+            Ok(n) => filled += n,
+            // What is still on its way to the peer may yet make room.
+            Err(nix::Error::EAGAIN) => {
+                let mut fds = [PollFd::new(conn.as_fd(), PollFlags::POLLOUT)];
+                if poll(&mut fds, PollTimeout::from(20_u8))? == 0 {
+                    return Ok(filled);
+                }
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
 /// A listener on the loopback, and a socket that keeps its port without listening: once the
 /// listener is closed connections are refused, and nobody else is given the port.
 pub fn listener(backlog: i32) -> io::Result<(TcpListener, OwnedFd)> {
     let new = || -> io::Result<OwnedFd> {
-        let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        let fd = lonely()?;
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
         Ok(fd)
     };

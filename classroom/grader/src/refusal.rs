@@ -11,6 +11,9 @@ use crate::language::{column, told};
 pub const UNFOUNDED: &str =
     "no call had failed, and it returned an error: one of its own, or errno read without a -1";
 
+/// The one mistake that all can make.
+pub const INTERRUPTED: &str = "EINTR was returned as an error: nothing is broken, call again";
+
 /// Why a case failed. The first sentence names the likely mistake, and no other mistake has it.
 #[derive(Debug, Default)]
 pub struct Refusal {

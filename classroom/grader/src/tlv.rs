@@ -46,7 +46,7 @@ type Field = (u8, Vec<u8>);
 
 /// Grades the answer.
 pub fn grade(answer: fn(&[u8]) -> Result<Vec<Tlv<'_>>, Damage>) -> ExitCode {
-    grading::grade("tlv", CASES, |_: Ask, given| {
+    grading::grade_raw("tlv", CASES, |_: Ask, given| {
         let (result, after) = observe(&given.fds, || answer(&given.bytes));
         let own = |field: &Tlv<'_>| (field.kind, field.value.to_vec());
         let result = result.map(|fields| fields.iter().map(own).collect());

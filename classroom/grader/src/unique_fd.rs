@@ -59,7 +59,7 @@ struct Said {
 
 /// Grades the answer.
 pub fn grade<T: Owner>() -> ExitCode {
-    grading::grade("unique_fd", CASES, |ask: Ask, given| {
+    grading::grade_raw("unique_fd", CASES, |ask: Ask, given| {
         let &[fd, second] = &given.fds[..] else { unreachable!("two are given") };
         let ((result, number, calls), after) = observe(&given.fds, || {
             calls::start();
