@@ -476,15 +476,10 @@ impl Sender {
             let seen = say!("{calls} calls");
             return Err(Refusal::new(mistake).but("at most one call for 16 bytes", seen));
         }
-        let (peak, unsent) = (said.after.peak, said.after.unsent.last().copied().unwrap_or(0));
+        let peak = said.after.peak;
         if peak > 1 << 20 && !self.copy.is_empty() {
             let seen = say!("{peak} bytes at once");
             return Err(Refusal::new(self.copy).but("no memory of its own", seen));
-        }
-        if bytes.len() <= 4096 && unsent > 0 && said.after.calls.transfers <= 1 {
-            let mistake = "the kernel was told that more would follow, and waits: MSG_MORE";
-            let seen = say!("{unsent} bytes held back");
-            return Err(Refusal::new(mistake).but("nothing held back", seen));
         }
         Ok(said)
     }
@@ -523,7 +518,13 @@ impl Sender {
             let bytes = pattern(len);
             let stage = self.begin(child, &bytes, pair()?)?;
             child.scene(&say!("with a message of {len} bytes"), "the peer reads all it gets", "");
-            self.delivers(child, stage, &bytes, Vec::new())?;
+            let said = self.delivers(child, stage, &bytes, Vec::new())?;
+            let unsent = said.after.unsent.last().copied().unwrap_or(0);
+            if len <= 4096 && unsent > 0 && said.calls(self.call) <= 1 {
+                let mistake = "the kernel was told that more would follow, and waits: MSG_MORE";
+                let seen = say!("{unsent} bytes held back");
+                return Err(Refusal::new(mistake).but("nothing held back", seen));
+            }
         }
         Ok(())
     }
