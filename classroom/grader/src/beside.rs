@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::thread;
 
+use say::say;
+
 use crate::child::Child;
 use crate::inside::After;
 use crate::peer::{Heard, Peer, arrived, pair};
@@ -42,6 +44,52 @@ impl Peer {
             return Err(Refusal::new("it read from another descriptor than the one it was given"));
         }
         Ok(())
+    }
+}
+
+/// A client of a server of the answer's.
+impl Peer {
+    /// What comes back, up to so many bytes, as long as it comes.
+    pub fn hears(&self, child: &Child, count: usize) -> Result<Vec<u8>, Refusal> {
+        let mut got = Vec::new();
+        while got.len() < count && child.brings(self)? {
+            match self.read_waiting()? {
+                Heard::Bytes(more) => got.extend(more),
+                Heard::Nothing => {}
+                Heard::End => break,
+            }
+        }
+        Ok(got)
+    }
+
+    /// It sends, and has to get the same back.
+    pub fn echoes(&self, child: &mut Child, bytes: &[u8], did: &str, mistake: &str) -> Verdict {
+        let got = thread::scope(|scope| {
+            scope.spawn(|| self.send(bytes));
+            let got = self.hears(child, bytes.len());
+            if !got.as_ref().is_ok_and(|got| got.len() == bytes.len()) {
+                self.end(); // nobody takes the rest
+            }
+            got
+        })?;
+        if got == bytes {
+            return Ok(());
+        }
+        let seen = say!("{} of {} bytes; {}", got.len(), bytes.len(), child.stands()?);
+        Err(Refusal::new(mistake).peer(did).but("the same bytes back", seen).bytes(bytes, &got))
+    }
+
+    /// It ends its stream, and has to see the end of the other one.
+    pub fn leaves(&self, child: &mut Child, mistake: &str, early: &str) -> Verdict {
+        self.end();
+        if child.brings(self)? && self.read_waiting()? == Heard::End {
+            return Ok(());
+        }
+        let returned =
+            !matches!(child.at_rest()?, look if look.answer_waits() || look.state == 'R');
+        let mistake = if returned { early } else { mistake };
+        let refusal = Refusal::new(mistake).peer("ended its stream");
+        Err(refusal.but("the end of the stream", child.stands()?))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::inside::{After, Event, Question};
 use crate::kernel::{self, Look};
 use crate::language::told;
 use crate::refusal::Refusal;
-use crate::said::Said;
+use crate::said::{Said, Verdict};
 use crate::wire;
 
 /// A call that only the peer can end, and a peer that has done all it will do: after looks for so
@@ -274,6 +274,19 @@ impl Child {
         }
     }
 
+    /// Where the answer stands, for a message.
+    pub fn stands(&mut self) -> Result<String, Refusal> {
+        let look = self.at_rest()?;
+        if look.state == 'R' {
+            return Ok("it runs".into());
+        }
+        if look.answer_waits() {
+            return Ok(say!("it is blocked in {}", look.place()));
+        }
+        let said = self.unchecked::<Value>()?;
+        Ok(say!("it has returned {}", said.shown()))
+    }
+
     /// Sends SIGUSR1, whose handler does nothing and interrupts a call that sleeps.
     pub fn interrupt(&self) {
         let _ = kill(Pid::from_raw(self.pid()), Signal::SIGUSR1);
@@ -343,6 +356,11 @@ impl Child {
     pub fn said_without_sleep_as<S: DeserializeOwned>(&mut self) -> Result<(S, Vec<u8>), Refusal> {
         self.wait(false, true)?;
         self.event()
+    }
+
+    /// Refuses an answer that sleeps, in whatever call, before it returns: nothing is left to wait for.
+    pub fn never_sleeps(&mut self) -> Verdict {
+        self.wait(false, true).map(drop)
     }
 
     fn event<S: DeserializeOwned>(&mut self) -> Result<(S, Vec<u8>), Refusal> {

@@ -30,7 +30,6 @@ pub mod beside;
 pub mod calls;
 pub mod child;
 pub mod course;
-pub mod exam;
 pub mod examination;
 pub mod grading;
 pub mod huge;

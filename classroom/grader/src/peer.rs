@@ -58,13 +58,28 @@ pub fn pair_with(buffers: Buffers) -> io::Result<(Peer, OwnedFd)> {
     let SocketAddr::V4(at) = listener.local_addr()? else { unreachable!("bound to IPv4") };
     connect(theirs.as_raw_fd(), &SockaddrIn::from(at))?;
     let (ours, _) = listener.accept()?;
-    ours.set_read_timeout(Some(HANG))?;
-    ours.set_write_timeout(Some(HANG))?;
-    ours.set_nodelay(true)?;
-    Ok((Peer(ours), theirs))
+    Ok((Peer::of(ours)?, theirs))
 }
 
 impl Peer {
+    /// A client of a server of the answer's; with a receive buffer of so many bytes.
+    pub fn connect(to: SocketAddr, buffer: Option<usize>) -> io::Result<Peer> {
+        let fd = lonely()?;
+        if let Some(bytes) = buffer {
+            setsockopt(&fd, sockopt::RcvBuf, &bytes)?;
+        }
+        let SocketAddr::V4(to) = to else { unreachable!("bound to IPv4") };
+        connect(fd.as_raw_fd(), &SockaddrIn::from(to))?;
+        Peer::of(fd.into())
+    }
+
+    fn of(conn: TcpStream) -> io::Result<Peer> {
+        conn.set_read_timeout(Some(HANG))?;
+        conn.set_write_timeout(Some(HANG))?;
+        conn.set_nodelay(true)?;
+        Ok(Peer(conn))
+    }
+
     /// Sends all of it. That the child has gone is not the peer's to tell: the child is asked.
     pub fn send(&self, bytes: &[u8]) {
         let _ = (&self.0).write_all(bytes);
@@ -120,7 +135,7 @@ impl Peer {
     /// What has come so far; `None` as well at the end of the stream.
     pub fn read_waiting(&self) -> io::Result<Heard> {
         self.0.set_nonblocking(true)?;
-        let mut buf = [0; 256];
+        let mut buf = vec![0; 65_536];
         let got = (&self.0).read(&mut buf);
         self.0.set_nonblocking(false)?;
         Ok(match got {

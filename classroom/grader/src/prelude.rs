@@ -11,7 +11,7 @@ pub use serde_json::{Value, json};
 
 pub use crate::beside::{Stage, stage};
 pub use crate::child::Child;
-pub use crate::exam::{Receiver, Seen, Sender};
+pub use crate::examination::{Receiver, Seen, Sender};
 pub use crate::grading::{self, Case};
 pub use crate::inside::After;
 pub use crate::peer::{Heard, Peer, TINY, arrived, lonely, non_blocking, pair, pair_with, pattern};
