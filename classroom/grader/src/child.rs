@@ -432,6 +432,16 @@ impl Child {
         self.said()
     }
 
+    /// The same, however it leaves the process, and with what else the exercise looks at.
+    pub fn call_unchecked<X: DeserializeOwned>(
+        &mut self,
+        ask: impl Serialize,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Said<X>, Refusal> {
+        self.ask(ask, &[], fds)?;
+        self.unchecked()
+    }
+
     /// Its process id.
     pub fn pid(&self) -> i32 {
         self.process.id() as i32
