@@ -56,11 +56,6 @@ pub struct Calls {
     pub freed_no_list: usize,
 }
 
-/// The next `close` closes, and says EINTR: what close(2) says of Linux, where no TCP socket does it.
-pub fn interrupt_next_close() {
-    *SELDOM.lock().unwrap() = Seldom::CloseSaysEintr;
-}
-
 /// What is counted by name, since [`watch`].
 static LOG: Mutex<Log> = Mutex::new(Log::new());
 
@@ -132,7 +127,7 @@ static SELDOM: Mutex<Seldom> = Mutex::new(Seldom::Nothing);
 static LISTS: Mutex<Lists> = Mutex::new(Lists::new());
 
 /// What happens seldom, and may happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Seldom {
     /// Nothing of all this.
     Nothing,
@@ -140,7 +135,7 @@ pub enum Seldom {
     ReversedList,
     /// `getaddrinfo` fails with this code.
     Fails(c_int),
-    /// The next `close` closes, and says EINTR.
+    /// The next `close` closes, and says EINTR: close(2) says so of Linux, where no TCP socket does it.
     CloseSaysEintr,
     /// This socket begins to listen between the answer's `bind` and its `listen`.
     Rival(c_int),
