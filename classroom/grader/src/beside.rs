@@ -94,12 +94,7 @@ impl Peer {
 }
 
 impl Stage {
-    /// Refuses an answer that took from the other connection, or wrote to it.
-    pub fn bystander_untouched(&self, after: &After) -> Verdict {
-        self.bystander.untouched(after)
-    }
-
-    /// As that; and refuses one that sent something to the peer, too.
+    /// Refuses an answer that touched the bystander, or sent something to the peer.
     pub fn nothing_sent(&self, after: &After) -> Verdict {
         self.bystander.untouched(after)?;
         let Some(heard) = self.heard()? else { return Ok(()) };

@@ -5,6 +5,7 @@
 //! the standard library alike. Each does what libc's does, and counts. What POSIX leaves open is done
 //! in the way that shows a mistake: a `close` that succeeds changes errno.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use std::mem;
@@ -17,11 +18,11 @@ use nix::errno::Errno;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use serde::{Deserialize, Serialize};
 
-/// What has been counted since [`start`].
+/// What an answer has called since [`watch`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Calls {
     /// Calls by name.
-    pub by_name: BTreeMap<String, usize>,
+    by_name: BTreeMap<Cow<'static, str>, usize>,
     /// What was changed of a socket that was only lent, if only for a while.
     pub touched: Vec<String>,
     /// Signals whose action was set, if only for a while.
@@ -32,17 +33,9 @@ pub struct Calls {
     pub looks: usize,
     /// Those that found nothing until their time was over.
     pub over: usize,
-    /// Calls of `close`.
-    pub closes: usize,
-    /// Those of them that failed: nothing was open under that number.
+    /// Calls of `close` that failed: nothing was open under that number.
     pub closed_nothing: usize,
-    /// Calls of `connect`.
-    pub connects: usize,
-    /// Calls of `socket`.
-    pub sockets: usize,
-    /// Calls of `send` and `recv`.
-    pub transfers: usize,
-    /// Those of them that said EAGAIN.
+    /// Calls of `send` and `recv` that said EAGAIN.
     pub would_block: usize,
     /// Lists that `getaddrinfo` has made.
     pub lists: usize,
@@ -56,43 +49,50 @@ pub struct Calls {
     pub freed_no_list: usize,
 }
 
-/// What is counted by name, since [`watch`].
-static LOG: Mutex<Log> = Mutex::new(Log::new());
+impl Calls {
+    /// How often this was called.
+    pub fn of(&self, name: &str) -> usize {
+        self.by_name.get(name).copied().unwrap_or(0)
+    }
+}
 
 struct Log {
     /// The sockets' own numbers: a copy of the descriptor is the same socket.
     lent: Vec<Option<u64>>,
-    by_name: BTreeMap<&'static str, usize>,
-    touched: Vec<String>,
-    actions: Vec<c_int>,
-    timeouts: usize,
-    looks: usize,
-    over: usize,
+    calls: Option<Calls>,
+    /// The lists of `getaddrinfo`, each by its head, and whether it has been freed.
+    lists: Vec<(usize, bool)>,
+    seldom: Seldom,
 }
 
-impl Log {
-    const fn new() -> Log {
-        Log {
-            lent: Vec::new(),
-            by_name: BTreeMap::new(),
-            touched: Vec::new(),
-            actions: Vec::new(),
-            timeouts: 0,
-            looks: 0,
-            over: 0,
-        }
-    }
-}
+static LOG: Mutex<Log> =
+    Mutex::new(Log { lent: Vec::new(), calls: None, lists: Vec::new(), seldom: Seldom::Nothing });
 
 /// Watches a call that these descriptors are lent to.
 pub fn watch(lent: &[c_int]) {
-    TRANSFERS.store(0, Relaxed);
-    WOULD_BLOCK.store(0, Relaxed);
-    *LOG.lock().unwrap() = Log { lent: lent.iter().copied().map(number).collect(), ..Log::new() };
+    LOG.lock().unwrap().lent = lent.iter().copied().map(number).collect();
+    start_with(Seldom::Nothing);
+}
+
+/// Counts from here on, where this happens.
+pub fn start_with(seldom: Seldom) {
+    let log = &mut *LOG.lock().unwrap();
+    (log.calls, log.lists, log.seldom) = (None, Vec::new(), seldom);
+}
+
+/// What has been counted.
+pub fn counted() -> Calls {
+    let log = LOG.lock().unwrap();
+    let freed = log.lists.iter().filter(|(_, freed)| *freed).count();
+    Calls { lists: log.lists.len(), freed, ..log.calls.clone().unwrap_or_default() }
+}
+
+fn note(what: impl FnOnce(&mut Calls)) {
+    what(LOG.lock().unwrap().calls.get_or_insert_default());
 }
 
 fn count(name: &'static str) {
-    *LOG.lock().unwrap().by_name.entry(name).or_default() += 1;
+    note(|calls| *calls.by_name.entry(name.into()).or_default() += 1);
 }
 
 /// What is open under a descriptor, by its number in the kernel.
@@ -108,23 +108,13 @@ fn number(fd: c_int) -> Option<u64> {
 /// Notes what is changed of a socket that was lent, under whatever descriptor.
 fn touch(fd: c_int, what: &str) {
     let number = number(fd);
-    let log = &mut *LOG.lock().unwrap();
-    if number.is_some()
-        && log.lent.contains(&number)
-        && !log.touched.iter().any(|other| other == what)
-    {
-        log.touched.push(what.into());
-    }
+    let is_lent = number.is_some() && LOG.lock().unwrap().lent.contains(&number);
+    note(|calls| {
+        if is_lent && !calls.touched.iter().any(|other| other == what) {
+            calls.touched.push(what.into());
+        }
+    });
 }
-
-static CLOSES: AtomicUsize = AtomicUsize::new(0);
-static CONNECTS: AtomicUsize = AtomicUsize::new(0);
-static CLOSED_NOTHING: AtomicUsize = AtomicUsize::new(0);
-static SOCKETS: AtomicUsize = AtomicUsize::new(0);
-static TRANSFERS: AtomicUsize = AtomicUsize::new(0);
-static WOULD_BLOCK: AtomicUsize = AtomicUsize::new(0);
-static SELDOM: Mutex<Seldom> = Mutex::new(Seldom::Nothing);
-static LISTS: Mutex<Lists> = Mutex::new(Lists::new());
 
 /// What happens seldom, and may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,72 +134,19 @@ pub enum Seldom {
 /// errno after a `close` that succeeded: what this call left, nobody else does.
 pub const AFTER_CLOSE: Errno = Errno::ENOTTY;
 
-struct Lists {
-    /// Head, and whether it has been freed.
-    all: Vec<(usize, bool)>,
-    addresses: Vec<String>,
-    twice: usize,
-    no_list: usize,
-}
-
-impl Lists {
-    const fn new() -> Lists {
-        Lists { all: Vec::new(), addresses: Vec::new(), twice: 0, no_list: 0 }
-    }
-}
-
-/// Counts from here on.
-pub fn start() {
-    start_with(Seldom::Nothing);
-}
-
-/// Counts from here on, where this happens.
-pub fn start_with(seldom: Seldom) {
-    for counter in [&CLOSES, &CLOSED_NOTHING, &CONNECTS, &SOCKETS, &TRANSFERS, &WOULD_BLOCK] {
-        counter.store(0, Relaxed);
-    }
-    *SELDOM.lock().unwrap() = seldom;
-    *LISTS.lock().unwrap() = Lists::new();
-}
-
-/// What has been counted.
-pub fn counted() -> Calls {
-    let (lists, log) = (LISTS.lock().unwrap(), LOG.lock().unwrap());
-    Calls {
-        by_name: log.by_name.iter().map(|(&name, &n)| (name.into(), n)).collect(),
-        touched: log.touched.clone(),
-        actions: log.actions.clone(),
-        timeouts: log.timeouts,
-        looks: log.looks,
-        over: log.over,
-        closes: CLOSES.load(Relaxed),
-        closed_nothing: CLOSED_NOTHING.load(Relaxed),
-        connects: CONNECTS.load(Relaxed),
-        sockets: SOCKETS.load(Relaxed),
-        transfers: TRANSFERS.load(Relaxed),
-        would_block: WOULD_BLOCK.load(Relaxed),
-        lists: lists.all.len(),
-        addresses: lists.addresses.clone(),
-        freed: lists.all.iter().filter(|(_, freed)| *freed).count(),
-        freed_twice: lists.twice,
-        freed_no_list: lists.no_list,
-    }
-}
-
 // SAFETY:
 // - the signature is libc's, and it does what libc's does.
 #[unsafe(no_mangle)]
 extern "C" fn close(fd: c_int) -> c_int {
-    CLOSES.fetch_add(1, Relaxed);
     count("close");
     // SAFETY:
     // - close takes a number; whose it is, the caller knows.
     let rc = unsafe { real()(libc::SYS_close, fd) } as c_int;
     if rc != 0 {
-        CLOSED_NOTHING.fetch_add(1, Relaxed);
+        note(|calls| calls.closed_nothing += 1);
         return rc;
     }
-    let seldom = &mut *SELDOM.lock().unwrap();
+    let seldom = &mut LOG.lock().unwrap().seldom;
     if *seldom == Seldom::CloseSaysEintr {
         *seldom = Seldom::Nothing;
         Errno::EINTR.set();
@@ -222,68 +159,16 @@ extern "C" fn close(fd: c_int) -> c_int {
 // SAFETY:
 // - the signature is libc's, and it does what libc's does.
 #[unsafe(no_mangle)]
-extern "C" fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
-    SOCKETS.fetch_add(1, Relaxed);
-    count("socket");
-    // SAFETY:
-    // - socket takes numbers.
-    unsafe { real()(libc::SYS_socket, family, kind, protocol) as c_int }
-}
-
-// SAFETY:
-// - the signature is libc's, and it does what libc's does.
-#[unsafe(no_mangle)]
 unsafe extern "C" fn bind(fd: c_int, at: *const libc::sockaddr, len: libc::socklen_t) -> c_int {
     // SAFETY:
     // - the caller keeps the contract of `bind`; the rival is a socket of the grader's.
     unsafe {
         let rc = real()(libc::SYS_bind, fd, at, len) as c_int;
-        if let (0, Seldom::Rival(rival)) = (rc, *SELDOM.lock().unwrap()) {
+        if let (0, Seldom::Rival(rival)) = (rc, LOG.lock().unwrap().seldom) {
             libc::listen(rival, 1);
         }
         rc
     }
-}
-
-// SAFETY:
-// - the signature is libc's, and it does what libc's does.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn send(fd: c_int, at: *const c_void, len: usize, flags: c_int) -> isize {
-    let nobody = ptr::null::<c_void>();
-    count("send");
-    // SAFETY:
-    // - the caller keeps the contract of `send`.
-    counted_transfer(unsafe { real()(libc::SYS_sendto, fd, at, len, flags, nobody, 0) })
-}
-
-// SAFETY:
-// - the signature is libc's, and it does what libc's does.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn recv(fd: c_int, at: *mut c_void, len: usize, flags: c_int) -> isize {
-    let nobody = ptr::null::<c_void>();
-    count("recv");
-    // SAFETY:
-    // - the caller keeps the contract of `recv`.
-    counted_transfer(unsafe { real()(libc::SYS_recvfrom, fd, at, len, flags, nobody, nobody) })
-}
-
-fn counted_transfer(n: libc::c_long) -> isize {
-    TRANSFERS.fetch_add(1, Relaxed);
-    if n < 0 && Errno::last() == Errno::EAGAIN {
-        WOULD_BLOCK.fetch_add(1, Relaxed);
-    }
-    n as isize
-}
-
-// SAFETY:
-// - the signature is libc's, and it does what libc's does.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn connect(fd: c_int, to: *const libc::sockaddr, len: libc::socklen_t) -> c_int {
-    CONNECTS.fetch_add(1, Relaxed);
-    count("connect");
-    // SAFETY:
-    // - the caller keeps the contract of connect.
-    unsafe { real()(libc::SYS_connect, fd, to, len) as c_int }
 }
 
 type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
@@ -346,9 +231,9 @@ pub fn leave(code: c_int) -> ! {
     }
 }
 
-/// Functions under libc's names that only count, and do what libc's do.
+/// Functions under libc's names that only count, and do what libc's do, by this call of the kernel.
 macro_rules! counted {
-    ($($name:ident = $number:ident($($arg:ident: $kind:ty),*) -> $back:ty;)*) => {$(
+    ($($name:ident($($arg:ident: $kind:ty),*) -> $back:ty = $number:ident($($value:expr),*);)*) => {$(
         // SAFETY:
         // - the signature is libc's, and it does what libc's does.
         #[unsafe(no_mangle)]
@@ -356,26 +241,37 @@ macro_rules! counted {
             count(stringify!($name));
             // SAFETY:
             // - the caller keeps the contract of the call.
-            unsafe { real()(libc::$number, $($arg),*) as $back }
+            unsafe { noted(real()(libc::$number, $($value),*)) as $back }
         }
     )*};
 }
 
-counted! {
-    shutdown = SYS_shutdown(fd: c_int, how: c_int) -> c_int;
-    sendmsg = SYS_sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize;
-    recvmsg = SYS_recvmsg(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize;
-    accept4 = SYS_accept4(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint, flags: c_int) -> c_int;
+/// EAGAIN is counted, whoever said it.
+fn noted(back: c_long) -> c_long {
+    if back < 0 && Errno::last() == Errno::EAGAIN {
+        note(|calls| calls.would_block += 1);
+    }
+    back
 }
 
-// SAFETY:
-// - the signature is libc's, and it does what libc's does.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn accept(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint) -> c_int {
-    count("accept");
-    // SAFETY:
-    // - the caller keeps the contract of accept.
-    unsafe { real()(libc::SYS_accept4, fd, at, len, 0) as c_int }
+const NOBODY: *const c_void = ptr::null();
+
+counted! {
+    socket(family: c_int, kind: c_int, protocol: c_int) -> c_int = SYS_socket(family, kind, protocol);
+    send(fd: c_int, at: *const c_void, len: usize, flags: c_int) -> isize
+        = SYS_sendto(fd, at, len, flags, NOBODY, 0);
+    recv(fd: c_int, at: *mut c_void, len: usize, flags: c_int) -> isize
+        = SYS_recvfrom(fd, at, len, flags, NOBODY, NOBODY);
+    connect(fd: c_int, to: *const libc::sockaddr, len: c_uint) -> c_int = SYS_connect(fd, to, len);
+    accept(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint) -> c_int
+        = SYS_accept4(fd, at, len, 0);
+    accept4(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint, flags: c_int) -> c_int
+        = SYS_accept4(fd, at, len, flags);
+    shutdown(fd: c_int, how: c_int) -> c_int = SYS_shutdown(fd, how);
+    sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize
+        = SYS_sendmsg(fd, message, flags);
+    recvmsg(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize
+        = SYS_recvmsg(fd, message, flags);
 }
 
 // SAFETY:
@@ -422,7 +318,7 @@ unsafe extern "C" fn setsockopt(
         _ => "an option",
     };
     touch(fd, name);
-    LOG.lock().unwrap().timeouts += usize::from(name.ends_with("TIMEO"));
+    note(|calls| calls.timeouts += usize::from(name.ends_with("TIMEO")));
     // SAFETY:
     // - the caller keeps the contract of setsockopt.
     unsafe { real()(libc::SYS_setsockopt, fd, level, option, value, len) as c_int }
@@ -439,7 +335,7 @@ unsafe extern "C" fn sigaction(
     old: *mut libc::sigaction,
 ) -> c_int {
     if !new.is_null() {
-        LOG.lock().unwrap().actions.push(signal);
+        note(|calls| calls.actions.push(signal));
     }
     // SAFETY:
     // - the next `sigaction` is libc's, and has this type; the caller keeps its contract.
@@ -451,7 +347,7 @@ unsafe extern "C" fn sigaction(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn signal(signal: c_int, handler: libc::sighandler_t) -> libc::sighandler_t {
     type Signal = unsafe extern "C" fn(c_int, libc::sighandler_t) -> libc::sighandler_t;
-    LOG.lock().unwrap().actions.push(signal);
+    note(|calls| calls.actions.push(signal));
     // SAFETY:
     // - the next `signal` is libc's, and has this type; the caller keeps its contract.
     unsafe { mem::transmute::<usize, Signal>(next(c"signal"))(signal, handler) }
@@ -463,7 +359,7 @@ unsafe extern "C" fn signal(signal: c_int, handler: libc::sighandler_t) -> libc:
 unsafe extern "C" fn poll(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int) -> c_int {
     count("poll");
     if timeout == 0 {
-        LOG.lock().unwrap().looks += 1;
+        note(|calls| calls.looks += 1);
     }
     let hastened = AHEAD.load(Relaxed) >= 0;
     let wait = if hastened && timeout >= LONG { MOMENT } else { timeout };
@@ -471,7 +367,7 @@ unsafe extern "C" fn poll(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_in
     // - the caller keeps the contract of poll.
     let ready = unsafe { waited_for(fds, n, wait) };
     if ready == 0 {
-        LOG.lock().unwrap().over += 1;
+        note(|calls| calls.over += 1);
         if hastened {
             AHEAD.fetch_add(i64::from(timeout) * HASTE, Relaxed);
         }
@@ -600,7 +496,7 @@ unsafe extern "C" fn getaddrinfo(
     hints: *const libc::addrinfo,
     list: *mut *mut libc::addrinfo,
 ) -> c_int {
-    let seldom = *SELDOM.lock().unwrap();
+    let seldom = LOG.lock().unwrap().seldom;
     if let Seldom::Fails(code) = seldom {
         return code;
     }
@@ -620,9 +516,8 @@ unsafe extern "C" fn getaddrinfo(
             }
             (*list, addresses(*list))
         };
-        let mut lists = LISTS.lock().unwrap();
-        lists.all.push((head as usize, false));
-        lists.addresses = addresses;
+        LOG.lock().unwrap().lists.push((head as usize, false));
+        note(|calls| calls.addresses = addresses);
     }
     rc
 }
@@ -632,11 +527,17 @@ unsafe extern "C" fn getaddrinfo(
 //   afterwards finds no address in it, every time.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn freeaddrinfo(head: *mut libc::addrinfo) {
-    let mut lists = LISTS.lock().unwrap();
-    match lists.all.iter_mut().find(|(at, _)| *at == head as usize) {
-        Some((_, freed @ false)) => *freed = true,
-        Some(_) => return lists.twice += 1,
-        None => return lists.no_list += 1,
+    let found = LOG
+        .lock()
+        .unwrap()
+        .lists
+        .iter_mut()
+        .find(|(at, _)| *at == head as usize)
+        .map(|(_, freed)| mem::replace(freed, true));
+    match found {
+        Some(false) => {}
+        Some(true) => return note(|calls| calls.freed_twice += 1),
+        None => return note(|calls| calls.freed_no_list += 1),
     }
     let mut node = head;
     while !node.is_null() {

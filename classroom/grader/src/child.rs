@@ -346,24 +346,12 @@ impl Child {
         done
     }
 
-    /// Waits for the answer to return.
-    pub fn said_as<S: DeserializeOwned>(&mut self) -> Result<(S, Vec<u8>), Refusal> {
-        self.wait(false, false)?;
-        self.event()
-    }
-
-    /// The same where nothing is left to wait for: whatever it sleeps in, it hangs.
-    pub fn said_without_sleep_as<S: DeserializeOwned>(&mut self) -> Result<(S, Vec<u8>), Refusal> {
-        self.wait(false, true)?;
-        self.event()
-    }
-
     /// Refuses an answer that sleeps, in whatever call, before it returns: nothing is left to wait for.
     pub fn never_sleeps(&mut self) -> Verdict {
         self.wait(false, true).map(drop)
     }
 
-    fn event<S: DeserializeOwned>(&mut self) -> Result<(S, Vec<u8>), Refusal> {
+    fn event<X: DeserializeOwned>(&mut self) -> Result<Said<X>, Refusal> {
         match self.arrived.take() {
             Some((Event::Said(said), bytes)) => match wire::receive::<Event<Value>>(&self.control)?
             {
@@ -377,7 +365,9 @@ impl Child {
                         say!("{kept} bytes"),
                     ))
                 }
-                Some(_) => Ok((serde_json::from_value(said).map_err(io::Error::from)?, bytes)),
+                Some(_) => {
+                    Ok(Said { bytes, ..serde_json::from_value(said).map_err(io::Error::from)? })
+                }
                 None => Err(self.ended()),
             },
             Some((Event::Kept(_), _)) => Err(Refusal::new("the grader lost its place")),
@@ -390,17 +380,6 @@ impl Child {
             }
             None => Err(self.ended()),
         }
-    }
-
-    /// [`ask`](Child::ask), then [`said`](Child::said).
-    pub fn call_as<S: DeserializeOwned>(
-        &mut self,
-        ask: impl Serialize,
-        bytes: &[u8],
-        fds: Vec<OwnedFd>,
-    ) -> Result<(S, Vec<u8>), Refusal> {
-        self.ask(ask, bytes, fds)?;
-        self.said_as()
     }
 
     /// Waits for the answer to return, and refuses it where the process is not as it was.
@@ -417,8 +396,8 @@ impl Child {
 
     /// What it said, however it left the process.
     pub fn unchecked<X: DeserializeOwned>(&mut self) -> Result<Said<X>, Refusal> {
-        let (said, bytes) = self.said_as::<Said<X>>()?;
-        Ok(Said { bytes, ..said })
+        self.wait(false, false)?;
+        self.event()
     }
 
     /// [`ask`](Child::ask), then [`said`](Child::said).

@@ -36,18 +36,18 @@ const EXAM: Receiver = Receiver {
 };
 
 const CASES: &[Case] = &[
-    Case { name: "no frame, one, three: then a clean end", run: clean },
-    Case { name: "frames of 0 bytes are frames", run: empty_frames },
-    Case { name: "the peer sends byte by byte, with signals between", run: drip },
-    Case { name: "the stream ends at every place inside a frame", run: broken },
-    Case { name: "the peer resets the connection, at every place", run: resets },
-    Case { name: "forty signals come while it waits", run: |c| EXAM.signals(c) },
-    Case { name: "the peer resets the connection, in all its ways", run: |c| EXAM.resets(c) },
-    Case { name: "frames of 65536 bytes through a buffer of 4 KiB", run: large },
-    Case { name: "20000 frames", run: many },
-    Case { name: "other errors are returned as they come", run: |c| EXAM.errors(c) },
-    Case { name: "an error behind a frame of 0 bytes", run: error_behind },
-    Case { name: "a header that claims more than a frame may have", run: claims },
+    ("no frame, one, three: then a clean end", clean),
+    ("frames of 0 bytes are frames", empty_frames),
+    ("the peer sends byte by byte, with signals between", drip),
+    ("the stream ends at every place inside a frame", broken),
+    ("the peer resets the connection, at every place", resets),
+    ("forty signals come while it waits", |c| EXAM.signals(c)),
+    ("the peer resets the connection, in all its ways", |c| EXAM.resets(c)),
+    ("frames of 65536 bytes through a buffer of 4 KiB", large),
+    ("20000 frames", many),
+    ("other errors are returned as they come", |c| EXAM.errors(c)),
+    ("an error behind a frame of 0 bytes", error_behind),
+    ("a header that claims more than a frame may have", claims),
 ];
 
 fn encode(payloads: &[impl AsRef<[u8]>]) -> Vec<u8> {

@@ -63,18 +63,18 @@ const EXAM: Receiver = Receiver {
 };
 
 const CASES: &[Case] = &[
-    Case { name: "the peer is silent: TimedOut at the deadline, asleep until then", run: silent },
-    Case { name: "everything in time: byte by byte, with a signal between", run: in_time },
-    Case { name: "the peer drips: that does not move the deadline", run: drips },
-    Case { name: "signals come: they do not move the deadline", run: signals },
-    Case { name: "the deadline has passed before the call", run: passed },
-    Case { name: "less than a millisecond is left: sleep, do not spin", run: rounding },
-    Case { name: "the deadline is 50 days away", run: far },
-    Case { name: "the peer ends its stream: UnexpectedEof at once", run: |c| EXAM.ends(c, 0..=8) },
-    Case { name: "forty signals come while it waits", run: |c| EXAM.signals(c) },
-    Case { name: "the peer resets the connection, in all its ways", run: |c| EXAM.resets(c) },
-    Case { name: "other errors are returned as they come", run: |c| EXAM.not_connected(c) },
-    Case { name: "the socket is non-blocking: nothing changes", run: non_blocking_as_well },
+    ("the peer is silent: TimedOut at the deadline, asleep until then", silent),
+    ("everything in time: byte by byte, with a signal between", in_time),
+    ("the peer drips: that does not move the deadline", drips),
+    ("signals come: they do not move the deadline", signals),
+    ("the deadline has passed before the call", passed),
+    ("less than a millisecond is left: sleep, do not spin", rounding),
+    ("the deadline is 50 days away", far),
+    ("the peer ends its stream: UnexpectedEof at once", |c| EXAM.ends(c, 0..=8)),
+    ("forty signals come while it waits", |c| EXAM.signals(c)),
+    ("the peer resets the connection, in all its ways", |c| EXAM.resets(c)),
+    ("other errors are returned as they come", |c| EXAM.not_connected(c)),
+    ("the socket is non-blocking: nothing changes", non_blocking_as_well),
 ];
 
 /// A deadline in microseconds that is met by far.

@@ -66,16 +66,13 @@ fn peer_port(fd: RawFd) -> Came {
 }
 
 const CASES: &[Case] = &[
-    Case { name: "accept: signals come while it waits, then a client", run: accepts },
-    Case { name: "accept: other errors are returned as they come", run: accept_errors },
-    Case { name: "connect: no signal comes", run: connects },
-    Case { name: "connect: a signal comes, and then the connection stands", run: connects_later },
-    Case { name: "connect: signals come, and then the peer refuses", run: refused_later },
-    Case { name: "close: it closes, once, and says what close says", run: closes },
-    Case {
-        name: "close: EINTR, and the descriptor is closed all the same",
-        run: close_interrupted,
-    },
+    ("accept: signals come while it waits, then a client", accepts),
+    ("accept: other errors are returned as they come", accept_errors),
+    ("connect: no signal comes", connects),
+    ("connect: a signal comes, and then the connection stands", connects_later),
+    ("connect: signals come, and then the peer refuses", refused_later),
+    ("close: it closes, once, and says what close says", closes),
+    ("close: EINTR, and the descriptor is closed all the same", close_interrupted),
 ];
 
 const TOO_SOON: &str =

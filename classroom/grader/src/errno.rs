@@ -48,12 +48,12 @@ pub fn grade(answer: Answer) -> ExitCode {
 }
 
 const CASES: &[Case] = &[
-    Case { name: "bytes are there: their count", run: bytes },
-    Case { name: "more bytes are there than buf has room for", run: full },
-    Case { name: "the stream has ended: 0, and no error", run: end },
-    Case { name: "EAGAIN, ENOTCONN, EBADF, ECONNRESET by their names", run: names },
-    Case { name: "a signal: EINTR, and no second call", run: signal },
-    Case { name: "errors without a name here: errno and their numbers", run: unknown },
+    ("bytes are there: their count", bytes),
+    ("more bytes are there than buf has room for", full),
+    ("the stream has ended: 0, and no error", end),
+    ("EAGAIN, ENOTCONN, EBADF, ECONNRESET by their names", names),
+    ("a signal: EINTR, and no second call", signal),
+    ("errors without a name here: errno and their numbers", unknown),
 ];
 
 /// It has to return this; the logger has set errno to `spoil`, by its name.

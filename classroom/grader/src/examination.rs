@@ -164,7 +164,7 @@ impl Receiver {
             child.scene(&progress, &did, MORE);
             left -= (self.wire)(payload).len();
             let said = self.takes(child, &stage, payload, left)?;
-            let calls = said.after.calls.transfers;
+            let calls = said.calls("recv");
             if payload.len() > 8 && calls > 1 + payload.len() / 2 {
                 return Err(Refusal::new(BYTES).but("one recv", say!("{calls} calls")));
             }
@@ -351,7 +351,7 @@ impl Receiver {
                 let said = child.said()?;
                 let whole = ended || cut == of && !self.reads_on;
                 self.expect(&said, if whole { self.at(cut) } else { self.reset })?;
-                let calls = said.after.calls.transfers;
+                let calls = said.calls("recv");
                 if !waits && cut == of && calls > 2 + of / 2 {
                     let seen = say!("{calls} calls for {of} bytes");
                     return Err(Refusal::new(BYTES).but("few recv", seen));

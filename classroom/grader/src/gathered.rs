@@ -30,18 +30,17 @@ const EXAM: Sender = Sender {
 };
 
 const CASES: &[Case] = &[
-    Case { name: "both wait in the same sendmsg", run: one_call },
-    Case { name: "headers and payloads of many sizes arrive, one behind the other", run: sizes },
-    Case { name: "the peer has ended its own stream, and reads on", run: |c| EXAM.half_closed(c) },
-    Case { name: "with nothing to send it is Ok", run: |c| EXAM.empty(c) },
-    Case { name: "sendmsg takes a part: it ends in the header, in the payload", run: parts },
-    Case {
-        name: "4 MB to a peer that reads only when sendmsg waits",
-        run: |c| EXAM.slowly(c, json!(16), &pattern(4_000_003), [5, 0, 50_000]),
-    },
-    Case { name: "forty signals come while sendmsg waits", run: |c| EXAM.signals(c) },
-    Case { name: "the peer goes: an error, and no SIGPIPE", run: |c| EXAM.gone(c) },
-    Case { name: "other errors are returned as they come", run: |c| EXAM.errors(c) },
+    ("both wait in the same sendmsg", one_call),
+    ("headers and payloads of many sizes arrive, one behind the other", sizes),
+    ("the peer has ended its own stream, and reads on", |c| EXAM.half_closed(c)),
+    ("with nothing to send it is Ok", |c| EXAM.empty(c)),
+    ("sendmsg takes a part: it ends in the header, in the payload", parts),
+    ("4 MB to a peer that reads only when sendmsg waits", |c| {
+        EXAM.slowly(c, json!(16), &pattern(4_000_003), [5, 0, 50_000])
+    }),
+    ("forty signals come while sendmsg waits", |c| EXAM.signals(c)),
+    ("the peer goes: an error, and no SIGPIPE", |c| EXAM.gone(c)),
+    ("other errors are returned as they come", |c| EXAM.errors(c)),
 ];
 
 fn mistake(seen: &Seen) -> &'static str {

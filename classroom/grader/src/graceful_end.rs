@@ -29,15 +29,15 @@ pub fn grade(answer: fn(OwnedFd, RawFd) -> io::Result<usize>) -> ExitCode {
 }
 
 const CASES: &[Case] = &[
-    Case { name: "three clients, one after the other; then it is asked to stop", run: idle },
-    Case { name: "it is asked to stop while a client is connected", run: busy },
-    Case { name: "it is asked to stop before it begins", run: at_once },
-    Case { name: "signals come while it waits", run: signals },
-    Case { name: "clients reset their connections", run: resets },
-    Case { name: "a client ends and resets while the echo is on its way", run: ends_and_resets },
-    Case { name: "a client comes, and it is asked to stop, at the same time", run: together },
-    Case { name: "it is asked to stop while a client does not read", run: deaf },
-    Case { name: "another client waits in the queue when it is asked to stop", run: queue },
+    ("three clients, one after the other; then it is asked to stop", idle),
+    ("it is asked to stop while a client is connected", busy),
+    ("it is asked to stop before it begins", at_once),
+    ("signals come while it waits", signals),
+    ("clients reset their connections", resets),
+    ("a client ends and resets while the echo is on its way", ends_and_resets),
+    ("a client comes, and it is asked to stop, at the same time", together),
+    ("it is asked to stop while a client does not read", deaf),
+    ("another client waits in the queue when it is asked to stop", queue),
 ];
 
 const EARLY: &str = "it returned although nobody had asked it to stop";

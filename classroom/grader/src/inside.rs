@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
 use std::io;
+use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe};
@@ -22,6 +23,8 @@ use say::say;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::calls::Calls;
+use crate::refusal::Refusal;
+use crate::said::{Said, Verdict};
 use crate::{alloc, calls, kernel, language, wire};
 
 /// The child's end of the conversation with the grader. Far from the numbers an answer meets.
@@ -82,14 +85,6 @@ pub fn portable<T>(result: io::Result<T>) -> Result<T, Failure> {
         errno: e.raw_os_error(),
         text: e.to_string(),
     })
-}
-
-/// As the learner would print it: `Ok`, `Err(UnexpectedEof: …)`.
-pub fn show<T>(result: &Result<T, Failure>) -> String {
-    match result {
-        Ok(_) => "Ok".into(),
-        Err(e) => e.shown(),
-    }
 }
 
 /// Kinds that a task asks for, so that there is no errno to them.
@@ -299,14 +294,46 @@ fn count(fd: RawFd, request: libc::Ioctl) -> usize {
     if rc == 0 { count as usize } else { 0 }
 }
 
-/// Whether a descriptor is close-on-exec, and whether it is non-blocking.
-pub fn fd_flags(fd: RawFd) -> (bool, bool) {
-    // SAFETY:
-    // - these take numbers and return numbers, whatever is open there.
-    let (fd_flags, status) =
-        unsafe { (libc::fcntl(fd, libc::F_GETFD), libc::fcntl(fd, libc::F_GETFL)) };
-    let set = |flags: i32, bit: i32| flags >= 0 && flags & bit != 0;
-    (set(fd_flags, libc::FD_CLOEXEC), set(status, libc::O_NONBLOCK))
+/// A descriptor that an answer has made.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Made {
+    /// FD_CLOEXEC.
+    pub close_on_exec: bool,
+    /// O_NONBLOCK.
+    pub nonblocking: bool,
+    /// Settings that no new socket has.
+    pub unasked: Vec<String>,
+}
+
+impl Made {
+    /// What the kernel says of it.
+    pub fn of(fd: RawFd) -> Made {
+        // SAFETY:
+        // - these take numbers and return numbers, whatever is open there.
+        let (fd_flags, status) =
+            unsafe { (libc::fcntl(fd, libc::F_GETFD), libc::fcntl(fd, libc::F_GETFL)) };
+        let set = |flags: i32, bit: i32| flags >= 0 && flags & bit != 0;
+        let (close_on_exec, nonblocking) =
+            (set(fd_flags, libc::FD_CLOEXEC), set(status, libc::O_NONBLOCK));
+        Made { close_on_exec, nonblocking, unasked: unasked_settings(fd) }
+    }
+
+    /// Whether it is as a new one ought to be.
+    pub fn check(&self) -> Verdict {
+        if !self.close_on_exec {
+            let mistake = "a program that this one starts would inherit the socket: SOCK_CLOEXEC";
+            return Err(Refusal::new(mistake).but("close-on-exec", "not set"));
+        }
+        if self.nonblocking {
+            let mistake = "the socket was left non-blocking: the next call on it would not wait";
+            return Err(Refusal::new(mistake).but("a blocking socket", "O_NONBLOCK"));
+        }
+        if let Some(setting) = self.unasked.first() {
+            let mistake = "the socket has a setting that nobody asked for";
+            return Err(Refusal::new(mistake).but("the settings of a new socket", setting.as_str()));
+        }
+        Ok(())
+    }
 }
 
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
@@ -347,11 +374,9 @@ fn take_control() -> io::Result<UnixStream> {
 static PANIC: Mutex<Option<(String, String)>> = Mutex::new(None);
 
 /// Answers the parent's questions until it has no more.
-pub(crate) fn serve<A, S>(mut call: impl FnMut(A, Given) -> (S, Vec<u8>)) -> io::Result<()>
-where
-    A: DeserializeOwned,
-    S: Serialize,
-{
+pub(crate) fn serve<A: DeserializeOwned, X: Serialize>(
+    mut call: impl FnMut(A, Given) -> Said<X>,
+) -> io::Result<()> {
     let control = take_control()?;
     language::is_korean(); // looked up before memory is counted
     set_signals()?;
@@ -387,14 +412,15 @@ where
         let Question::Ask(ask) = question else { continue };
         let given = Given { fds: lent.iter().map(|(fd, _)| *fd).collect(), bytes };
         match panic::catch_unwind(AssertUnwindSafe(|| call(ask, given))) {
-            Ok((said, bytes)) => {
+            Ok(mut said) => {
+                let bytes = mem::take(&mut said.bytes);
                 wire::send(&control, &Event::Said(said), &bytes, &[])?;
                 drop(bytes);
                 kept += alloc::now().saturating_sub(before);
-                wire::send(&control, &Event::<S>::Kept(kept), &[], &[])?;
+                wire::send(&control, &Event::<Said<X>>::Kept(kept), &[], &[])?;
             }
             Err(payload) => {
-                wire::send(&control, &why::<S>(payload), &[], &[])?;
+                wire::send(&control, &why::<Said<X>>(payload), &[], &[])?;
                 process::exit(0);
             }
         }

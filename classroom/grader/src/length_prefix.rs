@@ -47,37 +47,28 @@ const SENDER: Sender = Sender {
 };
 
 const CASES: &[Case] = &[
-    Case {
-        name: "send: payloads of 0 bytes to 300 kB, four bytes of length before",
-        run: |c| SENDER.sizes(c, &[5, 0, 1, 255, 256, 65_536, 300_000]),
-    },
-    Case { name: "send: up to the cap and no further", run: send_cap },
-    Case { name: "send: 4 GiB and 5 bytes do not fit into four bytes of length", run: huge },
-    Case { name: "send: the send buffer is full, and signals come", run: full },
-    Case {
-        name: "send: the peer has ended its own stream, and reads on",
-        run: |c| SENDER.half_closed(c),
-    },
-    Case { name: "send: forty signals come while it waits", run: |c| SENDER.signals(c) },
-    Case { name: "send: the peer goes: an error, and no SIGPIPE", run: |c| SENDER.gone(c) },
-    Case { name: "send: other errors are returned as they come", run: |c| SENDER.errors(c) },
-    Case { name: "receive: one frame, and not a byte of the next", run: one_by_one },
-    Case {
-        name: "receive: the peer pauses, at every place, and a signal comes",
-        run: |c| RECEIVER.pauses(c, b"GET / HTTP/1.1"),
-    },
-    Case {
-        name: "receive: the peer ends its stream, at every place",
-        run: |c| RECEIVER.ends(c, [0, 4, 1, 2, 3, 5, 8, 11, 12]),
-    },
-    Case { name: "receive: up to the cap and no further, and nothing allocated", run: recv_cap },
-    Case { name: "receive: 1 MB through a buffer of 4 KiB", run: large },
-    Case { name: "receive: other errors are returned as they come", run: |c| RECEIVER.errors(c) },
-    Case { name: "receive: forty signals come while it waits", run: |c| RECEIVER.signals(c) },
-    Case {
-        name: "receive: the peer resets the connection, in all its ways",
-        run: |c| RECEIVER.resets(c),
-    },
+    ("send: payloads of 0 bytes to 300 kB, four bytes of length before", |c| {
+        SENDER.sizes(c, &[5, 0, 1, 255, 256, 65_536, 300_000])
+    }),
+    ("send: up to the cap and no further", send_cap),
+    ("send: 4 GiB and 5 bytes do not fit into four bytes of length", huge),
+    ("send: the send buffer is full, and signals come", full),
+    ("send: the peer has ended its own stream, and reads on", |c| SENDER.half_closed(c)),
+    ("send: forty signals come while it waits", |c| SENDER.signals(c)),
+    ("send: the peer goes: an error, and no SIGPIPE", |c| SENDER.gone(c)),
+    ("send: other errors are returned as they come", |c| SENDER.errors(c)),
+    ("receive: one frame, and not a byte of the next", one_by_one),
+    ("receive: the peer pauses, at every place, and a signal comes", |c| {
+        RECEIVER.pauses(c, b"GET / HTTP/1.1")
+    }),
+    ("receive: the peer ends its stream, at every place", |c| {
+        RECEIVER.ends(c, [0, 4, 1, 2, 3, 5, 8, 11, 12])
+    }),
+    ("receive: up to the cap and no further, and nothing allocated", recv_cap),
+    ("receive: 1 MB through a buffer of 4 KiB", large),
+    ("receive: other errors are returned as they come", |c| RECEIVER.errors(c)),
+    ("receive: forty signals come while it waits", |c| RECEIVER.signals(c)),
+    ("receive: the peer resets the connection, in all its ways", |c| RECEIVER.resets(c)),
 ];
 
 const CAP: usize = 1 << 20;

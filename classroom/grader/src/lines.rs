@@ -56,18 +56,18 @@ const EXAM: Receiver = Receiver {
 };
 
 const CASES: &[Case] = &[
-    Case { name: "three lines come at once: each is returned, in one recv", run: at_once },
-    Case { name: "the end of a line is \\n or \\r\\n, and is not part of it", run: line_ends },
-    Case { name: "the peer pauses, at every place, and a signal comes", run: every_cut },
-    Case { name: "a line as long as the cap, and one byte more", run: cap },
-    Case { name: "a line without an end costs no memory, and is not waited for", run: endless },
-    Case { name: "the stream ends behind a line, and inside one", run: ends },
-    Case { name: "two readers keep their bytes apart", run: two_readers },
-    Case { name: "other errors are returned as they come", run: |c| EXAM.errors(c) },
-    Case { name: "forty signals come while it waits", run: |c| EXAM.signals(c) },
-    Case { name: "the peer resets the connection, in all its ways", run: |c| EXAM.resets(c) },
-    Case { name: "half a line, EAGAIN, the other half: nothing is lost", run: goes_on },
-    Case { name: "20000 lines through a buffer of 4 KiB", run: many },
+    ("three lines come at once: each is returned, in one recv", at_once),
+    ("the end of a line is \\n or \\r\\n, and is not part of it", line_ends),
+    ("the peer pauses, at every place, and a signal comes", every_cut),
+    ("a line as long as the cap, and one byte more", cap),
+    ("a line without an end costs no memory, and is not waited for", endless),
+    ("the stream ends behind a line, and inside one", ends),
+    ("two readers keep their bytes apart", two_readers),
+    ("other errors are returned as they come", |c| EXAM.errors(c)),
+    ("forty signals come while it waits", |c| EXAM.signals(c)),
+    ("the peer resets the connection, in all its ways", |c| EXAM.resets(c)),
+    ("half a line, EAGAIN, the other half: nothing is lost", goes_on),
+    ("20000 lines through a buffer of 4 KiB", many),
 ];
 
 const CAP: usize = 200;

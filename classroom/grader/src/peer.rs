@@ -219,17 +219,22 @@ pub fn fill(conn: &OwnedFd) -> io::Result<usize> {
     }
 }
 
+/// A socket that keeps a port of the loopback, prepared like this: whoever connects is refused.
+pub fn bound(prepare: impl FnOnce(&OwnedFd) -> nix::Result<()>) -> io::Result<(OwnedFd, u16)> {
+    let fd = lonely()?;
+    prepare(&fd)?;
+    bind(fd.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0))?;
+    let port = getsockname::<SockaddrIn>(fd.as_raw_fd())?.port();
+    Ok((fd, port))
+}
+
 /// A listener on the loopback, and a socket that keeps its port without listening: once the
 /// listener is closed connections are refused, and nobody else is given the port.
 pub fn listener(backlog: i32) -> io::Result<(TcpListener, OwnedFd)> {
-    let new = || -> io::Result<OwnedFd> {
-        let fd = lonely()?;
-        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-        Ok(fd)
-    };
-    let (held, listener) = (new()?, new()?);
-    bind(held.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0))?;
-    bind(listener.as_raw_fd(), &getsockname::<SockaddrIn>(held.as_raw_fd())?)?;
+    let shared = |fd: &OwnedFd| setsockopt(fd, sockopt::ReuseAddr, &true);
+    let ((held, port), listener) = (bound(shared)?, lonely()?);
+    shared(&listener)?;
+    bind(listener.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port))?;
     listen(&listener, Backlog::new(backlog)?)?;
     Ok((TcpListener::from(listener), held))
 }

@@ -15,13 +15,13 @@ pub fn grade(answer: fn([RawFd; 2]) -> io::Result<()>) -> ExitCode {
 }
 
 const CASES: &[Case] = &[
-    Case { name: "each client is served while the other is silent", run: in_turn },
-    Case { name: "signals come while it waits", run: signals },
-    Case { name: "one client ends, the other goes on", run: one_ends },
-    Case { name: "a client gets all that is left, then the end", run: rest },
-    Case { name: "one client sends 2 MB and does not read", run: no_reader },
-    Case { name: "one client resets its connection, the other goes on", run: resets },
-    Case { name: "one client ends and resets at once, the other goes on", run: ends_and_resets },
+    ("each client is served while the other is silent", in_turn),
+    ("signals come while it waits", signals),
+    ("one client ends, the other goes on", one_ends),
+    ("a client gets all that is left, then the end", rest),
+    ("one client sends 2 MB and does not read", no_reader),
+    ("one client resets its connection, the other goes on", resets),
+    ("one client ends and resets at once, the other goes on", ends_and_resets),
 ];
 
 const TURNS: &str = "a client is served only after the other one: poll says which one is ready";

@@ -35,19 +35,15 @@ const EXAM: Receiver = Receiver {
 };
 
 const CASES: &[Case] = &[
-    Case { name: "three records at once: one a call, and not a byte more", run: at_once },
-    Case {
-        name: "the peer pauses, at every place, and a signal comes",
-        run: |c| EXAM.pauses(c, &pattern(SIZE)),
-    },
-    Case {
-        name: "the peer ends its stream, at every place",
-        run: |c| EXAM.ends(c, [0, 32, 31, 33].into_iter().chain(1..SIZE)),
-    },
-    Case { name: "8000 records through a buffer of 4 KiB", run: many },
-    Case { name: "other errors are returned as they come", run: |c| EXAM.errors(c) },
-    Case { name: "forty signals come while it waits", run: |c| EXAM.signals(c) },
-    Case { name: "the peer resets the connection, in all its ways", run: |c| EXAM.resets(c) },
+    ("three records at once: one a call, and not a byte more", at_once),
+    ("the peer pauses, at every place, and a signal comes", |c| EXAM.pauses(c, &pattern(SIZE))),
+    ("the peer ends its stream, at every place", |c| {
+        EXAM.ends(c, [0, 32, 31, 33].into_iter().chain(1..SIZE))
+    }),
+    ("8000 records through a buffer of 4 KiB", many),
+    ("other errors are returned as they come", |c| EXAM.errors(c)),
+    ("forty signals come while it waits", |c| EXAM.signals(c)),
+    ("the peer resets the connection, in all its ways", |c| EXAM.resets(c)),
 ];
 
 const SIZE: usize = 128;

@@ -108,7 +108,7 @@ impl<X> Said<X> {
 
     /// How often a function of libc was called.
     pub fn calls(&self, name: &str) -> usize {
-        self.after.calls.by_name.get(name).copied().unwrap_or(0)
+        self.after.calls.of(name)
     }
 
     /// Refuses what was said.

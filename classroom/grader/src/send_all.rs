@@ -24,25 +24,22 @@ const EXAM: Sender = Sender {
 };
 
 const CASES: &[Case] = &[
-    Case {
-        name: "messages of 1 byte to 300 kB arrive, byte for byte",
-        run: |c| EXAM.sizes(c, &[1, 2, 17, 4096, 65_536, 300_000]),
-    },
-    Case { name: "two messages on one connection", run: again },
-    Case { name: "an empty buffer is Ok", run: |c| EXAM.empty(c) },
-    Case {
-        name: "4 MB to a peer that reads only when send waits",
-        run: |c| EXAM.slowly(c, json!(false), &pattern(4_000_003), [5, 0, 50_000]),
-    },
-    Case { name: "forty signals come while send waits", run: |c| EXAM.signals(c) },
-    Case {
-        name: "signals come while the peer reads a little at a time",
-        run: |c| EXAM.slowly(c, json!(false), &pattern(700_001), [60, 1, 3001]),
-    },
-    Case { name: "the peer has ended its own stream, and reads on", run: |c| EXAM.half_closed(c) },
-    Case { name: "the peer goes: an error, and no SIGPIPE", run: |c| EXAM.gone(c) },
-    Case { name: "other errors are returned as they come", run: |c| EXAM.errors(c) },
-    Case { name: "more than 4 GiB, of which only the first bytes can go", run: more_than_4_gib },
+    ("messages of 1 byte to 300 kB arrive, byte for byte", |c| {
+        EXAM.sizes(c, &[1, 2, 17, 4096, 65_536, 300_000])
+    }),
+    ("two messages on one connection", again),
+    ("an empty buffer is Ok", |c| EXAM.empty(c)),
+    ("4 MB to a peer that reads only when send waits", |c| {
+        EXAM.slowly(c, json!(false), &pattern(4_000_003), [5, 0, 50_000])
+    }),
+    ("forty signals come while send waits", |c| EXAM.signals(c)),
+    ("signals come while the peer reads a little at a time", |c| {
+        EXAM.slowly(c, json!(false), &pattern(700_001), [60, 1, 3001])
+    }),
+    ("the peer has ended its own stream, and reads on", |c| EXAM.half_closed(c)),
+    ("the peer goes: an error, and no SIGPIPE", |c| EXAM.gone(c)),
+    ("other errors are returned as they come", |c| EXAM.errors(c)),
+    ("more than 4 GiB, of which only the first bytes can go", more_than_4_gib),
 ];
 
 fn again(child: &mut Child) -> Verdict {

@@ -28,13 +28,12 @@ const EXAM: Sender = Sender {
 };
 
 const CASES: &[Case] = &[
-    Case { name: "the peer is there, and reads: true", run: |c| EXAM.sizes(c, &[5, 0, 300_000]) },
-    Case {
-        name: "signals come while the peer reads a little at a time",
-        run: |c| EXAM.slowly(c, Value::Null, &pattern(300_000), [1, 3, 3001]),
-    },
-    Case { name: "the peer has ended its own stream, and reads on", run: |c| EXAM.half_closed(c) },
-    Case { name: "the peer goes: false, and no SIGPIPE", run: |c| EXAM.gone(c) },
-    Case { name: "other errors are returned as they come", run: |c| EXAM.errors(c) },
-    Case { name: "forty signals come while send waits", run: |c| EXAM.signals(c) },
+    ("the peer is there, and reads: true", |c| EXAM.sizes(c, &[5, 0, 300_000])),
+    ("signals come while the peer reads a little at a time", |c| {
+        EXAM.slowly(c, Value::Null, &pattern(300_000), [1, 3, 3001])
+    }),
+    ("the peer has ended its own stream, and reads on", |c| EXAM.half_closed(c)),
+    ("the peer goes: false, and no SIGPIPE", |c| EXAM.gone(c)),
+    ("other errors are returned as they come", |c| EXAM.errors(c)),
+    ("forty signals come while send waits", |c| EXAM.signals(c)),
 ];

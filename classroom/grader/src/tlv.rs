@@ -35,12 +35,12 @@ pub fn grade(answer: fn(&[u8]) -> Result<Vec<Tlv<'_>>, Damage>) -> ExitCode {
 }
 
 const CASES: &[Case] = &[
-    Case { name: "no field, one, three, ten thousand", run: whole },
-    Case { name: "values of 0 bytes, first, last and alone", run: empty_values },
-    Case { name: "values of 255 to 65535 bytes", run: lengths },
-    Case { name: "the message is cut at every place", run: cuts },
-    Case { name: "a length that claims more than there is", run: claims },
-    Case { name: "a thousand messages of any fields, each cut somewhere", run: many },
+    ("no field, one, three, ten thousand", whole),
+    ("values of 0 bytes, first, last and alone", empty_values),
+    ("values of 255 to 65535 bytes", lengths),
+    ("the message is cut at every place", cuts),
+    ("a length that claims more than there is", claims),
+    ("a thousand messages of any fields, each cut somewhere", many),
 ];
 
 /// A value that is too long for its length is encoded nevertheless: it is only shown.
