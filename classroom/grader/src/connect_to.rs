@@ -263,7 +263,7 @@ fn kind(child: &mut Child) -> Verdict {
     let said = call_with(child, &[Some(socket.local_addr()?)], datagrams, "takes datagrams")?;
     let mistake = "the socket is of another kind than the address: take ai_socktype";
     let right = said.more.kind == libc::SOCK_DGRAM;
-    said.judged(if right { "" } else { mistake }, "SOCK_DGRAM")?;
+    said.ensure(right, mistake, "SOCK_DGRAM")?;
     // A protocol that is not the usual one of its kind, where this kernel has it.
     let mptcp = (libc::SOCK_STREAM, libc::IPPROTO_MPTCP);
     // SAFETY:
@@ -279,7 +279,7 @@ fn kind(child: &mut Child) -> Verdict {
     let said = call_with(child, &[at], Some(mptcp), "listens, for MPTCP, too")?;
     let mistake = "the socket has the usual protocol of its kind: take ai_protocol";
     let right = said.more.protocol == libc::IPPROTO_MPTCP;
-    said.judged(if right { "" } else { mistake }, "IPPROTO_MPTCP")
+    said.ensure(right, mistake, "IPPROTO_MPTCP")
 }
 
 fn nobody(child: &mut Child) -> Verdict {

@@ -256,7 +256,7 @@ fn passed(child: &mut Child) -> Verdict {
     child.scene("after 8 of 8 bytes", did, "");
     let said = taken(child, &stage)?;
     let mistake = "bytes were taken after the deadline: look at the clock before each recv";
-    said.judged(if said.kind() == "TimedOut" { "" } else { mistake }, "Err(TimedOut)")
+    said.ensure(said.kind() == "TimedOut", mistake, "Err(TimedOut)")
 }
 
 fn rounding(child: &mut Child) -> Verdict {

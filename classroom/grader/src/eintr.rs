@@ -114,7 +114,7 @@ fn accepts(child: &mut Child) -> Verdict {
 fn says(child: &mut Child, errno: &str, mistake: &str) -> Verdict {
     let said = child.said()?;
     let expected = format!("Err({errno})");
-    said.judged(if said.text() == expected { "" } else { mistake }, expected)
+    said.ensure(said.text() == expected, mistake, expected)
 }
 
 fn accept_errors(child: &mut Child) -> Verdict {
@@ -145,7 +145,7 @@ fn connects(child: &mut Child) -> Verdict {
     let said = child.said_more::<Came>()?;
     let is_there = said.text() == "Ok" && said.more == Some(port);
     let mistake = "a connection that could be made was not made";
-    said.judged(if is_there { "" } else { mistake }, "Ok, and a connection")?;
+    said.ensure(is_there, mistake, "Ok, and a connection")?;
     drop(listener);
     child.scene("", "nobody listens", "it calls connect again after it was refused");
     let _bystander = ask(child, "connect", port, lonely()?)?;
@@ -251,7 +251,7 @@ fn close_interrupted(child: &mut Child) -> Verdict {
                          its number may be another's by now";
     let (_peer, conn) = pair()?;
     child.scene("", "the first close has closed it, and said EINTR", TWICE);
-    let _bystander = ask(child, "close says EINTR", 0, conn)?;
+    let _bystander = ask(child, "close_eintr", 0, conn)?;
     let said = child.said()?;
     let mistake = if said.calls("close") > 1 {
         TWICE

@@ -335,7 +335,7 @@ fn other_errors(child: &mut Child) -> Verdict {
         child.scene("at its first call", did, AGAIN);
         let said = child.call([request.len()], request, fds)?;
         let mistake = "the errno of the failed call has to reach the caller as it is";
-        said.judged(if said.text() == expected { "" } else { mistake }, expected)?;
+        said.ensure(said.text() == expected, mistake, expected)?;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ pub fn grade(send_frame: SendFrame, recv_frame: RecvFrame) -> ExitCode {
         };
         match &*what {
             "send" => given.call(|| send_frame(given.fd(), payload, cap), ok),
-            "send huge" => given.call(|| send_frame(given.fd(), huge::zeroes()?, cap), ok),
+            "send_huge" => given.call(|| send_frame(given.fd(), huge::zeroes()?, cap), ok),
             _ => given.call(|| recv_frame(given.fd(), cap), some),
         }
     })
@@ -174,7 +174,7 @@ fn send_cap(child: &mut Child) -> Verdict {
 
 fn huge(child: &mut Child) -> Verdict {
     const CAST: &str = "a cast cut the length to 32 bits: 4 GiB and 5 bytes were announced as 5";
-    let ask = json!(("send huge", usize::MAX));
+    let ask = json!(("send_huge", usize::MAX));
     let stage = SENDER.begin_as(child, ask, &[], pair_with(TINY)?)?;
     child.scene("with 4 GiB and 5 bytes", "the peer does not read", CAST);
     if child.until_blocked()? {

@@ -221,7 +221,7 @@ fn too_long(child: &mut Child, stage: &Stage) -> Verdict {
     }
     let said = stage.received(child)?;
     let again = said.kind() == "InvalidData";
-    said.judged(if again { "" } else { AFTER }, "Err(InvalidData) again")
+    said.ensure(again, AFTER, "Err(InvalidData) again")
 }
 
 fn cap(child: &mut Child) -> Verdict {
@@ -348,7 +348,7 @@ fn two_readers(child: &mut Child) -> Verdict {
         let n = if what == "first" { CAP } else { 1 };
         let said = child.call((what, n, at), &[], std::mem::take(&mut fds))?;
         let same = said.text() == "Ok(Some)" && said.bytes == line.as_bytes();
-        said.judged(if same { "" } else { SHARED }, format!("Ok(Some(\"{line}\"))"))?;
+        said.ensure(same, SHARED, format!("Ok(Some(\"{line}\"))"))?;
     }
     Ok(())
 }
@@ -366,7 +366,7 @@ fn goes_on(child: &mut Child) -> Verdict {
     let again = said.errno() == libc::EAGAIN;
     let mistake =
         "recv said EAGAIN, and the caller got something else: an end, or a time-out of its own";
-    said.judged(if again { "" } else { mistake }, "Err(WouldBlock)")?;
+    said.ensure(again, mistake, "Err(WouldBlock)")?;
     stage.peer.send(b"f\n");
     arrived(&keep, 2)?;
     let did = "sent \"hal\", EAGAIN came between, and sent \"f\\n\"";

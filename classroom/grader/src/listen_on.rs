@@ -42,7 +42,7 @@ pub fn grade(answer: fn(u16) -> io::Result<(RawFd, u16)>) -> ExitCode {
         let said = match &*what {
             "accept" => return given.call(|| echo(fd), ok).with(None),
             "listen" => given.call(|| answer(port), keep),
-            "listen without room" => given.call(|| without_room(|| answer(0)), keep),
+            "listen_full" => given.call(|| without_room(|| answer(0)), keep),
             _ => {
                 let call = || {
                     calls::start_with(Seldom::Rival(given.fds[0]));
@@ -186,7 +186,7 @@ fn serves(child: &mut Child, port: u16) -> Verdict {
     let mut echo = [0; 5];
     let came = said.result.is_ok() && conn.read_exact(&mut echo).is_ok() && echo == *b"hello";
     let mistake = "a connection was made, and accept could not take it";
-    said.judged(if came { "" } else { mistake }, "an accepted connection")
+    said.ensure(came, mistake, "an accepted connection")
 }
 
 const NO_PEER: &str = "there is no peer yet";
@@ -260,7 +260,7 @@ fn time_wait(child: &mut Child) -> Verdict {
 fn no_room(child: &mut Child) -> Verdict {
     let did = "there is none; the process may open no more descriptors";
     child.scene("", did, "");
-    let said: Said = child.call_unchecked(("listen without room", 0), vec![])?;
+    let said: Said = child.call_unchecked(("listen_full", 0), vec![])?;
     let mistake = match said.errno() {
         libc::EMFILE => "",
         libc::EBADF => "socket had failed, and its -1 was used on: look at what socket returned",
@@ -274,7 +274,7 @@ fn no_room(child: &mut Child) -> Verdict {
 fn rival(child: &mut Child) -> Verdict {
     let (rival, port) = bound(|fd| setsockopt(fd, sockopt::ReuseAddr, &true))?;
     let did = "had bound the same port, with SO_REUSEADDR, and listens a moment earlier";
-    let said = called(child, ("listen with rival", port), vec![rival], did)?;
+    let said = called(child, ("listen_rival", port), vec![rival], did)?;
     let mistake = if said.result.is_ok() {
         "listen had failed, and nobody looked at what it returned"
     } else if said.errno() != libc::EADDRINUSE {

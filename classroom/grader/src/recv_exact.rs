@@ -96,7 +96,7 @@ fn empty(child: &mut Child) -> Verdict {
     child.scene("after 0 of 0 bytes", "has ended its stream", WAITS);
     let said = stage.received(child)?;
     let mistake = "an empty buffer is full before the first recv: that is no end of stream";
-    said.judged(if said.text() == "Ok" { "" } else { mistake }, "Ok")
+    said.ensure(said.text() == "Ok", mistake, "Ok")
 }
 
 fn more_than_4_gib(child: &mut Child) -> Verdict {
@@ -106,7 +106,7 @@ fn more_than_4_gib(child: &mut Child) -> Verdict {
     peer.end();
     child.scene("after 5 of 4 GiB and 5 bytes", "sent 5 bytes and ended its stream", CAST);
     let said = child.call(None::<usize>, &[], vec![theirs, conn])?;
-    said.judged(if said.text() == EXAM.cut { "" } else { CAST }, EXAM.cut)
+    said.ensure(said.text() == EXAM.cut, CAST, EXAM.cut)
 }
 
 fn large(child: &mut Child) -> Verdict {

@@ -116,6 +116,16 @@ impl<X> Said<X> {
         Refusal::new(mistake).but(expected, self.shown())
     }
 
+    /// The same where this is not so.
+    pub fn ensure(
+        &self,
+        is_so: bool,
+        mistake: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> Verdict {
+        if is_so { Ok(()) } else { Err(self.refused(mistake, expected)) }
+    }
+
     /// The same where there is a mistake.
     pub fn judged(&self, mistake: impl Into<String>, expected: impl Into<String>) -> Verdict {
         let mistake = mistake.into();

@@ -35,7 +35,7 @@ pub fn grade<T: Owner>() -> ExitCode {
         let said = given.call(call, ok);
         // Which of the given it is, or that it is none.
         let which = given.fds.iter().position(|&fd| fd == number);
-        said.with(if ask == "drop 0" { (number == 0).then_some(0) } else { which })
+        said.with(if ask == "drop_zero" { (number == 0).then_some(0) } else { which })
     })
 }
 
@@ -44,7 +44,7 @@ fn play<T: Owner>(ask: &str, fd: RawFd, second: RawFd) -> io::Result<RawFd> {
     let mut owner = T::new(fd);
     match ask {
         "move" => drop(Box::new(owner)),
-        "in vec" => drop(vec![owner, T::new(second)]),
+        "in_vec" => drop(vec![owner, T::new(second)]),
         "panic" => {
             let hook = panic::take_hook();
             panic::set_hook(Box::new(|_| {})); // this one is the grader's
@@ -61,22 +61,22 @@ fn play<T: Owner>(ask: &str, fd: RawFd, second: RawFd) -> io::Result<RawFd> {
         }
         "into_raw" => return Ok(owner.into_raw()),
         "close" => owner.close()?,
-        "close fails" => {
+        "close_fails" => {
             // SAFETY:
             // - the number is the owner's; that nothing is open under it is what is tried.
             drop(unsafe { TcpStream::from_raw_fd(fd) });
             calls::start_with(Seldom::Nothing);
             owner.close()?;
         }
-        "close says EINTR" => {
+        "close_eintr" => {
             calls::start_with(Seldom::CloseSaysEintr);
             owner.close()?;
         }
-        "drop, and close says EINTR" => {
+        "drop_eintr" => {
             calls::start_with(Seldom::CloseSaysEintr);
             drop(owner);
         }
-        "drop 0" => {
+        "drop_zero" => {
             // Where stdin has been closed, 0 is what the next `socket` returns.
             mem::forget(owner);
             // SAFETY:
@@ -122,7 +122,7 @@ type Which = Said<Option<usize>>;
 /// Plays with two connections.
 fn play_with(child: &mut Child, ask: &str) -> Result<([Peer; 2], Which), Refusal> {
     let [(first, a), (second, b)] = [pair()?, pair()?];
-    child.scene("", &say!("is there; what is played is {ask}"), "");
+    child.scene("", "waits for the end of the stream", "");
     Ok(([first, second], child.call_unchecked(ask, vec![a, b])?))
 }
 
@@ -202,7 +202,7 @@ fn moved(child: &mut Child) -> Verdict {
 
 fn by_others(child: &mut Child) -> Verdict {
     const UNWINDS: &str = "it stays open where a panic unwinds: Drop has to close then, too";
-    check(child, "in vec", [true, true], DROP)?;
+    check(child, "in_vec", [true, true], DROP)?;
     check(child, "panic", [true, false], [UNWINDS, DROP[1]]).map(drop)
 }
 
@@ -219,28 +219,28 @@ fn close(child: &mut Child) -> Verdict {
     ];
     let said = check(child, "close", [true, false], mistakes)?;
     let mistake = "close succeeded, and your close returned an error";
-    said.judged(if said.result.is_err() { mistake } else { "" }, "Ok")?;
-    let (_peers, said) = play_with(child, "close fails")?;
+    said.ensure(said.result.is_ok(), mistake, "Ok")?;
+    let (_peers, said) = play_with(child, "close_fails")?;
     closed_once(&said, "a close that failed is not called again: the number is free")?;
     let mistake = "close failed, and your close did not say so";
     let told = said.errno() == libc::EBADF;
-    said.judged(if told { "" } else { mistake }, "Err(EBADF), as nothing was open under the number")
+    said.ensure(told, mistake, "Err(EBADF), as nothing was open under the number")
 }
 
 fn interrupted(child: &mut Child) -> Verdict {
-    let (_peers, said) = play_with(child, "close says EINTR")?;
+    let (_peers, said) = play_with(child, "close_eintr")?;
     let mistake = "after EINTR close is not called again: on Linux the descriptor is gone";
     closed_once(&said, mistake)?;
     let mistake = "close said EINTR, and your close said something else";
     let told = said.errno() == libc::EINTR;
     let expected = "Err(Interrupted), and the caller decides";
-    said.judged(if told { "" } else { mistake }, expected)?;
-    let (_peers, said) = play_with(child, "drop, and close says EINTR")?;
+    said.ensure(told, mistake, expected)?;
+    let (_peers, said) = play_with(child, "drop_eintr")?;
     closed_once(&said, "drop calls close again because it said EINTR: the number is gone")
 }
 
 fn zero(child: &mut Child) -> Verdict {
-    let (_peers, said) = play_with(child, "drop 0")?;
+    let (_peers, said) = play_with(child, "drop_zero")?;
     if said.more == Some(0) {
         return Ok(());
     }
@@ -268,7 +268,7 @@ fn reset(child: &mut Child) -> Verdict {
     let said = check(child, "reset", [true, false], mistakes)?;
     if said.more == Some(0) {
         let mistake = "after reset it still has the number of the old descriptor";
-        return Err(Refusal::new(mistake).but("the number of the new one", "that of the old one"));
+        return Err(Refusal::new(mistake).but("the number of the new one", "another one"));
     }
     is_given("reset, then get,", &said, 1)
 }
