@@ -3,15 +3,16 @@
 //! Answers beside the solutions are changes: `right/EXERCISE.diff` and `wrong/EXERCISE.diff` list
 //! them. `# NAME: MESSAGE` begins one, with what is unusual in a right answer, or the message that a
 //! wrong one has to get; lines with `-` and ` ` have to stand in the solution, exactly once, and
-//! those with `+` and ` ` take their place; a line without anything begins the next place. `# NAME
-//! (as OTHER): MESSAGE` changes the answer OTHER instead. `# NAME: = OTHER` is the mistake
+//! those with `+` and ` ` take their place; a line without anything begins the next place. `~ OLD ~>
+//! NEW` changes a part of a line, which has to stand there exactly once. `# NAME (as OTHER): MESSAGE`
+//! changes the answer OTHER instead. `# NAME: = OTHER` is the mistake
 //! OTHER, made in another way. Where all lines have `+`, they are the whole answer, between the
 //! solution's imports and its `main`, unless they have one.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::{env, fs, io, mem};
 
 fn main() -> io::Result<()> {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
@@ -40,9 +41,9 @@ fn main() -> io::Result<()> {
                 };
                 let named = name.strip_suffix(')').and_then(|n| n.split_once(" (as "));
                 let (name, base) = named.unwrap_or((name, "solution"));
-                let base = bases.get(&(exercise.clone(), base.into())).unwrap_or_else(|| {
-                    panic!("{exercise} {name}: there is no answer {base}")
-                });
+                let base = bases
+                    .get(&(exercise.clone(), base.into()))
+                    .unwrap_or_else(|| panic!("{exercise} {name}: there is no answer {base}"));
                 let text =
                     changed(base, change).unwrap_or_else(|why| panic!("{exercise} {name}: {why}"));
                 bases.insert((exercise.clone(), name.into()), text.clone());
@@ -74,29 +75,43 @@ fn changed(base: &str, change: &str) -> Result<String, String> {
     }
     let text = format!("\n{base}");
     let mut places = Vec::new();
-    for place in change.split("\n\n").filter(|place| !place.trim().is_empty()) {
-        let (mut old, mut new) = (String::new(), String::new());
-        for line in place.lines().filter(|line| !line.is_empty()) {
-            let (sign, line) = (&line[..1], format!("{}\n", &line[1..]));
-            match sign {
-                "-" => old += &line,
-                "+" => new += &line,
-                " " => (old, new) = (old + &line, new + &line),
-                _ => return Err(format!("a line begins with {sign:?}")),
+    // Lines that stand together are one place, whole lines of the base.
+    let (mut old, mut new) = (String::from("\n"), String::from("\n"));
+    for line in change.lines().chain([""]) {
+        let (sign, rest) = line.split_at(line.len().min(1));
+        match sign {
+            "-" => old += &format!("{rest}\n"),
+            "+" => new += &format!("{rest}\n"),
+            " " => (old, new) = (format!("{old}{rest}\n"), format!("{new}{rest}\n")),
+            "" | "~" if old != new => {
+                places.push(mem::replace(&mut old, "\n".into()));
+                places.push(mem::replace(&mut new, "\n".into()));
             }
+            _ => {}
         }
-        let found: Vec<_> = text.match_indices(&format!("\n{old}")).map(|(at, _)| at + 1).collect();
-        match found[..] {
-            [at] if old != new => places.push((at..at + old.len(), new)),
-            [_] => return Err("it changes nothing".into()),
-            _ => return Err(format!("this stands {} times in it:\n{old}", found.len())),
+        if sign == "~" {
+            let (old, new) = rest.trim_start().split_once(" ~>").ok_or("a `~` without a `~>`")?;
+            places.extend([old.to_owned(), new.trim_start().to_owned()]);
+        } else if !["-", "+", " ", ""].contains(&sign) {
+            return Err(format!("a line begins with {sign:?}"));
         }
     }
+    let mut found = Vec::new();
+    for place in places.chunks(2) {
+        let at: Vec<usize> = text.match_indices(&place[0]).map(|(at, _)| at).collect();
+        let [at] = at[..] else {
+            return Err(format!("this stands {} times in it:\n{}", at.len(), place[0]));
+        };
+        found.push((at..at + place[0].len(), &place[1]));
+    }
+    if found.is_empty() {
+        return Err("it changes nothing".into());
+    }
     // From the end on, so that the places before stay where they are.
-    places.sort_by_key(|(range, _)| usize::MAX - range.start);
+    found.sort_by_key(|(range, _)| usize::MAX - range.start);
     let mut text = text;
-    for (range, new) in places {
-        text.replace_range(range, &new);
+    for (range, new) in found {
+        text.replace_range(range, new);
     }
     Ok(text)
 }

@@ -9,7 +9,7 @@ use say::say;
 use crate::child::Child;
 use crate::inside::After;
 use crate::peer::{Heard, Peer, arrived, pair};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, refuse};
 use crate::said::{Said, Verdict};
 
 const BYSTANDER: &[u8] = b"not for you";
@@ -99,7 +99,7 @@ impl Stage {
         self.bystander.untouched(after)?;
         let Some(heard) = self.heard()? else { return Ok(()) };
         let mistake = "receiving must not send anything, nor end a direction";
-        Err(Refusal::new(mistake).but("silence at the peer", heard))
+        refuse(mistake, "silence at the peer", heard)
     }
 
     /// What the peer has heard, if anything.

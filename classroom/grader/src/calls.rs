@@ -125,7 +125,7 @@ pub enum Seldom {
     ReversedList,
     /// `getaddrinfo` fails with this code.
     Fails(c_int),
-    /// The next `close` closes, and says EINTR: close(2) says so of Linux, where no TCP socket does it.
+    /// The next `close` closes, and says EINTR: so close(2), though no TCP socket of Linux does it.
     CloseSaysEintr,
     /// This socket begins to listen between the answer's `bind` and its `listen`.
     Rival(c_int),
@@ -233,7 +233,8 @@ pub fn leave(code: c_int) -> ! {
 
 /// Functions under libc's names that only count, and do what libc's do, by this call of the kernel.
 macro_rules! counted {
-    ($($name:ident($($arg:ident: $kind:ty),*) -> $back:ty = $number:ident($($value:expr),*);)*) => {$(
+    ($($name:ident($($arg:ident: $kind:ty),*) -> $back:ty
+        = $number:ident($($value:expr),*);)*) => {$(
         // SAFETY:
         // - the signature is libc's, and it does what libc's does.
         #[unsafe(no_mangle)]
@@ -257,7 +258,7 @@ fn noted(back: c_long) -> c_long {
 const NOBODY: *const c_void = ptr::null();
 
 counted! {
-    socket(family: c_int, kind: c_int, protocol: c_int) -> c_int = SYS_socket(family, kind, protocol);
+    socket(family: c_int, kind: c_int, number: c_int) -> c_int = SYS_socket(family, kind, number);
     send(fd: c_int, at: *const c_void, len: usize, flags: c_int) -> isize
         = SYS_sendto(fd, at, len, flags, NOBODY, 0);
     recv(fd: c_int, at: *mut c_void, len: usize, flags: c_int) -> isize
@@ -418,16 +419,6 @@ unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, at: *mut libc::timesp
 
 /// # Safety
 /// As `poll`.
-#[cfg(target_arch = "x86_64")]
-unsafe fn waited_for(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int) -> c_int {
-    // SAFETY:
-    // - the caller's contract.
-    unsafe { real()(libc::SYS_poll, fds, n, timeout) as c_int }
-}
-
-/// # Safety
-/// As `poll`.
-#[cfg(not(target_arch = "x86_64"))]
 unsafe fn waited_for(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int) -> c_int {
     let ms = i64::from(timeout);
     let time = libc::timespec { tv_sec: ms / 1000, tv_nsec: ms % 1000 * 1_000_000 };

@@ -23,6 +23,7 @@ use crate::alloc;
 use crate::inside::{After, Event, Question};
 use crate::kernel::{self, Look};
 use crate::language::told;
+use crate::peer::Peer;
 use crate::refusal::Refusal;
 use crate::said::{Said, Verdict};
 use crate::wire;
@@ -292,6 +293,24 @@ impl Child {
         let _ = kill(Pid::from_raw(self.pid()), Signal::SIGUSR1);
     }
 
+    /// So many times, each while it sleeps anew; says how often it did.
+    pub fn interrupts(&mut self, times: usize) -> Result<usize, Refusal> {
+        let mut came = 0;
+        while came < times && self.until_blocked()? {
+            self.interrupt();
+            came += 1;
+        }
+        Ok(came)
+    }
+
+    /// The peer sends this once the answer waits for it.
+    pub fn feed(&mut self, peer: &Peer, bytes: &[u8]) -> Verdict {
+        if self.until_blocked()? {
+            peer.send(bytes);
+        }
+        Ok(())
+    }
+
     /// Waits until nothing changes any more: it sleeps, and has not woken for fifty looks. `false`:
     /// it has returned, or it does not come to rest.
     pub fn until_settled(&mut self) -> Result<bool, Refusal> {
@@ -346,7 +365,8 @@ impl Child {
         done
     }
 
-    /// Refuses an answer that sleeps, in whatever call, before it returns: nothing is left to wait for.
+    /// Refuses an answer that sleeps, in whatever call, before it returns: nothing is to be waited
+    /// for.
     pub fn never_sleeps(&mut self) -> Verdict {
         self.wait(false, true).map(drop)
     }

@@ -94,7 +94,7 @@ fn check(said: &Said, end: End, frames: &[&[u8]], sent: usize) -> Verdict {
         UNFOUNDED
     };
     let seen = say!("{} after {came} frames", said.shown());
-    Err(Refusal::new(mistake).but(say!("{expected} after {} frames", frames.len()), seen))
+    refuse(mistake, say!("{expected} after {} frames", frames.len()), seen)
 }
 
 /// Everything has been sent and the stream has ended before the answer is called.
@@ -142,7 +142,7 @@ fn empty_frames(child: &mut Child) -> Verdict {
         if !waits || said.more != frames.len() {
             let mistake = "a frame of 0 bytes is a frame, and neither an end nor an error";
             let seen = say!("{} after {} frames", said.shown(), said.more);
-            return Err(Refusal::new(mistake).but(say!("{} frames", frames.len()), seen));
+            return refuse(mistake, say!("{} frames", frames.len()), seen);
         }
         check(&said, End::Clean, frames, 0)?;
     }
@@ -157,12 +157,8 @@ fn drip(child: &mut Child) -> Verdict {
     for (n, byte) in bytes.iter().enumerate() {
         let did = "sent byte by byte, a signal before each, and ended its stream";
         child.scene(&say!("after {n} of {} bytes", bytes.len()), did, "");
-        if child.until_blocked()? {
-            child.interrupt();
-        }
-        if child.until_blocked()? {
-            stage.peer.send(&[*byte]);
-        }
+        child.interrupts(1)?;
+        child.feed(&stage.peer, &[*byte])?;
     }
     if child.until_blocked()? {
         child.interrupt();
@@ -239,7 +235,7 @@ fn claims(child: &mut Child) -> Verdict {
         let did = say!("sent a frame, then a header that claims {claim} bytes, and waits");
         child.scene("after that header", &did, WAITS);
         if child.until_blocked()? {
-            return Err(Refusal::new(WAITS).but("Err(InvalidData)", "it waits"));
+            return refuse(WAITS, "Err(InvalidData)", "it waits");
         }
         let said = stage.received(child)?;
         let peak = said.after.peak;
@@ -251,7 +247,7 @@ fn claims(child: &mut Child) -> Verdict {
             continue;
         };
         let seen = say!("{}, {} bytes", said.shown(), peak);
-        return Err(Refusal::new(mistake).but("Err(InvalidData), no memory", seen));
+        return refuse(mistake, "Err(InvalidData), no memory", seen);
     }
     Ok(())
 }

@@ -174,7 +174,7 @@ fn timed_out(said: &Said<Took>, limit: u64) -> Verdict {
         return Ok(());
     };
     let seen = say!("{} after {} ms", said.shown(), ms);
-    Err(Refusal::new(mistake).but(say!("Err(TimedOut) after {limit} ms"), seen))
+    refuse(mistake, say!("Err(TimedOut) after {limit} ms"), seen)
 }
 
 /// Refuses a wait anywhere but in poll and its like.
@@ -183,7 +183,7 @@ fn waits_well(child: &Child, limit: u64) -> Verdict {
     let place = look.place();
     if let Some(ms) = look.timeout.filter(|&ms| ms > limit as i32) {
         let mistake = "poll is told to wait for longer than to the deadline";
-        return Err(Refusal::new(mistake).but(say!("at most {limit} ms"), say!("{ms} ms")));
+        return refuse(mistake, say!("at most {limit} ms"), say!("{ms} ms"));
     }
     let mistake = if place.starts_with("connect") {
         "it waits in connect: for minutes, or as long as SO_SNDTIMEO says, which is a setting for \
@@ -193,7 +193,7 @@ fn waits_well(child: &Child, limit: u64) -> Verdict {
     } else {
         return Ok(());
     };
-    Err(Refusal::new(mistake).but("a wait in poll", say!("it waits in {place}")))
+    refuse(mistake, "a wait in poll", say!("it waits in {place}"))
 }
 
 fn times_out(child: &mut Child) -> Verdict {
@@ -233,7 +233,7 @@ fn signals(child: &mut Child) -> Verdict {
     // 800 ms have passed, at least.
     if signals == 16 && child.until_blocked()? {
         let expected = say!("Err(TimedOut) after {limit} ms");
-        return Err(Refusal::new(MOVED).but(expected, "it still waits"));
+        return refuse(MOVED, expected, "it still waits");
     }
     timed_out(&taken(child)?, limit)
 }
@@ -243,9 +243,7 @@ fn late(child: &mut Child) -> Verdict {
     begin(child, port, LONG)?;
     let did = "has room for the connection after a while";
     child.scene("at its connect", did, "it goes on waiting after the connection is there");
-    if child.until_blocked()? {
-        child.interrupt();
-    }
+    child.interrupts(1)?;
     // The next SYN, after a second, finds room: and then there is nothing to wait for.
     let _accepted = [listener.accept()?, listener.accept()?];
     child.never_sleeps()?;

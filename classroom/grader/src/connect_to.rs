@@ -140,7 +140,7 @@ fn call_with(
     }
     if calls.closed_nothing > 0 {
         let mistake = "close was called for a number under which nothing was open";
-        return Err(Refusal::new(mistake).but("one close for each socket that failed", "EBADF"));
+        return refuse(mistake, "one close for each socket that failed", "EBADF");
     }
     Ok(said)
 }
@@ -161,7 +161,7 @@ fn connected(said: &Said<Socket>, listener: &TcpListener) -> Verdict {
         } else {
             "the socket of an address that failed stays open: close it before the next try"
         };
-        return Err(Refusal::new(mistake).but("one new descriptor", list()));
+        return refuse(mistake, "one new descriptor", list());
     }
     if !opened.iter().any(|opened| opened.starts_with(&own)) {
         let mistake = "the descriptor that it returned is not open";
@@ -170,11 +170,10 @@ fn connected(said: &Said<Socket>, listener: &TcpListener) -> Verdict {
     socket.made.check()?;
     if !socket.sent {
         let mistake = "the socket that it returned is not connected: look at what connect returned";
-        return Err(Refusal::new(mistake).but("send succeeds", "send failed"));
+        return refuse(mistake, "send succeeds", "send failed");
     }
     let Ok((mut conn, _)) = listener.accept() else {
-        let mistake = "it is connected to another address";
-        return Err(Refusal::new(mistake).but("a connection", say!("none")));
+        return refuse("it is connected to another address", "a connection", say!("none"));
     };
     conn.set_nonblocking(false)?;
     let mut hello = Vec::new();
@@ -215,7 +214,7 @@ fn stops(child: &mut Child) -> Verdict {
     if other.accept().is_ok() {
         let mistake = "it goes on after a connect that succeeded: one is enough";
         let seen = "a connection to the second";
-        return Err(Refusal::new(mistake).but("one connection, to the first of them", seen));
+        return refuse(mistake, "one connection, to the first of them", seen);
     }
     connected(&said, &listener)
 }
@@ -252,7 +251,7 @@ fn ipv6(child: &mut Child) -> Verdict {
     let said = call(child, &[first, second], did)?;
     if v4.accept().is_ok() {
         let mistake = "the order of the list is the order to try in";
-        return Err(Refusal::new(mistake).but(EXPECTED, "127.0.0.1 came first"));
+        return refuse(mistake, EXPECTED, "127.0.0.1 came first");
     }
     connected(&said, &v6)
 }
@@ -311,7 +310,7 @@ fn nobody(child: &mut Child) -> Verdict {
         };
         let seen = say!("{}; open: {:?}", said.shown(), said.after.opened);
         let expected = format!("Err({})", io::Error::from_raw_os_error(errno));
-        return Err(Refusal::new(mistake).but(expected, seen));
+        return refuse(mistake, expected, seen);
     }
     Ok(())
 }

@@ -133,7 +133,7 @@ fn timed_out(said: &Said<Took>, within: i64) -> Verdict {
     };
     let millis = |micros: i64| say!("after {} ms", micros / 1000);
     let seen = format!("{} {}", said.shown(), millis(said.more.micros));
-    Err(Refusal::new(mistake).but(format!("Err(TimedOut) {}", millis(within)), seen))
+    refuse(mistake, format!("Err(TimedOut) {}", millis(within)), seen)
 }
 
 /// What it said that sent nothing.
@@ -161,11 +161,11 @@ fn silent(child: &mut Child) -> Verdict {
             let look = kernel::look(child.pid())?;
             if let Some(ms) = look.timeout.filter(|&ms| i64::from(ms) > SHORT / 1000) {
                 let mistake = "poll is told to wait for longer than to the deadline";
-                return Err(Refusal::new(mistake).but("at most 300 ms", say!("{ms} ms")));
+                return refuse(mistake, "at most 300 ms", say!("{ms} ms"));
             }
             if look.place() == "a sleep" {
                 let mistake = "it sleeps, and looks again later: poll sleeps until a byte comes";
-                return Err(Refusal::new(mistake).but("a wait in poll", look.place()));
+                return refuse(mistake, "a wait in poll", look.place());
             }
         }
         let said = taken(child, &stage)?;
@@ -173,13 +173,11 @@ fn silent(child: &mut Child) -> Verdict {
         // Counted, not timed: a busy machine lets nobody ask often, and this is often all the same.
         if calls.would_block > 20 {
             let mistake = "it asks again and again until the deadline, and never sleeps";
-            let seen = say!("{} times EAGAIN", calls.would_block);
-            return Err(Refusal::new(mistake).but("a wait in poll", seen));
+            return refuse(mistake, "a wait in poll", say!("{} times EAGAIN", calls.would_block));
         }
         if calls.over.saturating_sub(calls.looks) > 4 {
             let mistake = "it wakes again and again while nothing comes";
-            let seen = say!("{} waits", calls.over);
-            return Err(Refusal::new(mistake).but("one wait to the deadline", seen));
+            return refuse(mistake, "one wait to the deadline", say!("{} waits", calls.over));
         }
         timed_out(&said, SHORT)?;
     }
@@ -203,13 +201,13 @@ fn meanwhile(
         let left = (SHORT / 1000 - 60 * (turn - 1).max(0)).max(0) + 1;
         if let Some(ms) = kernel::look(child.pid())?.timeout.filter(|&ms| i64::from(ms) > left) {
             let expected = say!("a poll of at most {left} ms");
-            return Err(Refusal::new(moved).but(expected, say!("one of {ms} ms")));
+            return refuse(moved, expected, say!("one of {ms} ms"));
         }
         act(child);
         thread::sleep(Duration::from_millis(60)); // the time between two is the subject
     }
     if child.until_blocked()? {
-        return Err(Refusal::new(moved).but("Err(TimedOut) after 300 ms", "it waits"));
+        return refuse(moved, "Err(TimedOut) after 300 ms", "it waits");
     }
     let said = taken(child, stage)?;
     timed_out(&said, SHORT)?;
@@ -226,7 +224,7 @@ fn drips(child: &mut Child) -> Verdict {
     if said.bytes[0] != b'.' && said.unread() > 0 {
         let mistake = "the bytes that came in time are not in the buffer";
         let seen = say!("{} bytes unread", said.unread());
-        return Err(Refusal::new(mistake).but("the bytes that came, at its front", seen));
+        return refuse(mistake, "the bytes that came, at its front", seen);
     }
     Ok(())
 }
@@ -268,14 +266,13 @@ fn rounding(child: &mut Child) -> Verdict {
     let said = taken(child, &stage)?;
     if said.more.early > 0 {
         let seen = say!("{} of 200 too early", said.more.early);
-        return Err(Refusal::new(EARLY).but("no return before the deadline", seen));
+        return refuse(EARLY, "no return before the deadline", seen);
     }
     // The last look at each deadline may be one without a wait.
     let looks = said.after.calls.looks;
     if looks > 2 * TIMES {
         let mistake = "milliseconds rounded down: with less than one left poll gets 0, and spins";
-        let seen = say!("{looks} polls of 0 ms");
-        return Err(Refusal::new(mistake).but("a sleep in each of 200 calls", seen));
+        return refuse(mistake, "a sleep in each of 200 calls", say!("{looks} polls of 0 ms"));
     }
     timed_out(&said, 900)
 }
@@ -297,7 +294,7 @@ fn far(child: &mut Child) -> Verdict {
     let sleeps = said.more.sleeps;
     if sleeps > 20 {
         let mistake = "with a far deadline it never sleeps for long";
-        return Err(Refusal::new(mistake).but("a few sleeps", say!("{sleeps} in 150 ms")));
+        return refuse(mistake, "a few sleeps", say!("{sleeps} in 150 ms"));
     }
     Ok(())
 }
@@ -310,9 +307,7 @@ fn non_blocking_as_well(child: &mut Child) -> Verdict {
     ] {
         let stage = EXAM.begin(child, len, &all[..3], non_blocking(pair()?)?)?;
         child.scene("after 3 bytes", did, "");
-        if child.until_blocked()? {
-            stage.peer.send(&all[3..len]);
-        }
+        child.feed(&stage.peer, &all[3..len])?;
         EXAM.takes(child, &stage, &all[..len], 0)?;
     }
     Ok(())

@@ -91,11 +91,7 @@ fn accepts(child: &mut Child) -> Verdict {
     let _bystander = ask(child, "accept", 0, listener)?;
     let did = "SIGUSR1 came three times while accept waited, then a client connected";
     child.scene("before the first client", did, "");
-    for _ in 0..3 {
-        if child.until_blocked()? {
-            child.interrupt();
-        }
-    }
+    child.interrupts(3)?;
     let client = if child.until_blocked()? { Some(TcpStream::connect(at)?) } else { None };
     let said = child.said_more::<Came>()?;
     let port = client.as_ref().and_then(|c| c.local_addr().ok()).map(|at| at.port());
@@ -132,7 +128,7 @@ fn accept_errors(child: &mut Child) -> Verdict {
     if child.until_blocked()? {
         let mistake =
             "it waits by itself after EAGAIN: the caller wanted a listener that does not wait";
-        return Err(Refusal::new(mistake).but("Err(WouldBlock) at once", "it waits"));
+        return refuse(mistake, "Err(WouldBlock) at once", "it waits");
     }
     says(child, "EAGAIN", "accept said EAGAIN, and that did not reach the caller")
 }
@@ -176,9 +172,7 @@ fn connects_later(child: &mut Child) -> Verdict {
     let _bystander = ask(child, "connect", port, lonely()?)?;
     let did = "let the first try wait; a signal came; then it took the connection";
     child.scene("", did, "");
-    if child.until_blocked()? {
-        child.interrupt();
-    }
+    child.interrupts(1)?;
     // Its kernel tries again within a second.
     let _room = if child.until_blocked()? { Some(listener.accept()?) } else { None };
     child.scene("after EINTR", did, MISSED);
@@ -202,11 +196,7 @@ fn refused_later(child: &mut Child) -> Verdict {
     let _bystander = ask(child, "connect", port, lonely()?)?;
     let did = "let the first try wait, then refused the connection; two signals came meanwhile";
     child.scene("after EINTR", did, "");
-    for _ in 0..2 {
-        if child.until_blocked()? {
-            child.interrupt(); // the second one interrupts the wait for the first
-        }
-    }
+    child.interrupts(2)?;
     let early = !child.until_blocked()?;
     drop((listener, filler)); // its kernel answers the next try with a reset
     let said = child.said()?;

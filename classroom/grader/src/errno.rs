@@ -106,7 +106,7 @@ fn check(said: &Said<Logged>, expected: Result<usize, &str>, spoil: &str) -> Ver
         _ => "that is not what recv returned",
     };
     let unread = say!("; {unread} bytes unread when it logged");
-    Err(Refusal::new(mistake).but(format!("{expected:?}"), format!("{result:?}{unread}")))
+    refuse(mistake, format!("{expected:?}"), format!("{result:?}{unread}"))
 }
 
 /// What the logger may leave in errno.
@@ -156,7 +156,7 @@ fn full(child: &mut Child) -> Verdict {
     let left = said.unread();
     if left < 100 {
         let mistake = "it took more bytes than buf has room for: the others are lost";
-        return Err(Refusal::new(mistake).but("100 bytes unread", say!("{left} bytes unread")));
+        return refuse(mistake, "100 bytes unread", say!("{left} bytes unread"));
     }
     check(&said, Ok(LEN), "none")?; // the 100 bytes are unread, as they should be
     let (right, got) = (&message[..LEN], &said.bytes[..]);
@@ -199,9 +199,7 @@ fn signal(child: &mut Child) -> Verdict {
     let did = "sends nothing; SIGUSR1 came while recv was waiting";
     child.scene("after a signal", did, again);
     child.ask(libc::EBADF, &[], vec![conn])?;
-    if child.until_blocked()? {
-        child.interrupt();
-    }
+    child.interrupts(1)?;
     check(&child.said_more()?, Err("EINTR"), "EBADF")
 }
 

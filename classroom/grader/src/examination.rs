@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::beside::{QUESTION, Stage, stage};
 use crate::child::Child;
 use crate::peer::{Peer, TINY, arrived, lonely, non_blocking, pair, pair_with, pattern};
-use crate::refusal::{INTERRUPTED, Refusal, UNFOUNDED};
+use crate::refusal::{INTERRUPTED, Refusal, UNFOUNDED, refuse};
 use crate::said::{Said, Verdict};
 
 const RESET: &str = "Err(ECONNRESET)";
@@ -30,17 +30,6 @@ const AT_THE_END: &str = "recv returned 0, which is the end of the stream; it ca
 
 /// So many signals interrupt a wait.
 const SIGNALS: usize = 40;
-
-/// Interrupts each of its waits; says how many there were.
-fn many_signals(child: &mut Child) -> Result<usize, Refusal> {
-    let mut came = 0;
-    while came < SIGNALS && child.until_blocked()? {
-        child.interrupt();
-        came += 1;
-    }
-    child.until_blocked()?;
-    Ok(came)
-}
 
 impl Said {
     fn without_errno(&self) -> bool {
@@ -143,7 +132,7 @@ impl Receiver {
         if unread != behind {
             let mistake = "it took bytes out of the stream that belong to the next message";
             let seen = say!("{unread} bytes still unread");
-            return Err(Refusal::new(mistake).but(say!("{behind} bytes still unread"), seen));
+            return refuse(mistake, say!("{behind} bytes still unread"), seen);
         }
         Ok(said)
     }
@@ -166,7 +155,7 @@ impl Receiver {
             let said = self.takes(child, &stage, payload, left)?;
             let calls = said.calls("recv");
             if payload.len() > 8 && calls > 1 + payload.len() / 2 {
-                return Err(Refusal::new(BYTES).but("one recv", say!("{calls} calls")));
+                return refuse(BYTES, "one recv", say!("{calls} calls"));
             }
         }
         Ok(())
@@ -194,12 +183,8 @@ impl Receiver {
             let did = say!("sent {cut} of {of} bytes, a signal came, then it sent the rest");
             let progress = say!("after {cut} of {of} bytes");
             child.scene(&progress, "the peer waits, a signal has come", "");
-            if child.until_blocked()? {
-                child.interrupt();
-            }
-            if child.until_blocked()? {
-                stage.peer.send(&[&all[cut..], behind].concat());
-            }
+            child.interrupts(1)?;
+            child.feed(&stage.peer, &[&all[cut..], behind].concat())?;
             child.scene(&say!("after {of} of {of} bytes"), &did, "");
             let said = stage.received(child)?;
             self.is(&said, self.whole, payload, cut)?;
@@ -270,7 +255,7 @@ impl Receiver {
         if mistake.is_empty() {
             return Ok(());
         }
-        Err(Refusal::new(mistake).but(expected, text))
+        refuse(mistake, expected, text)
     }
 
     fn places(&self) -> Vec<usize> {
@@ -296,7 +281,8 @@ impl Receiver {
             let stage = self.begin(child, self.payload.len(), &all[..cut], pair()?)?;
             let progress = say!("after {cut} of {} bytes", all.len());
             child.scene(&progress, "the peer waits, a signal has come", "");
-            let came = many_signals(child)?;
+            let came = child.interrupts(SIGNALS)?;
+            child.until_blocked()?;
             stage.peer.send(&all[cut..]);
             if self.reads_on {
                 stage.peer.end();
@@ -326,11 +312,7 @@ impl Receiver {
                 let go = || -> Verdict {
                     peer.send(&all[..cut]);
                     arrived(&keep, cut)?;
-                    if ended {
-                        peer.end();
-                        peer.end_has_arrived(&keep)?;
-                    }
-                    Ok(peer.reset()?)
+                    Ok(peer.goes(&keep, ended)?)
                 };
                 let mut go = Some(go);
                 if !waits && let Some(go) = go.take() {
@@ -353,8 +335,7 @@ impl Receiver {
                 self.expect(&said, if whole { self.at(cut) } else { self.reset })?;
                 let calls = said.calls("recv");
                 if !waits && cut == of && calls > 2 + of / 2 {
-                    let seen = say!("{calls} calls for {of} bytes");
-                    return Err(Refusal::new(BYTES).but("few recv", seen));
+                    return refuse(BYTES, "few recv", say!("{calls} calls for {of} bytes"));
                 }
             }
         }
@@ -396,11 +377,11 @@ impl Receiver {
                 if said.text() == self.whole && said.after.calls.would_block == 0 {
                     continue;
                 }
-                return Err(Refusal::new(WAITS).but(AGAIN, "it waited by itself"));
+                return refuse(WAITS, AGAIN, "it waited by itself");
             }
             let said = child.said()?;
             if said.after.ended.last() == Some(&true) {
-                return Err(Refusal::new(SHUT).but(GOES_ON, "an end of the stream of its own"));
+                return refuse(SHUT, GOES_ON, "an end of the stream of its own");
             }
             self.expect(&said, AGAIN)?;
             stage.nothing_sent(&said.after)?;
@@ -478,13 +459,11 @@ impl Sender {
         let calls = said.calls("send") + said.calls("sendmsg");
         if calls > 2 + bytes.len() / 16 {
             let mistake = "a send for every few bytes: offer all of the rest, it takes a part";
-            let seen = say!("{calls} calls");
-            return Err(Refusal::new(mistake).but("at most one call for 16 bytes", seen));
+            return refuse(mistake, "at most one call for 16 bytes", say!("{calls} calls"));
         }
         let peak = said.after.peak;
         if peak > 1 << 20 && !self.copy.is_empty() {
-            let seen = say!("{peak} bytes at once");
-            return Err(Refusal::new(self.copy).but("no memory of its own", seen));
+            return refuse(self.copy, "no memory of its own", say!("{peak} bytes at once"));
         }
         Ok(said)
     }
@@ -527,8 +506,7 @@ impl Sender {
             let unsent = said.after.unsent.last().copied().unwrap_or(0);
             if len <= 4096 && unsent > 0 && said.calls(self.call) <= 1 {
                 let mistake = "the kernel was told that more would follow, and waits: MSG_MORE";
-                let seen = say!("{unsent} bytes held back");
-                return Err(Refusal::new(mistake).but("nothing held back", seen));
+                return refuse(mistake, "nothing held back", say!("{unsent} bytes held back"));
             }
         }
         Ok(())
@@ -569,7 +547,10 @@ impl Sender {
         if said.text() != self.done {
             let call = self.call;
             return Err(said.refused(
-                say!("{call} of 0 bytes returns 0, and that was taken for a failure: check before the call"),
+                say!(
+                    "{call} of 0 bytes returns 0, and that was taken for a failure: check before \
+                     the call"
+                ),
                 self.done,
             ));
         }
@@ -577,7 +558,7 @@ impl Sender {
             None => Ok(()),
             Some(heard) => {
                 let mistake = "it sent something where there was nothing to send";
-                Err(Refusal::new(mistake).but("silence at the peer", heard))
+                refuse(mistake, "silence at the peer", heard)
             }
         }
     }
@@ -608,7 +589,7 @@ impl Sender {
             _ => say!("{call} failed because the peer was gone, and its errno was lost"),
         };
         let expected = self.gone.unwrap_or("Err(EPIPE) or Err(ECONNRESET)");
-        Err(Refusal::new(mistake).but(expected, text))
+        refuse(mistake, expected, text)
     }
 
     /// Forty signals while it waits. The first ends a call that has taken a part; the next ones find
@@ -618,7 +599,8 @@ impl Sender {
         let stage = self.begin(child, &message, pair_with(TINY)?)?;
         let did = "read nothing until forty signals had come, then all";
         child.scene("with a full send buffer", "the peer does not read, a signal has come", "");
-        let came = many_signals(child)?;
+        let came = child.interrupts(SIGNALS)?;
+        child.until_blocked()?;
         child.scene("with a full send buffer", did, "");
         if came > 8 && came < SIGNALS {
             let said = child.said()?;
@@ -645,11 +627,10 @@ impl Sender {
         let got = reader.join().expect("the reader does not panic");
         let (text, all) = (said.text(), (self.wire)(&message));
         if text != self.done || got != all {
-            let mistake = "a peer that has ended its own stream was taken for gone: it still reads, half closed";
+            let mistake = "a peer that has ended its own stream was taken for gone: it still \
+                           reads, half closed";
             let expected = say!("{}, and {} bytes at the peer", self.done, all.len());
-            return Err(
-                Refusal::new(mistake).but(expected, say!("{text}, and {} bytes", got.len()))
-            );
+            return refuse(mistake, expected, say!("{text}, and {} bytes", got.len()));
         }
         Ok(())
     }
@@ -669,11 +650,7 @@ impl Sender {
         for ended in [false, true] {
             let end = if ended { "ended its stream and " } else { "" };
             let (peer, conn) = pair()?;
-            if ended {
-                peer.end();
-                peer.end_has_arrived(&conn)?;
-            }
-            peer.reset()?;
+            peer.goes(&conn, ended)?;
             let (_bystander, theirs) = pair()?;
             let mut fds = vec![theirs, conn];
             for time in ["", ", and that was told"] {
@@ -690,19 +667,9 @@ impl Sender {
                 let Stage { peer, bystander: _bystander } =
                     self.begin(child, &pattern(2_000_000), (peer, conn))?;
                 child.scene("with a full send buffer", "the peer does not read", "");
-                for _ in 0..signals {
-                    if child.until_blocked()? {
-                        child.interrupt();
-                    }
-                }
+                child.interrupts(signals)?;
                 child.until_blocked()?;
-                child.while_stopped(|| {
-                    if ended {
-                        peer.end();
-                        peer.end_has_arrived(&keep)?;
-                    }
-                    Ok(peer.reset()?)
-                })?;
+                child.while_stopped(|| Ok(peer.goes(&keep, ended)?))?;
                 let did = say!("{end}reset the connection while {} waited", self.call);
                 child.scene("in the middle", &did, &again);
                 let said = child.said()?;
@@ -727,7 +694,7 @@ impl Sender {
                 text if text.starts_with("Ok") => say!("{call} returned -1, and it returned Ok"),
                 _ => say!("the errno of {call} has to reach the caller as it is"),
             };
-            Err(Refusal::new(mistake).but(expected, text))
+            refuse(mistake, expected, text)
         };
         child.scene("after 0 of 5 bytes", "there is no such descriptor: EBADF", &again);
         let said = child.call((self.ask)(5), b"hello", vec![])?;
@@ -743,13 +710,13 @@ impl Sender {
         // It may ask poll before each call. Then it has never seen EAGAIN.
         let polls = said.text() == self.done && said.after.calls.would_block == 0;
         if waits && !polls {
-            return Err(Refusal::new(WAITS).but("Err(EAGAIN) at once", "it waited by itself"));
+            return refuse(WAITS, "Err(EAGAIN) at once", "it waited by itself");
         }
         if !waits {
             expect(&said, AGAIN)?;
             let more = child.call((self.ask)(1), b"x", vec![])?;
             if more.text() == "Err(EPIPE)" {
-                return Err(Refusal::new(SHUT).but(GOES_ON, "the next send says EPIPE"));
+                return refuse(SHUT, GOES_ON, "the next send says EPIPE");
             }
         }
         child.close_fds()?;

@@ -136,8 +136,7 @@ fn one_call(child: &mut Child) -> Verdict {
             ""
         };
         if !mistake.is_empty() {
-            let seen = say!("a sendmsg with iovecs of {lengths:?} bytes");
-            return Err(Refusal::new(mistake).but(expected, seen));
+            return refuse(mistake, expected, say!("a sendmsg with iovecs of {lengths:?} bytes"));
         }
     }
     stage.peer.read(filled);

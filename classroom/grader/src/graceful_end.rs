@@ -110,11 +110,11 @@ fn done(child: &mut Child, count: usize, did: &str, mistake: &str) -> Verdict {
     let said = child.said()?;
     if said.more != true {
         let mistake = "the listener is still open after the return: it was yours";
-        return Err(Refusal::new(mistake).but(say!("closed"), "still open"));
+        return refuse(mistake, say!("closed"), "still open");
     }
     if said.unread() == 0 && said.after.ended.last() == Some(&false) {
         let mistake = "it read from stop, which is lent: others wait for it, too";
-        return Err(Refusal::new(mistake).but("stop as readable as it was", "nothing left to read"));
+        return refuse(mistake, "stop as readable as it was", "nothing left to read");
     }
     let expected = format!("Ok({count})");
     let mistake = match said.kind() {
@@ -241,7 +241,7 @@ fn together(child: &mut Child) -> Verdict {
     let did = "a client waits in the queue, and stop is readable, before it begins";
     child.scene("at its first look", did, FIRST);
     if child.until_blocked()? || !queued.read(1).is_empty() {
-        return Err(Refusal::new(FIRST).but("Ok(0)", child.stands()?));
+        return refuse(FIRST, "Ok(0)", child.stands()?);
     }
     done(child, 0, did, FIRST)
 }

@@ -141,8 +141,7 @@ fn answers(child: &mut Child) -> Verdict {
             if calls > pieces.len() + 6 {
                 let mistake =
                     "a call for each byte: offer all of the rest, or all the room there is";
-                let seen = say!("{calls} calls");
-                return Err(Refusal::new(mistake).but("a send for each piece, few recv", seen));
+                return refuse(mistake, "a send for each piece, few recv", say!("{calls} calls"));
             }
         }
     }
@@ -158,7 +157,7 @@ fn complete(child: &mut Child, peer: &Peer, request: &[u8], did: &str) -> Verdic
     let ended = child.brings(peer)?;
     if got == request && (!ended || peer.read_waiting()? != Heard::End) {
         let seen = "silence, while the client reads";
-        return Err(Refusal::new(NO_END).but("the end of the stream at the server", seen));
+        return refuse(NO_END, "the end of the stream at the server", seen);
     }
     request_arrived(request, &got)?;
     child.scene("in the middle of the answer", did, "");
@@ -255,11 +254,7 @@ fn signals(child: &mut Child) -> Verdict {
     let did = "read nothing until forty signals had come";
     child.scene("in the middle of its request", did, "");
     // The first signal ends a send that has taken a part, the others one that has taken nothing.
-    for _ in 0..40 {
-        if child.until_blocked()? {
-            child.interrupt();
-        }
-    }
+    child.interrupts(40)?;
     child.until_blocked()?;
     child.scene("with its whole request", did, NO_END);
     served(child, &[&request], serve(peer, b"ok"), b"ok").map(drop)

@@ -23,7 +23,7 @@ use say::say;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::calls::Calls;
-use crate::refusal::Refusal;
+use crate::refusal::refuse;
 use crate::said::{Said, Verdict};
 use crate::{alloc, calls, kernel, language, wire};
 
@@ -322,15 +322,15 @@ impl Made {
     pub fn check(&self) -> Verdict {
         if !self.close_on_exec {
             let mistake = "a program that this one starts would inherit the socket: SOCK_CLOEXEC";
-            return Err(Refusal::new(mistake).but("close-on-exec", "not set"));
+            return refuse(mistake, "close-on-exec", "not set");
         }
         if self.nonblocking {
             let mistake = "the socket was left non-blocking: the next call on it would not wait";
-            return Err(Refusal::new(mistake).but("a blocking socket", "O_NONBLOCK"));
+            return refuse(mistake, "a blocking socket", "O_NONBLOCK");
         }
         if let Some(setting) = self.unasked.first() {
             let mistake = "the socket has a setting that nobody asked for";
-            return Err(Refusal::new(mistake).but("the settings of a new socket", setting.as_str()));
+            return refuse(mistake, "the settings of a new socket", setting.as_str());
         }
         Ok(())
     }

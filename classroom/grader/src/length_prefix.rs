@@ -179,7 +179,7 @@ fn huge(child: &mut Child) -> Verdict {
     child.scene("with 4 GiB and 5 bytes", "the peer does not read", CAST);
     if child.until_blocked()? {
         let seen = format!("{:?}", stage.peer.read(4));
-        return Err(Refusal::new(CAST).but("Err(InvalidInput), silence at the peer", seen));
+        return refuse(CAST, "Err(InvalidInput), silence at the peer", seen);
     }
     let said = child.said()?;
     let mistake = if stage.heard()?.is_some() {
@@ -200,11 +200,7 @@ fn full(child: &mut Child) -> Verdict {
     let stage = SENDER.begin(child, &payload, (peer, conn))?;
     let what = "the peer has read nothing yet, and signals have come";
     child.scene("with a full send buffer", what, "");
-    for _ in 0..2 {
-        if child.until_blocked()? {
-            child.interrupt();
-        }
-    }
+    child.interrupts(2)?;
     child.until_blocked()?;
     stage.peer.read(filled);
     SENDER.delivers(child, stage, &payload, Vec::new())?;
@@ -240,7 +236,7 @@ fn recv_cap(child: &mut Child) -> Verdict {
         let did = say!("sent a header that says {claim}; the cap is {cap}");
         child.scene(&say!("with a cap of {cap}"), &did, WAITS);
         if child.until_blocked()? {
-            return Err(Refusal::new(WAITS).but("Err(InvalidData) at once", "it waits in a call"));
+            return refuse(WAITS, "Err(InvalidData) at once", "it waits in a call");
         }
         let said = stage.received(child)?;
         let (peak, unread) = (said.after.peak, said.unread());
@@ -256,7 +252,7 @@ fn recv_cap(child: &mut Child) -> Verdict {
             continue;
         };
         let seen = say!("{}, {} bytes allocated, {} of 8 unread", said.shown(), peak, unread);
-        return Err(Refusal::new(mistake).but("Err(InvalidData), no memory", seen));
+        return refuse(mistake, "Err(InvalidData), no memory", seen);
     }
     Ok(())
 }

@@ -126,13 +126,13 @@ fn at_once(child: &mut Child) -> Verdict {
         let mistake =
             "there is no buffer: one recv takes all that is there, not one line or one byte";
         let seen = say!("{unread} bytes unread");
-        return Err(Refusal::new(mistake).but("0 bytes unread after the first line", seen));
+        return refuse(mistake, "0 bytes unread after the first line", seen);
     }
     for line in [&b"the second"[..], b"third"] {
         child.scene("in the next line", did, LOST);
         ask(child)?;
         if child.until_blocked()? {
-            return Err(Refusal::new(LOST).but("Ok(Some)", "it waits"));
+            return refuse(LOST, "Ok(Some)", "it waits");
         }
         takes(child, &stage, line)?;
     }
@@ -170,9 +170,7 @@ fn every_cut(child: &mut Child) -> Verdict {
     for byte in b"slow\r\n" {
         let did = "sent each byte when recv was waiting for it";
         child.scene("between two bytes", did, "");
-        if child.until_blocked()? {
-            stage.peer.send(&[*byte]);
-        }
+        child.feed(&stage.peer, &[*byte])?;
     }
     takes(child, &stage, b"slow")?;
     let sent = b"ab\r\nc\n";
@@ -184,12 +182,8 @@ fn every_cut(child: &mut Child) -> Verdict {
             takes(child, &stage, b"ab")?;
             ask(child)?;
         }
-        if child.until_blocked()? {
-            child.interrupt();
-        }
-        if child.until_blocked()? {
-            stage.peer.send(&sent[cut..]);
-        }
+        child.interrupts(1)?;
+        child.feed(&stage.peer, &sent[cut..])?;
         if cut < 4 {
             takes(child, &stage, b"ab")?;
             ask(child)?;
@@ -217,7 +211,7 @@ fn too_long(child: &mut Child, stage: &Stage) -> Verdict {
     said.judged(mistake, "Err(InvalidData)")?;
     ask(child)?;
     if child.until_blocked()? {
-        return Err(Refusal::new(AFTER).but("Err(InvalidData) again", "it waits"));
+        return refuse(AFTER, "Err(InvalidData) again", "it waits");
     }
     let said = stage.received(child)?;
     let again = said.kind() == "InvalidData";
@@ -243,9 +237,7 @@ fn cap(child: &mut Child) -> Verdict {
     let half = EXAM.begin(child, 0, &long(CAP, "\r"), pair()?)?;
     let did = say!("sent a line of {CAP} bytes and \\r, paused, and sent \\n; the cap is {CAP}");
     child.scene("between \\r and \\n", &did, "");
-    if child.until_blocked()? {
-        half.peer.send(b"\n");
-    }
+    child.feed(&half.peer, b"\n")?;
     takes(child, &half, &long(CAP, ""))?;
     // Much longer than any buffer, and within a cap as large.
     let line = pattern(300_000).into_iter().filter(|b| !b"\r\n".contains(b)).collect::<Vec<_>>();
@@ -268,7 +260,7 @@ fn endless(child: &mut Child) -> Verdict {
     let did = say!("sent {} bytes without \\n and waits; the cap is {CAP}", CAP + 2);
     child.scene(&say!("after {} bytes", CAP + 2), &did, WAITS);
     if child.until_blocked()? {
-        return Err(Refusal::new(WAITS).but("Err(InvalidData)", "it waits"));
+        return refuse(WAITS, "Err(InvalidData)", "it waits");
     }
     too_long(child, &stage)?;
     let stage = EXAM.begin(child, 0, b"", pair()?)?;
@@ -277,7 +269,7 @@ fn endless(child: &mut Child) -> Verdict {
     let peak = said.after.peak;
     if peak > 1 << 20 {
         let mistake = "the reader gathers what the peer sends without a limit";
-        return Err(Refusal::new(mistake).but("a few kB of memory", say!("{peak} bytes")));
+        return refuse(mistake, "a few kB of memory", say!("{peak} bytes"));
     }
     Ok(())
 }
@@ -299,13 +291,10 @@ fn ends(child: &mut Child) -> Verdict {
         let stage = EXAM.begin(child, 0, b"", (peer, conn))?;
         let did = say!("sent {tail:?}, behind whole lines, and ended its stream");
         child.scene("at the end", &did, again);
-        for line in
-            [(!is_clean).then_some("whole"), (is_clean && !tail.is_empty()).then_some("one")]
-        {
-            if let Some(line) = line {
-                takes(child, &stage, line.as_bytes())?;
-                ask(child)?;
-            }
+        let before = if is_clean { tail.lines().next() } else { Some("whole") };
+        if let Some(line) = before {
+            takes(child, &stage, line.as_bytes())?;
+            ask(child)?;
         }
         for call in ["the first call", "the call after that"] {
             let said = stage.received(child)?;

@@ -131,11 +131,11 @@ fn called(
     let said: Listens = child.call_unchecked(ask, fds)?;
     if said.after.calls.closed_nothing > 0 {
         let mistake = "close was called for a number under which nothing was open";
-        return Err(Refusal::new(mistake).but("one close of a socket that cannot be used", "EBADF"));
+        return refuse(mistake, "one close of a socket that cannot be used", "EBADF");
     }
     if said.after.opened.len() > 1 {
         let mistake = "one listener needs one descriptor: another one was left open";
-        return Err(Refusal::new(mistake).but("one new descriptor", said.after.opened.join(", ")));
+        return refuse(mistake, "one new descriptor", said.after.opened.join(", "));
     }
     Ok(said)
 }
@@ -174,7 +174,7 @@ fn listens(child: &mut Child, port: u16, did: &str) -> Result<(u16, Listener), R
     };
     let what = listener.address.map_or(say!("no IPv4 address"), |at| at.to_string());
     let seen = say!("fd {} at {what}, and {}", listener.fd, said.shown());
-    Err(Refusal::new(mistake).but(say!("a listener at 127.0.0.1, port {port}"), seen))
+    refuse(mistake, say!("a listener at 127.0.0.1, port {port}"), seen)
 }
 
 /// A connection comes through.
@@ -224,7 +224,7 @@ fn backlog(child: &mut Child) -> Verdict {
         return Ok(());
     }
     let mistake = "the second argument of listen says how many may wait";
-    Err(Refusal::new(mistake).but(say!("a backlog of {expected}"), found.to_string()))
+    refuse(mistake, say!("a backlog of {expected}"), found.to_string())
 }
 
 fn flags(child: &mut Child) -> Verdict {

@@ -112,6 +112,15 @@ impl Peer {
         Ok(setsockopt(&self.0, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?)
     }
 
+    /// Closes with a reset; with its stream ended before, and that seen at the other end.
+    pub fn goes(self, other: &OwnedFd, ended: bool) -> io::Result<()> {
+        if ended {
+            self.end();
+            self.end_has_arrived(other)?;
+        }
+        self.reset()
+    }
+
     /// Reads until the child's end is closed, on a thread of its own. It reads no further than
     /// `MOST`: who sends on without an end comes to wait for it.
     pub fn read_all(self) -> JoinHandle<Vec<u8>> {

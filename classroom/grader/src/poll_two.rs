@@ -42,7 +42,7 @@ fn sleeps(child: &mut Child, what: &str, mistake: &str) -> Verdict {
     let settled = child.until_settled()?;
     let now = child.at_rest()?;
     if !settled && (now.answer_waits() || now.state == 'R') {
-        return Err(Refusal::new(mistake).but("a sleep in poll", "it is awake"));
+        return refuse(mistake, "a sleep in poll", "it is awake");
     }
     if settled && !now.place().contains("poll") && !now.place().contains("select") {
         let place = now.place();
@@ -82,8 +82,7 @@ fn done(child: &mut Child, did: &str) -> Verdict {
     if peak > 1 << 19 {
         let mistake =
             "it reads on from a client that does not read: what is kept for it has no limit";
-        let seen = say!("{peak} bytes at once");
-        return Err(Refusal::new(mistake).but("at most 64 KiB for each", seen));
+        return refuse(mistake, "at most 64 KiB for each", say!("{peak} bytes at once"));
     }
     Ok(())
 }
@@ -109,11 +108,7 @@ fn signals(child: &mut Child) -> Verdict {
     let peers = begin(child, Buffers::default())?;
     let did = "a signal came while it waited";
     child.scene("before the first byte", did, "");
-    for _ in 0..3 {
-        if child.until_blocked()? {
-            child.interrupt();
-        }
-    }
+    child.interrupts(3)?;
     if !child.until_blocked()? {
         done(child, did)?;
         return Err(Refusal::new("a signal ended the loop, and both clients are still there"));
@@ -252,9 +247,7 @@ fn ends_and_resets(child: &mut Child) -> Verdict {
             if unread == 5 {
                 one.send(b"hello");
             }
-            one.end();
-            one.end_has_arrived(&keep)?;
-            Ok(one.reset()?)
+            Ok(one.goes(&keep, true)?)
         })?;
         drop(keep);
         let did = "has ended its stream and reset the connection, and the other one sends";

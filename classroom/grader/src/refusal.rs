@@ -57,6 +57,15 @@ impl Refusal {
     }
 }
 
+/// Refuses: the likely mistake, what was expected, and what was seen.
+pub fn refuse<T>(
+    mistake: impl Into<String>,
+    expected: impl Into<String>,
+    seen: impl Into<String>,
+) -> Result<T, Refusal> {
+    Err(Refusal::new(mistake).but(expected, seen))
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dim = Style::new().dimmed();

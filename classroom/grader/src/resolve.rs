@@ -91,7 +91,7 @@ fn call_with(
         return Ok(said);
     };
     let seen = say!("{} list(s) made, {} freed by the head", calls.lists, calls.freed);
-    Err(Refusal::new(mistake).but("each list that was made is freed, by its head, once", seen))
+    refuse(mistake, "each list that was made is freed, by its head, once", seen)
 }
 
 fn freed(said: &Said<Found>) -> Verdict {
@@ -100,8 +100,7 @@ fn freed(said: &Said<Found>) -> Verdict {
         return Ok(());
     }
     let mistake = "the list is never freed: freeaddrinfo, once, on every path";
-    let seen = say!("{lists} list(s) made, {freed} freed");
-    Err(Refusal::new(mistake).but("every list freed", seen))
+    refuse(mistake, "every list freed", say!("{lists} list(s) made, {freed} freed"))
 }
 
 /// Exactly these addresses.
@@ -157,7 +156,7 @@ fn expect(said: &Said<Found>, host: Option<&str>, expected: &[String]) -> Verdic
              order?"
         }
     };
-    Err(Refusal::new(mistake).but(format!("{expected:?}"), format!("{:?}", said.more.result)))
+    refuse(mistake, format!("{expected:?}"), format!("{:?}", said.more.result))
 }
 
 fn v4(child: &mut Child) -> Verdict {
@@ -174,8 +173,7 @@ fn short(child: &mut Child) -> Verdict {
         let said = call(child, Some(host), 80)?;
         if said.more.result != Ok(vec![([127, 0, 0, 1], 80).into()]) {
             let mistake = "the text was read again: the address stands in the list";
-            let seen = format!("{:?}", said.more.result);
-            return Err(Refusal::new(mistake).but("[127.0.0.1:80]", seen));
+            return refuse(mistake, "[127.0.0.1:80]", format!("{:?}", said.more.result));
         }
     }
     Ok(())
@@ -191,7 +189,7 @@ fn v6(child: &mut Child) -> Verdict {
         && got.scope_id() != 1
     {
         let mistake = "the scope of a link-local address is lost: sin6_scope_id";
-        return Err(Refusal::new(mistake).but("[fe80::1%1]:9000", got.to_string()));
+        return refuse(mistake, "[fe80::1%1]:9000", got.to_string());
     }
     expect(&said, Some("fe80::1%1"), &["[fe80::1%1]:9000".into()])
 }
@@ -201,8 +199,7 @@ fn any(child: &mut Child) -> Verdict {
     let got = said.more.result.as_deref().unwrap_or(&[]);
     if got.iter().any(|a| a.ip().is_loopback()) {
         let mistake = "without a host, AI_PASSIVE asks for the addresses to listen on";
-        let seen = format!("{got:?}");
-        return Err(Refusal::new(mistake).but("0.0.0.0:8080 and [::]:8080", seen));
+        return refuse(mistake, "0.0.0.0:8080 and [::]:8080", format!("{got:?}"));
     }
     let mut known = vec!["0.0.0.0:8080".to_string(), "[::]:8080".to_string()];
     if said.after.calls.addresses.first().is_some_and(|first| first.starts_with('[')) {
@@ -229,14 +226,13 @@ fn failures(child: &mut Child) -> Verdict {
             Err(_) => "getaddrinfo returns its error as a code of its own, and not in errno",
         };
         let (expected, seen) = (libc::EAI_NONAME, format!("{:?}", said.more.result));
-        return Err(Refusal::new(mistake).but(format!("Err({expected})"), seen));
+        return refuse(mistake, format!("Err({expected})"), seen);
     }
     for code in [libc::EAI_AGAIN, libc::EAI_MEMORY] {
         let said = call_with(child, Some("::1"), 80, Seldom::Fails(code), 1)?;
         if said.more.result != Err(code) {
             let mistake = "every failure became the same: return the code that came";
-            let seen = format!("{:?}", said.more.result);
-            return Err(Refusal::new(mistake).but(format!("Err({code})"), seen));
+            return refuse(mistake, format!("Err({code})"), format!("{:?}", said.more.result));
         }
     }
     Ok(())
@@ -251,8 +247,7 @@ fn often(child: &mut Child) -> Verdict {
     let leaked = call_with(child, host, 80, Seldom::Nothing, 100)?.more.leaked;
     if leaked > 0 {
         let mistake = "memory is left behind by each call: into_raw, forget or leak";
-        let seen = say!("{leaked} bytes in 98 calls");
-        return Err(Refusal::new(mistake).but(say!("none"), seen));
+        return refuse(mistake, say!("none"), say!("{leaked} bytes in 98 calls"));
     }
     Ok(())
 }

@@ -60,9 +60,7 @@ fn more_than_4_gib(child: &mut Child) -> Verdict {
     child.ask(true, &[], vec![theirs, conn])?;
     child.scene("with 4 GiB and 5 bytes", "the peer does not read", CAST);
     // A signal has send return what it had taken by then; the rest remains.
-    if child.until_blocked()? {
-        child.interrupt();
-    }
+    child.interrupts(1)?;
     if child.until_blocked()? {
         peer.reset()?;
         return child.said().map(drop);

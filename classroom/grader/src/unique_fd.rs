@@ -140,27 +140,26 @@ fn check(
         let heard = peer.read_waiting()?;
         if closed && heard != Heard::End {
             let expected = say!("{which} closed: the peer sees a FIN");
-            return Err(Refusal::new(forgotten).but(expected, "it is still open"));
+            return refuse(forgotten, expected, "it is still open");
         }
         if !closed && heard != Heard::Nothing {
             let seen = "the peer saw a FIN: it was closed";
-            return Err(Refusal::new(too_many).but(say!("{which} still open"), seen));
+            return refuse(too_many, say!("{which} still open"), seen);
         }
     }
     let expected = closed.iter().filter(|c| **c).count();
     let (closes, nothing) = (said.calls("close"), said.after.calls.closed_nothing);
     if said.after.closed.len() < expected {
         let wanted = say!("{expected} descriptor(s) closed");
-        return Err(Refusal::new(forgotten).but(wanted, "the number is still in use"));
+        return refuse(forgotten, wanted, "the number is still in use");
     }
     if closes > expected || nothing > 0 {
         let seen = say!("{closes}, of which {nothing} failed with EBADF");
-        return Err(Refusal::new(too_many).but(say!("{expected} call(s) of close"), seen));
+        return refuse(too_many, say!("{expected} call(s) of close"), seen);
     }
     if !said.after.opened.is_empty() {
         let mistake = "a new descriptor is open: an owner does not duplicate";
-        let seen = said.after.opened.join(", ");
-        return Err(Refusal::new(mistake).but("no new descriptor", seen));
+        return refuse(mistake, "no new descriptor", said.after.opened.join(", "));
     }
     Ok(said)
 }
@@ -171,7 +170,7 @@ fn closed_once(said: &Which, mistake: &str) -> Verdict {
     if closes == 1 {
         return Ok(());
     }
-    Err(Refusal::new(mistake).but("1 call of close", closes.to_string()))
+    refuse(mistake, "1 call of close", closes.to_string())
 }
 
 /// The number that came out has to be that of this one.
@@ -245,7 +244,7 @@ fn zero(child: &mut Child) -> Verdict {
         return Ok(());
     }
     let mistake = "a descriptor of a small number stays open: 0 is one like any other, -1 is none";
-    Err(Refusal::new(mistake).but("fd 0 closed", "still open"))
+    refuse(mistake, "fd 0 closed", "still open")
 }
 
 fn shared(child: &mut Child) -> Verdict {
@@ -257,7 +256,7 @@ fn shared(child: &mut Child) -> Verdict {
         return Ok(());
     }
     let mistake = "shutdown ends the connection for every descriptor of it: close ends this one";
-    Err(Refusal::new(mistake).but("no FIN", "a FIN"))
+    refuse(mistake, "no FIN", "a FIN")
 }
 
 fn reset(child: &mut Child) -> Verdict {
@@ -268,7 +267,7 @@ fn reset(child: &mut Child) -> Verdict {
     let said = check(child, "reset", [true, false], mistakes)?;
     if said.more == Some(0) {
         let mistake = "after reset it still has the number of the old descriptor";
-        return Err(Refusal::new(mistake).but("the number of the new one", "another one"));
+        return refuse(mistake, "the number of the new one", "another one");
     }
     is_given("reset, then get,", &said, 1)
 }
