@@ -13,7 +13,6 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::process;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -126,10 +125,6 @@ pub struct After {
     pub process: Vec<String>,
     /// The most memory the call held at once, in bytes.
     pub peak: usize,
-    /// Memory that the call still holds, in bytes.
-    pub kept: usize,
-    /// How many signals came during the call.
-    pub signals: usize,
     /// It wrote beside the buffer that it was given.
     pub outside: bool,
     /// The calls it made.
@@ -141,16 +136,12 @@ pub struct After {
 /// errno is EINTR when the call begins: an answer must look at errno after a failure only.
 pub fn observe<T>(fds: &[RawFd], call: impl FnOnce() -> T) -> (T, After) {
     let (open, settings, process) = (open_fds(), all_settings(fds), process_settings());
-    let signals = SIGNALS.load(Relaxed);
-    let before = alloc::now();
     calls::watch(fds);
     name_process(kernel::ANSWERING);
     Errno::EINTR.set();
     let (result, peak) = alloc::peak_of(call);
     name_process("grading");
-    let kept = alloc::now().saturating_sub(before);
     let calls = calls::counted();
-    let signals = SIGNALS.load(Relaxed) - signals;
     let (open_now, settings_now) = (open_fds(), all_settings(fds));
     let same = |fd: &RawFd| open_now.get(fd) == open.get(fd);
     let after = After {
@@ -166,8 +157,6 @@ pub fn observe<T>(fds: &[RawFd], call: impl FnOnce() -> T) -> (T, After) {
         ended: fds.iter().map(|&fd| ended(fd)).collect(),
         process: process_settings().into_iter().filter(|s| !process.contains(s)).collect(),
         peak,
-        kept,
-        signals,
         outside: false,
         calls,
     };
@@ -336,18 +325,14 @@ impl Made {
     }
 }
 
-static SIGNALS: AtomicUsize = AtomicUsize::new(0);
-
-extern "C" fn count_signal(_: libc::c_int) {
-    SIGNALS.fetch_add(1, Relaxed);
-}
+extern "C" fn nothing(_: libc::c_int) {}
 
 /// As a C program begins: SIGPIPE kills. SIGUSR1 has a handler, and interrupts what it meets.
 fn set_signals() -> nix::Result<()> {
-    let handler = SigHandler::Handler(count_signal);
+    let handler = SigHandler::Handler(nothing);
     let interrupting = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
     // SAFETY:
-    // - the handler only adds to an atomic; SigDfl installs none.
+    // - the handler does nothing; SigDfl installs none.
     unsafe {
         nix::sys::signal::sigaction(Signal::SIGUSR1, &interrupting)?;
         nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl)?;
