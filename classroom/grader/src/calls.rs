@@ -97,8 +97,7 @@ fn count(name: &'static str) {
 
 /// What is open under a descriptor, by its number in the kernel.
 fn number(fd: c_int) -> Option<u64> {
-    // SAFETY:
-    // - all zeros is a stat, and it is writable.
+    // SAFETY: all zeros is a stat, and it is writable.
     unsafe {
         let mut stat: libc::stat = mem::zeroed();
         (libc::fstat(fd, &mut stat) == 0).then_some(stat.st_ino)
@@ -134,13 +133,11 @@ pub enum Seldom {
 /// errno after a `close` that succeeded: what this call left, nobody else does.
 pub const AFTER_CLOSE: Errno = Errno::ENOTTY;
 
-// SAFETY:
-// - the signature is libc's, and it does what libc's does.
+// SAFETY: the signature is libc's, and it does what libc's does.
 #[unsafe(no_mangle)]
 extern "C" fn close(fd: c_int) -> c_int {
     count("close");
-    // SAFETY:
-    // - close takes a number; whose it is, the caller knows.
+    // SAFETY: close takes a number; whose it is, the caller knows.
     let rc = unsafe { real()(libc::SYS_close, fd) } as c_int;
     if rc != 0 {
         note(|calls| calls.closed_nothing += 1);
@@ -156,12 +153,10 @@ extern "C" fn close(fd: c_int) -> c_int {
     0
 }
 
-// SAFETY:
-// - the signature is libc's, and it does what libc's does.
+// SAFETY: the signature is libc's, and it does what libc's does.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn bind(fd: c_int, at: *const libc::sockaddr, len: libc::socklen_t) -> c_int {
-    // SAFETY:
-    // - the caller keeps the contract of `bind`; the rival is a socket of the grader's.
+    // SAFETY: the caller keeps the contract of `bind`; the rival is a socket of the grader's.
     unsafe {
         let rc = real()(libc::SYS_bind, fd, at, len) as c_int;
         if let (0, Seldom::Rival(rival)) = (rc, LOG.lock().unwrap().seldom) {
@@ -175,8 +170,7 @@ type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
 
 /// Where libc has the function of this name, behind the one that stands here.
 fn next(name: &CStr) -> usize {
-    // SAFETY:
-    // - a name that ends with a zero.
+    // SAFETY: a name that ends with a zero.
     unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) as usize }
 }
 
@@ -188,13 +182,11 @@ fn real() -> Syscall {
         at = next(c"syscall");
         REAL.store(at, Relaxed);
     }
-    // SAFETY:
-    // - libc has a `syscall`, and this is its type.
+    // SAFETY: libc has a `syscall`, and this is its type.
     unsafe { mem::transmute::<usize, Syscall>(at) }
 }
 
-// SAFETY:
-// - libc's takes as many numbers as the call needs, six at most, and all travel alike.
+// SAFETY: libc's takes as many numbers as the call needs, six at most, and all travel alike.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn syscall(
     number: c_long,
@@ -205,8 +197,7 @@ unsafe extern "C" fn syscall(
     e: c_long,
     f: c_long,
 ) -> c_long {
-    // SAFETY:
-    // - the caller keeps the contract of the call, and the functions here do what it does.
+    // SAFETY: the caller keeps the contract of the call, and the functions here do what it does.
     unsafe {
         match number {
             libc::SYS_close => close(a as c_int).into(),
@@ -225,8 +216,7 @@ unsafe extern "C" fn syscall(
 /// Ends the process, whatever stands in the way.
 pub fn leave(code: c_int) -> ! {
     loop {
-        // SAFETY:
-        // - it takes a number, and does not return.
+        // SAFETY: it takes a number, and does not return.
         unsafe { real()(libc::SYS_exit_group, code) };
     }
 }
@@ -235,13 +225,11 @@ pub fn leave(code: c_int) -> ! {
 macro_rules! counted {
     ($($name:ident($($arg:ident: $kind:ty),*) -> $back:ty
         = $number:ident($($value:expr),*);)*) => {$(
-        // SAFETY:
-        // - the signature is libc's, and it does what libc's does.
+        // SAFETY: the signature is libc's, and it does what libc's does.
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name($($arg: $kind),*) -> $back {
             count(stringify!($name));
-            // SAFETY:
-            // - the caller keeps the contract of the call.
+            // SAFETY: the caller keeps the contract of the call.
             unsafe { noted(real()(libc::$number, $($value),*)) as $back }
         }
     )*};
@@ -275,32 +263,27 @@ counted! {
         = SYS_recvmsg(fd, message, flags);
 }
 
-// SAFETY:
-// - libc's takes an int or a pointer as its last argument, and both travel as a long does.
+// SAFETY: libc's takes an int or a pointer as its last argument, and both travel as a long does.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fcntl(fd: c_int, what: c_int, value: c_long) -> c_int {
     if what == libc::F_SETFL {
         touch(fd, "the status flags (O_NONBLOCK among them)");
     }
-    // SAFETY:
-    // - the caller keeps the contract of fcntl.
+    // SAFETY: the caller keeps the contract of fcntl.
     unsafe { real()(libc::SYS_fcntl, fd, what, value) as c_int }
 }
 
-// SAFETY:
-// - as `fcntl`.
+// SAFETY: as `fcntl`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ioctl(fd: c_int, request: libc::c_ulong, value: c_long) -> c_int {
     if request == libc::FIONBIO as libc::c_ulong {
         touch(fd, "the status flags (O_NONBLOCK among them)");
     }
-    // SAFETY:
-    // - the caller keeps the contract of ioctl.
+    // SAFETY: the caller keeps the contract of ioctl.
     unsafe { real()(libc::SYS_ioctl, fd, request, value) as c_int }
 }
 
-// SAFETY:
-// - the signature is libc's, and it does what libc's does.
+// SAFETY: the signature is libc's, and it does what libc's does.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn setsockopt(
     fd: c_int,
@@ -320,15 +303,13 @@ unsafe extern "C" fn setsockopt(
     };
     touch(fd, name);
     note(|calls| calls.timeouts += usize::from(name.ends_with("TIMEO")));
-    // SAFETY:
-    // - the caller keeps the contract of setsockopt.
+    // SAFETY: the caller keeps the contract of setsockopt.
     unsafe { real()(libc::SYS_setsockopt, fd, level, option, value, len) as c_int }
 }
 
 type Sigaction = unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int;
 
-// SAFETY:
-// - the signature is libc's, and it does what libc's does.
+// SAFETY: the signature is libc's, and it does what libc's does.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sigaction(
     signal: c_int,
@@ -338,24 +319,20 @@ unsafe extern "C" fn sigaction(
     if !new.is_null() {
         note(|calls| calls.actions.push(signal));
     }
-    // SAFETY:
-    // - the next `sigaction` is libc's, and has this type; the caller keeps its contract.
+    // SAFETY: the next `sigaction` is libc's, and has this type; the caller keeps its contract.
     unsafe { mem::transmute::<usize, Sigaction>(next(c"sigaction"))(signal, new, old) }
 }
 
-// SAFETY:
-// - the signature is libc's, and it does what libc's does.
+// SAFETY: the signature is libc's, and it does what libc's does.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn signal(signal: c_int, handler: libc::sighandler_t) -> libc::sighandler_t {
     type Signal = unsafe extern "C" fn(c_int, libc::sighandler_t) -> libc::sighandler_t;
     note(|calls| calls.actions.push(signal));
-    // SAFETY:
-    // - the next `signal` is libc's, and has this type; the caller keeps its contract.
+    // SAFETY: the next `signal` is libc's, and has this type; the caller keeps its contract.
     unsafe { mem::transmute::<usize, Signal>(next(c"signal"))(signal, handler) }
 }
 
-// SAFETY:
-// - the signature is libc's, and it does what libc's does.
+// SAFETY: the signature is libc's, and it does what libc's does.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn poll(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int) -> c_int {
     count("poll");
@@ -364,8 +341,7 @@ unsafe extern "C" fn poll(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_in
     }
     let hastened = AHEAD.load(Relaxed) >= 0;
     let wait = if hastened && timeout >= LONG { MOMENT } else { timeout };
-    // SAFETY:
-    // - the caller keeps the contract of poll.
+    // SAFETY: the caller keeps the contract of poll.
     let ready = unsafe { waited_for(fds, n, wait) };
     if ready == 0 {
         note(|calls| calls.over += 1);
@@ -395,8 +371,7 @@ pub fn hasten() {
     AHEAD.store(0, Relaxed);
 }
 
-// SAFETY:
-// - the signature is libc's, and it does what libc's does, with another time.
+// SAFETY: the signature is libc's, and it does what libc's does, with another time.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, at: *mut libc::timespec) -> c_int {
     static REAL: AtomicUsize = AtomicUsize::new(0);
@@ -423,8 +398,7 @@ unsafe fn waited_for(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int) ->
     let ms = i64::from(timeout);
     let time = libc::timespec { tv_sec: ms / 1000, tv_nsec: ms % 1000 * 1_000_000 };
     let at = if ms < 0 { ptr::null() } else { &raw const time };
-    // SAFETY:
-    // - the caller's contract; `time` lives until the call returns.
+    // SAFETY: the caller's contract; `time` lives until the call returns.
     unsafe { real()(libc::SYS_ppoll, fds, n, at, ptr::null::<c_void>(), 0) as c_int }
 }
 
@@ -435,8 +409,7 @@ unsafe fn waited_for(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int) ->
 unsafe fn addresses(mut node: *const libc::addrinfo) -> Vec<String> {
     let mut all = Vec::new();
     while !node.is_null() {
-        // SAFETY:
-        // - the caller's contract; a node holds an address of `ai_addrlen` bytes.
+        // SAFETY: the caller's contract; a node holds an address of `ai_addrlen` bytes.
         let address = unsafe {
             let here = &*node;
             node = here.ai_next;
@@ -463,8 +436,7 @@ fn text(address: &SockaddrStorage) -> String {
 unsafe fn reversed(mut node: *mut libc::addrinfo) -> *mut libc::addrinfo {
     let mut head = ptr::null_mut();
     while !node.is_null() {
-        // SAFETY:
-        // - the caller's contract; each node is visited once.
+        // SAFETY: the caller's contract; each node is visited once.
         let next = unsafe { mem::replace(&mut (*node).ai_next, head) };
         (head, node) = (node, next);
     }
@@ -478,8 +450,7 @@ type GetAddrInfo = unsafe extern "C" fn(
     *mut *mut libc::addrinfo,
 ) -> c_int;
 
-// SAFETY:
-// - the signature is libc's, and it does what libc's does.
+// SAFETY: the signature is libc's, and it does what libc's does.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn getaddrinfo(
     host: *const c_char,
@@ -499,8 +470,7 @@ unsafe extern "C" fn getaddrinfo(
         real.expect("libc has getaddrinfo")(host, service, hints, list)
     };
     if rc == 0 {
-        // SAFETY:
-        // - it succeeded, so `*list` is a list; nobody else has seen it yet.
+        // SAFETY: it succeeded, so `*list` is a list; nobody else has seen it yet.
         let (head, addresses) = unsafe {
             if seldom == Seldom::ReversedList {
                 *list = reversed(*list);

@@ -32,8 +32,7 @@ pub fn grade(answer: fn(RawFd, &libc::sockaddr_in, Instant) -> io::Result<()>) -
             sin_family: libc::AF_INET as libc::sa_family_t,
             sin_port: port.to_be(),
             sin_addr: libc::in_addr { s_addr: u32::from(Ipv4Addr::LOCALHOST).to_be() },
-            // SAFETY:
-            // - what is left of a sockaddr_in is plain numbers: all zeros is one.
+            // SAFETY: what is left of a sockaddr_in is plain numbers: all zeros is one.
             ..unsafe { mem::zeroed() }
         };
         let (begun, before) = (Instant::now(), processor_ms());

@@ -46,8 +46,7 @@ pub fn grade(answer: fn(&libc::addrinfo) -> io::Result<RawFd>) -> ExitCode {
         let said = given.call(|| answer(&nodes[0]), keep);
         let (made, kind) = (Made::of(fd), int_option(fd, libc::SO_TYPE));
         let protocol = int_option(fd, libc::SO_PROTOCOL);
-        // SAFETY:
-        // - the bytes are readable; the descriptor was made for the grader, which closes it.
+        // SAFETY: the bytes are readable; the descriptor was made for the grader, which closes it.
         let sent = unsafe {
             let sent = libc::send(fd, b"hello".as_ptr().cast(), 5, libc::MSG_NOSIGNAL) == 5;
             libc::close(fd);
@@ -61,8 +60,7 @@ fn int_option(fd: RawFd, option: libc::c_int) -> libc::c_int {
     let mut value = -1;
     let mut len = size_of::<libc::c_int>() as libc::socklen_t;
     let at = (&raw mut value).cast();
-    // SAFETY:
-    // - the pointer and the length are those of `value`.
+    // SAFETY: the pointer and the length are those of `value`.
     unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, option, at, &mut len) };
     value
 }
@@ -74,8 +72,7 @@ fn address(entry: &Entry) -> SockaddrStorage {
 }
 
 fn node(address: &SockaddrStorage) -> libc::addrinfo {
-    // SAFETY:
-    // - addrinfo is integers and pointers, for which zero is a valid value.
+    // SAFETY: addrinfo is integers and pointers, for which zero is a valid value.
     let mut node: libc::addrinfo = unsafe { mem::zeroed() };
     let refused_by_socket = address.as_sockaddr_in().is_some_and(|a| a.port() == 1);
     let family = address.family().map_or(0, |f| f as libc::c_int);
@@ -265,8 +262,7 @@ fn kind(child: &mut Child) -> Verdict {
     said.ensure(right, mistake, "SOCK_DGRAM")?;
     // A protocol that is not the usual one of its kind, where this kernel has it.
     let mptcp = (libc::SOCK_STREAM, libc::IPPROTO_MPTCP);
-    // SAFETY:
-    // - socket takes numbers; the descriptor is ours alone.
+    // SAFETY: socket takes numbers; the descriptor is ours alone.
     let known = unsafe {
         let fd = libc::socket(libc::AF_INET, mptcp.0, mptcp.1);
         (fd >= 0).then(|| OwnedFd::from_raw_fd(fd))

@@ -35,8 +35,7 @@ pub fn grade(accept_one: Accept, connect_once: Connect, close_once: Close) -> Ex
                 said.after.changed.extend(unasked_settings(conn));
                 let port = peer_port(conn);
                 if !given.fds.contains(&conn) && port.is_some() {
-                    // SAFETY:
-                    // - it was accepted a moment ago, and the answer has given it away.
+                    // SAFETY: it was accepted a moment ago, and the answer has given it away.
                     drop(unsafe { OwnedFd::from_raw_fd(conn) });
                 }
                 said.with(port)

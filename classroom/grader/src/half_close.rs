@@ -25,8 +25,7 @@ pub fn grade(answer: Answer) -> ExitCode {
 
 /// POLLHUP: a TCP socket has it once both of its directions have ended.
 fn hung_up(fd: RawFd) -> io::Result<bool> {
-    // SAFETY:
-    // - the descriptor, open or not, is not closed by anybody during this function.
+    // SAFETY: the descriptor, open or not, is not closed by anybody during this function.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     let mut fds = [PollFd::new(fd, PollFlags::empty())];
     poll(&mut fds, PollTimeout::ZERO)?;

@@ -196,8 +196,7 @@ pub fn settings(fd: RawFd) -> Vec<(&'static str, String)> {
     if fd < 0 {
         return Vec::new();
     }
-    // SAFETY:
-    // - the descriptor is not closed by anybody during this function.
+    // SAFETY: the descriptor is not closed by anybody during this function.
     let Ok(flags) = fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_GETFL) else {
         return Vec::new();
     };
@@ -215,8 +214,7 @@ pub fn settings(fd: RawFd) -> Vec<(&'static str, String)> {
     for (level, option, name) in options {
         let mut value = [0_u8; 16];
         let mut len = value.len() as libc::socklen_t;
-        // SAFETY:
-        // - `value` is writable for `len` bytes.
+        // SAFETY: `value` is writable for `len` bytes.
         let rc =
             unsafe { libc::getsockopt(fd, level, option, value.as_mut_ptr().cast(), &mut len) };
         if rc == 0 {
@@ -241,8 +239,7 @@ pub fn unasked_settings(fd: RawFd) -> Vec<String> {
 /// this end has been shut down for reading.
 pub fn ended(fd: RawFd) -> bool {
     let mut poll = libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 };
-    // SAFETY:
-    // - one pollfd, and its number.
+    // SAFETY: one pollfd, and its number.
     unsafe { libc::poll(&mut poll, 1, 0) == 1 && poll.revents & libc::POLLRDHUP != 0 }
 }
 
@@ -277,8 +274,7 @@ const SIOCOUTQNSD: libc::Ioctl = 0x894b;
 
 fn count(fd: RawFd, request: libc::Ioctl) -> usize {
     let mut count: libc::c_int = 0;
-    // SAFETY:
-    // - both requests write one int, and `count` is one.
+    // SAFETY: both requests write one int, and `count` is one.
     let rc = unsafe { libc::ioctl(fd, request, &mut count) };
     if rc == 0 { count as usize } else { 0 }
 }
@@ -297,8 +293,7 @@ pub struct Made {
 impl Made {
     /// What the kernel says of it.
     pub fn of(fd: RawFd) -> Made {
-        // SAFETY:
-        // - these take numbers and return numbers, whatever is open there.
+        // SAFETY: these take numbers and return numbers, whatever is open there.
         let (fd_flags, status) =
             unsafe { (libc::fcntl(fd, libc::F_GETFD), libc::fcntl(fd, libc::F_GETFL)) };
         let set = |flags: i32, bit: i32| flags >= 0 && flags & bit != 0;
@@ -331,8 +326,7 @@ extern "C" fn nothing(_: libc::c_int) {}
 fn set_signals() -> nix::Result<()> {
     let handler = SigHandler::Handler(nothing);
     let interrupting = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
-    // SAFETY:
-    // - the handler does nothing; SigDfl installs none.
+    // SAFETY: the handler does nothing; SigDfl installs none.
     unsafe {
         nix::sys::signal::sigaction(Signal::SIGUSR1, &interrupting)?;
         nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl)?;
@@ -350,8 +344,7 @@ fn take_control() -> io::Result<UnixStream> {
         OwnedFd::from_raw_fd(fcntl(at, FcntlArg::F_DUPFD_CLOEXEC(CONTROL))?)
     };
     nix::unistd::dup2_stdin(fs::File::open("/dev/null")?)?;
-    // SAFETY:
-    // - prctl with PR_SET_PDEATHSIG takes a number: this process ends with its parent.
+    // SAFETY: prctl with PR_SET_PDEATHSIG takes a number: this process ends with its parent.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     Ok(control.into())
 }
@@ -387,8 +380,7 @@ pub(crate) fn serve<A: DeserializeOwned, X: Serialize>(
                 // The answer may have closed it, and the number may stand for another one now.
                 if identity(fd) == what {
                     drain(fd);
-                    // SAFETY:
-                    // - the descriptor is the one that was lent, and nobody uses it any more.
+                    // SAFETY: the descriptor is the one that was lent, and nobody uses it any more.
                     unsafe { libc::close(fd) };
                 }
             }
@@ -435,8 +427,7 @@ fn identity(fd: RawFd) -> Option<PathBuf> {
 fn drain(fd: RawFd) {
     let mut unread = [0; 4096];
     let (at, len) = (unread.as_mut_ptr().cast(), unread.len());
-    // SAFETY:
-    // - `unread` is writable for its whole length.
+    // SAFETY: `unread` is writable for its whole length.
     while unsafe { libc::recv(fd, at, len, libc::MSG_DONTWAIT) } > 0 {}
 }
 

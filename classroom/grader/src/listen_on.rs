@@ -54,8 +54,7 @@ pub fn grade(answer: fn(u16) -> io::Result<(RawFd, u16)>) -> ExitCode {
         fd = if said.result.is_ok() { fd } else { -1 };
         let address = getsockname::<SockaddrIn>(fd).ok().map(SocketAddrV4::from);
         let reuse = fd >= 0 && {
-            // SAFETY:
-            // - the listener is open during this call.
+            // SAFETY: the listener is open during this call.
             let listener = unsafe { BorrowedFd::borrow_raw(fd) };
             getsockopt(&listener, sockopt::ReuseAddr).unwrap_or(false)
         };
@@ -75,8 +74,7 @@ fn without_room<T>(work: impl FnOnce() -> T) -> T {
 
 /// The listener's work, so that the parent can see that connections come in.
 fn echo(listener: RawFd) -> io::Result<()> {
-    // SAFETY:
-    // - no address is asked for; the new descriptor is ours alone.
+    // SAFETY: no address is asked for; the new descriptor is ours alone.
     let mut conn = unsafe {
         let fd = libc::accept4(listener, ptr::null_mut(), ptr::null_mut(), 0);
         if fd < 0 {

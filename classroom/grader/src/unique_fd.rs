@@ -62,8 +62,7 @@ fn play<T: Owner>(ask: &str, fd: RawFd, second: RawFd) -> io::Result<RawFd> {
         "into_raw" => return Ok(owner.into_raw()),
         "close" => owner.close()?,
         "close_fails" => {
-            // SAFETY:
-            // - the number is the owner's; that nothing is open under it is what is tried.
+            // SAFETY: the number is the owner's; that nothing is open under it is what is tried.
             drop(unsafe { TcpStream::from_raw_fd(fd) });
             calls::start_with(Seldom::Nothing);
             owner.close()?;
