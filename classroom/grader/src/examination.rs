@@ -114,8 +114,11 @@ impl Receiver {
         } else {
             UNFOUNDED
         };
-        let refusal = said.refused(mistake, expected);
-        Err(if text == self.whole { refusal.bytes(right, got) } else { refusal })
+        if text != self.whole {
+            return Err(said.refused(mistake, expected));
+        }
+        let expected = say!("{expected}, and every byte in its place");
+        Err(Refusal::new(mistake).but(expected, say!("{text}, and other bytes:")).bytes(right, got))
     }
 
     /// It has to receive this, and to leave so many bytes where they are.
@@ -201,8 +204,11 @@ impl Receiver {
         let all = (self.wire)(self.payload);
         for cut in places {
             let of = all.len();
-            let stage = self.begin(child, self.payload.len(), &all[..cut], pair()?)?;
-            stage.peer.end();
+            let (peer, conn) = pair()?;
+            peer.send(&all[..cut]);
+            peer.end();
+            peer.end_has_arrived(&conn)?;
+            let stage = self.begin(child, self.payload.len(), b"", (peer, conn))?;
             let did = say!("sent {cut} of {of} bytes and ended its stream");
             child.scene(&say!("after {cut} of {of} bytes"), &did, AT_THE_END);
             let said = stage.received(child)?;

@@ -107,26 +107,19 @@ fn mistake_of_sender(seen: &Seen) -> &'static str {
 fn mistake_of_receiver(seen: &Seen) -> &'static str {
     let (right, got, text) = (seen.right, seen.got, seen.text);
     let invalid = text == "Err(InvalidData)";
-    if seen.expected == RECEIVER.nothing {
-        match text {
-            "Err(UnexpectedEof)" => {
-                "an end between two frames is no error: the peer has said all it had to say"
-            }
-            _ => "an end between two frames is None",
-        }
-    } else if seen.expected == RECEIVER.cut {
-        match text {
-            "Ok(None)" if seen.cut < 4 => {
-                "an end inside the header was taken for a clean end: a frame had begun"
-            }
-            "Ok(None)" if seen.cut == 4 => {
-                "an end right behind the header was taken for a clean end: 8 bytes were announced"
-            }
-            _ if text.starts_with("Ok") => {
-                "the stream ended inside a frame, and the frame was taken for whole"
-            }
-            _ => "an end inside a frame has a kind: UnexpectedEof",
-        }
+    let inside = seen.expected == RECEIVER.cut;
+    if seen.expected == RECEIVER.nothing && text == RECEIVER.cut {
+        "an end between two frames is no error: the peer has said all it had to say"
+    } else if seen.expected == RECEIVER.nothing {
+        "an end between two frames is None"
+    } else if inside && text == RECEIVER.nothing && seen.cut < 4 {
+        "an end inside the header was taken for a clean end: a frame had begun"
+    } else if inside && text == RECEIVER.nothing && seen.cut == 4 {
+        "an end right behind the header was taken for a clean end: 8 bytes were announced"
+    } else if inside && text.starts_with("Ok") {
+        "the stream ended inside a frame, and the frame was taken for whole"
+    } else if inside {
+        "an end inside a frame has a kind: UnexpectedEof"
     } else if text == RECEIVER.nothing && right.is_empty() {
         "a frame of length 0 was taken for the end of the stream: it is an empty frame"
     } else if text == RECEIVER.nothing {

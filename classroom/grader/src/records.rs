@@ -51,22 +51,19 @@ const SIZE: usize = 128;
 fn mistake(seen: &Seen) -> &'static str {
     let (same, got) = (seen.same() % SIZE, &seen.got[seen.same() / SIZE * SIZE..]);
     let zeroes = got.iter().skip(same).all(|&b| b == 0);
-    if seen.expected == EXAM.nothing {
-        match seen.text {
-            "Ok(Some(a record))" => "the stream ended, and a record was returned",
-            _ => "an end between two records is no error: it is None",
-        }
-    } else if seen.expected == EXAM.cut {
-        match seen.text {
-            "Ok(None)" if seen.cut == 32 => {
-                "an end right behind the header was taken for a clean end: the body is missing"
-            }
-            "Ok(None)" => "an end inside a record was taken for a clean end: a record had begun",
-            "Ok(Some(a record))" => {
-                "the stream ended inside a record, and the record was taken for whole"
-            }
-            _ => "an end inside a record has a kind: UnexpectedEof",
-        }
+    let inside = seen.expected == EXAM.cut;
+    if seen.expected == EXAM.nothing && seen.text == EXAM.whole {
+        "the stream ended, and a record was returned"
+    } else if seen.expected == EXAM.nothing {
+        "an end between two records is no error: it is None"
+    } else if inside && seen.text == EXAM.nothing && seen.cut == 32 {
+        "an end right behind the header was taken for a clean end: the body is missing"
+    } else if inside && seen.text == EXAM.nothing {
+        "an end inside a record was taken for a clean end: a record had begun"
+    } else if inside && seen.text == EXAM.whole {
+        "the stream ended inside a record, and the record was taken for whole"
+    } else if inside {
+        "an end inside a record has a kind: UnexpectedEof"
     } else if seen.text == EXAM.nothing {
         "a record was there, and None says that the stream has ended"
     } else if seen.text != EXAM.whole {

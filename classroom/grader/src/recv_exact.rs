@@ -46,17 +46,15 @@ const CASES: &[Case] = &[
 fn mistake(seen: &Seen) -> &'static str {
     let rest = &seen.got[seen.same()..];
     let untouched = !rest.is_empty() && rest.iter().all(|&b| b == 0xa5);
-    if seen.expected == EXAM.cut {
-        match seen.text {
-            "Ok" if seen.cut == 0 => {
-                "an end before the first byte was taken for success: the buffer holds nothing"
-            }
-            "Ok" => "recv returned 0 and that was taken for success: the message is not complete",
-            _ if seen.said.errno() != 0 => {
-                "after recv returned 0 errno was reported: errno means nothing unless recv said -1"
-            }
-            _ => "the end of the stream inside a message has a kind: UnexpectedEof",
-        }
+    let at_the_end = seen.expected == EXAM.cut;
+    if at_the_end && seen.text == "Ok" && seen.cut == 0 {
+        "an end before the first byte was taken for success: the buffer holds nothing"
+    } else if at_the_end && seen.text == "Ok" {
+        "recv returned 0 and that was taken for success: the message is not complete"
+    } else if at_the_end && seen.said.errno() != 0 {
+        "after recv returned 0 errno was reported: errno means nothing unless recv said -1"
+    } else if at_the_end {
+        "the end of the stream inside a message has a kind: UnexpectedEof"
     } else if seen.text == EXAM.cut && seen.right.len() > 1000 {
         "it gives up after some calls of recv: go on until buf is full"
     } else if seen.text != EXAM.whole {

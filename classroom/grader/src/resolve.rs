@@ -69,7 +69,7 @@ fn call_with(
     seldom: Seldom,
     times: usize,
 ) -> Result<Said<Found>, Refusal> {
-    let asked = format!("{:?}", host.unwrap_or("no host"));
+    let asked = host.map_or("no host".into(), |host| format!("{host:?}"));
     let did = say!("there is none; asked for {asked}, port {port}");
     let mistake = "the walk never ends: go on to ai_next, up to null";
     child.scene("with the list in its hands", &did, mistake);
@@ -120,41 +120,32 @@ fn expect(said: &Said<Found>, host: Option<&str>, expected: &[String]) -> Verdic
     };
     let mut single = texts.clone();
     single.dedup();
-    let mistake = match said.more.result {
-        Ok(_) if texts == expected => return freed(said),
-        Err(code) if calls.lists == 0 && code != libc::EAI_NONAME => {
-            "the hints leave no address of this host: of both families, AF_UNSPEC"
-        }
-        Err(_) if calls.lists == 0 && host.is_none() => {
-            "no host is a null pointer for getaddrinfo, and not an empty text"
-        }
-        Err(_) if calls.lists == 0 => {
-            "getaddrinfo did not get the host: does the CString live until it returns?"
-        }
-        Err(_) => "getaddrinfo returned 0, which is success, and it failed",
-        Ok(_) if !got.is_empty() && got.iter().all(|at| at.port() == 0) => {
-            "the port is not there: it is getaddrinfo's second argument, as digits"
-        }
-        Ok(_) if at(u16::swap_bytes) == expected => {
-            "the port is in network byte order there: u16::from_be"
-        }
-        Ok(_) if sorted(&texts) == sorted(expected) => {
-            "the order of the list is the order to try them in: keep it"
-        }
-        Ok(_) if single == expected => {
-            "each address comes several times, once for each kind of socket: hint SOCK_STREAM"
-        }
-        Ok(_) if calls.addresses != expected => {
-            "the hints ask for other addresses: SOCK_STREAM, AF_UNSPEC, and AI_PASSIVE without a \
-             host"
-        }
-        Ok(_) if expected.starts_with(&texts) => {
-            "the list has more addresses: walk it by ai_next up to null"
-        }
-        Ok(_) => {
-            "that is not the address in the list: is it read after freeaddrinfo, or in another \
-             order?"
-        }
+    let code = said.more.result.as_ref().err().copied().unwrap_or(0);
+    let no_list = code != 0 && calls.lists == 0;
+    let mistake = if code == 0 && texts == expected {
+        return freed(said);
+    } else if no_list && code != libc::EAI_NONAME {
+        "the hints leave no address of this host: of both families, AF_UNSPEC"
+    } else if no_list && host.is_none() {
+        "no host is a null pointer for getaddrinfo, and not an empty text"
+    } else if no_list {
+        "getaddrinfo did not get the host: does the CString live until it returns?"
+    } else if code != 0 {
+        "getaddrinfo returned 0, which is success, and it failed"
+    } else if !got.is_empty() && got.iter().all(|at| at.port() == 0) {
+        "the port is not there: it is getaddrinfo's second argument, as digits"
+    } else if at(u16::swap_bytes) == expected {
+        "the port is in network byte order there: u16::from_be"
+    } else if sorted(&texts) == sorted(expected) {
+        "the order of the list is the order to try them in: keep it"
+    } else if single == expected {
+        "each address comes several times, once for each kind of socket: hint SOCK_STREAM"
+    } else if calls.addresses != expected {
+        "the hints ask for other addresses: SOCK_STREAM, AF_UNSPEC, and AI_PASSIVE without a host"
+    } else if expected.starts_with(&texts) {
+        "the list has more addresses: walk it by ai_next up to null"
+    } else {
+        "that is not the address in the list: is it read after freeaddrinfo, or in another order?"
     };
     refuse(mistake, format!("{expected:?}"), format!("{:?}", said.more.result))
 }
