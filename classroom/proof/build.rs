@@ -1,71 +1,68 @@
 //! Makes one program of all answers: each becomes a module, whose `main` can be called.
 //!
-//! A wrong answer is a change: `wrong/EXERCISE.diff` lists them. `# NAME: MESSAGE` begins one; lines
-//! with `-` and ` ` have to stand in the solution, exactly once, and those with `+` and ` ` take
-//! their place; a line without anything begins the next place. `# NAME (as OTHER): MESSAGE` changes
-//! the right answer OTHER instead. `# NAME: = OTHER` is the mistake OTHER, made in another way. What
-//! is built otherwise is a file, `wrong/EXERCISE/NAME.rs`.
+//! Answers beside the solutions are changes: `right/EXERCISE.diff` and `wrong/EXERCISE.diff` list
+//! them. `# NAME: MESSAGE` begins one, with what is unusual in a right answer, or the message that a
+//! wrong one has to get; lines with `-` and ` ` have to stand in the solution, exactly once, and
+//! those with `+` and ` ` take their place; a line without anything begins the next place. `~ OLD ~>
+//! NEW` changes a part of a line, which has to stand there exactly once. `# NAME (as OTHER): MESSAGE`
+//! changes the answer OTHER instead. `# NAME: = OTHER` is the mistake
+//! OTHER, made in another way. Where all lines have `+`, they are the whole answer, between the
+//! solution's imports and its `main`, unless they have one.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::{env, fs, io, mem};
 
 fn main() -> io::Result<()> {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
     let mut program = Program::new(PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo")));
     // The answers that a change may begin with: the solution under its exercise's name alone.
     let mut bases = BTreeMap::new();
-    for (dir, kind) in
-        [("../exercises", "starter"), ("../solutions", "solution"), ("right", "right")]
-    {
+    for (dir, kind) in [("../exercises", "starter"), ("../solutions", "solution")] {
         for file in files(&here.join(dir), "rs")? {
-            let text = fs::read_to_string(&file)?;
-            let (exercise, name) = match kind {
-                "right" => (parent(&file), stem(&file)),
-                _ => (stem(&file), kind.into()),
-            };
-            program.add(&exercise, &name, kind, "", &text)?;
+            let (exercise, text) = (stem(&file), fs::read_to_string(&file)?);
+            program.add(&exercise, kind, kind, "", &text)?;
             // The marks of what the starter has instead are nothing that a change would change.
             let unmarked = |line: &&str| !matches!(line.trim_start().get(..3), Some("//>" | "//<"));
             let text =
                 text.lines().filter(unmarked).map(|line| format!("{line}\n")).collect::<String>();
-            bases.insert((exercise, name), text);
+            bases.insert((exercise, kind.to_owned()), text);
         }
     }
-    for file in files(&here.join("wrong"), "rs")? {
-        let text = fs::read_to_string(&file)?;
-        let message = text.lines().next().and_then(|line| line.strip_prefix("//! refused: "));
-        let message = message.unwrap_or_else(|| panic!("{}: line 1 is no message", file.display()));
-        program.add(&parent(&file), &stem(&file), "wrong", message, &text)?;
-    }
-    for file in files(&here.join("wrong"), "diff")? {
-        let (exercise, text) = (stem(&file), fs::read_to_string(&file)?);
-        let (text, mut messages) = (format!("\n{text}"), BTreeMap::new());
-        for entry in text.split("\n# ").skip(1) {
-            let (head, change) = entry.split_once('\n').unwrap_or((entry, ""));
-            let Some((name, message)) = head.split_once(": ") else {
-                panic!("{}: {head:?} is not `NAME: MESSAGE`", file.display())
-            };
-            let named = name.strip_suffix(')').and_then(|n| n.split_once(" (as "));
-            let (name, base) = named.unwrap_or((name, "solution"));
-            let base = bases
-                .get(&(exercise.clone(), base.into()))
-                .unwrap_or_else(|| panic!("{exercise} {name}: there is no right answer {base}"));
-            let text =
-                changed(base, change).unwrap_or_else(|why| panic!("{exercise} {name}: {why}"));
-            // `= OTHER`: the same mistake as that, made in another way.
-            let (kind, message) = match message.strip_prefix("= ") {
-                Some(other) => (
-                    "again",
-                    messages.get(other).copied().unwrap_or_else(|| {
-                        panic!("{exercise} {name}: no mistake {other} stands before it")
-                    }),
-                ),
-                None => ("wrong", message),
-            };
-            messages.insert(name, message);
-            program.add(&exercise, name, kind, message, &text)?;
+    for kind in ["right", "wrong"] {
+        for file in files(&here.join(kind), "diff")? {
+            let (exercise, text) = (stem(&file), fs::read_to_string(&file)?);
+            let (text, mut messages) = (format!("\n{text}"), BTreeMap::new());
+            for entry in text.split("\n# ").skip(1) {
+                let (head, change) = entry.split_once('\n').unwrap_or((entry, ""));
+                let Some((name, message)) = head.split_once(": ") else {
+                    panic!("{}: {head:?} is not `NAME: MESSAGE`", file.display())
+                };
+                let named = name.strip_suffix(')').and_then(|n| n.split_once(" (as "));
+                let (name, base) = named.unwrap_or((name, "solution"));
+                let base = bases
+                    .get(&(exercise.clone(), base.into()))
+                    .unwrap_or_else(|| panic!("{exercise} {name}: there is no answer {base}"));
+                let text =
+                    changed(base, change).unwrap_or_else(|why| panic!("{exercise} {name}: {why}"));
+                bases.insert((exercise.clone(), name.into()), text.clone());
+                if kind == "right" {
+                    program.add(&exercise, name, kind, "", &text)?;
+                    continue;
+                }
+                let (kind, message) = match message.strip_prefix("= ") {
+                    Some(other) => (
+                        "again",
+                        messages.get(other).copied().unwrap_or_else(|| {
+                            panic!("{exercise} {name}: no mistake {other} stands before it")
+                        }),
+                    ),
+                    None => (kind, message),
+                };
+                messages.insert(name, message);
+                program.add(&exercise, name, kind, message, &text)?;
+            }
         }
     }
     program.write()
@@ -73,33 +70,64 @@ fn main() -> io::Result<()> {
 
 /// The base with each of its places changed.
 fn changed(base: &str, change: &str) -> Result<String, String> {
+    if change.lines().all(|line| line.starts_with('+')) {
+        return whole(base, change);
+    }
     let text = format!("\n{base}");
     let mut places = Vec::new();
-    for place in change.split("\n\n").filter(|place| !place.trim().is_empty()) {
-        let (mut old, mut new) = (String::new(), String::new());
-        for line in place.lines().filter(|line| !line.is_empty()) {
-            let (sign, line) = (&line[..1], format!("{}\n", &line[1..]));
-            match sign {
-                "-" => old += &line,
-                "+" => new += &line,
-                " " => (old, new) = (old + &line, new + &line),
-                _ => return Err(format!("a line begins with {sign:?}")),
+    // Lines that stand together are one place, whole lines of the base.
+    let (mut old, mut new) = (String::from("\n"), String::from("\n"));
+    for line in change.lines().chain([""]) {
+        let (sign, rest) = line.split_at(line.len().min(1));
+        match sign {
+            "-" => old += &format!("{rest}\n"),
+            "+" => new += &format!("{rest}\n"),
+            " " => (old, new) = (format!("{old}{rest}\n"), format!("{new}{rest}\n")),
+            "" | "~" if old != new => {
+                places.push(mem::replace(&mut old, "\n".into()));
+                places.push(mem::replace(&mut new, "\n".into()));
             }
+            _ => {}
         }
-        let found: Vec<_> = text.match_indices(&format!("\n{old}")).map(|(at, _)| at + 1).collect();
-        match found[..] {
-            [at] if old != new => places.push((at..at + old.len(), new)),
-            [_] => return Err("it changes nothing".into()),
-            _ => return Err(format!("this stands {} times in it:\n{old}", found.len())),
+        if sign == "~" {
+            let (old, new) = rest.trim_start().split_once(" ~>").ok_or("a `~` without a `~>`")?;
+            places.extend([old.to_owned(), new.trim_start().to_owned()]);
+        } else if !["-", "+", " ", ""].contains(&sign) {
+            return Err(format!("a line begins with {sign:?}"));
         }
+    }
+    let mut found = Vec::new();
+    for place in places.chunks(2) {
+        let at: Vec<usize> = text.match_indices(&place[0]).map(|(at, _)| at).collect();
+        let [at] = at[..] else {
+            return Err(format!("this stands {} times in it:\n{}", at.len(), place[0]));
+        };
+        found.push((at..at + place[0].len(), &place[1]));
+    }
+    if found.is_empty() {
+        return Err("it changes nothing".into());
     }
     // From the end on, so that the places before stay where they are.
-    places.sort_by_key(|(range, _)| usize::MAX - range.start);
+    found.sort_by_key(|(range, _)| usize::MAX - range.start);
     let mut text = text;
-    for (range, new) in places {
-        text.replace_range(range, &new);
+    for (range, new) in found {
+        text.replace_range(range, new);
     }
     Ok(text)
+}
+
+/// An answer of its own, in the frame of the base.
+fn whole(base: &str, change: &str) -> Result<String, String> {
+    let own = change.lines().map(|line| format!("{}\n", &line[1..])).collect::<String>();
+    let lines: Vec<&str> = base.lines().collect();
+    let is_item =
+        |line: &&str| ["fn ", "struct ", "///"].iter().any(|begin| line.starts_with(begin));
+    let items = lines.iter().position(is_item).ok_or("its base has no function")?;
+    let imports = lines[..items].iter().rposition(|line| line.starts_with("use "));
+    let main = lines.iter().position(|line| line.starts_with("fn main()")).ok_or("no main")?;
+    let own_main = own.contains("fn main()");
+    let tail = if own_main { String::new() } else { lines[main..].join("\n") };
+    Ok(format!("{}\n\n{own}\n{tail}\n", lines[..=imports.unwrap_or(0)].join("\n")))
 }
 
 /// A module for each answer, and a table of them.
@@ -151,10 +179,6 @@ impl Program {
 
 fn stem(file: &Path) -> String {
     file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn parent(file: &Path) -> String {
-    file.parent().map(stem).unwrap_or_default()
 }
 
 /// The files with this ending in `dir` and in its directories, in order.

@@ -34,8 +34,7 @@ pub fn limit() {
 /// With more, malloc and mmap fail: RLIMIT_DATA, getrlimit(2).
 pub fn limit_all(bytes: u64) {
     let room = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY:
-    // - `room` is a whole rlimit.
+    // SAFETY: `room` is a whole rlimit.
     unsafe { libc::setrlimit(libc::RLIMIT_DATA, &room) };
 }
 
@@ -44,34 +43,29 @@ fn resized(from: usize, to: usize) {
     NOW.fetch_sub(from.saturating_sub(to), Relaxed);
 }
 
-// SAFETY:
-// - every call goes to `System` as it came; the counting allocates nothing.
+// SAFETY: every call goes to `System` as it came; the counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         grown(layout.size());
-        // SAFETY:
-        // - the caller keeps the contract of `alloc`.
+        // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         grown(layout.size());
-        // SAFETY:
-        // - the caller keeps the contract of `alloc_zeroed`.
+        // SAFETY: the caller keeps the contract of `alloc_zeroed`.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         resized(layout.size(), new_size);
-        // SAFETY:
-        // - the caller keeps the contract of `realloc`.
+        // SAFETY: the caller keeps the contract of `realloc`.
         unsafe { System.realloc(at, layout, new_size) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         NOW.fetch_sub(layout.size(), Relaxed);
-        // SAFETY:
-        // - the caller keeps the contract of `dealloc`.
+        // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { System.dealloc(at, layout) }
     }
 }

@@ -2,12 +2,20 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::thread;
 
+use say::say;
+
+use crate::child::Child;
 use crate::inside::After;
 use crate::peer::{Heard, Peer, arrived, pair};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, refuse};
+use crate::said::{Said, Verdict};
 
 const BYSTANDER: &[u8] = b"not for you";
+
+/// What the peer of a sender has sent, and the sender has to leave where it is.
+pub const QUESTION: &[u8] = b"unread";
 
 /// The peer of the connection, and the bystander, who has sent something and listens.
 pub struct Stage {
@@ -26,10 +34,10 @@ pub fn stage((peer, conn): (Peer, OwnedFd)) -> io::Result<(Stage, Vec<OwnedFd>)>
     Ok((Stage { peer, bystander }, vec![theirs, conn]))
 }
 
-impl Stage {
-    /// Refuses an answer that took from the other connection, or wrote to it.
-    pub fn bystander_untouched(&self, after: &After) -> Result<(), Refusal> {
-        if self.bystander.read_waiting()? != Heard::Nothing {
+impl Peer {
+    /// Refuses an answer that took from the connection of this bystander, or wrote to it.
+    pub fn untouched(&self, after: &After) -> Verdict {
+        if self.read_waiting()? != Heard::Nothing {
             return Err(Refusal::new("it wrote to another descriptor than the one it was given"));
         }
         if after.unread.first() != Some(&BYSTANDER.len()) {
@@ -37,14 +45,93 @@ impl Stage {
         }
         Ok(())
     }
+}
 
-    /// As that; and refuses one that sent something to the peer, too.
-    pub fn nothing_sent(&self, after: &After) -> Result<(), Refusal> {
-        self.bystander_untouched(after)?;
-        match self.peer.read_waiting()? {
-            Heard::Nothing => Ok(()),
-            heard => Err(Refusal::new("receiving must not send anything, nor end a direction")
-                .but("silence at the peer", format!("{heard:?}"))),
+/// A client of a server of the answer's.
+impl Peer {
+    /// What comes back, up to so many bytes, as long as it comes.
+    pub fn hears(&self, child: &Child, count: usize) -> Result<Vec<u8>, Refusal> {
+        let mut got = Vec::new();
+        while got.len() < count && child.brings(self)? {
+            match self.read_waiting()? {
+                Heard::Bytes(more) => got.extend(more),
+                Heard::Nothing => {}
+                Heard::End => break,
+            }
         }
+        Ok(got)
+    }
+
+    /// It sends, and has to get the same back.
+    pub fn echoes(&self, child: &mut Child, bytes: &[u8], did: &str, mistake: &str) -> Verdict {
+        let got = thread::scope(|scope| {
+            scope.spawn(|| self.send(bytes));
+            let got = self.hears(child, bytes.len());
+            if !got.as_ref().is_ok_and(|got| got.len() == bytes.len()) {
+                self.end(); // nobody takes the rest
+            }
+            got
+        })?;
+        if got == bytes {
+            return Ok(());
+        }
+        let seen = say!("{} of {} bytes; {}", got.len(), bytes.len(), child.stands()?);
+        Err(Refusal::new(mistake).peer(did).but("the same bytes back", seen).bytes(bytes, &got))
+    }
+
+    /// It ends its stream, and has to see the end of the other one.
+    pub fn leaves(&self, child: &mut Child, mistake: &str, early: &str) -> Verdict {
+        self.end();
+        if child.brings(self)? && self.read_waiting()? == Heard::End {
+            return Ok(());
+        }
+        let returned =
+            !matches!(child.at_rest()?, look if look.answer_waits() || look.state == 'R');
+        let mistake = if returned { early } else { mistake };
+        let refusal = Refusal::new(mistake).peer("ended its stream");
+        Err(refusal.but("the end of the stream", child.stands()?))
+    }
+}
+
+impl Stage {
+    /// Refuses an answer that touched the bystander, or sent something to the peer.
+    pub fn nothing_sent(&self, after: &After) -> Verdict {
+        self.bystander.untouched(after)?;
+        let Some(heard) = self.heard()? else { return Ok(()) };
+        let mistake = "receiving must not send anything, nor end a direction";
+        refuse(mistake, "silence at the peer", heard)
+    }
+
+    /// What the peer has heard, if anything.
+    pub fn heard(&self) -> io::Result<Option<String>> {
+        let heard = self.peer.read_waiting()?;
+        Ok((heard != Heard::Nothing).then(|| format!("{heard:?}")))
+    }
+
+    /// What a call says that only receives.
+    pub fn received(&self, child: &mut Child) -> Result<Said, Refusal> {
+        let said = child.said()?;
+        self.nothing_sent(&said.after)?;
+        Ok(said)
+    }
+
+    /// What it says while these bytes come, and then perhaps the end of the stream.
+    pub fn said_while_sending(
+        &self,
+        child: &mut Child,
+        bytes: &[u8],
+        ends: bool,
+    ) -> Result<Said, Refusal> {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                self.peer.send(bytes);
+                if ends {
+                    self.peer.end();
+                }
+            });
+            let said = child.said();
+            self.peer.abandon(); // where it stopped early, the sender still waits
+            said
+        })
     }
 }

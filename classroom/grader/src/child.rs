@@ -3,7 +3,6 @@
 use std::env;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -17,13 +16,16 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use say::say;
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::about::{About, CHILD, HANG, Rule};
 use crate::alloc;
 use crate::inside::{After, Event, Question};
 use crate::kernel::{self, Look};
 use crate::language::told;
+use crate::peer::Peer;
 use crate::refusal::Refusal;
+use crate::said::{Said, Verdict};
 use crate::wire;
 
 /// A call that only the peer can end, and a peer that has done all it will do: after looks for so
@@ -63,7 +65,7 @@ const AWAKE_TICKS: u64 = 30;
 const AWAKE_SLEEPS: u64 = 200;
 
 /// The child. Dropping it kills it.
-pub struct Child<A, S> {
+pub struct Child {
     process: process::Child,
     /// What passes on its output.
     output: Vec<JoinHandle<()>>,
@@ -75,11 +77,10 @@ pub struct Child<A, S> {
     ticks: u64,
     /// It wakes by itself, and waits on.
     patient: bool,
-    arrived: Option<(Event<S>, Vec<u8>)>,
-    asks: PhantomData<fn(A)>,
+    arrived: Option<(Event<Value>, Vec<u8>)>,
 }
 
-impl<A, S> Drop for Child<A, S> {
+impl Drop for Child {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -131,7 +132,7 @@ fn pass_on(
     })
 }
 
-impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
+impl Child {
     pub(crate) fn start(about: &'static About) -> io::Result<Self> {
         let (control, theirs) = UnixStream::pair()?;
         nix::sys::prctl::set_child_subreaper(true)?;
@@ -155,13 +156,17 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
             ticks: 0,
             patient: false,
             arrived: None,
-            asks: PhantomData,
         })
     }
 
     /// Has the answer called. New descriptors replace those of the call before; with none, those
     /// stay. They are the child's alone from here on.
-    pub fn ask(&mut self, ask: A, bytes: &[u8], fds: Vec<OwnedFd>) -> Result<(), Refusal> {
+    pub fn ask(
+        &mut self,
+        ask: impl Serialize,
+        bytes: &[u8],
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), Refusal> {
         self.arrived = None;
         if let Ok(look) = kernel::look(self.pid()) {
             (self.sleeps, self.ticks) = (look.sleeps, look.ticks);
@@ -175,7 +180,7 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
 
     /// Closes, in the child, what was given to it.
     pub fn close_fds(&mut self) -> Result<(), Refusal> {
-        wire::send(&self.control, &Question::<A>::Close, &[], &[]).map_err(|_| self.ended())
+        wire::send(&self.control, &Question::<()>::Close, &[], &[]).map_err(|_| self.ended())
     }
 
     /// What to say should the call hang: how far it is (`after 3 of 8 bytes`), what the peer has
@@ -228,7 +233,7 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
     }
 
     /// What the scene says of the peer, behind the label that says so.
-    fn peer_did(&self) -> &str {
+    pub(crate) fn peer_did(&self) -> &str {
         self.scene[1].strip_prefix(told("the peer ")).unwrap_or(&self.scene[1])
     }
 
@@ -270,9 +275,40 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
         }
     }
 
+    /// Where the answer stands, for a message.
+    pub fn stands(&mut self) -> Result<String, Refusal> {
+        let look = self.at_rest()?;
+        if look.state == 'R' {
+            return Ok("it runs".into());
+        }
+        if look.answer_waits() {
+            return Ok(say!("it is blocked in {}", look.place()));
+        }
+        let said = self.unchecked::<Value>()?;
+        Ok(say!("it has returned {}", said.shown()))
+    }
+
     /// Sends SIGUSR1, whose handler does nothing and interrupts a call that sleeps.
     pub fn interrupt(&self) {
         let _ = kill(Pid::from_raw(self.pid()), Signal::SIGUSR1);
+    }
+
+    /// So many times, each while it sleeps anew; says how often it did.
+    pub fn interrupts(&mut self, times: usize) -> Result<usize, Refusal> {
+        let mut came = 0;
+        while came < times && self.until_blocked()? {
+            self.interrupt();
+            came += 1;
+        }
+        Ok(came)
+    }
+
+    /// The peer sends this once the answer waits for it.
+    pub fn feed(&mut self, peer: &Peer, bytes: &[u8]) -> Verdict {
+        if self.until_blocked()? {
+            peer.send(bytes);
+        }
+        Ok(())
     }
 
     /// Waits until nothing changes any more: it sleeps, and has not woken for fifty looks. `false`:
@@ -329,21 +365,16 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
         done
     }
 
-    /// Waits for the answer to return.
-    pub fn said(&mut self) -> Result<(S, Vec<u8>), Refusal> {
-        self.wait(false, false)?;
-        self.event()
+    /// Refuses an answer that sleeps, in whatever call, before it returns: nothing is to be waited
+    /// for.
+    pub fn never_sleeps(&mut self) -> Verdict {
+        self.wait(false, true).map(drop)
     }
 
-    /// The same where nothing is left to wait for: whatever it sleeps in, it hangs.
-    pub fn said_without_sleep(&mut self) -> Result<(S, Vec<u8>), Refusal> {
-        self.wait(false, true)?;
-        self.event()
-    }
-
-    fn event(&mut self) -> Result<(S, Vec<u8>), Refusal> {
+    fn event<X: DeserializeOwned>(&mut self) -> Result<Said<X>, Refusal> {
         match self.arrived.take() {
-            Some((Event::Said(said), bytes)) => match wire::receive::<Event<S>>(&self.control)? {
+            Some((Event::Said(said), bytes)) => match wire::receive::<Event<Value>>(&self.control)?
+            {
                 Some((Event::Kept(kept), ..)) if kept > KEPT && self.about.keeps(Rule::Memory) => {
                     Err(Refusal::new(say!(
                         "your {} keeps memory that nobody can free: it grows with every call",
@@ -354,7 +385,9 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
                         say!("{kept} bytes"),
                     ))
                 }
-                Some(_) => Ok((said, bytes)),
+                Some(_) => {
+                    Ok(Said { bytes, ..serde_json::from_value(said).map_err(io::Error::from)? })
+                }
                 None => Err(self.ended()),
             },
             Some((Event::Kept(_), _)) => Err(Refusal::new("the grader lost its place")),
@@ -369,15 +402,43 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
         }
     }
 
+    /// Waits for the answer to return, and refuses it where the process is not as it was.
+    pub fn said(&mut self) -> Result<Said, Refusal> {
+        self.said_more()
+    }
+
+    /// The same, with what else the exercise looks at.
+    pub fn said_more<X: DeserializeOwned>(&mut self) -> Result<Said<X>, Refusal> {
+        let said = self.unchecked()?;
+        self.left_as_it_was(&said.after)?;
+        Ok(said)
+    }
+
+    /// What it said, however it left the process.
+    pub fn unchecked<X: DeserializeOwned>(&mut self) -> Result<Said<X>, Refusal> {
+        self.wait(false, false)?;
+        self.event()
+    }
+
     /// [`ask`](Child::ask), then [`said`](Child::said).
     pub fn call(
         &mut self,
-        ask: A,
+        ask: impl Serialize,
         bytes: &[u8],
         fds: Vec<OwnedFd>,
-    ) -> Result<(S, Vec<u8>), Refusal> {
+    ) -> Result<Said, Refusal> {
         self.ask(ask, bytes, fds)?;
         self.said()
+    }
+
+    /// The same, however it leaves the process, and with what else the exercise looks at.
+    pub fn call_unchecked<X: DeserializeOwned>(
+        &mut self,
+        ask: impl Serialize,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Said<X>, Refusal> {
+        self.ask(ask, &[], fds)?;
+        self.unchecked()
     }
 
     /// Its process id.
@@ -389,6 +450,12 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
     pub fn left_as_it_was(&self, after: &After) -> Result<(), Refusal> {
         let name = self.about.name;
         let list = |items: &[String]| items.join(", ");
+        if after.outside {
+            return Err(Refusal::new(
+                "recv was told of more room than there is: after n bytes, len - n are left",
+            )
+            .but("nothing written outside the buffer", "bytes behind its end have changed"));
+        }
         if let Some(fd) = after.closed.first() {
             return Err(Refusal::new(say!(
                 "your {name} closed fd {fd}, which was only lent to it: its owner closes it"
@@ -453,7 +520,7 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
             }
             let tick = if for_block { 1 } else { 5 };
             if readable(&self.control, tick)? {
-                match wire::receive::<Event<S>>(&self.control)? {
+                match wire::receive::<Event<Value>>(&self.control)? {
                     Some((event, bytes, _)) => self.arrived = Some((event, bytes)),
                     None => return Err(self.ended()),
                 }
@@ -481,7 +548,7 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
 
     fn hangs(&self, look: &Look) -> Refusal {
         let name = self.about.name;
-        let [progress, peer, mistake] = &self.scene;
+        let [progress, _, mistake] = &self.scene;
         let space = if progress.is_empty() { "" } else { " " };
         let what = if look.blocked() {
             say!("your {name} is blocked in {}{space}{progress}", look.place())
@@ -491,12 +558,10 @@ impl<A: Serialize, S: DeserializeOwned> Child<A, S> {
         } else {
             say!("your {name} runs in circles and does not return{space}{progress}")
         };
-        let colon = if peer.is_empty() { "" } else { ": " };
-        let full = format!("{what}{colon}{peer}");
         if mistake.is_empty() {
-            return Refusal::new(full);
+            return Refusal::new(what);
         }
-        Refusal::new(mistake.clone()).but("a return", full)
+        Refusal::new(mistake.clone()).but("a return", what)
     }
 
     /// The child has ended before it could say anything.

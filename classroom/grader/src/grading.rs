@@ -21,18 +21,14 @@ use crate::child::Child;
 use crate::inside::{self, Given};
 use crate::language::{column, told};
 use crate::refusal::Refusal;
+use crate::said::{Said, Verdict};
 use crate::verdict;
 
 /// A file for the [`Report`], if set.
 pub const REPORT: &str = "GRADER_REPORT";
 
-/// One thing that the peer does, and what has to come out.
-pub struct Case<A, S> {
-    /// What is tried, as a sentence.
-    pub name: &'static str,
-    /// Plays the peer.
-    pub run: fn(&mut Child<A, S>) -> Result<(), Refusal>,
-}
+/// One thing that the peer does, as a sentence; and what plays the peer.
+pub type Case = (&'static str, fn(&mut Child) -> Verdict);
 
 /// The outcome in a form for a table.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -109,15 +105,11 @@ pub fn judge(about: &About, program: &Path, longest: Duration) -> io::Result<Rep
 /// Grades an answer: `serve` calls it, in the child; the cases play the peer, in the parent.
 ///
 /// The exit code is success if every case passed.
-pub fn grade<A, S>(
+pub fn grade<A: DeserializeOwned, X: Serialize>(
     name: &str,
-    cases: &[Case<A, S>],
-    serve: impl FnMut(A, Given) -> (S, Vec<u8>),
-) -> ExitCode
-where
-    A: Serialize + DeserializeOwned,
-    S: Serialize + DeserializeOwned,
-{
+    cases: &[Case],
+    serve: impl FnMut(A, Given) -> Said<X>,
+) -> ExitCode {
     let about = ALL.iter().find(|about| about.name == name).expect("an exercise's name");
     if env::var_os(CHILD).is_some() {
         if about.keeps(Rule::OwnTime) {
@@ -135,17 +127,21 @@ where
     }
     let (green, bold) = (AnsiColor::Green.on_default().bold(), Style::new().bold());
     let mut report = Report { exercise: about.name.into(), of: cases.len(), ..Report::default() };
-    for case in cases {
+    for (case, run) in cases {
         // Each in a process of its own: one mistake does not spoil the next case.
-        let outcome =
-            Child::start(about).map_err(Refusal::from).and_then(|mut child| (case.run)(&mut child));
+        let outcome = Child::start(about).map_err(Refusal::from).and_then(|mut child| {
+            run(&mut child).map_err(|refusal| match refusal.peer.is_empty() {
+                true => refusal.peer(child.peer_did()),
+                false => refusal,
+            })
+        });
         match outcome {
             Ok(()) => {
-                anstream::println!("  {green}{}{green:#} {}", column(&say!("ok")), told(case.name));
+                anstream::println!("  {green}{}{green:#} {}", column(&say!("ok")), told(case));
                 report.points += 1;
             }
             Err(refusal) => {
-                print_refusal(about, case.name, &refusal);
+                print_refusal(about, case, &refusal);
                 report.reason = refusal.mistake;
                 break;
             }

@@ -14,8 +14,7 @@ pub fn zeroes() -> io::Result<&'static mut [u8]> {
     alloc::limit_all(6 << 30);
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     let access = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY:
-    // - the mapping is new, is nobody else's, and is never unmapped.
+    // SAFETY: the mapping is new, is nobody else's, and is never unmapped.
     unsafe {
         let at = libc::mmap(std::ptr::null_mut(), HUGE, access, flags, -1, 0);
         if at == libc::MAP_FAILED {

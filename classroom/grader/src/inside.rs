@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
 use std::io;
+use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::process;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -22,6 +22,8 @@ use say::say;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::calls::Calls;
+use crate::refusal::refuse;
+use crate::said::{Said, Verdict};
 use crate::{alloc, calls, kernel, language, wire};
 
 /// The child's end of the conversation with the grader. Far from the numbers an answer meets.
@@ -84,14 +86,6 @@ pub fn portable<T>(result: io::Result<T>) -> Result<T, Failure> {
     })
 }
 
-/// As the learner would print it: `Ok`, `Err(UnexpectedEof: …)`.
-pub fn show<T>(result: &Result<T, Failure>) -> String {
-    match result {
-        Ok(_) => "Ok".into(),
-        Err(e) => e.shown(),
-    }
-}
-
 /// Kinds that a task asks for, so that there is no errno to them.
 const ASKED_FOR: [&str; 5] =
     ["UnexpectedEof", "InvalidData", "InvalidInput", "TimedOut", "WriteZero"];
@@ -131,10 +125,8 @@ pub struct After {
     pub process: Vec<String>,
     /// The most memory the call held at once, in bytes.
     pub peak: usize,
-    /// Memory that the call still holds, in bytes.
-    pub kept: usize,
-    /// How many signals came during the call.
-    pub signals: usize,
+    /// It wrote beside the buffer that it was given.
+    pub outside: bool,
     /// The calls it made.
     pub calls: Calls,
 }
@@ -144,16 +136,12 @@ pub struct After {
 /// errno is EINTR when the call begins: an answer must look at errno after a failure only.
 pub fn observe<T>(fds: &[RawFd], call: impl FnOnce() -> T) -> (T, After) {
     let (open, settings, process) = (open_fds(), all_settings(fds), process_settings());
-    let signals = SIGNALS.load(Relaxed);
-    let before = alloc::now();
     calls::watch(fds);
     name_process(kernel::ANSWERING);
     Errno::EINTR.set();
     let (result, peak) = alloc::peak_of(call);
     name_process("grading");
-    let kept = alloc::now().saturating_sub(before);
     let calls = calls::counted();
-    let signals = SIGNALS.load(Relaxed) - signals;
     let (open_now, settings_now) = (open_fds(), all_settings(fds));
     let same = |fd: &RawFd| open_now.get(fd) == open.get(fd);
     let after = After {
@@ -169,8 +157,7 @@ pub fn observe<T>(fds: &[RawFd], call: impl FnOnce() -> T) -> (T, After) {
         ended: fds.iter().map(|&fd| ended(fd)).collect(),
         process: process_settings().into_iter().filter(|s| !process.contains(s)).collect(),
         peak,
-        kept,
-        signals,
+        outside: false,
         calls,
     };
     (result, after)
@@ -209,8 +196,7 @@ pub fn settings(fd: RawFd) -> Vec<(&'static str, String)> {
     if fd < 0 {
         return Vec::new();
     }
-    // SAFETY:
-    // - the descriptor is not closed by anybody during this function.
+    // SAFETY: the descriptor is not closed by anybody during this function.
     let Ok(flags) = fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_GETFL) else {
         return Vec::new();
     };
@@ -228,8 +214,7 @@ pub fn settings(fd: RawFd) -> Vec<(&'static str, String)> {
     for (level, option, name) in options {
         let mut value = [0_u8; 16];
         let mut len = value.len() as libc::socklen_t;
-        // SAFETY:
-        // - `value` is writable for `len` bytes.
+        // SAFETY: `value` is writable for `len` bytes.
         let rc =
             unsafe { libc::getsockopt(fd, level, option, value.as_mut_ptr().cast(), &mut len) };
         if rc == 0 {
@@ -254,8 +239,7 @@ pub fn unasked_settings(fd: RawFd) -> Vec<String> {
 /// this end has been shut down for reading.
 pub fn ended(fd: RawFd) -> bool {
     let mut poll = libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 };
-    // SAFETY:
-    // - one pollfd, and its number.
+    // SAFETY: one pollfd, and its number.
     unsafe { libc::poll(&mut poll, 1, 0) == 1 && poll.revents & libc::POLLRDHUP != 0 }
 }
 
@@ -290,34 +274,59 @@ const SIOCOUTQNSD: libc::Ioctl = 0x894b;
 
 fn count(fd: RawFd, request: libc::Ioctl) -> usize {
     let mut count: libc::c_int = 0;
-    // SAFETY:
-    // - both requests write one int, and `count` is one.
+    // SAFETY: both requests write one int, and `count` is one.
     let rc = unsafe { libc::ioctl(fd, request, &mut count) };
     if rc == 0 { count as usize } else { 0 }
 }
 
-/// Whether a descriptor is close-on-exec, and whether it is non-blocking.
-pub fn fd_flags(fd: RawFd) -> (bool, bool) {
-    // SAFETY:
-    // - these take numbers and return numbers, whatever is open there.
-    let (fd_flags, status) =
-        unsafe { (libc::fcntl(fd, libc::F_GETFD), libc::fcntl(fd, libc::F_GETFL)) };
-    let set = |flags: i32, bit: i32| flags >= 0 && flags & bit != 0;
-    (set(fd_flags, libc::FD_CLOEXEC), set(status, libc::O_NONBLOCK))
+/// A descriptor that an answer has made.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Made {
+    /// FD_CLOEXEC.
+    pub close_on_exec: bool,
+    /// O_NONBLOCK.
+    pub nonblocking: bool,
+    /// Settings that no new socket has.
+    pub unasked: Vec<String>,
 }
 
-static SIGNALS: AtomicUsize = AtomicUsize::new(0);
+impl Made {
+    /// What the kernel says of it.
+    pub fn of(fd: RawFd) -> Made {
+        // SAFETY: these take numbers and return numbers, whatever is open there.
+        let (fd_flags, status) =
+            unsafe { (libc::fcntl(fd, libc::F_GETFD), libc::fcntl(fd, libc::F_GETFL)) };
+        let set = |flags: i32, bit: i32| flags >= 0 && flags & bit != 0;
+        let (close_on_exec, nonblocking) =
+            (set(fd_flags, libc::FD_CLOEXEC), set(status, libc::O_NONBLOCK));
+        Made { close_on_exec, nonblocking, unasked: unasked_settings(fd) }
+    }
 
-extern "C" fn count_signal(_: libc::c_int) {
-    SIGNALS.fetch_add(1, Relaxed);
+    /// Whether it is as a new one ought to be.
+    pub fn check(&self) -> Verdict {
+        if !self.close_on_exec {
+            let mistake = "a program that this one starts would inherit the socket: SOCK_CLOEXEC";
+            return refuse(mistake, "close-on-exec", "not set");
+        }
+        if self.nonblocking {
+            let mistake = "the socket was left non-blocking: the next call on it would not wait";
+            return refuse(mistake, "a blocking socket", "O_NONBLOCK");
+        }
+        if let Some(setting) = self.unasked.first() {
+            let mistake = "the socket has a setting that nobody asked for";
+            return refuse(mistake, "the settings of a new socket", setting.as_str());
+        }
+        Ok(())
+    }
 }
+
+extern "C" fn nothing(_: libc::c_int) {}
 
 /// As a C program begins: SIGPIPE kills. SIGUSR1 has a handler, and interrupts what it meets.
 fn set_signals() -> nix::Result<()> {
-    let handler = SigHandler::Handler(count_signal);
+    let handler = SigHandler::Handler(nothing);
     let interrupting = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
-    // SAFETY:
-    // - the handler only adds to an atomic; SigDfl installs none.
+    // SAFETY: the handler does nothing; SigDfl installs none.
     unsafe {
         nix::sys::signal::sigaction(Signal::SIGUSR1, &interrupting)?;
         nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl)?;
@@ -335,8 +344,7 @@ fn take_control() -> io::Result<UnixStream> {
         OwnedFd::from_raw_fd(fcntl(at, FcntlArg::F_DUPFD_CLOEXEC(CONTROL))?)
     };
     nix::unistd::dup2_stdin(fs::File::open("/dev/null")?)?;
-    // SAFETY:
-    // - prctl with PR_SET_PDEATHSIG takes a number: this process ends with its parent.
+    // SAFETY: prctl with PR_SET_PDEATHSIG takes a number: this process ends with its parent.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     Ok(control.into())
 }
@@ -344,11 +352,9 @@ fn take_control() -> io::Result<UnixStream> {
 static PANIC: Mutex<Option<(String, String)>> = Mutex::new(None);
 
 /// Answers the parent's questions until it has no more.
-pub(crate) fn serve<A, S>(mut call: impl FnMut(A, Given) -> (S, Vec<u8>)) -> io::Result<()>
-where
-    A: DeserializeOwned,
-    S: Serialize,
-{
+pub(crate) fn serve<A: DeserializeOwned, X: Serialize>(
+    mut call: impl FnMut(A, Given) -> Said<X>,
+) -> io::Result<()> {
     let control = take_control()?;
     language::is_korean(); // looked up before memory is counted
     set_signals()?;
@@ -374,8 +380,7 @@ where
                 // The answer may have closed it, and the number may stand for another one now.
                 if identity(fd) == what {
                     drain(fd);
-                    // SAFETY:
-                    // - the descriptor is the one that was lent, and nobody uses it any more.
+                    // SAFETY: the descriptor is the one that was lent, and nobody uses it any more.
                     unsafe { libc::close(fd) };
                 }
             }
@@ -384,14 +389,15 @@ where
         let Question::Ask(ask) = question else { continue };
         let given = Given { fds: lent.iter().map(|(fd, _)| *fd).collect(), bytes };
         match panic::catch_unwind(AssertUnwindSafe(|| call(ask, given))) {
-            Ok((said, bytes)) => {
+            Ok(mut said) => {
+                let bytes = mem::take(&mut said.bytes);
                 wire::send(&control, &Event::Said(said), &bytes, &[])?;
                 drop(bytes);
                 kept += alloc::now().saturating_sub(before);
-                wire::send(&control, &Event::<S>::Kept(kept), &[], &[])?;
+                wire::send(&control, &Event::<Said<X>>::Kept(kept), &[], &[])?;
             }
             Err(payload) => {
-                wire::send(&control, &why::<S>(payload), &[], &[])?;
+                wire::send(&control, &why::<Said<X>>(payload), &[], &[])?;
                 process::exit(0);
             }
         }
@@ -421,8 +427,7 @@ fn identity(fd: RawFd) -> Option<PathBuf> {
 fn drain(fd: RawFd) {
     let mut unread = [0; 4096];
     let (at, len) = (unread.as_mut_ptr().cast(), unread.len());
-    // SAFETY:
-    // - `unread` is writable for its whole length.
+    // SAFETY: `unread` is writable for its whole length.
     while unsafe { libc::recv(fd, at, len, libc::MSG_DONTWAIT) } > 0 {}
 }
 

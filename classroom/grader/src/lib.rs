@@ -12,17 +12,19 @@
 //! | [`examination`] | the peer's moves, which all that receive or send have to stand |
 //! | [`child`] | the process that the answer runs in, seen from the parent |
 //! | [`inside`] | the same process from the inside: calls the answer, and looks at what it left |
+//! | [`said`] | what a call came to |
 //! | [`kernel`] | what a process is doing: `/proc` |
 //! | [`peer`] | the other end of a connection |
-//! | [`beside`] | a second connection, which no answer has to touch |
+//! | [`beside`] | a second connection, which no answer has to touch; the clients of a server |
 //! | [`verdict`] | no program passes without one |
 //! | [`huge`] | more than 4 GiB of memory |
 //! | [`language`] | Korean, where the learner reads it |
 //! | [`paragraphs`] | the comments of a task |
 //! | [`refusal`] | what a learner reads when a case fails |
 //! | [`alloc`], [`calls`] | count memory, and calls that leave no trace |
+//! | [`prelude`] | what nearly every exercise takes of these |
 //!
-//! Each other module is an exercise: its cases and nothing else.
+//! Each other module is an exercise: what is asked, the cases, and what its mistakes are called.
 
 pub mod about;
 pub mod alloc;
@@ -38,7 +40,9 @@ pub mod kernel;
 pub mod language;
 pub mod paragraphs;
 pub mod peer;
+pub mod prelude;
 pub mod refusal;
+pub mod said;
 pub mod verdict;
 mod wire;
 

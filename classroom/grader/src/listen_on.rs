@@ -1,100 +1,65 @@
 //! Exercise `listen_on`: socket, bind, listen, and the port that came out. Article 7.1.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::process::{ExitCode, id};
-use std::{fs, mem};
+use std::os::fd::{BorrowedFd, FromRawFd};
+use std::process::id;
+use std::{fs, mem, ptr};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, getsockopt, listen,
-    setsockopt, socket, sockopt,
-};
-use say::say;
-use serde::{Deserialize, Serialize};
+use nix::sys::socket::{Backlog, SockaddrIn, getsockname, getsockopt, listen, setsockopt, sockopt};
 
 use crate::about::HANG;
-use crate::calls::{self, AFTER_CLOSE, Calls, Seldom};
-use crate::child;
-use crate::grading;
-use crate::inside::{After, Failure, fd_flags, observe, portable, show, unasked_settings};
-use crate::refusal::Refusal;
+use crate::calls::{self, AFTER_CLOSE, Seldom};
+use crate::inside::Made;
+use crate::peer::bound;
+use crate::prelude::*;
 
 #[derive(Serialize, Deserialize)]
-enum Ask {
-    Listen(u16),
-    /// The same, where the process may open no more descriptors.
-    ListenWithoutRoom,
-    /// The same, where somebody else begins to listen just before it does. The rival has been
-    /// given, bound and not listening.
-    ListenWithRival(u16),
-    /// Accept one connection on the listener, and echo five bytes.
-    Accept,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Said {
-    result: Result<(RawFd, u16), Failure>,
+struct Listener {
+    fd: RawFd,
+    /// The port that was returned.
+    told: u16,
     /// What the kernel says of the descriptor.
     address: Option<SocketAddrV4>,
     backlog: Option<u32>,
-    close_on_exec: bool,
-    nonblocking: bool,
+    made: Made,
     /// SO_REUSEADDR is set.
     reuse: bool,
-    /// Settings that a new socket does not have.
-    unasked: Vec<String>,
-    calls: Calls,
-    after: After,
 }
 
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
-
-/// Grades the answer.
+/// Grades the answer: asked to listen on a port; where the process may open no more descriptors;
+/// where a rival, which is given, begins to listen just before it does; or to accept one connection
+/// on the listener, and echo five bytes.
 pub fn grade(answer: fn(u16) -> io::Result<(RawFd, u16)>) -> ExitCode {
-    let mut listener = -1;
-    grading::grade("listen_on", CASES, move |ask: Ask, given| {
-        let (result, after) = match ask {
-            Ask::Listen(port) => observe(&given.fds, || {
-                calls::start();
-                answer(port)
-            }),
-            Ask::ListenWithRival(port) => observe(&given.fds, || {
-                calls::start_with(Seldom::Rival(given.fds[0]));
-                answer(port)
-            }),
-            Ask::ListenWithoutRoom => observe(&given.fds, || {
-                calls::start();
-                without_room(|| answer(0))
-            }),
-            Ask::Accept => (echo(listener).map(|()| (listener, 0)), After::default()),
+    let mut fd = -1;
+    grading::grade("listen_on", CASES, move |(what, port): (String, u16), given| {
+        let mut told = 0;
+        let keep = |(made, port)| {
+            (fd, told) = (made, port);
+            (format!("Ok({made}, {port})"), Vec::new())
         };
-        listener = result.as_ref().map_or(-1, |(fd, _)| *fd);
-        let address = getsockname::<SockaddrIn>(listener).ok().map(SocketAddrV4::from);
-        let (close_on_exec, nonblocking) = fd_flags(listener);
-        let backlog = backlog_of(listener);
-        let unasked = unasked_settings(listener);
-        let reuse = listener >= 0 && {
-            // SAFETY:
-            // - the listener is open during this call.
-            let listener = unsafe { BorrowedFd::borrow_raw(listener) };
+        let said = match &*what {
+            "accept" => return given.call(|| echo(fd), ok).with(None),
+            "listen" => given.call(|| answer(port), keep),
+            "listen_full" => given.call(|| without_room(|| answer(0)), keep),
+            _ => {
+                let call = || {
+                    calls::start_with(Seldom::Rival(given.fds[0]));
+                    answer(port)
+                };
+                given.call(call, keep)
+            }
+        };
+        fd = if said.result.is_ok() { fd } else { -1 };
+        let address = getsockname::<SockaddrIn>(fd).ok().map(SocketAddrV4::from);
+        let reuse = fd >= 0 && {
+            // SAFETY: the listener is open during this call.
+            let listener = unsafe { BorrowedFd::borrow_raw(fd) };
             getsockopt(&listener, sockopt::ReuseAddr).unwrap_or(false)
         };
-        let (result, calls) = (portable(result), calls::counted());
-        let said = Said {
-            result,
-            address,
-            backlog,
-            close_on_exec,
-            nonblocking,
-            reuse,
-            unasked,
-            calls,
-            after,
-        };
-        (said, Vec::new())
+        let (backlog, made) = (backlog_of(fd), Made::of(fd));
+        said.with(Some(Listener { fd, told, address, backlog, made, reuse }))
     })
 }
 
@@ -109,14 +74,13 @@ fn without_room<T>(work: impl FnOnce() -> T) -> T {
 
 /// The listener's work, so that the parent can see that connections come in.
 fn echo(listener: RawFd) -> io::Result<()> {
-    // SAFETY:
-    // - no address is asked for; the new descriptor is ours alone.
+    // SAFETY: no address is asked for; the new descriptor is ours alone.
     let mut conn = unsafe {
-        let fd = libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), 0);
+        let fd = libc::accept4(listener, ptr::null_mut(), ptr::null_mut(), 0);
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        <TcpStream as std::os::fd::FromRawFd>::from_raw_fd(fd)
+        TcpStream::from_raw_fd(fd)
     };
     let mut hello = [0; 5];
     conn.read_exact(&mut hello)?;
@@ -139,117 +103,96 @@ fn backlog_of(fd: RawFd) -> Option<u32> {
 }
 
 const CASES: &[Case] = &[
-    Case { name: "port 0: a free port, and its number", run: free_port },
-    Case { name: "a given port, on the loopback only", run: given_port },
-    Case { name: "a backlog of 128", run: backlog },
-    Case { name: "close-on-exec, and blocking", run: flags },
-    Case { name: "again at once where a server has just ended", run: time_wait },
-    Case {
-        name: "a port where somebody listens: EADDRINUSE, and no descriptor is left",
-        run: in_use,
-    },
-    Case { name: "no descriptor is to be had: EMFILE", run: no_room },
-    Case { name: "somebody else listens first, behind bind: EADDRINUSE", run: rival },
+    ("port 0: a free port, and its number", free_port),
+    ("a given port, on the loopback only", given_port),
+    ("a backlog of 128", backlog),
+    ("close-on-exec, and blocking", flags),
+    ("again at once where a server has just ended", time_wait),
+    ("a port where somebody listens: EADDRINUSE, and no descriptor is left", in_use),
+    ("no descriptor is to be had: EMFILE", no_room),
+    ("somebody else listens first, behind bind: EADDRINUSE", rival),
 ];
 
-fn call(child: &mut Child, port: u16) -> Result<Said, Refusal> {
-    child.scene("", "there is no peer yet", "it waits, though none of socket, bind, listen does");
-    called(child, Ask::Listen(port), vec![])
+type Listens = Said<Option<Listener>>;
+
+fn call(child: &mut Child, port: u16, did: &str) -> Result<Listens, Refusal> {
+    called(child, ("listen", port), vec![], did)
 }
 
-fn called(child: &mut Child, ask: Ask, fds: Vec<OwnedFd>) -> Result<Said, Refusal> {
-    let (said, _) = child.call(ask, &[], fds)?;
-    if said.calls.closed_nothing > 0 {
-        return Err(Refusal::new("close was called for a number under which nothing was open")
-            .but("one close of a socket that cannot be used", "EBADF"));
+fn called(
+    child: &mut Child,
+    ask: (&str, u16),
+    fds: Vec<OwnedFd>,
+    did: &str,
+) -> Result<Listens, Refusal> {
+    child.scene("", did, "it waits, though none of socket, bind, listen does");
+    let said: Listens = child.call_unchecked(ask, fds)?;
+    if said.after.calls.closed_nothing > 0 {
+        let mistake = "close was called for a number under which nothing was open";
+        return refuse(mistake, "one close of a socket that cannot be used", "EBADF");
     }
     if said.after.opened.len() > 1 {
-        return Err(Refusal::new("one listener needs one descriptor: another one was left open")
-            .but("one new descriptor", said.after.opened.join(", ")));
+        let mistake = "one listener needs one descriptor: another one was left open";
+        return refuse(mistake, "one new descriptor", said.after.opened.join(", "));
     }
     Ok(said)
 }
 
-/// It listens at this port, and says so. `0`: at any.
-fn listens(said: &Said, port: u16) -> Result<u16, Refusal> {
-    let refuse = |mistake: &str, expected: String, seen: String| {
-        Err(Refusal::new(mistake).but(expected, seen))
+/// Called for this port, it listens there, and says so. `0`: at any.
+fn listens(child: &mut Child, port: u16, did: &str) -> Result<(u16, Listener), Refusal> {
+    let mut said = call(child, port, did)?;
+    let mistake = match said.errno() {
+        _ if said.result.is_ok() => "",
+        libc::EADDRNOTAVAIL => "s_addr is in network byte order, too: 127.0.0.1, not 1.0.0.127",
+        _ => "it failed where nothing is in the way",
     };
-    let (fd, told) = match &said.result {
-        Ok(ok) => *ok,
-        Err(e) if e.errno == Some(libc::EADDRNOTAVAIL) => {
-            let mistake = "s_addr is in network byte order, too: 127.0.0.1, not 1.0.0.127";
-            return refuse(mistake, "Ok".into(), show(&said.result));
-        }
-        result => {
-            return refuse("it failed where nothing is in the way", "Ok".into(), show(result));
-        }
+    said.judged(mistake, "Ok")?;
+    let listener = said.more.take().ok_or_else(|| Refusal::new("the grader lost its place"))?;
+    let at = listener.address.map_or(0, |at| at.port());
+    let mistake = if listener.address.is_none() && listener.backlog.is_some() {
+        "127.0.0.1 is an IPv4 address: AF_INET"
+    } else if listener.address.is_none() {
+        "the listener is closed by the time it returns"
+    } else if listener.backlog.is_none() {
+        "the socket does not listen: listen comes after bind"
+    } else if port != 0 && at == port.swap_bytes() && port != port.swap_bytes() {
+        "sin_port is in network byte order: to_be"
+    } else if port != 0 && at != port {
+        "it listens at another port: was bind called, and its result read?"
+    } else if listener.address.is_some_and(|at| *at.ip() != Ipv4Addr::LOCALHOST) {
+        "it listens for other machines, too: the address has to be 127.0.0.1"
+    } else if listener.told == 0 {
+        "port 0 means any free port: getsockname tells which one it became"
+    } else if listener.told != at && listener.told == at.swap_bytes() {
+        "the port it returns is in network byte order"
+    } else if listener.told != at {
+        "the port it returns is not the one it listens at"
+    } else {
+        return Ok((at, listener));
     };
-    let Some(address) = said.address else {
-        if said.backlog.is_some() {
-            let seen = say!("fd {fd} listens, and not at an IPv4 address");
-            return refuse("127.0.0.1 is an IPv4 address: AF_INET", "AF_INET".into(), seen);
-        }
-        let seen = say!("fd {fd} is no open IPv4 socket");
-        return refuse("the listener is closed by the time it returns", "a socket".into(), seen);
-    };
-    if said.backlog.is_none() {
-        let seen = say!("fd {fd} at {address} does not listen");
-        return refuse(
-            "the socket does not listen: listen comes after bind",
-            "LISTEN".into(),
-            seen,
-        );
-    }
-    if port != 0 && address.port() == port.swap_bytes() && port != port.swap_bytes() {
-        let (expected, seen) = (say!("port {port}"), say!("port {}", address.port()));
-        return refuse("sin_port is in network byte order: to_be", expected, seen);
-    }
-    if port != 0 && address.port() != port {
-        let (expected, seen) = (say!("port {port}"), say!("port {}", address.port()));
-        return refuse(
-            "it listens at another port: was bind called, and its result read?",
-            expected,
-            seen,
-        );
-    }
-    if *address.ip() != Ipv4Addr::LOCALHOST {
-        let mistake = "it listens for other machines, too: the address has to be 127.0.0.1";
-        return refuse(mistake, "127.0.0.1".into(), address.ip().to_string());
-    }
-    if told != address.port() {
-        let mistake = match told {
-            0 => "port 0 means any free port: getsockname tells which one it became",
-            _ if told == address.port().swap_bytes() => {
-                "the port it returns is in network byte order"
-            }
-            _ => "the port it returns is not the one it listens at",
-        };
-        return refuse(mistake, address.port().to_string(), told.to_string());
-    }
-    Ok(told)
+    let what = listener.address.map_or(say!("no IPv4 address"), |at| at.to_string());
+    let seen = say!("fd {} at {what}, and {}", listener.fd, said.shown());
+    refuse(mistake, say!("a listener at 127.0.0.1, port {port}"), seen)
 }
 
 /// A connection comes through.
-fn serves(child: &mut Child, port: u16) -> Result<(), Refusal> {
+fn serves(child: &mut Child, port: u16) -> Verdict {
     let mut conn = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     conn.set_read_timeout(Some(HANG))?;
     conn.write_all(b"hello")?;
-    let (said, _) = child.call(Ask::Accept, &[], vec![])?;
+    let said: Said = child.call_unchecked(("accept", 0), vec![])?;
     let mut echo = [0; 5];
-    if said.result.is_err() || conn.read_exact(&mut echo).is_err() || echo != *b"hello" {
-        return Err(Refusal::new("a connection was made, and accept could not take it")
-            .but("an accepted connection", show(&said.result)));
-    }
-    Ok(())
+    let came = said.result.is_ok() && conn.read_exact(&mut echo).is_ok() && echo == *b"hello";
+    let mistake = "a connection was made, and accept could not take it";
+    said.ensure(came, mistake, "an accepted connection")
 }
 
-fn free_port(child: &mut Child) -> Result<(), Refusal> {
-    let said = call(child, 0)?;
-    let first = listens(&said, 0)?;
+const NO_PEER: &str = "there is no peer yet";
+
+fn free_port(child: &mut Child) -> Verdict {
+    let (first, _) = listens(child, 0, NO_PEER)?;
     serves(child, first)?;
-    let said = call(child, 0)?;
-    let second = listens(&said, 0)?;
+    let (second, _) = listens(child, 0, NO_PEER)?;
     if first == second {
         return Err(Refusal::new("port 0 gave the same port twice, while both listen"));
     }
@@ -266,41 +209,24 @@ fn some_port() -> io::Result<u16> {
     found.ok_or(io::ErrorKind::AddrInUse.into())
 }
 
-fn given_port(child: &mut Child) -> Result<(), Refusal> {
-    let port = some_port()?;
-    let said = call(child, port)?;
-    listens(&said, port)?;
+fn given_port(child: &mut Child) -> Verdict {
+    let (port, _) = listens(child, some_port()?, NO_PEER)?;
     serves(child, port)
 }
 
-fn backlog(child: &mut Child) -> Result<(), Refusal> {
-    let said = call(child, 0)?;
-    listens(&said, 0)?;
+fn backlog(child: &mut Child) -> Verdict {
+    let found = listens(child, 0, NO_PEER)?.1.backlog.unwrap_or(0);
     let most = fs::read_to_string("/proc/sys/net/core/somaxconn")?.trim().parse().unwrap_or(128);
     let expected = most.min(128);
-    match said.backlog {
-        Some(found) if found == expected => Ok(()),
-        found => Err(Refusal::new("the second argument of listen says how many may wait")
-            .but(say!("a backlog of {expected}"), format!("{}", found.unwrap_or(0)))),
+    if found == expected {
+        return Ok(());
     }
+    let mistake = "the second argument of listen says how many may wait";
+    refuse(mistake, say!("a backlog of {expected}"), found.to_string())
 }
 
-fn flags(child: &mut Child) -> Result<(), Refusal> {
-    let said = call(child, 0)?;
-    listens(&said, 0)?;
-    if !said.close_on_exec {
-        return Err(Refusal::new("a program that this one starts would inherit the listener")
-            .but("SOCK_CLOEXEC", "not set"));
-    }
-    if let Some(setting) = said.unasked.iter().find(|s| !s.contains("O_NONBLOCK")) {
-        return Err(Refusal::new("the listener has a setting that nobody asked for")
-            .but("the settings of a new socket, and SO_REUSEADDR", setting.clone()));
-    }
-    if said.nonblocking {
-        return Err(Refusal::new("the listener is non-blocking, and accept would not wait")
-            .but("a blocking socket", "O_NONBLOCK"));
-    }
-    Ok(())
+fn flags(child: &mut Child) -> Verdict {
+    listens(child, 0, NO_PEER)?.1.made.check()
 }
 
 /// A connection that this end closed first, and its port: it stays in TIME_WAIT for a minute.
@@ -313,109 +239,74 @@ fn port_in_time_wait() -> io::Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-fn time_wait(child: &mut Child) -> Result<(), Refusal> {
-    let elsewhere = call(child, 0)?;
+fn time_wait(child: &mut Child) -> Verdict {
+    let (_, elsewhere) = listens(child, 0, NO_PEER)?;
     let port = port_in_time_wait()?;
-    let said = call(child, port)?;
-    if said.result.is_err() {
-        return Err(Refusal::new(if elsewhere.reuse {
-            "SO_REUSEADDR was set too late: bind looks at it, and it came behind bind"
-        } else {
-            "SO_REUSEADDR has to be set, and before bind: the port is in TIME_WAIT"
-        })
-        .peer("a server at this port has just closed a connection and ended")
-        .but("Ok", show(&said.result)));
-    }
-    listens(&said, port)?;
+    let did = "a server at this port has just closed a connection and ended";
+    let said = call(child, port, did)?;
+    let mistake = if said.result.is_ok() {
+        ""
+    } else if elsewhere.reuse {
+        "SO_REUSEADDR was set too late: bind looks at it, and it came behind bind"
+    } else {
+        "SO_REUSEADDR has to be set, and before bind: the port is in TIME_WAIT"
+    };
+    said.judged(mistake, "Ok")?;
     serves(child, port)
 }
 
-fn no_room(child: &mut Child) -> Result<(), Refusal> {
-    let (said, _) = child.call(Ask::ListenWithoutRoom, &[], vec![])?;
-    let mistake = match &said.result {
-        Err(e) if e.errno == Some(libc::EMFILE) => return Ok(()),
-        Err(e) if e.errno == Some(libc::EBADF) => {
-            "socket had failed, and its -1 was used on: look at what socket returned"
-        }
-        Err(e) if e.errno == Some(libc::EADDRINUSE) => {
-            "it says EADDRINUSE whatever happened: errno tells what did"
-        }
-        Err(_) => "socket failed, and its errno did not reach the caller",
-        Ok(_) => "socket failed, and it returned Ok",
+fn no_room(child: &mut Child) -> Verdict {
+    let did = "there is none; the process may open no more descriptors";
+    child.scene("", did, "");
+    let said: Said = child.call_unchecked(("listen_full", 0), vec![])?;
+    let mistake = match said.errno() {
+        libc::EMFILE => "",
+        libc::EBADF => "socket had failed, and its -1 was used on: look at what socket returned",
+        libc::EADDRINUSE => "it says EADDRINUSE whatever happened: errno tells what did",
+        _ if said.result.is_ok() => "socket failed, and it returned Ok",
+        _ => "socket failed, and its errno did not reach the caller",
     };
-    Err(Refusal::new(mistake)
-        .peer("there is none; the process may open no more descriptors")
-        .but("Err(EMFILE)", show(&said.result)))
+    said.judged(mistake, "Err(EMFILE)")
 }
 
-fn rival(child: &mut Child) -> Result<(), Refusal> {
-    let kind = SockType::Stream;
-    let rival =
-        socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None).map_err(io::Error::from)?;
-    let port = (|| {
-        setsockopt(&rival, sockopt::ReuseAddr, &true)?;
-        bind(rival.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0))?;
-        Ok(getsockname::<SockaddrIn>(rival.as_raw_fd())?.port())
-    })()
-    .map_err(|e: nix::Error| io::Error::from(e))?;
-    let said = called(child, Ask::ListenWithRival(port), vec![rival])?;
-    let mistake = match &said.result {
-        Ok(_) => "listen had failed, and nobody looked at what it returned",
-        Err(e) if e.errno != Some(libc::EADDRINUSE) => {
-            "the errno of listen has to reach the caller as it is"
-        }
-        Err(_) if !said.after.opened.is_empty() => {
-            "listen failed, and the socket stays open: not only bind can fail"
-        }
-        Err(_) => return Ok(()),
+fn rival(child: &mut Child) -> Verdict {
+    let (rival, port) = bound(|fd| setsockopt(fd, sockopt::ReuseAddr, &true))?;
+    let did = "had bound the same port, with SO_REUSEADDR, and listens a moment earlier";
+    let said = called(child, ("listen_rival", port), vec![rival], did)?;
+    let mistake = if said.result.is_ok() {
+        "listen had failed, and nobody looked at what it returned"
+    } else if said.errno() != libc::EADDRINUSE {
+        "the errno of listen has to reach the caller as it is"
+    } else if !said.after.opened.is_empty() {
+        "listen failed, and the socket stays open: not only bind can fail"
+    } else {
+        ""
     };
-    Err(Refusal::new(mistake)
-        .peer("had bound the same port, with SO_REUSEADDR, and listens a moment earlier")
-        .but("Err(AddrInUse), and no descriptor", show(&said.result)))
+    said.judged(mistake, "Err(AddrInUse), and no descriptor")
 }
 
-fn in_use(child: &mut Child) -> Result<(), Refusal> {
+fn in_use(child: &mut Child) -> Verdict {
     let live = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     refused(child, live.local_addr()?.port(), "it took no notice that bind had failed")?;
-
-    let kind = SockType::Stream;
-    let shared =
-        socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None).map_err(io::Error::from)?;
-    let port = (|| {
-        setsockopt(&shared, sockopt::ReusePort, &true)?;
-        bind(shared.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0))?;
-        listen(&shared, Backlog::new(1)?)?;
-        Ok(getsockname::<SockaddrIn>(shared.as_raw_fd())?.port())
-    })()
-    .map_err(|e: nix::Error| io::Error::from(e))?;
+    let (shared, port) = bound(|fd| setsockopt(fd, sockopt::ReusePort, &true))?;
+    listen(&shared, Backlog::new(1).map_err(io::Error::from)?).map_err(io::Error::from)?;
     let mistake =
         "SO_REUSEPORT shares a port with somebody who listens there: SO_REUSEADDR does not";
     refused(child, port, mistake)
 }
 
-fn refused(child: &mut Child, port: u16, mistake: &str) -> Result<(), Refusal> {
-    let said = call(child, port)?;
-    match &said.result {
-        Err(e) if e.errno == Some(libc::EADDRINUSE) => {}
-        Err(e) if e.errno == Some(AFTER_CLOSE as i32) => {
-            return Err(Refusal::new(
-                "errno was read behind close, which may change it: read it behind bind",
-            )
-            .but("Err(AddrInUse)", show(&said.result)));
-        }
-        Err(_) => {
-            return Err(Refusal::new("the errno of bind has to reach the caller as it is")
-                .but("Err(AddrInUse)", show(&said.result)));
-        }
-        Ok(_) => {
-            return Err(Refusal::new(mistake)
-                .peer("listens at that port already")
-                .but("Err(AddrInUse)", show(&said.result)));
-        }
-    }
-    if !said.after.opened.is_empty() {
-        return Err(Refusal::new("bind failed, and the socket stays open: close it on every path")
-            .but("no new descriptor", said.after.opened.join(", ")));
-    }
-    Ok(())
+fn refused(child: &mut Child, port: u16, mistake: &str) -> Verdict {
+    let said = call(child, port, "listens at that port already")?;
+    let mistake = if said.result.is_ok() {
+        mistake
+    } else if said.errno() == AFTER_CLOSE as i32 {
+        "errno was read behind close, which may change it: read it behind bind"
+    } else if said.errno() != libc::EADDRINUSE {
+        "the errno of bind has to reach the caller as it is"
+    } else if !said.after.opened.is_empty() {
+        "bind failed, and the socket stays open: close it on every path"
+    } else {
+        ""
+    };
+    said.judged(mistake, "Err(AddrInUse), and no descriptor")
 }

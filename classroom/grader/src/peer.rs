@@ -7,9 +7,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, getpeername,
-    getsockname, listen, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, bind, connect, getpeername,
+    getsockname, listen, send, setsockopt, socket, sockopt,
 };
 
 use crate::about::HANG;
@@ -46,7 +48,7 @@ pub fn pair_with(buffers: Buffers) -> io::Result<(Peer, OwnedFd)> {
     if let Some(bytes) = buffers.peer_recv {
         setsockopt(&listener, sockopt::RcvBuf, &bytes)?; // an accepted socket inherits it
     }
-    let theirs = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let theirs = lonely()?;
     if let Some(bytes) = buffers.send {
         setsockopt(&theirs, sockopt::SndBuf, &bytes)?;
     }
@@ -56,13 +58,28 @@ pub fn pair_with(buffers: Buffers) -> io::Result<(Peer, OwnedFd)> {
     let SocketAddr::V4(at) = listener.local_addr()? else { unreachable!("bound to IPv4") };
     connect(theirs.as_raw_fd(), &SockaddrIn::from(at))?;
     let (ours, _) = listener.accept()?;
-    ours.set_read_timeout(Some(HANG))?;
-    ours.set_write_timeout(Some(HANG))?;
-    ours.set_nodelay(true)?;
-    Ok((Peer(ours), theirs))
+    Ok((Peer::of(ours)?, theirs))
 }
 
 impl Peer {
+    /// A client of a server of the answer's; with a receive buffer of so many bytes.
+    pub fn connect(to: SocketAddr, buffer: Option<usize>) -> io::Result<Peer> {
+        let fd = lonely()?;
+        if let Some(bytes) = buffer {
+            setsockopt(&fd, sockopt::RcvBuf, &bytes)?;
+        }
+        let SocketAddr::V4(to) = to else { unreachable!("bound to IPv4") };
+        connect(fd.as_raw_fd(), &SockaddrIn::from(to))?;
+        Peer::of(fd.into())
+    }
+
+    fn of(conn: TcpStream) -> io::Result<Peer> {
+        conn.set_read_timeout(Some(HANG))?;
+        conn.set_write_timeout(Some(HANG))?;
+        conn.set_nodelay(true)?;
+        Ok(Peer(conn))
+    }
+
     /// Sends all of it. That the child has gone is not the peer's to tell: the child is asked.
     pub fn send(&self, bytes: &[u8]) {
         let _ = (&self.0).write_all(bytes);
@@ -95,6 +112,15 @@ impl Peer {
         Ok(setsockopt(&self.0, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?)
     }
 
+    /// Closes with a reset; with its stream ended before, and that seen at the other end.
+    pub fn goes(self, other: &OwnedFd, ended: bool) -> io::Result<()> {
+        if ended {
+            self.end();
+            self.end_has_arrived(other)?;
+        }
+        self.reset()
+    }
+
     /// Reads until the child's end is closed, on a thread of its own. It reads no further than
     /// `MOST`: who sends on without an end comes to wait for it.
     pub fn read_all(self) -> JoinHandle<Vec<u8>> {
@@ -118,7 +144,7 @@ impl Peer {
     /// What has come so far; `None` as well at the end of the stream.
     pub fn read_waiting(&self) -> io::Result<Heard> {
         self.0.set_nonblocking(true)?;
-        let mut buf = [0; 256];
+        let mut buf = vec![0; 65_536];
         let got = (&self.0).read(&mut buf);
         self.0.set_nonblocking(false)?;
         Ok(match got {
@@ -173,17 +199,51 @@ pub fn holds_back(fd: impl AsFd) -> bool {
     line.is_some_and(|line| line.split_whitespace().nth(5).is_some_and(|t| t.starts_with("04:")))
 }
 
+/// A TCP socket that is not connected.
+pub fn lonely() -> io::Result<OwnedFd> {
+    Ok(socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?)
+}
+
+/// Makes the answer's end non-blocking.
+pub fn non_blocking((peer, conn): (Peer, OwnedFd)) -> io::Result<(Peer, OwnedFd)> {
+    fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok((peer, conn))
+}
+
+/// Fills the send buffer, until nothing has made room for 20 ms; says how many bytes that took.
+pub fn fill(conn: &OwnedFd) -> io::Result<usize> {
+    let mut filled = 0;
+    loop {
+        match send(conn.as_raw_fd(), &[0; 4096], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+            Ok(n) => filled += n,
+            // What is still on its way to the peer may yet make room.
+            Err(nix::Error::EAGAIN) => {
+                let mut fds = [PollFd::new(conn.as_fd(), PollFlags::POLLOUT)];
+                if poll(&mut fds, PollTimeout::from(20_u8))? == 0 {
+                    return Ok(filled);
+                }
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// A socket that keeps a port of the loopback, prepared like this: whoever connects is refused.
+pub fn bound(prepare: impl FnOnce(&OwnedFd) -> nix::Result<()>) -> io::Result<(OwnedFd, u16)> {
+    let fd = lonely()?;
+    prepare(&fd)?;
+    bind(fd.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0))?;
+    let port = getsockname::<SockaddrIn>(fd.as_raw_fd())?.port();
+    Ok((fd, port))
+}
+
 /// A listener on the loopback, and a socket that keeps its port without listening: once the
 /// listener is closed connections are refused, and nobody else is given the port.
 pub fn listener(backlog: i32) -> io::Result<(TcpListener, OwnedFd)> {
-    let new = || -> io::Result<OwnedFd> {
-        let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-        Ok(fd)
-    };
-    let (held, listener) = (new()?, new()?);
-    bind(held.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0))?;
-    bind(listener.as_raw_fd(), &getsockname::<SockaddrIn>(held.as_raw_fd())?)?;
+    let shared = |fd: &OwnedFd| setsockopt(fd, sockopt::ReuseAddr, &true);
+    let ((held, port), listener) = (bound(shared)?, lonely()?);
+    shared(&listener)?;
+    bind(listener.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port))?;
     listen(&listener, Backlog::new(backlog)?)?;
     Ok((TcpListener::from(listener), held))
 }

@@ -11,6 +11,9 @@ use crate::language::{column, told};
 pub const UNFOUNDED: &str =
     "no call had failed, and it returned an error: one of its own, or errno read without a -1";
 
+/// The one mistake that all can make.
+pub const INTERRUPTED: &str = "EINTR was returned as an error: nothing is broken, call again";
+
 /// Why a case failed. The first sentence names the likely mistake, and no other mistake has it.
 #[derive(Debug, Default)]
 pub struct Refusal {
@@ -52,6 +55,15 @@ impl Refusal {
         self.bytes = Some(Box::new((expected.into(), seen.into())));
         self
     }
+}
+
+/// Refuses: the likely mistake, what was expected, and what was seen.
+pub fn refuse<T>(
+    mistake: impl Into<String>,
+    expected: impl Into<String>,
+    seen: impl Into<String>,
+) -> Result<T, Refusal> {
+    Err(Refusal::new(mistake).but(expected, seen))
 }
 
 impl fmt::Display for Refusal {

@@ -1,20 +1,12 @@
 //! Exercise `unique_fd`: a descriptor that closes itself, once. Article 7.1.
 
-use std::io;
 use std::mem;
 use std::net::TcpStream;
-use std::os::fd::{FromRawFd, RawFd};
-use std::process::ExitCode;
+use std::os::fd::FromRawFd;
+use std::panic;
 
-use say::say;
-use serde::{Deserialize, Serialize};
-
-use crate::calls::{self, Calls, Seldom};
-use crate::child;
-use crate::grading;
-use crate::inside::{After, Failure, observe, portable, show};
-use crate::peer::{Heard, pair};
-use crate::refusal::Refusal;
+use crate::calls::{self, Seldom};
+use crate::prelude::*;
 
 /// The one owner of a descriptor. What drops it closes the descriptor.
 pub trait Owner: Sized {
@@ -30,201 +22,162 @@ pub trait Owner: Sized {
     fn reset(&mut self, fd: RawFd);
 }
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-enum Ask {
-    Drop,
-    Move,
-    InVec,
-    Panic,
-    Get,
-    IntoRaw,
-    Close,
-    CloseFails,
-    CloseInterrupted,
-    DropInterrupted,
-    DropZero,
-    Reset,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Said {
-    result: Result<(), Failure>,
-    /// A number that came out.
-    number: RawFd,
-    /// The numbers that were given.
-    given: [RawFd; 2],
-    calls: Calls,
-    after: After,
-}
-
-type Child = child::Child<Ask, Said>;
-type Case = grading::Case<Ask, Said>;
-
-/// Grades the answer.
+/// Grades the answer: what is played is asked for by name.
 pub fn grade<T: Owner>() -> ExitCode {
-    grading::grade("unique_fd", CASES, |ask: Ask, given| {
+    grading::grade("unique_fd", CASES, |ask: String, given| {
         let &[fd, second] = &given.fds[..] else { unreachable!("two are given") };
-        let ((result, number, calls), after) = observe(&given.fds, || {
-            calls::start();
-            let (result, number) = play::<T>(ask, fd, second);
-            (result, number, calls::counted())
-        });
-        let given = [fd, second];
-        (Said { result: portable(result), number, given, calls, after }, Vec::new())
+        let mut number = -1;
+        let call = || {
+            calls::start_with(Seldom::Nothing);
+            number = play::<T>(&ask, fd, second)?;
+            Ok(())
+        };
+        let said = given.call(call, ok);
+        // Which of the given it is, or that it is none.
+        let which = given.fds.iter().position(|&fd| fd == number);
+        said.with(if ask == "drop_zero" { (number == 0).then_some(0) } else { which })
     })
 }
 
-fn play<T: Owner>(ask: Ask, fd: RawFd, second: RawFd) -> (io::Result<()>, RawFd) {
+/// Plays, and says the number that comes out.
+fn play<T: Owner>(ask: &str, fd: RawFd, second: RawFd) -> io::Result<RawFd> {
     let mut owner = T::new(fd);
     match ask {
-        Ask::Drop => drop(owner),
-        Ask::Move => {
-            let moved = owner;
-            let moved_again = Box::new(moved);
-            drop(moved_again);
-        }
-        Ask::InVec => drop(vec![owner, T::new(second)]),
-        Ask::Panic => {
-            let hook = std::panic::take_hook();
-            std::panic::set_hook(Box::new(|_| {})); // this one is the grader's
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+        "move" => drop(Box::new(owner)),
+        "in_vec" => drop(vec![owner, T::new(second)]),
+        "panic" => {
+            let hook = panic::take_hook();
+            panic::set_hook(Box::new(|_| {})); // this one is the grader's
+            let _ = panic::catch_unwind(panic::AssertUnwindSafe(move || {
                 let _owner = owner;
-                std::panic::panic_any(());
+                panic::panic_any(());
             }));
-            std::panic::set_hook(hook);
+            panic::set_hook(hook);
         }
-        Ask::Get => {
+        "get" => {
             let number = owner.get();
             mem::forget(owner);
-            return (Ok(()), number);
+            return Ok(number);
         }
-        Ask::IntoRaw => return (Ok(()), owner.into_raw()),
-        Ask::Close => return (owner.close(), -1),
-        Ask::CloseFails => {
-            // SAFETY:
-            // - the number is the owner's; that nothing is open under it is what is tried.
+        "into_raw" => return Ok(owner.into_raw()),
+        "close" => owner.close()?,
+        "close_fails" => {
+            // SAFETY: the number is the owner's; that nothing is open under it is what is tried.
             drop(unsafe { TcpStream::from_raw_fd(fd) });
-            calls::start();
-            return (owner.close(), -1);
+            calls::start_with(Seldom::Nothing);
+            owner.close()?;
         }
-        Ask::CloseInterrupted => {
+        "close_eintr" => {
             calls::start_with(Seldom::CloseSaysEintr);
-            return (owner.close(), -1);
+            owner.close()?;
         }
-        Ask::DropInterrupted => {
+        "drop_eintr" => {
             calls::start_with(Seldom::CloseSaysEintr);
             drop(owner);
         }
-        Ask::DropZero => {
+        "drop_zero" => {
             // Where stdin has been closed, 0 is what the next `socket` returns.
             mem::forget(owner);
-            let dev_null = zero_becomes(fd);
-            drop(T::new(0));
             // SAFETY:
-            // - the calls take numbers; 0 becomes again what it was.
-            let closed = unsafe {
+            // - the calls take numbers; nobody uses fd 0 in this process, and it becomes again
+            //   what it was.
+            unsafe {
+                let kept = libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 100);
+                libc::dup2(fd, 0);
+                drop(T::new(0));
                 let closed = libc::fcntl(0, libc::F_GETFD) < 0;
-                libc::dup2(dev_null, 0);
-                libc::syscall(libc::SYS_close, dev_null);
-                closed
-            };
-            return (Ok(()), if closed { 0 } else { -1 });
+                libc::dup2(kept, 0);
+                libc::syscall(libc::SYS_close, kept);
+                return Ok(if closed { 0 } else { -1 });
+            }
         }
-        Ask::Reset => {
+        "reset" => {
             owner.reset(second);
             let number = owner.get();
             mem::forget(owner);
-            return (Ok(()), number);
+            return Ok(number);
         }
+        _ => drop(owner),
     }
-    (Ok(()), -1)
-}
-
-/// Makes 0 another number of `fd`, and keeps what was there under the number it returns.
-fn zero_becomes(fd: RawFd) -> RawFd {
-    // SAFETY:
-    // - these take numbers; nobody uses fd 0 in this process.
-    unsafe {
-        let kept = libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 100);
-        libc::dup2(fd, 0);
-        kept
-    }
+    Ok(-1)
 }
 
 const CASES: &[Case] = &[
-    Case { name: "dropping it closes the descriptor, once", run: dropped },
-    Case { name: "get gives the number and closes nothing", run: get },
-    Case { name: "a move closes nothing; the last owner does", run: moved },
-    Case { name: "a vector of them, and a panic, close each once", run: by_others },
-    Case { name: "into_raw leaves the descriptor open", run: into_raw },
-    Case { name: "close closes once, and reports what close said", run: close },
-    Case { name: "close says EINTR, and has closed", run: interrupted },
-    Case { name: "0 is a descriptor, too", run: zero },
-    Case { name: "another descriptor of the same connection stays usable", run: shared },
-    Case { name: "reset closes the old one and owns the new one", run: reset },
+    ("dropping it closes the descriptor, once", dropped),
+    ("get gives the number and closes nothing", get),
+    ("a move closes nothing; the last owner does", moved),
+    ("a vector of them, and a panic, close each once", by_others),
+    ("into_raw leaves the descriptor open", into_raw),
+    ("close closes once, and reports what close said", close),
+    ("close says EINTR, and has closed", interrupted),
+    ("0 is a descriptor, too", zero),
+    ("another descriptor of the same connection stays usable", shared),
+    ("reset closes the old one and owns the new one", reset),
 ];
 
-/// Two connections; plays, and checks how many `close` calls there were and which are open.
-fn play_and_check(
-    child: &mut Child,
-    ask: Ask,
-    closed: [bool; 2],
-    mistakes: [&str; 2],
-) -> Result<Said, Refusal> {
+/// Which of the given descriptors came out.
+type Which = Said<Option<usize>>;
+
+/// Plays with two connections.
+fn play_with(child: &mut Child, ask: &str) -> Result<([Peer; 2], Which), Refusal> {
     let [(first, a), (second, b)] = [pair()?, pair()?];
-    let (said, _) = child.call(ask, &[], vec![a, b])?;
-    let [forgotten, too_many] = mistakes;
-    for (fd, (peer, closed)) in [first, second].iter().zip(closed).enumerate() {
-        let which = ["the first descriptor", "the second descriptor"][fd];
-        match (peer.read_waiting()?, closed) {
-            (Heard::End, true) | (Heard::Nothing, false) => {}
-            (_, true) => {
-                return Err(Refusal::new(forgotten)
-                    .peer("waits for the end of the stream")
-                    .but(say!("{which} closed: the peer sees a FIN"), "it is still open"));
-            }
-            (_, false) => {
-                return Err(Refusal::new(too_many)
-                    .peer("looks whether the stream has ended")
-                    .but(say!("{which} still open"), "the peer saw a FIN: it was closed"));
-            }
+    child.scene("", "waits for the end of the stream", "");
+    Ok(([first, second], child.call_unchecked(ask, vec![a, b])?))
+}
+
+/// Plays, and checks how many `close` calls there were and which are open.
+fn check(
+    child: &mut Child,
+    ask: &str,
+    closed: [bool; 2],
+    [forgotten, too_many]: [&str; 2],
+) -> Result<Which, Refusal> {
+    let (peers, said) = play_with(child, ask)?;
+    for ((peer, closed), which) in
+        peers.iter().zip(closed).zip(["the first descriptor", "the second descriptor"])
+    {
+        let heard = peer.read_waiting()?;
+        if closed && heard != Heard::End {
+            let expected = say!("{which} closed: the peer sees a FIN");
+            return refuse(forgotten, expected, "it is still open");
+        }
+        if !closed && heard != Heard::Nothing {
+            let seen = "the peer saw a FIN: it was closed";
+            return refuse(too_many, say!("{which} still open"), seen);
         }
     }
     let expected = closed.iter().filter(|c| **c).count();
-    let closes = said.calls.closes;
+    let (closes, nothing) = (said.calls("close"), said.after.calls.closed_nothing);
     if said.after.closed.len() < expected {
-        return Err(Refusal::new(forgotten)
-            .but(say!("{expected} descriptor(s) closed"), "the number is still in use"));
+        let wanted = say!("{expected} descriptor(s) closed");
+        return refuse(forgotten, wanted, "the number is still in use");
     }
-    if closes > expected || said.calls.closed_nothing > 0 {
-        return Err(Refusal::new(too_many).but(
-            say!("{expected} call(s) of close"),
-            say!("{closes}, of which {} failed with EBADF", said.calls.closed_nothing),
-        ));
+    if closes > expected || nothing > 0 {
+        let seen = say!("{closes}, of which {nothing} failed with EBADF");
+        return refuse(too_many, say!("{expected} call(s) of close"), seen);
     }
     if !said.after.opened.is_empty() {
-        return Err(Refusal::new("a new descriptor is open: an owner does not duplicate")
-            .but("no new descriptor", said.after.opened.join(", ")));
+        let mistake = "a new descriptor is open: an owner does not duplicate";
+        return refuse(mistake, "no new descriptor", said.after.opened.join(", "));
     }
     Ok(said)
 }
 
-fn the_given(what: &str, number: RawFd, given: RawFd) -> Result<(), Refusal> {
-    if number == given {
+/// `close` has to have been called once.
+fn closed_once(said: &Which, mistake: &str) -> Verdict {
+    let closes = said.calls("close");
+    if closes == 1 {
         return Ok(());
     }
-    Err(Refusal::new(say!("{what} returned another number than the one it was given"))
-        .but(given.to_string(), number.to_string()))
+    refuse(mistake, "1 call of close", closes.to_string())
 }
 
-fn get(child: &mut Child) -> Result<(), Refusal> {
-    let said = play_and_check(
-        child,
-        Ask::Get,
-        [false, false],
-        ["", "get only tells the number: it must not close"],
-    )?;
-    the_given("get", said.number, said.given[0])
+/// The number that came out has to be that of this one.
+fn is_given(what: &str, said: &Which, which: usize) -> Verdict {
+    if said.more == Some(which) {
+        return Ok(());
+    }
+    Err(Refusal::new(say!("{what} returned another number than the one it was given")))
 }
 
 const DROP: [&str; 2] = [
@@ -232,120 +185,88 @@ const DROP: [&str; 2] = [
     "drop closes more than once: the second close may hit somebody else's descriptor",
 ];
 
-fn dropped(child: &mut Child) -> Result<(), Refusal> {
-    play_and_check(child, Ask::Drop, [true, false], DROP).map(drop)
+fn dropped(child: &mut Child) -> Verdict {
+    check(child, "drop", [true, false], DROP).map(drop)
 }
 
-fn moved(child: &mut Child) -> Result<(), Refusal> {
-    play_and_check(child, Ask::Move, [true, false], DROP).map(drop)
+fn get(child: &mut Child) -> Verdict {
+    let mistakes = ["", "get only tells the number: it must not close"];
+    is_given("get", &check(child, "get", [false, false], mistakes)?, 0)
 }
 
-fn by_others(child: &mut Child) -> Result<(), Refusal> {
-    play_and_check(child, Ask::InVec, [true, true], DROP)?;
+fn moved(child: &mut Child) -> Verdict {
+    check(child, "move", [true, false], DROP).map(drop)
+}
+
+fn by_others(child: &mut Child) -> Verdict {
     const UNWINDS: &str = "it stays open where a panic unwinds: Drop has to close then, too";
-    play_and_check(child, Ask::Panic, [true, false], [UNWINDS, DROP[1]]).map(drop)
+    check(child, "in_vec", [true, true], DROP)?;
+    check(child, "panic", [true, false], [UNWINDS, DROP[1]]).map(drop)
 }
 
-fn into_raw(child: &mut Child) -> Result<(), Refusal> {
+fn into_raw(child: &mut Child) -> Verdict {
     let mistake =
         "into_raw gives the descriptor away, but Drop still ran and closed it: mem::forget";
-    let said = play_and_check(child, Ask::IntoRaw, [false, false], ["", mistake])?;
-    the_given("into_raw", said.number, said.given[0])
+    is_given("into_raw", &check(child, "into_raw", [false, false], ["", mistake])?, 0)
 }
 
-fn close(child: &mut Child) -> Result<(), Refusal> {
-    let said = play_and_check(
-        child,
-        Ask::Close,
-        [true, false],
-        [
-            "close does not close: it has to call libc::close itself, to see what that says",
-            "close closes, and then Drop closes once more: a double close",
-        ],
-    )?;
-    if said.result.is_err() {
-        return Err(Refusal::new("close succeeded, and your close returned an error")
-            .but("Ok", show(&said.result)));
-    }
-    let [(_first, a), (_second, b)] = [pair()?, pair()?];
-    let (said, _) = child.call(Ask::CloseFails, &[], vec![a, b])?;
-    if said.calls.closes != 1 {
-        return Err(Refusal::new("a close that failed is not called again: the number is free")
-            .but("1 call of close", said.calls.closes.to_string()));
-    }
-    match &said.result {
-        Err(e) if e.errno == Some(libc::EBADF) => Ok(()),
-        result => Err(Refusal::new("close failed, and your close did not say so")
-            .but("Err(EBADF), as nothing was open under the number", show(result))),
-    }
+fn close(child: &mut Child) -> Verdict {
+    let mistakes = [
+        "close does not close: it has to call libc::close itself, to see what that says",
+        "close closes, and then Drop closes once more: a double close",
+    ];
+    let said = check(child, "close", [true, false], mistakes)?;
+    let mistake = "close succeeded, and your close returned an error";
+    said.ensure(said.result.is_ok(), mistake, "Ok")?;
+    let (_peers, said) = play_with(child, "close_fails")?;
+    closed_once(&said, "a close that failed is not called again: the number is free")?;
+    let mistake = "close failed, and your close did not say so";
+    let told = said.errno() == libc::EBADF;
+    said.ensure(told, mistake, "Err(EBADF), as nothing was open under the number")
 }
 
-fn interrupted(child: &mut Child) -> Result<(), Refusal> {
-    const SAYS: &str = "close has closed, and says EINTR, as close(2) allows";
-    let [(_first, a), (_second, b)] = [pair()?, pair()?];
-    let (said, _) = child.call(Ask::CloseInterrupted, &[], vec![a, b])?;
-    if said.calls.closes != 1 {
-        return Err(Refusal::new(
-            "after EINTR close is not called again: on Linux the descriptor is gone",
-        )
-        .peer(SAYS)
-        .but("1 call of close", said.calls.closes.to_string()));
-    }
-    if said.result.as_ref().err().and_then(|e| e.errno) != Some(libc::EINTR) {
-        return Err(Refusal::new("close said EINTR, and your close said something else")
-            .but("Err(Interrupted), and the caller decides", show(&said.result)));
-    }
-    let [(_first, a), (_second, b)] = [pair()?, pair()?];
-    let (said, _) = child.call(Ask::DropInterrupted, &[], vec![a, b])?;
-    if said.calls.closes != 1 {
-        return Err(Refusal::new(
-            "drop calls close again because it said EINTR: the number is gone",
-        )
-        .peer(SAYS)
-        .but("1 call of close", said.calls.closes.to_string()));
-    }
-    Ok(())
+fn interrupted(child: &mut Child) -> Verdict {
+    let (_peers, said) = play_with(child, "close_eintr")?;
+    let mistake = "after EINTR close is not called again: on Linux the descriptor is gone";
+    closed_once(&said, mistake)?;
+    let mistake = "close said EINTR, and your close said something else";
+    let told = said.errno() == libc::EINTR;
+    let expected = "Err(Interrupted), and the caller decides";
+    said.ensure(told, mistake, expected)?;
+    let (_peers, said) = play_with(child, "drop_eintr")?;
+    closed_once(&said, "drop calls close again because it said EINTR: the number is gone")
 }
 
-fn zero(child: &mut Child) -> Result<(), Refusal> {
-    let [(_first, a), (_second, b)] = [pair()?, pair()?];
-    let (said, _) = child.call(Ask::DropZero, &[], vec![a, b])?;
-    if said.number != 0 {
-        return Err(Refusal::new(
-            "a descriptor of a small number stays open: 0 is one like any other, -1 is none",
-        )
-        .but("fd 0 closed", "still open"));
+fn zero(child: &mut Child) -> Verdict {
+    let (_peers, said) = play_with(child, "drop_zero")?;
+    if said.more == Some(0) {
+        return Ok(());
     }
-    Ok(())
+    let mistake = "a descriptor of a small number stays open: 0 is one like any other, -1 is none";
+    refuse(mistake, "fd 0 closed", "still open")
 }
 
-fn shared(child: &mut Child) -> Result<(), Refusal> {
+fn shared(child: &mut Child) -> Verdict {
     let [(first, a), (_second, b)] = [pair()?, pair()?];
     let _another = a.try_clone()?;
-    let (said, _) = child.call(Ask::Drop, &[], vec![a, b])?;
+    child.scene("", "looks whether the stream has ended; another descriptor is open", "");
+    let said = child.call_unchecked::<Value>("drop", vec![a, b])?;
     if first.read_waiting()? == Heard::Nothing && said.after.closed.len() == 1 {
         return Ok(());
     }
-    Err(Refusal::new(
-        "shutdown ends the connection for every descriptor of it: close ends this one",
-    )
-    .peer("looks whether the stream has ended; another descriptor is open")
-    .but("no FIN", "a FIN"))
+    let mistake = "shutdown ends the connection for every descriptor of it: close ends this one";
+    refuse(mistake, "no FIN", "a FIN")
 }
 
-fn reset(child: &mut Child) -> Result<(), Refusal> {
-    let said = play_and_check(
-        child,
-        Ask::Reset,
-        [true, false],
-        [
-            "reset overwrote the number of a descriptor that was open: it leaks",
-            "reset closed what it should own from now on, or closed twice",
-        ],
-    )?;
-    if said.after.closed.contains(&said.number) {
-        return Err(Refusal::new("after reset it still has the number of the old descriptor")
-            .but("the number of the new one", said.number.to_string()));
+fn reset(child: &mut Child) -> Verdict {
+    let mistakes = [
+        "reset overwrote the number of a descriptor that was open: it leaks",
+        "reset closed what it should own from now on, or closed twice",
+    ];
+    let said = check(child, "reset", [true, false], mistakes)?;
+    if said.more == Some(0) {
+        let mistake = "after reset it still has the number of the old descriptor";
+        return refuse(mistake, "the number of the new one", "another one");
     }
-    the_given("reset, then get,", said.number, said.given[1])
+    is_given("reset, then get,", &said, 1)
 }

@@ -40,8 +40,7 @@ fn passed_or_child() -> bool {
     PASSED.load(Relaxed) || exercise().is_none() || env::var_os(CHILD).is_some()
 }
 
-// SAFETY:
-// - the signature is libc's, and it ends the process as libc's does.
+// SAFETY: the signature is libc's, and it ends the process as libc's does.
 #[unsafe(no_mangle)]
 extern "C" fn _exit(code: c_int) -> ! {
     if passed_or_child() {
@@ -56,19 +55,16 @@ extern "C" fn _exit(code: c_int) -> ! {
     calls::leave(1)
 }
 
-// SAFETY:
-// - nobody else has a function of this name.
+// SAFETY: nobody else has a function of this name.
 #[unsafe(no_mangle)]
 extern "C" fn main_has_to_call_grade_as_in_the_starter() {
     if exercise().is_some() {
-        // SAFETY:
-        // - the function takes nothing, and stays.
+        // SAFETY: the function takes nothing, and stays.
         unsafe { libc::atexit(at_the_end) };
     }
 }
 
-// SAFETY:
-// - the dynamic linker calls what stands here, once; what it is given is not looked at.
+// SAFETY: the dynamic linker calls what stands here, once; what it is given is not looked at.
 #[unsafe(link_section = ".init_array")]
 #[used]
 static BEFORE_MAIN: extern "C" fn() = main_has_to_call_grade_as_in_the_starter;

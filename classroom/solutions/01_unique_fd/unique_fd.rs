@@ -21,8 +21,7 @@ impl Drop for UniqueFd {
     fn drop(&mut self) {
         //> // TODO: close it. Then the three below.
         //> grader::yours(self)
-        // SAFETY:
-        // - the descriptor is open and ours, and `self` is going away.
+        // SAFETY: the descriptor is open and ours, and `self` is going away.
         unsafe { libc::close(self.0) };
         //<
     }
@@ -49,8 +48,7 @@ impl Owner for UniqueFd {
     fn close(self) -> io::Result<()> {
         //> // TODO: close now, say what `libc::close` said, and see that Drop does not close again.
         //> grader::yours(self)
-        // SAFETY:
-        // - `into_raw` has made the descriptor ours alone; nobody uses it after this line.
+        // SAFETY: `into_raw` has made the descriptor ours alone; nobody uses it after this line.
         match unsafe { libc::close(self.into_raw()) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()), // and never again: the number is free now

@@ -18,8 +18,7 @@ use std::process::ExitCode;
 fn recv_logged(fd: RawFd, buf: &mut [u8], log: fn(&str)) -> Result<usize, String> {
     //> // TODO: recv, then log, then the count or the name. When is errno read?
     //> grader::yours((fd, buf, log))
-    // SAFETY:
-    // - `buf` is writable for its whole length.
+    // SAFETY: `buf` is writable for its whole length.
     let n = unsafe { libc::recv(fd, buf.as_mut_ptr().cast(), buf.len(), 0) };
     let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0); // before anything else
     log("recv has returned");

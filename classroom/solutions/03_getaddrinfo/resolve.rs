@@ -23,8 +23,7 @@ fn resolve(host: Option<&str>, port: u16) -> Result<Vec<SocketAddr>, i32> {
     //> grader::yours((host, port))
     let host = host.map(CString::new).transpose().map_err(|_| libc::EAI_NONAME)?;
     let service = CString::new(port.to_string()).expect("digits");
-    // SAFETY:
-    // - addrinfo is integers and pointers, for which zero is a valid value.
+    // SAFETY: addrinfo is integers and pointers, for which zero is a valid value.
     let mut hints: libc::addrinfo = unsafe { mem::zeroed() };
     hints.ai_family = libc::AF_UNSPEC;
     hints.ai_socktype = libc::SOCK_STREAM; // or each address comes once for every kind of socket
@@ -42,14 +41,12 @@ fn resolve(host: Option<&str>, port: u16) -> Result<Vec<SocketAddr>, i32> {
     let mut addresses = Vec::new();
     let mut node = head;
     while !node.is_null() {
-        // SAFETY:
-        // - the node belongs to the list, which is freed below.
+        // SAFETY: the node belongs to the list, which is freed below.
         let here = unsafe { &*node };
         addresses.extend(address(here));
         node = here.ai_next;
     }
-    // SAFETY:
-    // - `head` is what getaddrinfo gave, freed once; nothing points into the list any more.
+    // SAFETY: `head` is what getaddrinfo gave, freed once; nothing points into the list any more.
     unsafe { libc::freeaddrinfo(head) };
     Ok(addresses)
 }
@@ -58,15 +55,13 @@ fn resolve(host: Option<&str>, port: u16) -> Result<Vec<SocketAddr>, i32> {
 fn address(node: &libc::addrinfo) -> Option<SocketAddr> {
     match node.ai_family {
         libc::AF_INET => {
-            // SAFETY:
-            // - with this family, `ai_addr` points to a sockaddr_in.
+            // SAFETY: with this family, `ai_addr` points to a sockaddr_in.
             let sa = unsafe { node.ai_addr.cast::<libc::sockaddr_in>().read_unaligned() };
             let ip = Ipv4Addr::from(u32::from_be(sa.sin_addr.s_addr));
             Some((ip, u16::from_be(sa.sin_port)).into())
         }
         libc::AF_INET6 => {
-            // SAFETY:
-            // - with this family, `ai_addr` points to a sockaddr_in6.
+            // SAFETY: with this family, `ai_addr` points to a sockaddr_in6.
             let sa = unsafe { node.ai_addr.cast::<libc::sockaddr_in6>().read_unaligned() };
             let (ip, port) = (Ipv6Addr::from(sa.sin6_addr.s6_addr), u16::from_be(sa.sin6_port));
             Some(SocketAddrV6::new(ip, port, sa.sin6_flowinfo, sa.sin6_scope_id).into())

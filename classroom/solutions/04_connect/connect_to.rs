@@ -21,8 +21,7 @@ fn connect_to(list: &libc::addrinfo) -> io::Result<RawFd> {
     let mut last = io::ErrorKind::AddrNotAvailable.into();
     let mut node = ptr::from_ref(list);
     while !node.is_null() {
-        // SAFETY:
-        // - the whole list is lent to this function.
+        // SAFETY: the whole list is lent to this function.
         let here = unsafe { &*node };
         match connect_one(here) {
             Ok(fd) => return Ok(fd),
@@ -35,20 +34,17 @@ fn connect_to(list: &libc::addrinfo) -> io::Result<RawFd> {
 
 fn connect_one(node: &libc::addrinfo) -> io::Result<RawFd> {
     let kind = node.ai_socktype | libc::SOCK_CLOEXEC;
-    // SAFETY:
-    // - socket takes numbers only.
+    // SAFETY: socket takes numbers only.
     let fd = unsafe { libc::socket(node.ai_family, kind, node.ai_protocol) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY:
-    // - `ai_addr` is readable for `ai_addrlen` bytes.
+    // SAFETY: `ai_addr` is readable for `ai_addrlen` bytes.
     if unsafe { libc::connect(fd, node.ai_addr, node.ai_addrlen) } == 0 {
         return Ok(fd);
     }
     let error = io::Error::last_os_error(); // before close
-    // SAFETY:
-    // - the socket is ours, and is not used after this line.
+    // SAFETY: the socket is ours, and is not used after this line.
     unsafe { libc::close(fd) };
     Err(error)
     //<

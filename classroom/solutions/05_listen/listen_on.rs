@@ -25,15 +25,13 @@ const BACKLOG: c_int = 128;
 fn listen_on(port: u16) -> io::Result<(RawFd, u16)> {
     //> // TODO: five calls. Which of them has to come before which?
     //> grader::yours(port)
-    // SAFETY:
-    // - socket takes numbers only.
+    // SAFETY: socket takes numbers only.
     let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
     or_errno(fd)?;
     match bind_and_listen(fd, port) {
         Ok(port) => Ok((fd, port)),
         Err(e) => {
-            // SAFETY:
-            // - the socket is ours, and is not used after this line.
+            // SAFETY: the socket is ours, and is not used after this line.
             unsafe { libc::close(fd) };
             Err(e)
         }
@@ -42,21 +40,18 @@ fn listen_on(port: u16) -> io::Result<(RawFd, u16)> {
 
 fn bind_and_listen(fd: RawFd, port: u16) -> io::Result<u16> {
     let yes: c_int = 1;
-    // SAFETY:
-    // - the pointer and the length are those of `yes`.
+    // SAFETY: the pointer and the length are those of `yes`.
     or_errno(unsafe {
         let (at, len) = (ptr::from_ref(&yes).cast(), size_of::<c_int>() as libc::socklen_t);
         libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, at, len)
     })?;
-    // SAFETY:
-    // - sockaddr_in is integers, for which zero is a valid value.
+    // SAFETY: sockaddr_in is integers, for which zero is a valid value.
     let mut address: libc::sockaddr_in = unsafe { mem::zeroed() };
     address.sin_family = libc::AF_INET as libc::sa_family_t;
     address.sin_port = port.to_be();
     address.sin_addr.s_addr = u32::from(Ipv4Addr::LOCALHOST).to_be();
     let mut len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
-    // SAFETY:
-    // - the pointer and the length are those of `address`, which getsockname may write to.
+    // SAFETY: the pointer and the length are those of `address`, which getsockname may write to.
     unsafe {
         let at = ptr::from_mut(&mut address).cast();
         or_errno(libc::bind(fd, at, len))?;

@@ -22,8 +22,7 @@ fn send_all(fd: RawFd, buf: &[u8]) -> io::Result<()> {
     while sent < buf.len() {
         let rest = &buf[sent..];
         // MSG_NOSIGNAL: if the peer has gone, EPIPE and not a signal that kills.
-        // SAFETY:
-        // - `rest` is readable for its whole length.
+        // SAFETY: `rest` is readable for its whole length.
         let n = unsafe { libc::send(fd, rest.as_ptr().cast(), rest.len(), libc::MSG_NOSIGNAL) };
         if n >= 0 {
             sent += n as usize; // perhaps less than was asked: go on behind it

@@ -20,8 +20,7 @@ fn recv_exact(fd: RawFd, buf: &mut [u8]) -> io::Result<()> {
     let mut got = 0;
     while got < buf.len() {
         let rest = &mut buf[got..];
-        // SAFETY:
-        // - `rest` is writable for its whole length.
+        // SAFETY: `rest` is writable for its whole length.
         let n = unsafe { libc::recv(fd, rest.as_mut_ptr().cast(), rest.len(), 0) };
         match n {
             1.. => got += n as usize, // what had arrived by now

@@ -25,8 +25,7 @@ fn accept_one(listener: RawFd) -> io::Result<RawFd> {
     //> // TODO: `libc::accept`, again after EINTR.
     //> grader::yours(listener)
     loop {
-        // SAFETY:
-        // - null pointers: the peer's address is not asked for.
+        // SAFETY: null pointers: the peer's address is not asked for.
         let conn = unsafe { libc::accept(listener, ptr::null_mut(), ptr::null_mut()) };
         if conn >= 0 {
             return Ok(conn);
@@ -44,8 +43,7 @@ fn connect_once(fd: RawFd, to: &libc::sockaddr_in) -> io::Result<()> {
     //> // TODO: `libc::connect`, once; after EINTR wait, and ask how it went.
     //> grader::yours((fd, to))
     let len = size_of_val(to) as libc::socklen_t;
-    // SAFETY:
-    // - `to` is readable for `len` bytes.
+    // SAFETY: `to` is readable for `len` bytes.
     if unsafe { libc::connect(fd, ptr::from_ref(to).cast(), len) } == 0 {
         return Ok(());
     }
@@ -60,8 +58,7 @@ fn connect_once(fd: RawFd, to: &libc::sockaddr_in) -> io::Result<()> {
 fn wait_writable(fd: RawFd) -> io::Result<()> {
     loop {
         let mut decided = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
-        // SAFETY:
-        // - `decided` is one pollfd, and is writable.
+        // SAFETY: `decided` is one pollfd, and is writable.
         if unsafe { libc::poll(&mut decided, 1, -1) } >= 0 {
             return Ok(());
         }
@@ -77,8 +74,7 @@ fn outcome(fd: RawFd) -> io::Result<()> {
     let mut errno: libc::c_int = 0;
     let mut len = size_of_val(&errno) as libc::socklen_t;
     let at = (&raw mut errno).cast();
-    // SAFETY:
-    // - `errno` is writable for `len` bytes.
+    // SAFETY: `errno` is writable for `len` bytes.
     if unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, at, &mut len) } < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -90,8 +86,7 @@ fn outcome(fd: RawFd) -> io::Result<()> {
 fn close_once(fd: RawFd) -> io::Result<()> {
     //> // TODO: `libc::close`, once.
     //> grader::yours(fd)
-    // SAFETY:
-    // - `fd` is ours to close.
+    // SAFETY: `fd` is ours to close.
     if unsafe { libc::close(fd) } == 0 {
         return Ok(());
     }

@@ -23,8 +23,7 @@ fn send_or_gone(fd: RawFd, buf: &[u8]) -> io::Result<bool> {
     let mut sent = 0;
     while sent < buf.len() {
         let rest = &buf[sent..];
-        // SAFETY:
-        // - `rest` is readable for its whole length.
+        // SAFETY: `rest` is readable for its whole length.
         let n = unsafe { libc::send(fd, rest.as_ptr().cast(), rest.len(), libc::MSG_NOSIGNAL) };
         if n >= 0 {
             sent += n as usize;

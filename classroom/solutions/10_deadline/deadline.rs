@@ -24,8 +24,7 @@ fn recv_exact_with_deadline(fd: RawFd, buf: &mut [u8], deadline: Instant) -> io:
         wait_readable(fd, deadline)?;
         let rest = &mut buf[got..];
         // MSG_DONTWAIT: poll has done the waiting, recv never waits past the deadline.
-        // SAFETY:
-        // - `rest` is writable for its whole length.
+        // SAFETY: `rest` is writable for its whole length.
         let n = unsafe { libc::recv(fd, rest.as_mut_ptr().cast(), rest.len(), libc::MSG_DONTWAIT) };
         match n {
             1.. => got += n as usize,
@@ -51,8 +50,7 @@ fn wait_readable(fd: RawFd, deadline: Instant) -> io::Result<()> {
         // Rounded up, and at most what the type holds: the loop comes back.
         let timeout = left.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32;
         let mut ready = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        // SAFETY:
-        // - `ready` is one pollfd, and is writable.
+        // SAFETY: `ready` is one pollfd, and is writable.
         match unsafe { libc::poll(&mut ready, 1, timeout) } {
             0 => {} // the clock decides
             1.. => return Ok(()),

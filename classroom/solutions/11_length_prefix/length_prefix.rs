@@ -53,8 +53,7 @@ fn recv_frame(fd: RawFd, cap: usize) -> io::Result<Option<Vec<u8>>> {
 
 fn send_all(fd: RawFd, mut rest: &[u8]) -> io::Result<()> {
     while !rest.is_empty() {
-        // SAFETY:
-        // - `rest` is readable for its whole length.
+        // SAFETY: `rest` is readable for its whole length.
         let n = unsafe { libc::send(fd, rest.as_ptr().cast(), rest.len(), libc::MSG_NOSIGNAL) };
         if n >= 0 {
             rest = &rest[n as usize..];
@@ -73,8 +72,7 @@ fn recv_up_to(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
     let mut got = 0;
     while got < buf.len() {
         let rest = &mut buf[got..];
-        // SAFETY:
-        // - `rest` is writable for its whole length.
+        // SAFETY: `rest` is writable for its whole length.
         let n = unsafe { libc::recv(fd, rest.as_mut_ptr().cast(), rest.len(), 0) };
         match n {
             1.. => got += n as usize,

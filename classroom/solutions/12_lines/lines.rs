@@ -59,8 +59,7 @@ impl LineReader {
     fn receive(&mut self) -> io::Result<usize> {
         let mut chunk = [0; 4096];
         loop {
-            // SAFETY:
-            // - `chunk` is writable for its whole length.
+            // SAFETY: `chunk` is writable for its whole length.
             let n = unsafe { libc::recv(self.fd, chunk.as_mut_ptr().cast(), chunk.len(), 0) };
             if n >= 0 {
                 self.have.extend_from_slice(&chunk[..n as usize]);

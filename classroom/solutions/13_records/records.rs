@@ -25,8 +25,7 @@ fn recv_record(fd: RawFd) -> io::Result<Option<Record>> {
     let mut got = 0;
     while got < record.len() {
         let rest = &mut record[got..];
-        // SAFETY:
-        // - `rest` is writable for its whole length.
+        // SAFETY: `rest` is writable for its whole length.
         let n = unsafe { libc::recv(fd, rest.as_mut_ptr().cast(), rest.len(), 0) };
         match n {
             1.. => got += n as usize,

@@ -20,8 +20,7 @@ fn half_close(fd: RawFd, pieces: &[&[u8]]) -> io::Result<Vec<u8>> {
         send_all(fd, piece)?;
     }
     // The FIN goes out behind the last byte, and recv goes on working.
-    // SAFETY:
-    // - shutdown takes numbers only.
+    // SAFETY: shutdown takes numbers only.
     if unsafe { libc::shutdown(fd, libc::SHUT_WR) } != 0 {
         return Err(io::Error::last_os_error());
     }
@@ -32,8 +31,7 @@ fn send_all(fd: RawFd, buf: &[u8]) -> io::Result<()> {
     let mut sent = 0;
     while sent < buf.len() {
         let rest = &buf[sent..];
-        // SAFETY:
-        // - `rest` is readable for its whole length.
+        // SAFETY: `rest` is readable for its whole length.
         let n = unsafe { libc::send(fd, rest.as_ptr().cast(), rest.len(), libc::MSG_NOSIGNAL) };
         match n {
             0.. => sent += n as usize,
@@ -46,8 +44,7 @@ fn send_all(fd: RawFd, buf: &[u8]) -> io::Result<()> {
 fn recv_to_end(fd: RawFd) -> io::Result<Vec<u8>> {
     let (mut all, mut piece) = (Vec::new(), [0; 4096]);
     loop {
-        // SAFETY:
-        // - `piece` is writable for its whole length.
+        // SAFETY: `piece` is writable for its whole length.
         match unsafe { libc::recv(fd, piece.as_mut_ptr().cast(), piece.len(), 0) } {
             0 => return Ok(all),
             n @ 1.. => all.extend_from_slice(&piece[..n as usize]),

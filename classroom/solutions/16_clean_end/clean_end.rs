@@ -57,8 +57,7 @@ fn fill(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
     let mut got = 0;
     while got < buf.len() {
         let rest = &mut buf[got..];
-        // SAFETY:
-        // - `rest` is writable for its whole length.
+        // SAFETY: `rest` is writable for its whole length.
         match unsafe { libc::recv(fd, rest.as_mut_ptr().cast(), rest.len(), 0) } {
             0 => break,
             n @ 1.. => got += n as usize,

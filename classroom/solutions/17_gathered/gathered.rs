@@ -36,8 +36,7 @@ fn gathered(fd: RawFd, header: &[u8], payload: &[u8]) -> io::Result<()> {
 fn sendmsg(fd: RawFd, header: &[u8], payload: &[u8]) -> io::Result<usize> {
     let iovec = |buf: &[u8]| libc::iovec { iov_base: buf.as_ptr() as *mut _, iov_len: buf.len() };
     let mut iovecs = [iovec(header), iovec(payload)];
-    // SAFETY:
-    // - all zeros is a valid msghdr: no address, no control data, no buffers.
+    // SAFETY: all zeros is a valid msghdr: no address, no control data, no buffers.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = iovecs.as_mut_ptr();
     message.msg_iovlen = iovecs.len() as _;

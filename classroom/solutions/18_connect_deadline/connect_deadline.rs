@@ -22,8 +22,7 @@ use std::time::{Duration, Instant};
 fn connect_deadline(fd: RawFd, to: &libc::sockaddr_in, deadline: Instant) -> io::Result<()> {
     //> // TODO: O_NONBLOCK, `libc::connect` once, `libc::poll`, SO_ERROR, and the flags as before.
     //> grader::yours((fd, to, deadline))
-    // SAFETY:
-    // - fcntl with F_GETFL takes numbers only.
+    // SAFETY: fcntl with F_GETFL takes numbers only.
     let flags = checked(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
     set_flags(fd, flags | libc::O_NONBLOCK)?;
     let result = attempt(fd, to, deadline);
@@ -32,15 +31,13 @@ fn connect_deadline(fd: RawFd, to: &libc::sockaddr_in, deadline: Instant) -> io:
 }
 
 fn set_flags(fd: RawFd, flags: libc::c_int) -> io::Result<()> {
-    // SAFETY:
-    // - fcntl with F_SETFL takes numbers only.
+    // SAFETY: fcntl with F_SETFL takes numbers only.
     checked(unsafe { libc::fcntl(fd, libc::F_SETFL, flags) }).map(drop)
 }
 
 fn attempt(fd: RawFd, to: &libc::sockaddr_in, deadline: Instant) -> io::Result<()> {
     let len = mem::size_of_val(to) as libc::socklen_t;
-    // SAFETY:
-    // - `to` is readable for `len` bytes.
+    // SAFETY: `to` is readable for `len` bytes.
     match checked(unsafe { libc::connect(fd, (&raw const *to).cast(), len) }) {
         Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {}
         done => return done.map(drop),
@@ -49,8 +46,7 @@ fn attempt(fd: RawFd, to: &libc::sockaddr_in, deadline: Instant) -> io::Result<(
     // Reading SO_ERROR clears it: once, and kept.
     let mut errno: libc::c_int = 0;
     let mut len = mem::size_of_val(&errno) as libc::socklen_t;
-    // SAFETY:
-    // - `errno` is writable for `len` bytes, and `len` is too.
+    // SAFETY: `errno` is writable for `len` bytes, and `len` is too.
     checked(unsafe {
         let at = (&raw mut errno).cast();
         libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, at, &mut len)
@@ -68,8 +64,7 @@ fn wait_writable(fd: RawFd, deadline: Instant) -> io::Result<()> {
         // Milliseconds, rounded up: rounded down, the last one would be spent spinning.
         let timeout = left.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32;
         let mut pollfd = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
-        // SAFETY:
-        // - `pollfd` is one pollfd, and writable.
+        // SAFETY: `pollfd` is one pollfd, and writable.
         match checked(unsafe { libc::poll(&mut pollfd, 1, timeout) }) {
             Ok(0) => {} // the clock decides
             Ok(_) => return Ok(()),

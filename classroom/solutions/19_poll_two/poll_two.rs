@@ -22,8 +22,7 @@ fn poll_two(clients: [RawFd; 2]) -> io::Result<()> {
     let mut clients = clients.map(|fd| Client { fd, back: Vec::new(), done: false });
     while !clients.iter().all(|client| client.done) {
         let mut ready = clients.each_ref().map(Client::waits_for);
-        // SAFETY:
-        // - `ready` is two pollfd, and writable.
+        // SAFETY: `ready` is two pollfd, and writable.
         if unsafe { libc::poll(ready.as_mut_ptr(), 2, -1) } < 0 {
             unless_try_again()?;
             continue;
@@ -58,22 +57,19 @@ impl Client {
         if self.back.is_empty() {
             let mut piece = [0; 4096];
             let (at, len) = (piece.as_mut_ptr().cast(), piece.len());
-            // SAFETY:
-            // - `piece` is writable for its whole length.
+            // SAFETY: `piece` is writable for its whole length.
             match unsafe { libc::recv(self.fd, at, len, libc::MSG_DONTWAIT) } {
                 n @ 1.. => self.back.extend_from_slice(&piece[..n as usize]),
                 0 => {
                     self.done = true;
-                    // SAFETY:
-                    // - shutdown takes numbers only.
+                    // SAFETY: shutdown takes numbers only.
                     unsafe { libc::shutdown(self.fd, libc::SHUT_WR) };
                 }
                 _ => return unless_try_again(),
             }
         }
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY:
-        // - `back` is readable for its whole length.
+        // SAFETY: `back` is readable for its whole length.
         match unsafe { libc::send(self.fd, self.back.as_ptr().cast(), self.back.len(), flags) } {
             n @ 0.. => drop(self.back.drain(..n as usize)),
             _ if self.done => {}

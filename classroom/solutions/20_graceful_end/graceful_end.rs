@@ -34,15 +34,13 @@ fn graceful_end(listener: OwnedFd, stop: RawFd) -> io::Result<usize> {
         if !client {
             continue;
         }
-        // SAFETY:
-        // - nulls: the peer's address is not asked for.
+        // SAFETY: nulls: the peer's address is not asked for.
         let fd = unsafe { libc::accept(open.as_raw_fd(), ptr::null_mut(), ptr::null_mut()) };
         if fd < 0 {
             unless_interrupted()?;
             continue;
         }
-        // SAFETY:
-        // - accept made it, and it is ours alone.
+        // SAFETY: accept made it, and it is ours alone.
         let conn = unsafe { OwnedFd::from_raw_fd(fd) };
         served += 1;
         let _ = serve(conn.as_raw_fd(), &mut listener, stop); // its error is its own
@@ -67,8 +65,7 @@ fn serve(conn: RawFd, listener: &mut Option<OwnedFd>, stop: RawFd) -> io::Result
         }
         if back.is_empty() {
             let mut piece = [0; 4096];
-            // SAFETY:
-            // - `piece` is writable for its whole length.
+            // SAFETY: `piece` is writable for its whole length.
             match unsafe { libc::recv(conn, piece.as_mut_ptr().cast(), piece.len(), 0) } {
                 0 => return Ok(()),
                 n @ 1.. => back.extend_from_slice(&piece[..n as usize]),
@@ -76,8 +73,7 @@ fn serve(conn: RawFd, listener: &mut Option<OwnedFd>, stop: RawFd) -> io::Result
             }
         } else {
             let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-            // SAFETY:
-            // - `back` is readable for its whole length.
+            // SAFETY: `back` is readable for its whole length.
             match unsafe { libc::send(conn, back.as_ptr().cast(), back.len(), flags) } {
                 n @ 0.. => drop(back.drain(..n as usize)),
                 _ => unless_interrupted()?,
@@ -92,8 +88,7 @@ fn wait(fd: RawFd, events: libc::c_short, stop: RawFd) -> io::Result<(bool, bool
         libc::pollfd { fd, events, revents: 0 },
         libc::pollfd { fd: stop, events: libc::POLLIN, revents: 0 },
     ];
-    // SAFETY:
-    // - `fds` is two pollfd, and writable.
+    // SAFETY: `fds` is two pollfd, and writable.
     if unsafe { libc::poll(fds.as_mut_ptr(), 2, -1) } < 0 {
         unless_interrupted()?;
         return Ok((false, false));
