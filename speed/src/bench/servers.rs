@@ -94,12 +94,12 @@ pub fn cases(
     if quick {
         return cases;
     }
-    let at_scale: Vec<PathBuf> = rungs.into_iter().filter(is_at_scale).collect();
+    let at_scale: Vec<PathBuf> = rungs.into_iter().filter(|path| is_at_scale(path)).collect();
     cases.extend(counted(&at_scale, cores, out));
     cases
 }
 
-fn is_at_scale(path: &PathBuf) -> bool {
+fn is_at_scale(path: &Path) -> bool {
     AT_SCALE.iter().any(|(server, _)| name(path) == *server)
 }
 
