@@ -9,10 +9,10 @@
 //! | 7 echo | [`fd`], [`addr`], [`net`]; `src/bin/echo.rs` | `s07_*` |
 //!
 //! ```text
-//! framing ──► stream, fd          servers, stage, classroom ──► src
+//! framing ──► stream, fd          stage, classroom ──► src
 //! net ──► addr, stream, sys, fd   examples, speed, tests ──► src, stage
-//! stream ──► sys, fd              lab ──► nothing here
-//! sys ──► addr, fd
+//! stream ──► sys, fd              servers ──► src, speed
+//! sys ──► addr, fd                lab ──► nothing here
 //! ```
 
 pub mod addr;

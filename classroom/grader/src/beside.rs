@@ -9,8 +9,8 @@ use say::say;
 use crate::child::Child;
 use crate::inside::After;
 use crate::peer::{Heard, Peer, arrived, pair};
-use crate::refusal::{Refusal, refuse};
-use crate::said::{Said, Verdict};
+use crate::refusal::{Refusal, Verdict, refuse};
+use crate::said::Said;
 
 const BYSTANDER: &[u8] = b"not for you";
 

@@ -24,8 +24,8 @@ use crate::inside::{After, Event, Question};
 use crate::kernel::{self, Look};
 use crate::language::told;
 use crate::peer::Peer;
-use crate::refusal::Refusal;
-use crate::said::{Said, Verdict};
+use crate::refusal::{Refusal, Verdict};
+use crate::said::Said;
 use crate::wire;
 
 /// A call that only the peer can end, and a peer that has done all it will do: after looks for so

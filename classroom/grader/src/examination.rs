@@ -12,8 +12,8 @@ use serde_json::Value;
 use crate::beside::{QUESTION, Stage, stage};
 use crate::child::Child;
 use crate::peer::{Peer, TINY, arrived, lonely, non_blocking, pair, pair_with, pattern};
-use crate::refusal::{INTERRUPTED, Refusal, UNFOUNDED, refuse};
-use crate::said::{Said, Verdict};
+use crate::refusal::{INTERRUPTED, Refusal, UNFOUNDED, Verdict, refuse};
+use crate::said::Said;
 
 const RESET: &str = "Err(ECONNRESET)";
 const AGAIN: &str = "Err(EAGAIN)";

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe};
@@ -22,8 +21,7 @@ use say::say;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::calls::Calls;
-use crate::refusal::refuse;
-use crate::said::{Said, Verdict};
+use crate::refusal::{Verdict, refuse};
 use crate::{alloc, calls, kernel, language, wire};
 
 /// The child's end of the conversation with the grader. Far from the numbers an answer meets.
@@ -351,9 +349,9 @@ fn take_control() -> io::Result<UnixStream> {
 
 static PANIC: Mutex<Option<(String, String)>> = Mutex::new(None);
 
-/// Answers the parent's questions until it has no more.
-pub(crate) fn serve<A: DeserializeOwned, X: Serialize>(
-    mut call: impl FnMut(A, Given) -> Said<X>,
+/// Answers the parent's questions until it has no more. A call comes to what can be told, and bytes.
+pub(crate) fn serve<A: DeserializeOwned, S: Serialize>(
+    mut call: impl FnMut(A, Given) -> (S, Vec<u8>),
 ) -> io::Result<()> {
     let control = take_control()?;
     language::is_korean(); // looked up before memory is counted
@@ -389,15 +387,14 @@ pub(crate) fn serve<A: DeserializeOwned, X: Serialize>(
         let Question::Ask(ask) = question else { continue };
         let given = Given { fds: lent.iter().map(|(fd, _)| *fd).collect(), bytes };
         match panic::catch_unwind(AssertUnwindSafe(|| call(ask, given))) {
-            Ok(mut said) => {
-                let bytes = mem::take(&mut said.bytes);
+            Ok((said, bytes)) => {
                 wire::send(&control, &Event::Said(said), &bytes, &[])?;
                 drop(bytes);
                 kept += alloc::now().saturating_sub(before);
-                wire::send(&control, &Event::<Said<X>>::Kept(kept), &[], &[])?;
+                wire::send(&control, &Event::<S>::Kept(kept), &[], &[])?;
             }
             Err(payload) => {
-                wire::send(&control, &why::<Said<X>>(payload), &[], &[])?;
+                wire::send(&control, &why::<S>(payload), &[], &[])?;
                 process::exit(0);
             }
         }

@@ -14,6 +14,9 @@ pub const UNFOUNDED: &str =
 /// The one mistake that all can make.
 pub const INTERRUPTED: &str = "EINTR was returned as an error: nothing is broken, call again";
 
+/// What a case comes to.
+pub type Verdict = Result<(), Refusal>;
+
 /// Why a case failed. The first sentence names the likely mistake, and no other mistake has it.
 #[derive(Debug, Default)]
 pub struct Refusal {

@@ -8,10 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::inside::{After, Failure, Given, observe, portable};
-use crate::refusal::Refusal;
-
-/// What a case comes to.
-pub type Verdict = Result<(), Refusal>;
+use crate::refusal::{Refusal, Verdict};
 
 /// No descriptor of the child's has this number.
 pub const NOT_OPEN: RawFd = 150;
