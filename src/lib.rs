@@ -11,7 +11,7 @@
 //! ```text
 //! framing ──► stream, fd          servers, stage, classroom ──► src
 //! net ──► addr, stream, sys, fd   examples, speed, tests ──► src, stage
-//! stream ──► sys, fd              lab ──► nothing here
+//! stream ──► sys, fd              lab ──► –
 //! sys ──► addr, fd
 //! ```
 
