@@ -92,19 +92,20 @@ impl Runs {
                 "<details class=\"run\"><summary>\n\nSystem calls, segments and TCP states\n\n\
                  </summary>\n\n<pre data-led=\"{led}\"><code class=\"language-text\">{}</code></pre>\n\n\
                  </details>\n\n\
-                 A recorded run of two hosts, not the one that printed what is above: \
-                 `docs/traces/{name}.txt`, which `make test` compares with a run. The link has an MSS \
-                 of 1460, the loopback a far larger one. What is chance is left out, and reads in a \
-                 row are one line with all their bytes: where their number matters, it is in what was \
-                 printed. A call may stand above what it waited for, if that is no call, segment or \
-                 state. [How to read it](../traces.md). `make trace EX={name}` shows a run of yours, \
-                 step by step.\n",
+                 A recorded run of two hosts, on a link with an MSS of 1460, and not the run that \
+                 printed what is above: `docs/traces/{name}.txt`, which `make test` compares with a \
+                 new one. What is chance is left out. Reads in a row are one line with all their \
+                 bytes: how many there were, only what was printed says. A call may stand above what \
+                 it waited for, where that is no call, segment or state. [How to read \
+                 it](../traces.md). `make trace EX={name}` shows a run of yours, step by step.\n",
                 escaped(trace.trim_end())
             ),
             (None, Some(why)) => {
                 format!("No trace is kept: {why}.\n")
             }
-            (None, None) => "It is not of two hosts, so nothing goes over the lab's link.\n".to_owned(),
+            (None, None) => {
+                "It is not of two hosts, so nothing goes over the lab's link.\n".to_owned()
+            }
         };
         text
     }
