@@ -92,11 +92,11 @@ impl Runs {
                 "<details class=\"run\"><summary>\n\nSystem calls, segments and TCP states\n\n\
                  </summary>\n\n<pre data-led=\"{led}\"><code class=\"language-text\">{}</code></pre>\n\n\
                  </details>\n\n\
-                 A recorded run of two hosts, on a link with an MSS of 1460, and not the run that \
-                 printed what is above: `docs/traces/{name}.txt`, which `make test` compares with a \
-                 new one. What is chance is left out. Reads in a row are one line with all their \
-                 bytes: how many there were, only what was printed says. A call may stand above what \
-                 it waited for, where that is no call, segment or state. [How to read \
+                 A recorded run of two hosts, on a link with an MSS of 1460: what is above was printed \
+                 by another, on the loopback. It is `docs/traces/{name}.txt`, which `make test` \
+                 compares with a new one. What is chance is left out. Reads in a row are one line with \
+                 all their bytes: how many there were is in what was printed, where it matters. A call \
+                 may stand above what it waited for, where the wait does not show. [How to read \
                  it](../traces.md). `make trace EX={name}` shows a run of yours, step by step.\n",
                 escaped(trace.trim_end())
             ),
