@@ -1,7 +1,7 @@
 //! Many small sends leave as few segments, and one large send as many.
 //!
 //! Article 1.1. man: send(2), tcp(7) (TCP_INFO).
-//! Claim B2: Sends say nothing of the number and size of the segments, either.
+//! Claim B2: The number and size of sends say nothing of those of the segments, either.
 //!
 //! `send` only copies bytes into the send buffer. TCP cuts segments out of that buffer later: as
 //! large as it may, and a small one not while an earlier one is unacknowledged (Nagle).

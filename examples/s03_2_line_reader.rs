@@ -37,7 +37,7 @@ fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     let mut reader = LineReader::new(&conn, 4096);
     let mut lines = Vec::from_iter(reader.recv_line()?);
 
-    // WRONG: looks for the second line in the socket. The cost: it waits for what has been read.
+    // Whoever looked for the second line in the socket would wait for what has been read.
     out.check("after one line: bytes in the socket", 0, kernel::unread(&conn)?);
 
     // The reader has them, up to the end of the stream.

@@ -7,7 +7,7 @@
 //! halves. Those four bytes come from the other side. Nothing stops it from sending ff ff ff ff.
 //!
 //! Expect: two frames come out as they went in, an empty one among them; a claim of 4 GiB, taken
-//! at its word, allocates 4 GiB; with a cap it is InvalidData and costs nothing.
+//! at its word, allocates 4 GiB; with a cap it is InvalidData, and only its text takes memory.
 //!
 //! Change and see: DEFAULT_CAP to 4 (the first frame is refused); HOSTILE to 00 00 00 05 (its
 //! payload is missing then).

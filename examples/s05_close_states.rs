@@ -8,7 +8,9 @@
 //! A FIN leaves after the data that is still to be sent. So whoever does not read holds the
 //! other's FIN back, and each state lasts until it has been looked at.
 //!
-//! Expect: the states as the article has them; and in CLOSE_WAIT no timer that could end it.
+//! Expect: the article's states, though not where its diagram has them: FIN_WAIT1 from the FIN on,
+//! FIN_WAIT2 from its ACK on, TIME_WAIT from the peer's FIN on. In CLOSE_WAIT no timer that could
+//! end it.
 //!
 //! Change and see: leave out the client's `fill` (its FIN arrives at once, perhaps before the
 //! server looks for the first time); leave out the server's `shutdown` (it stays in CLOSE_WAIT).

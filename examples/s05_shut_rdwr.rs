@@ -4,7 +4,7 @@
 //! Claim C7: SHUT_RDWR ends both directions.
 //!
 //! The peer cannot tell it from SHUT_WR at first: a FIN is all it sees. Only what the peer sends
-//! after that is refused, and the reset comes too late for that `send` to fail.
+//! after that is refused, and the reset comes when that `send` has succeeded.
 //!
 //! Expect: EPIPE from `send`, 0 from `recv`, and a FIN at the server. The server's next `send`
 //! succeeds, its bytes are not delivered, and the connection is gone at both ends.

@@ -12,7 +12,7 @@
 //! framing ──► stream, fd          stage, classroom ──► src
 //! net ──► addr, stream, sys, fd   examples, speed, tests ──► src, stage
 //! stream ──► sys, fd              servers ──► src, speed
-//! sys ──► addr, fd                lab ──► nothing here
+//! sys ──► addr, fd                lab ──► –
 //! ```
 
 pub mod addr;

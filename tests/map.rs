@@ -66,7 +66,7 @@ fn arrows_of(map: &str) -> Arrows {
     let mut arrows = Arrows::new();
     for entry in map.lines().flat_map(|line| line.split("   ")).filter(|entry| !entry.is_empty()) {
         let (from, to) = entry.split_once("──►").unwrap_or_else(|| panic!("no arrow: {entry:?}"));
-        let to = to.split(',').map(str::trim).filter(|to| *to != "nothing here");
+        let to = to.split(',').map(str::trim).filter(|to| *to != "–");
         let to: BTreeSet<String> = to.map(str::to_owned).collect();
         for from in from.split(',').map(|from| from.trim().to_owned()) {
             let again = arrows.insert(from, to.clone());
@@ -80,7 +80,7 @@ fn arrows_of(map: &str) -> Arrows {
 fn the_map_reads_as_it_looks() {
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let expected = [("a", set(&["b", "c"])), ("b", set(&["c"])), ("d", set(&[])), ("e", set(&[]))];
-    let arrows = arrows_of("a ──► b, c    d, e ──► nothing here\nb ──► c\n");
+    let arrows = arrows_of("a ──► b, c    d, e ──► –\nb ──► c\n");
     assert_eq!(arrows, expected.map(|(name, to)| (name.to_owned(), to)).into());
 }
 

@@ -112,7 +112,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
         && !has_roles(&example(name)?)?
     {
         return Err(Usage(format!(
-            "{name} has no peer, so nothing goes over a wire: `make run EX={name}` runs it"
+            "{name} is not of two hosts, so nothing goes over the link: `make run EX={name}` runs it"
         ))
         .into());
     }

@@ -266,13 +266,13 @@ fn index(
     for (name, title) in pairs.iter().filter(|(name, _)| !without.contains_key(*name)) {
         fresh += &format!("| [{name}]({name}.txt) | {title} |\n");
     }
-    fresh += "\nWithout one, for it differs from run to run:\n\n";
-    fresh += "| example | what varies |\n| --- | --- |\n";
+    fresh += "\nWithout one:\n\n| example | why |\n| --- | --- |\n";
     for (name, why) in without {
         fresh += &format!("| `{name}` | {why} |\n");
     }
     let alone: Vec<String> = alone.iter().map(|name| format!("`{name}`")).collect();
-    fresh += &format!("\nWithout a peer, so nothing goes over a wire: {}.\n\n", alone.join(", "));
+    let alone = alone.join(", ");
+    fresh += &format!("\nNot of two hosts, so nothing goes over the lab's link: {alone}.\n\n");
     if list == fresh {
         return None;
     }

@@ -14,6 +14,9 @@ pub const STAR: &str = "\\* |";
 const STARRED: &str = "\n\nA verdict with a star is about the wire too, and stands once more in the \
                        second table.";
 
+/// Where all rows are of which a chapter has its own.
+const ERRATA: &str = "\n\nThe other sections: [the errata](../errata.md).";
+
 /// What the chapters and the summary are made from.
 pub struct Book {
     /// Name of the file, and its text.
@@ -76,14 +79,20 @@ impl Book {
                 let rows = of_section(&self.claims, section, "The ledger has no claim of it.");
                 Ok(rows.clone() + if rows.contains(STAR) { STARRED } else { "" })
             }
-            "errata" => Ok(of_section(&self.errata, section, "Nothing: here they agree.")),
+            "errata" => Ok(of_section(&self.errata, section, "Nothing: here they agree.") + ERRATA),
             "exercises" => Ok(exercises::of_section(&self.exercises, section)),
             _ => anyhow::bail!("{line}: no such list"),
         }
     }
 
+    /// The file of the chapter that an example stands in.
+    pub fn chapter_of(&self, example: &str) -> Option<&str> {
+        let section = example.get(1..3)?;
+        self.chapters.keys().find(|name| name.starts_with(section)).map(String::as_str)
+    }
+
     fn examples(&self, section: &str) -> anyhow::Result<String> {
-        let mut table = String::from("| run | to see |\n| --- | --- |\n");
+        let mut table = String::from("| example | to see |\n| --- | --- |\n");
         let rows = self.examples.iter().filter(|(name, _)| name[1..3] == *section);
         for (name, title) in rows.clone() {
             table += &format!("| `{name}` | {title} |\n");

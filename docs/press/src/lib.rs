@@ -79,17 +79,22 @@ pub fn assemble(root: &Path, out: &Path, outputs: Option<&Path>) -> anyhow::Resu
     let files = sources(root)?;
     let places = Places::new(root, &files)?;
     let runs = run::Runs::read(root, outputs)?;
+    let book = chapters::Book::read(root, &files)?;
     for file in &files {
         let source = fs::read_to_string(root.join(file)).with_context(|| file.clone())?;
         let name = example(file);
         let mut page = page::page(file, &source, name.map_or("", |name| runs.note(name)));
+        if let Some(chapter) = name.and_then(|name| book.chapter_of(name)) {
+            let number = chapter[..2].trim_start_matches('0');
+            let back = format!("</p>\n\n[Chapter {number}](../{chapter}) has this example.\n\n");
+            page = page.replacen("</p>\n\n", &back, 1);
+        }
         if let Some(name) = name {
             page += &runs.of(name, &source);
         }
         let place = file.replace(".rs", ".md");
         write(&out.join(&place), &places.linked(&page, &place))?;
     }
-    let book = chapters::Book::read(root, &files)?;
     for (name, text) in book.chapters()? {
         let text = places.moved(&text, &format!("docs/chapters/{name}"));
         write(&out.join(&name), &places.linked(&text, &name))?;

@@ -71,7 +71,7 @@ impl Runs {
         let run = format!("`{name}`");
         let verdicts = rows(&self.ledger, |cells| cells.last() == Some(&run.as_str()));
         text += &match verdicts.is_empty() {
-            true => "This example answers no claim of the ledger.\n\n".to_owned(),
+            true => "No claim of the article is checked by this example.\n\n".to_owned(),
             false => {
                 let star = match verdicts.contains(STAR) {
                     true => {
@@ -92,15 +92,20 @@ impl Runs {
                 "<details class=\"run\"><summary>\n\nSystem calls, segments and TCP states\n\n\
                  </summary>\n\n<pre data-led=\"{led}\"><code class=\"language-text\">{}</code></pre>\n\n\
                  </details>\n\n\
-                 A recorded run, not one of now: `docs/traces/{name}.txt`, which `make test` compares \
-                 with a run. [How to read it](../traces.md). `make trace EX={name}` shows a run of \
-                 yours, step by step.\n",
+                 A recorded run of two hosts, on a link with an MSS of 1460: what is above was printed \
+                 by another, on the loopback. It is `docs/traces/{name}.txt`, which `make test` \
+                 compares with a new one. What is chance is left out. Reads in a row are one line with \
+                 all their bytes: how many there were is in what was printed, where it matters. A call \
+                 may stand above what it waited for, where the wait does not show. [How to read \
+                 it](../traces.md). `make trace EX={name}` shows a run of yours, step by step.\n",
                 escaped(trace.trim_end())
             ),
             (None, Some(why)) => {
-                format!("No trace is kept, for it differs from run to run: {why}.\n")
+                format!("No trace is kept: {why}.\n")
             }
-            (None, None) => "It has no peer, so nothing goes over a wire.\n".to_owned(),
+            (None, None) => {
+                "It is not of two hosts, so nothing goes over the lab's link.\n".to_owned()
+            }
         };
         text
     }

@@ -136,6 +136,9 @@ fn the_books_list_of_examples_is_that_of_the_folder() {
         let rows: String = text.lines().filter(|line| line.starts_with("| [`s")).collect();
         for example in examples_in(&rows) {
             assert_eq!(example[1..3], name[..2], "{example} in {name}");
+            // And its page leads back there.
+            let page = fs::read_to_string(book.join(format!("examples/{example}.md"))).unwrap();
+            assert!(page.contains(&format!("](../{name})")), "{example}: no link to {name}");
             listed.insert(example);
         }
     }
