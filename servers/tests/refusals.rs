@@ -358,9 +358,10 @@ const HEAD: &str = "\
 
 Each call that a rung makes on a socket, and each that prints, is interrupted, cut short or refused,
 once, by a filter of seccomp(2). A row stands for the places in the run at which the call comes: the
-first eight and the last eight. Two clients come, one after the other, and beside them a third one
-stays, where a rung serves more than one. In no row does a server panic, spin, or keep a descriptor;
-in none is more than one client lost; and where it ends, the exit code is 1 and there is one line.
+first eight and the last eight, each in three runs, for not every run goes the same way. Two clients
+come, one after the other, and beside them a third one stays, where a rung serves more than one. In no
+row does a server panic, spin, or keep a descriptor; in none is more than one client lost; and where
+it ends, the exit code is 1 and there is one line.
 
 The kernel interrupts only who waits. The calls of r05 to r09 and of r14 never wait, but for `poll`
 and `epoll_wait`, so their other rows with EINTR are the filter's alone. With EPOLLET (r06 to r09, r14) a
