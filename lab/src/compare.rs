@@ -13,13 +13,14 @@ use std::process::ExitCode;
 use std::{fs, iter};
 
 use anstyle::{AnsiColor, Style};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use similar::{Algorithm, DiffTag, capture_diff_slices};
 
 use crate::output::{check_file, text, words};
 use crate::record::{Call, Host, Nanos, Trace, What};
-use crate::{say, show, values};
+use crate::trace::say_what_is_wrong;
+use crate::{Usage, say, show, values};
 
 pub use page::page;
 
@@ -58,18 +59,18 @@ pub fn run(args: &CompareArgs) -> Result<ExitCode> {
     if let Some(file) = &args.page {
         let name = file.display();
         fs::write(file, page(&a, &b, args.differences))
-            .with_context(|| format!("cannot write {name}"))?;
+            .map_err(|error| Usage(format!("cannot write {name}: {error}")))?;
         say::line(format_args!("{name}"));
         return Ok(ExitCode::SUCCESS);
     }
     let mut out = anstream::stdout().lock();
     let width = text::terminal_width();
-    match write(&a, &b, width, args.differences, &mut out) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write the output")
-        }
-        _ => Ok(ExitCode::SUCCESS),
+    say::note(write(&a, &b, width, args.differences, &mut out));
+    drop(out);
+    for (name, trace) in [("A: ", &a), ("B: ", &b)] {
+        say_what_is_wrong(name, &trace.about);
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A wait that is longer by so much, and twice as long, is a difference.

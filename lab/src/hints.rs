@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use crate::output::words;
 use crate::record::{Host, Trace, What};
 
-/// A line each; none if nothing is amiss.
-pub fn hints(trace: &Trace) -> Vec<String> {
+/// A line each; none if nothing is amiss. `all`: the trace leaves out no connection.
+pub fn hints(trace: &Trace, all: bool) -> Vec<String> {
     let mut hints = BTreeSet::new();
     let mut client_connects = false;
     let mut called = false;
@@ -57,7 +57,7 @@ pub fn hints(trace: &Trace) -> Vec<String> {
             local.ip()
         ));
     }
-    if called && !listeners.is_empty() && !client_connects {
+    if all && called && !listeners.is_empty() && !client_connects {
         hints.insert(
             "the client connected to nothing: a name that is not in /etc/hosts resolves nowhere \
              here; write {server} for the server's address"

@@ -10,6 +10,7 @@ use clap::Args;
 
 use crate::output::{self, jsonl, outline, text};
 use crate::record::Trace;
+use crate::trace::say_what_is_wrong;
 use crate::{say, values};
 
 /// The command line.
@@ -64,5 +65,11 @@ pub fn run(args: &ShowArgs) -> Result<ExitCode> {
         None => text::Printer::to_stdout().with_lines(args.lines).trace(&trace),
     };
     say::note(done);
+    if !args.outline {
+        for note in &trace.about.notes {
+            say::line(format_args!("note: {note}"));
+        }
+        say_what_is_wrong("", &trace.about);
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -184,7 +184,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     if let Some(nth) = args.choice.connection {
         about.missing.push(match only {
             Some(_) => format!("all connections but number {nth}: {others} events"),
-            None => format!("all connections: there was no number {nth}; {others} events"),
+            None => format!("all connections, {others} events: there is no number {nth}"),
         });
         samples.kept.retain(|sample| {
             let ends = sample.peer.map(|peer| (sample.local.min(peer), sample.local.max(peer)));
@@ -220,7 +220,8 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
              it, for a backlog of {backlog}; a SYN that comes then is not answered, and is sent again"
         )
     });
-    trace.about.notes = full.chain(hints::hints(&trace)).collect();
+    trace.about.notes =
+        full.chain(hints::hints(&trace, args.choice.connection.is_none())).collect();
     outcome.notes.extend(trace.about.notes.clone());
     let dir = args.dir();
     files::write_files(&trace, &dir)?;
@@ -235,12 +236,7 @@ fn report(trace: &Trace, outcome: &Outcome, dir: &Path) {
     for note in &outcome.notes {
         say::line(format_args!("note: {note}"));
     }
-    for missing in &trace.about.missing {
-        say::line(format_args!("missing: {missing}"));
-    }
-    for broken in &trace.about.broken {
-        say::line(format_args!("broken: {broken}"));
-    }
+    say_what_is_wrong("", &trace.about);
     let client = outcome.client.map_or("never started".to_owned(), |client| client.to_string());
     say::line(format_args!("server {}, client {client}", outcome.server));
     say::line(format_args!("tracing cost {}", trace.about.cost));
@@ -248,6 +244,16 @@ fn report(trace: &Trace, outcome: &Outcome, dir: &Path) {
         say::line(format_args!("the link: {}", trace.about.late));
     }
     say::line(format_args!("written to {}: open trace.html", dir.display()));
+}
+
+/// What the trace lacks, and which rules of order it breaks.
+pub fn say_what_is_wrong(begin: &str, about: &About) {
+    for missing in &about.missing {
+        say::line(format_args!("{begin}missing: {missing}"));
+    }
+    for broken in &about.broken {
+        say::line(format_args!("{begin}broken: {broken}"));
+    }
 }
 
 /// How late the link was, in words; empty where it carried nothing.

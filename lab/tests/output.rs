@@ -354,7 +354,7 @@ fn a_hint_says_which_address_to_write() {
         if let Some(host) = host {
             script.call(100, 110, host, ("connect", args, "0"), b"");
         }
-        hints::hints(&script.trace)
+        hints::hints(&script.trace, true)
     };
     let to = |address: &str| format!("3, {{sa_family=AF_INET, sin_addr=\"{address}\"}}, 16");
     assert_eq!(hints(Some(Client), &to("10.0.0.2"), "0.0.0.0:9000"), [""; 0]);

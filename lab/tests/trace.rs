@@ -326,6 +326,53 @@ fn what_goes_wrong_is_said_in_one_line() {
     }
 }
 
+/// No world is needed to read one.
+#[test]
+fn a_recorded_trace_is_shown_with_what_is_wrong_with_it() {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("recorded");
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = dir.join("trace.jsonl");
+    let run = |args: &[&str], stdout: Stdio| {
+        let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
+        let output = lab.args(args).stdout(stdout).output().expect("lab runs");
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (output.status.code(), said[0].clone(), said[1].clone())
+    };
+    let name = file.to_str().unwrap();
+
+    let mut trace = Trace::default();
+    trace.about.notes = vec!["look here".into()];
+    trace.about.missing = vec!["the middle".into()];
+    trace.about.broken = vec!["a state before its cause".into()];
+    jsonl::write(&trace, File::create(&file).unwrap()).unwrap();
+    let (code, shown, _) = run(&["show", name], Stdio::piped());
+    let wrong = "missing: the middle\nbroken: a state before its cause\n";
+    assert_eq!(
+        (code, shown.ends_with(&format!("note: look here\n{wrong}"))),
+        (Some(0), true),
+        "{shown}"
+    );
+    let (code, shown, _) = run(&["compare", name, name], Stdio::piped());
+    assert_eq!((code, shown.contains("B: broken: a state")), (Some(0), true), "{shown}");
+
+    let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
+    for args in [
+        &["show", name][..],
+        &["compare", name, name],
+        &["compare", name, name, "--page", "/dev/full"],
+    ] {
+        let (code, _, said) = run(args, full());
+        assert_eq!(
+            (code, said.starts_with("lab: cannot write ")),
+            (Some(2), true),
+            "{args:?}: {said}"
+        );
+    }
+    File::create(&file).unwrap();
+    let (code, _, said) = run(&["show", name], Stdio::piped());
+    assert_eq!((code, said.ends_with("trace.jsonl: it is empty\n")), (Some(1), true), "{said}");
+}
+
 #[test]
 fn every_bad_value_is_said_in_one_line_before_anything_runs() {
     let mark = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("it-ran");

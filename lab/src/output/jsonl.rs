@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, Write};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::record::{About, Birth, Event, Sample, Source, Trace};
@@ -56,7 +56,9 @@ fn line(value: &impl Serialize, out: &mut impl Write) -> Result<()> {
 /// Reads a trace back. An error names the line.
 pub fn read(input: impl BufRead) -> Result<Trace> {
     let mut trace = Trace::default();
-    for (index, text) in input.lines().enumerate() {
+    let mut input = input.lines().enumerate().peekable();
+    ensure!(input.peek().is_some(), "it is empty");
+    for (index, text) in input {
         let text = text?;
         let place = || format!("line {} is no line of a trace", index + 1);
         if index == 0 {

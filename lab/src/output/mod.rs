@@ -79,17 +79,20 @@ fn cannot_write(path: &Path, error: &io::Error) -> Usage {
 /// on, at the same time. Gives their paths.
 pub fn write_files(trace: &Trace, dir: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    type Writer = fn(&Trace, BufWriter<File>) -> Result<()>;
+    type Writer = fn(&Trace, &mut BufWriter<File>) -> Result<()>;
     let writers: [Writer; 4] = [
         |trace, out| jsonl::write(trace, out),
-        |trace, mut out| Ok(out.write_all(html::page(trace).as_bytes())?),
-        |trace, mut out| Ok(out.write_all(svg::draw(trace).as_bytes())?),
+        |trace, out| Ok(out.write_all(html::page(trace).as_bytes())?),
+        |trace, out| Ok(out.write_all(svg::draw(trace).as_bytes())?),
         |trace, out| pcapng::write(trace, out),
     ];
     let write = |path: &Path, write: Writer| {
         let file = File::create(path).map(BufWriter::new).map_err(anyhow::Error::from);
-        let done = file.and_then(|out| write(trace, out));
-        done.with_context(|| format!("cannot write {}", path.display()))
+        let done = file.and_then(|mut out| write(trace, &mut out).and_then(|()| Ok(out.flush()?)));
+        done.map_err(|error| {
+            let _ = fs::remove_file(path); // half a file is none
+            Usage(format!("cannot write {}: {error:#}", path.display()))
+        })
     };
     let paths = FILES.map(|name| dir.join(name));
     thread::scope(|scope| {
@@ -97,7 +100,7 @@ pub fn write_files(trace: &Trace, dir: &Path) -> Result<Vec<PathBuf>> {
             .map(|(path, writer)| scope.spawn(move || write(path, writer)))
             .collect();
         begun.into_iter().try_for_each(|one| match one.join() {
-            Ok(done) => done,
+            Ok(done) => done.map_err(anyhow::Error::from),
             Err(panic) => panic::resume_unwind(panic),
         })
     })?;
