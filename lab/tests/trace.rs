@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use lab::output::jsonl;
+use lab::output::{jsonl, outline};
 use lab::record::{Call, Event, Host, Nanos, Segment, Trace, What};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -324,6 +324,26 @@ fn what_goes_wrong_is_said_in_one_line() {
         assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
         assert!(said.starts_with(words), "{args:?}: {said}");
     }
+}
+
+/// Nothing but the end of its process closes the socket that listens.
+#[test]
+fn the_end_of_a_killed_server_is_drawn_after_what_it_did() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return skipped("python3 is not installed");
+    }
+    let server = "python3 -c 'import socket, time\n\
+         listener = socket.create_server((\"0.0.0.0\", {port}))\n\
+         conn = listener.accept()[0]\n\
+         time.sleep(60)'";
+    let client = "python3 -c 'import socket, time\n\
+         conn = socket.create_connection((\"{server}\", {port}))\n\
+         time.sleep(60)'";
+    let args = ["--server", server, "--client", client, "--time-limit", "1"];
+    let Some((_, trace)) = lab("ended", &args) else { return };
+    let drawn = outline::draw(&trace.expect("a trace is written"));
+    let line = |words: &str| drawn.lines().position(|line| line.contains(words)).expect(words);
+    assert!(line("accept4") < line("CLOSED"), "{drawn}");
 }
 
 /// No world is needed to read one.

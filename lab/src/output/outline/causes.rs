@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::calls::{Calls, Heard, accepts};
 use super::ways::{Way, Ways, back};
 use super::wire::{Direction, Wire};
-use crate::record::{Host, Segment, StateChange, Trace, What};
+use crate::record::{Host, Nanos, Segment, StateChange, Trace, What};
 
 /// One step.
 pub struct Step {
@@ -56,8 +56,10 @@ pub fn steps(trace: &Trace, ways: &Ways, wire: &Wire, calls: &Calls) -> Vec<Step
         let before = match found.steps[step].what {
             Act::Call(row) => found.before_call(row),
             Act::Segment(event) => found.before_segment(step, event),
-            Act::Fin(_) => {
-                found.steps[step].way.and_then(|way| calls.ends(way, wire)).into_iter().collect()
+            Act::Fin(event) => {
+                let end = found.steps[step].way.and_then(|way| calls.ends(way, wire));
+                let ended = || found.done_by(found.steps[step].host, trace.events[event].at);
+                end.map_or_else(ended, |end| vec![end])
             }
             Act::Data(..) | Act::State(_) => Vec::new(),
         };
@@ -289,8 +291,9 @@ impl Found<'_> {
                 let row = (&self.calls.rows[*row], self.calls.call(*row));
                 row.0.host == change.host && row.0.way.is_none() && row.1.name == name
             };
-            let rows = (0..self.calls.rows.len()).rev().filter(fits);
-            return Some(rows.filter(began).take(1).collect());
+            let row = (0..self.calls.rows.len()).rev().filter(fits).find(began);
+            let ended = || self.done_by(change.host, at);
+            return Some(row.map_or_else(ended, |row| vec![row]));
         };
         let other = back(way);
         let opens = ["SYN_SENT", "SYN_RECV", "ESTABLISHED"].contains(&change.now.as_str());
@@ -325,6 +328,18 @@ impl Found<'_> {
             _ => None,
         };
         Some(cause.into_iter().collect())
+    }
+
+    /// The last that each thread of a host had done by then: what the end of a process comes after.
+    fn done_by(&self, host: Host, at: Nanos) -> Vec<usize> {
+        let mut last = BTreeMap::new();
+        for (index, row) in self.calls.rows.iter().enumerate().filter(|(_, row)| row.host == host) {
+            let returned = self.calls.call(index).returned;
+            if self.calls.began(index) <= at && returned.is_none_or(|returned| returned <= at) {
+                last.insert(row.thread, index);
+            }
+        }
+        last.into_values().collect()
     }
 
     /// The data that the peer sent when it knew of the end of this direction, if some of it left
