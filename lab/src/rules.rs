@@ -9,13 +9,14 @@
 //! | FIN_WAIT2 | the own FIN is acknowledged |
 //! | CLOSE_WAIT, CLOSING, LAST_ACK | the peer's FIN has come, and every byte before it |
 //! | TIME_WAIT | both |
+//! | CLOSED after LAST_ACK | the own FIN is acknowledged, or a RST has come |
 //! | LISTEN, SYN_SENT, FIN_WAIT1, LAST_ACK | a call has begun: `listen`, `connect`, `close` … |
 //!
 //! | what is seen | what it implies |
 //! | --- | --- |
 //! | `accept`, `connect` return a connection | ESTABLISHED |
 //! | `recv` returns bytes | they have come |
-//! | `recv` returns 0 | the peer's FIN or RST has come, or this side called `shutdown` |
+//! | `recv` returns 0 | the peer's FIN or RST has come, or `shutdown` ended this side's reading |
 //! | a segment leaves with bytes | the call that sends them has begun |
 //! | a segment leaves with an acknowledgement | what it acknowledges has come |
 //!
@@ -498,8 +499,14 @@ impl<'a> Check<'a> {
             let Some(life) = self.rules.life(ends, at) else { continue };
             let facts: Vec<_> =
                 needs(&change.now).iter().map(|fact| (*fact, life.when(*fact, ends))).collect();
+            let acked = life.when(Fact::FinAcked, ends);
+            let gone = life.reset_came(ends.1).chain(acked).min();
             for (fact, when) in facts {
                 self.order(seen(at), when, fact.words());
+            }
+            // Or it has waited in vain, and nothing has come.
+            if (before, &*change.now) == ("LAST_ACK", "CLOSED") && gone.is_some() {
+                self.order(seen(at), gone, "its FIN is acknowledged, or a RST has come");
             }
         }
     }
@@ -541,10 +548,10 @@ impl<'a> Check<'a> {
             } else if ["read", "recvfrom"].contains(&call.name.as_str())
                 && args::split(&call.args).get(2).is_some_and(|len| *len != "0")
             {
-                let shut = self
-                    .calls(Some(ends))
-                    .iter()
-                    .filter(|(_, other)| other.name == "shutdown" && other.host == call.host);
+                let shut = self.calls(Some(ends)).iter().filter(|(_, other)| {
+                    let reads = args::split(&other.args).get(1) != Some(&"SHUT_WR");
+                    other.name == "shutdown" && other.host == call.host && reads
+                });
                 let end = life.when(Fact::FinCame, ends).into_iter();
                 let end = end.chain(life.reset_came(ends.1)).chain(shut.map(|(at, _)| *at)).min();
                 self.order(seen, end, "the peer's FIN has come");
