@@ -89,6 +89,29 @@ fn no_state_is_earlier_than_what_is_on_its_arrow() {
     }
 }
 
+/// TIME_WAIT with a FIN that nobody acknowledged, and LAST_ACK before the peer's FIN.
+#[test]
+fn a_state_needs_all_that_is_on_its_arrow() {
+    let unacknowledged = broken(|event| {
+        if let What::Segment(segment) = &mut event.what
+            && segment.ack == Some(11)
+        {
+            segment.ack = Some(10);
+        }
+    });
+    let late = broken(|event| {
+        if let What::Segment(segment) = &mut event.what
+            && event.at == us(246_000)
+        {
+            segment.arrived = Some(us(256_640));
+        }
+    });
+    for (state, lines) in [("TIME_WAIT", unacknowledged), ("LAST_ACK", late)] {
+        let needs = |line: &&String| line.starts_with(&format!("{state} of "));
+        assert!(lines.iter().find(needs).is_some(), "{state}: {lines:?}");
+    }
+}
+
 #[test]
 fn an_arrow_that_the_diagram_lacks_is_told_of() {
     let lines = broken(|event| {
