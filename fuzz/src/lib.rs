@@ -55,7 +55,7 @@ pub const ALL: &[(&str, Check)] = &[
 ];
 
 /// Messages up to the end of the stream, or to the first error.
-fn read_all(mut next: impl FnMut() -> io::Result<Option<Vec<u8>>>) -> Read {
+pub fn read_all(mut next: impl FnMut() -> io::Result<Option<Vec<u8>>>) -> Read {
     let mut messages = Vec::new();
     loop {
         match next() {

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use checks::read_all;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
@@ -76,17 +77,6 @@ fn read_from<R>(bytes: &[u8], pieces: &[usize], read: impl FnOnce(&UniqueFd) -> 
 /// The messages, and the error after them; `None`: a clean end.
 type Got = (Vec<Vec<u8>>, Option<ErrorKind>);
 
-fn all(mut next: impl FnMut() -> io::Result<Option<Vec<u8>>>) -> Got {
-    let mut messages = Vec::new();
-    loop {
-        match next() {
-            Ok(Some(message)) => messages.push(message),
-            Ok(None) => return (messages, None),
-            Err(e) => return (messages, Some(e.kind())),
-        }
-    }
-}
-
 /// Messages that take so many bytes on the wire, which ends after `cut`: those before it, and
 /// whether it is inside one.
 fn before(cut: usize, messages: &[Vec<u8>], len: impl Fn(&Vec<u8>) -> usize) -> Got {
@@ -145,28 +135,28 @@ const FRAME_WRITERS: [Writer; 4] = [
 ];
 
 const FRAME_READERS: [fn(&UniqueFd, usize) -> Got; 4] = [
-    |fd, cap| all(|| recv_frame(fd, cap)),
-    |fd, cap| all(|| recv_frame_with_deadline(fd, cap, hang())),
+    |fd, cap| read_all(|| recv_frame(fd, cap)),
+    |fd, cap| read_all(|| recv_frame_with_deadline(fd, cap, hang())),
     |fd, cap| {
         let mut reader = FrameReader::new(fd, cap);
-        all(|| Ok(reader.next_frame()?.map(<[u8]>::to_vec)))
+        read_all(|| Ok(reader.next_frame()?.map(<[u8]>::to_vec)))
     },
     |fd, cap| {
         let mut reader = FrameReader::new(fd, cap);
         reader.set_deadline(Some(hang()));
         reader.set_spins(3);
-        all(|| Ok(reader.next_frame()?.map(<[u8]>::to_vec)))
+        read_all(|| Ok(reader.next_frame()?.map(<[u8]>::to_vec)))
     },
 ];
 
 const LINE_READERS: [fn(&UniqueFd, usize) -> Got; 2] = [
     |fd, cap| {
         let mut reader = LineReader::new(fd, cap);
-        all(|| reader.recv_line())
+        read_all(|| reader.recv_line())
     },
     |fd, cap| {
         let mut reader = FastLineReader::new(fd, cap);
-        all(|| Ok(reader.next_line()?.map(<[u8]>::to_vec)))
+        read_all(|| Ok(reader.next_line()?.map(<[u8]>::to_vec)))
     },
 ];
 
@@ -251,7 +241,7 @@ proptest! {
     ) {
         let bytes = wire(|fd| records.iter().for_each(|record| send_all(fd, record).unwrap()));
         let cut = cut.index(bytes.len() + 1);
-        let read = |fd: &UniqueFd| all(|| Ok(recv_record::<7>(fd)?.map(|it| it.to_vec())));
+        let read = |fd: &UniqueFd| read_all(|| Ok(recv_record::<7>(fd)?.map(|it| it.to_vec())));
         let got = read_from(&bytes[..cut], &pieces, read);
         let records: Vec<_> = records.iter().map(|record| record.to_vec()).collect();
         prop_assert_eq!(got, before(cut, &records, |_| 7));
