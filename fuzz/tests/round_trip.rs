@@ -3,7 +3,7 @@
 //!
 //! The cases are the same on every run. Others: `PROPTEST_RNG_SEED=7 PROPTEST_CASES=10000`.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::thread;
