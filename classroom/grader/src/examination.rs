@@ -594,8 +594,8 @@ impl Sender {
             }
             _ => say!("{call} failed because the peer was gone, and its errno was lost"),
         };
-        let expected = self.gone.unwrap_or("Err(EPIPE) or Err(ECONNRESET)");
-        refuse(mistake, expected, text)
+        let either = say!("{} or {}", "Err(EPIPE)", "Err(ECONNRESET)");
+        refuse(mistake, self.gone.unwrap_or(&either), text)
     }
 
     /// Forty signals while it waits. The first ends a call that has taken a part; the next ones find

@@ -307,7 +307,7 @@ fn gone(child: &mut Child) -> Verdict {
         } else {
             ""
         };
-        said.judged(mistake, "Err(BrokenPipe) or Err(ConnectionReset)")?;
+        said.judged(mistake, say!("{} or {}", "Err(BrokenPipe)", "Err(ConnectionReset)"))?;
     }
     Ok(())
 }

@@ -230,7 +230,7 @@ pub fn unasked_settings(fd: RawFd) -> Vec<String> {
     };
     let usual = settings(new.as_raw_fd());
     let others = settings(fd).into_iter().filter(|setting| !usual.contains(setting));
-    others.map(|(name, value)| format!("{name}: {value}")).collect()
+    others.map(|(name, value)| format!("{}: {value}", language::told(name))).collect()
 }
 
 /// Whether a `recv` finds the end of the stream, behind what is unread: the peer has ended it, or
@@ -252,7 +252,7 @@ fn process_settings() -> Vec<String> {
     ];
     let line = |(label, text): (&str, &str)| {
         let value = status.lines().find_map(|line| line.strip_prefix(label))?;
-        Some(format!("{text}: {}", value.trim()))
+        Some(format!("{}: {}", language::told(text), value.trim()))
     };
     of_interest.into_iter().filter_map(line).collect()
 }

@@ -233,11 +233,11 @@ fn recv_cap(child: &mut Child) -> Verdict {
         }
         let said = stage.received(child)?;
         let (peak, unread) = (said.after.peak, said.unread());
-        let mistake = if said.result.is_ok() {
-            "there is no cap: the peer decides how much memory this process takes"
-        } else if said.kind() != "InvalidData" {
-            "a length over the cap has a kind: InvalidData"
-        } else if peak > 4096 + cap {
+        let no_cap = "there is no cap: the peer decides how much memory this process takes";
+        said.ensure(said.result.is_err(), no_cap, "Err(InvalidData)")?;
+        let kind = "a length over the cap has a kind: InvalidData";
+        said.ensure(said.kind() == "InvalidData", kind, "Err(InvalidData)")?;
+        let mistake = if peak > 4096 + cap {
             "memory was allocated before the length was checked: first the cap, then the buffer"
         } else if unread < 8 {
             "payload over the cap was read: the caller decides whether to skip it or to close"

@@ -68,14 +68,17 @@ fn with_texts(toml: &str) -> String {
     parts.collect::<Vec<_>>().join("\"\"\"")
 }
 
+/// Lines of so many columns. What follows the first line of an item stands below its text.
 fn wrap(text: &str, width: usize) -> String {
     let columns =
         |text: &str| text.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum::<usize>();
+    let indent = if text.starts_with("- ") { "  " } else { "" };
     let (mut out, mut used) = (String::new(), 0);
     for word in text.split_whitespace() {
         if used > 0 && used + 1 + columns(word) > width {
             out.push('\n');
-            used = 0;
+            out += indent;
+            used = indent.len();
         } else if used > 0 {
             out.push(' ');
             used += 1;
