@@ -16,7 +16,7 @@ use tcp_stream_io::framing::length::{decode_header, encode_header};
 
 use crate::failed::Failed;
 use crate::gather::send_both;
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Lent};
 
 /// What the largest segment carries on the loopback, over IPv4. Batches are a multiple of it, to the byte: one byte
 /// more would leave a runt segment behind each batch.
@@ -202,6 +202,17 @@ impl<'fd> FrameReader<'fd> {
     /// frame. These and any system error stay: the next call says the same. `TimedOut` does not.
     #[inline]
     pub fn next_frame(&mut self) -> io::Result<Option<&[u8]>> {
+        Ok(self.next_frames()?.and_then(|mut frames| frames.next()))
+    }
+
+    /// Lends the payloads of all frames that have arrived whole, one at the least: it waits for that
+    /// one only. `None` and errors as for [`next_frame`](Self::next_frame), after the frames that
+    /// came before. What the iterator was not asked for comes with the next call, and so does what
+    /// stands more than a KiB behind the first where there is a deadline.
+    ///
+    /// Whoever answers flushes the answers when the iterator ends: the next frame is not here yet.
+    #[inline]
+    pub fn next_frames(&mut self) -> io::Result<Option<Frames<'_>>> {
         loop {
             let ready = self.inbox.ready();
             let mut need = HEADER;
@@ -212,22 +223,14 @@ impl<'fd> FrameReader<'fd> {
                 }
                 need += len;
                 if ready.len() >= need {
-                    return Ok(Some(&self.inbox.take(need)[HEADER..]));
+                    let (ready, lent) = self.inbox.lend();
+                    return Ok(Some(Frames { ready, cap: self.cap, lent }));
                 }
             }
             if !self.receive(need)? {
                 return Ok(None);
             }
         }
-    }
-
-    /// Whether the next frame is here, whole: then [`next_frame`](Self::next_frame) makes no call.
-    /// Whoever answers flushes the answers where this says no. With a deadline the frame may still
-    /// be held back, with `TimedOut`.
-    pub fn has_arrived(&self) -> bool {
-        let arrived = self.inbox.arrived();
-        let header = arrived.first_chunk().map(|header| u32::from_be_bytes(*header) as usize);
-        header.is_some_and(|len| len <= self.cap.min(arrived.len() - HEADER))
     }
 
     #[cold]
@@ -251,6 +254,34 @@ impl<'fd> FrameReader<'fd> {
             return Err(self.inbox.fail(io::Error::new(ErrorKind::UnexpectedEof, text), 0));
         }
         Ok(more)
+    }
+}
+
+/// The payloads of frames that have arrived, from [`FrameReader::next_frames`].
+///
+/// Where the next one begins stays in a register from frame to frame. A reader that is asked for one
+/// at a time has to leave it in memory, and to wait until it is back.
+#[derive(Debug)]
+pub struct Frames<'a> {
+    ready: &'a [u8],
+    cap: usize,
+    lent: Lent<'a>,
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (header, rest) = self.ready.split_first_chunk()?;
+        let len = u32::from_be_bytes(*header) as usize;
+        if len > self.cap {
+            return None;
+        }
+        let (payload, rest) = rest.split_at_checked(len)?;
+        self.ready = rest;
+        self.lent.all_but(rest.len());
+        Some(payload)
     }
 }
 
