@@ -10,6 +10,7 @@
 //! | [`grading`] | the cases of an exercise one by one, and what is printed |
 //! | [`course`] | for others to read: JUnit XML, GitHub Classroom |
 //! | [`examination`] | the peer's moves, which all that receive or send have to stand |
+//! | [`play`] | a list of such moves, and who makes them |
 //! | [`child`] | the process that the answer runs in, seen from the parent |
 //! | [`inside`] | the same process from the inside: calls the answer, and looks at what it left |
 //! | [`said`] | what a call came to |
@@ -40,6 +41,7 @@ pub mod kernel;
 pub mod language;
 pub mod paragraphs;
 pub mod peer;
+pub mod play;
 pub mod prelude;
 pub mod refusal;
 pub mod said;

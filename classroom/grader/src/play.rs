@@ -1,0 +1,269 @@
+//! What the peer does, as a list of moves, and the player that makes and tells them.
+
+use std::os::fd::OwnedFd;
+use std::thread;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use say::say;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::beside::stage;
+use crate::child::Child;
+use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with};
+use crate::refusal::{Refusal, Verdict, refuse};
+use crate::said::Said;
+
+pub use Move::*;
+
+/// A move of the peer's, or what is expected of the answer. Those behind [`Called`] are made once
+/// the call waits.
+#[derive(Clone, Copy)]
+pub enum Move<'a> {
+    /// The peer sends these bytes.
+    Sends(&'a [u8]),
+    /// It sends them one by one, each once the call waits.
+    Drips(&'a [u8]),
+    /// It sends them as fast as they go, through small buffers.
+    Streams(&'a [u8]),
+    /// It ends its stream.
+    Ends,
+    /// It resets the connection.
+    Resets,
+    /// It makes all of these while the process is stopped: the call sees them together.
+    AtOnce(&'a [Move<'a>]),
+    /// The socket does not wait.
+    NonBlocking,
+    /// So many signals come, each once the call waits.
+    Signals(usize),
+    /// The answer is called, for the first time or again.
+    Called,
+    /// The same with a question of its own.
+    Asked(&'a Value),
+    /// It has to return this, with these bytes.
+    Says(&'static str, &'a [u8]),
+    /// So many bytes have to be left unread.
+    Leaves(usize),
+}
+
+/// A connection, and what has been done on it.
+pub struct Play {
+    /// The answer's end: what is sent has come when it is there.
+    conn: OwnedFd,
+    /// Gone after a reset.
+    peer: Option<Peer>,
+    bystander: Peer,
+    fds: Vec<OwnedFd>,
+    streams: Option<Vec<u8>>,
+    did: Vec<String>,
+    of: usize,
+    /// Bytes that were sent before it was called, or before it last waited.
+    pub cut: usize,
+    sent: usize,
+    /// Bytes that have been sent since.
+    fresh: usize,
+    /// How often the answer has been called.
+    pub calls: usize,
+    runs: bool,
+    /// Nothing has been done since it was called: it need not wait.
+    pub there: bool,
+    /// The peer has ended its stream.
+    pub ended: bool,
+    /// The socket does not wait.
+    pub non_blocking: bool,
+    /// So many signals came, of so many.
+    pub signals: [usize; 2],
+}
+
+impl Play {
+    /// A connection for these moves.
+    pub fn new(moves: &[Move]) -> Result<Play, Refusal> {
+        let tiny = moves.iter().any(|one| matches!(one, Streams(_)));
+        let (peer, conn) = if tiny { pair_with(TINY)? } else { pair()? };
+        let keep = conn.try_clone()?;
+        let (stage, fds) = stage((peer, conn))?;
+        Ok(Play {
+            conn: keep,
+            peer: Some(stage.peer),
+            bystander: stage.bystander,
+            fds,
+            streams: None,
+            did: Vec::new(),
+            of: moves.iter().map(Move::len).sum(),
+            cut: 0,
+            sent: 0,
+            fresh: 0,
+            calls: 0,
+            runs: false,
+            there: true,
+            ended: false,
+            non_blocking: false,
+            signals: [0, 0],
+        })
+    }
+
+    /// Whether the peer has reset the connection.
+    pub fn reset(&self) -> bool {
+        self.peer.is_none()
+    }
+
+    /// Has the answer called.
+    pub fn calls(&mut self, child: &mut Child, ask: impl Serialize, bytes: &[u8]) -> Verdict {
+        if self.calls > 0 {
+            self.did.push(say!("the next call"));
+        }
+        (self.runs, self.there, self.fresh, self.cut) = (true, true, 0, self.sent);
+        self.calls += 1;
+        child.ask(ask, bytes, std::mem::take(&mut self.fds))
+    }
+
+    /// Makes a move: before the call at once, while it runs once it waits.
+    pub fn does(&mut self, child: &mut Child, one: &Move) -> Verdict {
+        match *one {
+            Drips(bytes) => {
+                for (n, byte) in bytes.chunks(1).enumerate() {
+                    self.does(child, &Sends(byte))?;
+                    self.did.truncate(1);
+                    self.did
+                        .push(say!("sent {} bytes one by one, each when the call waited", n + 1));
+                }
+                Ok(())
+            }
+            Signals(times) => {
+                self.scene(child, "");
+                let came = child.interrupts(times)?;
+                self.signals = [came, times];
+                self.waited();
+                self.did.push(if came == 1 {
+                    say!("a signal came")
+                } else {
+                    say!("{came} signals came")
+                });
+                Ok(())
+            }
+            _ if !self.runs || self.streams.is_some() || matches!(one, Streams(_)) => {
+                self.act(one, true)
+            }
+            _ => {
+                self.scene(child, "");
+                if !child.until_blocked()? {
+                    return Ok(()); // it has returned
+                }
+                self.waited();
+                match one {
+                    AtOnce(_) => child.while_stopped(|| self.act(one, true)),
+                    _ => self.act(one, false),
+                }
+            }
+        }
+    }
+
+    fn waited(&mut self) {
+        if self.there {
+            self.did.push(say!("the call waited"));
+        }
+        (self.there, self.fresh, self.cut) = (false, 0, self.sent);
+    }
+
+    /// Makes it. Where the call does not see it yet, until it has come to the other end.
+    pub fn act(&mut self, one: &Move, unseen: bool) -> Verdict {
+        let Some(peer) = &self.peer else { return Ok(()) };
+        match *one {
+            AtOnce(moves) => return moves.iter().try_for_each(|one| self.act(one, unseen)),
+            Sends(b"") => {}
+            Sends(bytes) => {
+                peer.send(bytes);
+                self.sent += bytes.len();
+                self.fresh += bytes.len();
+                if unseen {
+                    arrived(&self.conn, self.fresh)?;
+                }
+                let shown = format!("\"{}\"", bytes.escape_ascii());
+                let long = shown.len() > 40;
+                let did =
+                    if long { say!("sent {} bytes", bytes.len()) } else { say!("sent {shown}") };
+                self.did.push(did);
+            }
+            Streams(bytes) => {
+                self.there = false;
+                self.streams = Some(bytes.into());
+                self.did.push(say!("sent {} bytes as fast as they went", bytes.len()));
+            }
+            Ends => {
+                self.ended = true;
+                self.did.push(say!("ended its stream"));
+                if self.streams.is_none() {
+                    peer.end();
+                }
+                if unseen && self.streams.is_none() {
+                    peer.end_has_arrived(&self.conn)?;
+                }
+            }
+            Resets => {
+                self.did.push(say!("reset the connection"));
+                self.peer.take().map_or(Ok(()), Peer::reset)?;
+            }
+            NonBlocking => {
+                fcntl(&self.conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+                    .map_err(std::io::Error::from)?;
+                self.non_blocking = true;
+                self.did.push(say!("the socket is non-blocking"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What else is to be said of the peer.
+    pub fn tells(&mut self, did: String) {
+        self.did.push(did);
+    }
+
+    /// Tells how far it is, for a refusal; and what a hang means.
+    pub fn scene(&self, child: &mut Child, hang: &str) {
+        let Play { sent, of, .. } = self;
+        let progress = match &self.streams {
+            Some(bytes) => say!("in the middle of {} bytes", bytes.len()),
+            None => say!("after {sent} of {of} bytes"),
+        };
+        child.scene(&progress, &self.did.join("; "), hang);
+    }
+
+    /// What the call says that only receives.
+    pub fn said<X: DeserializeOwned>(&mut self, child: &mut Child) -> Result<Said<X>, Refusal> {
+        self.runs = false;
+        let (Some(bytes), Some(peer)) = (self.streams.take(), &self.peer) else {
+            let said = child.said_more()?;
+            self.bystander.untouched(&said.after)?;
+            let heard = self.peer.as_ref().map_or(Ok(Heard::Nothing), Peer::read_waiting)?;
+            let mistake = "receiving must not send anything, nor end a direction";
+            let silent = heard == Heard::Nothing;
+            return if silent {
+                Ok(said)
+            } else {
+                refuse(mistake, "silence at the peer", format!("{heard:?}"))
+            };
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                peer.send(&bytes);
+                if self.ended {
+                    peer.end();
+                }
+            });
+            let said = child.said_more();
+            peer.abandon(); // where it stopped early, the sender still waits
+            said
+        })
+    }
+}
+
+impl Move<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Sends(bytes) | Drips(bytes) | Streams(bytes) => bytes.len(),
+            AtOnce(moves) => moves.iter().map(Move::len).sum(),
+            _ => 0,
+        }
+    }
+}
