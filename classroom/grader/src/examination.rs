@@ -3,7 +3,6 @@
 //! An exercise says what its function is given, what it says where, and what its mistakes are
 //! called; the rest is the same for all.
 
-use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 
 use say::say;
@@ -32,7 +31,7 @@ const GIVES_UP: &str =
 const AT_THE_END: &str = "recv returned 0, which is the end of the stream; it called recv again";
 const MORE: &str = "it waits for more than the message has, and that has come whole";
 const BYTES: &str = "a recv for each byte: offer all the room, it fills what it can";
-const TOO_MUCH: &str = "it took bytes out of the stream that belong to the next message";
+const TOO_MUCH: &str = "it took bytes out of the stream that are for the next call";
 const NO_BUFFER: &str =
     "there is no buffer: one recv takes all that is there, not one line or one byte";
 const SHUT: &str = "after an error it shut the connection down: that is not its to do";
@@ -149,17 +148,12 @@ impl Receiver {
     }
 
     /// Makes these moves on a connection of their own; what was said last.
-    pub fn plays(&self, child: &mut Child, moves: &[Move]) -> Result<Said, Refusal> {
+    pub fn plays(&self, child: &mut Child, moves: &[Move]) -> Verdict {
         self.goes_on(child, &mut Play::new(moves)?, moves)
     }
 
     /// Makes them on this one.
-    pub fn goes_on(
-        &self,
-        child: &mut Child,
-        play: &mut Play,
-        moves: &[Move],
-    ) -> Result<Said, Refusal> {
+    pub fn goes_on(&self, child: &mut Child, play: &mut Play, moves: &[Move]) -> Verdict {
         let mut said = Said::nothing();
         for (at, one) in moves.iter().enumerate() {
             match *one {
@@ -178,11 +172,15 @@ impl Receiver {
                     let mistake = if self.buffers { NO_BUFFER } else { TOO_MUCH };
                     return refuse(mistake, say!("{count} bytes still unread"), seen);
                 }
-                Leaves(_) => {}
+                AtMost(most, mistake) if said.after.peak > most => {
+                    let seen = say!("{} bytes at once", said.after.peak);
+                    return refuse(mistake, say!("at most {most} bytes of memory"), seen);
+                }
+                Leaves(_) | AtMost(..) => {}
                 _ => play.does(child, one)?,
             }
         }
-        Ok(said)
+        Ok(())
     }
 
     /// It has to return this, with these bytes.
@@ -309,18 +307,7 @@ impl Receiver {
         }
         // And one more, once it waits.
         moves.extend([Called, Sends(&wires[0]), Says(self.whole, self.several[0])]);
-        self.plays(child, &moves).map(drop)
-    }
-
-    /// Through small buffers, as fast as it goes; with at most so much memory at once.
-    pub fn large(&self, child: &mut Child, payload: &[u8], most: usize, more: &str) -> Verdict {
-        let all = (self.wire)(payload);
-        let said = self.plays(child, &[Called, Streams(&all), Says(self.whole, payload)])?;
-        let seen = say!("{} bytes at once", said.after.peak);
-        if said.after.peak <= most {
-            return Ok(());
-        }
-        refuse(more, "no more memory than that takes", seen)
+        self.plays(child, &moves)
     }
 
     fn pauses(&self, child: &mut Child) -> Verdict {
@@ -332,14 +319,14 @@ impl Receiver {
             let rest = [&all[cut..], behind].concat();
             let moves = [Sends(&all[..cut]), Called, Signals(1), Sends(&rest)];
             let left = Leaves(behind.len());
-            self.plays(child, &[&moves, &says[..], &[left]].concat()).map(drop)
+            self.plays(child, &[&moves, &says[..], &[left]].concat())
         })
     }
 
     fn ends(&self, child: &mut Child) -> Verdict {
         let all = (self.wire)(self.payload);
         (0..=all.len()).try_for_each(|cut| {
-            self.plays(child, &[Sends(&all[..cut]), Ends, Called, self.at(cut)]).map(drop)
+            self.plays(child, &[Sends(&all[..cut]), Ends, Called, self.at(cut)])
         })
     }
 
@@ -347,7 +334,7 @@ impl Receiver {
         let all = (self.wire)(self.payload);
         [0, all.len() / 2].into_iter().try_for_each(|cut| {
             let moves = [Sends(&all[..cut]), Called, Signals(SIGNALS), Sends(&all[cut..])];
-            self.plays(child, &[&moves, self.end(), &[self.at(all.len())]].concat()).map(drop)
+            self.plays(child, &[&moves, self.end(), &[self.at(all.len())]].concat())
         })
     }
 
@@ -457,14 +444,26 @@ impl Sender {
     pub fn delivers(
         &self,
         child: &mut Child,
+        stage: Stage,
+        bytes: &[u8],
+        got: Vec<u8>,
+    ) -> Result<Said, Refusal> {
+        self.delivers_all(child, stage, bytes, got, QUESTION.len())
+    }
+
+    /// The same, with so many bytes unread.
+    fn delivers_all(
+        &self,
+        child: &mut Child,
         Stage { peer, bystander }: Stage,
         bytes: &[u8],
         mut got: Vec<u8>,
+        unread: usize,
     ) -> Result<Said, Refusal> {
         let reader = peer.read_all();
         let said = child.said()?;
         bystander.untouched(&said.after)?;
-        if said.unread() != QUESTION.len() {
+        if said.unread() != unread {
             return Err(Refusal::new("sending must not read what the peer has sent"));
         }
         child.close_fds()?;
@@ -526,6 +525,40 @@ impl Sender {
         Ok(())
     }
 
+    /// Has it send these bytes while these moves are made.
+    pub fn plays(&self, child: &mut Child, bytes: &[u8], moves: &[Move]) -> Verdict {
+        let (mut play, len) = (Play::new(moves)?, bytes.len());
+        play.progress = say!("with a message of {len} bytes");
+        let again = say!("it calls {} again after an error that does not go away", self.call);
+        // An end of the stream is seen by who looks for it only where nothing is unread.
+        let question = if moves.contains(&Ends) { b"" } else { QUESTION };
+        play.does(child, &Sends(question))?;
+        for one in moves {
+            match one {
+                Called => play.calls(child, (self.ask)(len), bytes)?,
+                Asked(question) => play.calls(child, question, bytes)?,
+                Gone => {
+                    play.scene(child, &again);
+                    self.is_gone(&child.said()?)?;
+                }
+                _ => play.does(child, one)?,
+            }
+        }
+        play.scene(child, "");
+        let ([came, signals], ended) = (play.signals, play.ended);
+        let Some((stage, got)) = play.take() else { return Ok(()) };
+        if came > 8 && came < signals {
+            let seen = say!("{} after {came} signals", child.said()?.text());
+            return refuse(GIVES_UP, self.done, seen);
+        }
+        let delivers = self.delivers_all(child, stage, bytes, got, question.len()).map(drop);
+        delivers.map_err(|no| {
+            let gone = "a peer that has ended its own stream was taken for gone: it still reads, \
+                        half closed";
+            if ended { Refusal::new(gone).but(no.expected, no.seen) } else { no }
+        })
+    }
+
     /// The peer reads only when the call waits, so much each time; signals come before it does.
     pub fn slowly(
         &self,
@@ -534,22 +567,9 @@ impl Sender {
         bytes: &[u8],
         [times, signals, count]: [usize; 3],
     ) -> Verdict {
-        let len = bytes.len();
-        let stage = self.begin_as(child, ask, bytes, pair_with(TINY)?)?;
-        let did = "the peer reads a little whenever the call waits; signals come";
-        child.scene(&say!("in the middle of {len} bytes"), did, "");
-        let (mut got, mut waits) = (Vec::new(), child.until_blocked()?);
-        for _ in 0..times {
-            for _ in 0..signals {
-                child.interrupt();
-                waits = waits && child.until_blocked()?;
-            }
-            if waits {
-                got.extend(stage.peer.read(count));
-                waits = signals > 0 || child.until_blocked()?;
-            }
-        }
-        self.delivers(child, stage, bytes, got).map(drop)
+        let turn =
+            if signals > 0 { vec![Signals(signals), Reads(count)] } else { vec![Reads(count)] };
+        self.plays(child, bytes, &[vec![Tiny, Asked(&ask)], turn.repeat(times)].concat())
     }
 
     /// There is nothing to send.
@@ -609,85 +629,23 @@ impl Sender {
     /// Forty signals while it waits. The first ends a call that has taken a part; the next ones find
     /// the buffer full, and end one that has taken nothing.
     pub fn signals(&self, child: &mut Child) -> Verdict {
-        let message = pattern(2_000_000);
-        let stage = self.begin(child, &message, pair_with(TINY)?)?;
-        let did = "read nothing until forty signals had come, then all";
-        child.scene("with a full send buffer", "the peer does not read, a signal has come", "");
-        let came = child.interrupts(SIGNALS)?;
-        child.until_blocked()?;
-        child.scene("with a full send buffer", did, "");
-        if came > 8 && came < SIGNALS {
-            let said = child.said()?;
-            return Err(
-                Refusal::new(GIVES_UP).but(self.done, say!("{} after {came} signals", said.text()))
-            );
-        }
-        self.delivers(child, stage, &message, Vec::new()).map(drop)
+        self.plays(child, &pattern(2_000_000), &[Tiny, Called, Signals(SIGNALS)])
     }
 
     /// The peer has ended its own direction, and reads on.
     pub fn half_closed(&self, child: &mut Child) -> Verdict {
-        let message = pattern(100_000);
-        let (peer, conn) = pair_with(TINY)?;
-        peer.end();
-        peer.end_has_arrived(&conn)?;
-        let (Stage { peer, bystander: _bystander }, fds) = stage((peer, conn))?;
-        child.ask((self.ask)(message.len()), &message, fds)?;
-        let did = "has ended its own stream, and reads on";
-        child.scene("in the middle of 100000 bytes", did, "");
-        let reader = peer.read_all();
-        let said = child.said()?;
-        child.close_fds()?;
-        let got = reader.join().expect("the reader does not panic");
-        let (text, all) = (said.text(), (self.wire)(&message));
-        if text != self.done || got != all {
-            let mistake = "a peer that has ended its own stream was taken for gone: it still \
-                           reads, half closed";
-            let expected = say!("{}, and {} bytes at the peer", self.done, all.len());
-            return refuse(mistake, expected, say!("{text}, and {} bytes", got.len()));
-        }
-        Ok(())
+        self.plays(child, &pattern(100_000), &[Tiny, Ends, Called])
     }
 
     /// The peer goes: before the call, and in the middle of it; with its stream ended and without.
     pub fn gone(&self, child: &mut Child) -> Verdict {
-        let again = say!("it calls {} again after an error that does not go away", self.call);
-        let (peer, conn) = pair()?;
-        let conn = TcpStream::from(conn);
-        conn.shutdown(Shutdown::Write)?;
-        let stage = self.begin(child, b"hello", (peer, conn.into()))?;
-        child.scene("after 0 of 5 bytes", "this end has been shut down: EPIPE", &again);
-        let said = child.said()?;
-        self.is_gone(&said)?;
-        drop(stage);
-
-        for ended in [false, true] {
-            let end = if ended { "ended its stream and " } else { "" };
-            let (peer, conn) = pair()?;
-            peer.goes(&conn, ended)?;
-            let (_bystander, theirs) = pair()?;
-            let mut fds = vec![theirs, conn];
-            for time in ["", ", and that was told"] {
-                child.ask((self.ask)(5), b"hello", std::mem::take(&mut fds))?;
-                let did = say!("has {end}reset the connection{time}");
-                child.scene("after 0 of 5 bytes", &did, &again);
-                let said = child.said()?;
-                self.is_gone(&said)?;
-            }
+        for goes in [&[Resets][..], &[Ends, Resets]] {
+            let twice = [goes, &[Called, Gone, Called, Gone]].concat();
+            self.plays(child, b"hello", &twice)?;
             // In the middle; a signal has had a part returned before, or has not.
             for signals in [0, 2] {
-                let (peer, conn) = pair_with(TINY)?;
-                let keep = conn.try_clone()?;
-                let Stage { peer, bystander: _bystander } =
-                    self.begin(child, &pattern(2_000_000), (peer, conn))?;
-                child.scene("with a full send buffer", "the peer does not read", "");
-                child.interrupts(signals)?;
-                child.until_blocked()?;
-                child.while_stopped(|| Ok(peer.goes(&keep, ended)?))?;
-                let did = say!("{end}reset the connection while {} waited", self.call);
-                child.scene("in the middle", &did, &again);
-                let said = child.said()?;
-                self.is_gone(&said)?;
+                let moves = [Tiny, Called, Signals(signals), AtOnce(goes), Gone];
+                self.plays(child, &pattern(2_000_000), &moves)?;
             }
         }
         Ok(())

@@ -1,7 +1,6 @@
 //! Exercise `length_prefix`: one frame out, one frame in. Article 3.1.
 
 use crate::huge;
-use crate::peer::fill;
 use crate::prelude::*;
 
 type SendFrame = fn(RawFd, &[u8], usize) -> io::Result<()>;
@@ -63,7 +62,9 @@ const RECEIVES: &[Case] = &[
     ("receive: up to the cap and no further, and nothing allocated", recv_cap),
     ("receive: 1 MB through a buffer of 4 KiB", |c| {
         let more = "it takes many times the memory that the frame needs";
-        RECV.large(c, &pattern(1_000_001), 5 << 20, more)
+        let all = pattern(1_000_001);
+        let says = [Says(RECV.whole, &all), AtMost(5 << 20, more)];
+        RECV.plays(c, &[&[Called, Streams(&frame(&all))], &says[..]].concat())
     }),
 ];
 
@@ -193,15 +194,7 @@ fn huge(child: &mut Child) -> Verdict {
 /// Nothing of the header can go, and signals come; then a part of the payload, and signals.
 fn full(child: &mut Child) -> Verdict {
     let payload = pattern(600_000);
-    let (peer, conn) = pair_with(TINY)?;
-    let filled = fill(&conn)?;
-    let stage = SEND.begin(child, &payload, (peer, conn))?;
-    let what = "the peer has read nothing yet, and signals have come";
-    child.scene("with a full send buffer", what, "");
-    child.interrupts(2)?;
-    child.until_blocked()?;
-    stage.peer.read(filled);
-    SEND.delivers(child, stage, &payload, Vec::new())?;
+    SEND.plays(child, &payload, &[Tiny, Full, Called, Signals(2)])?;
     SEND.slowly(child, (SEND.ask)(0), &payload, [3, 1, 20_000])
 }
 
@@ -217,17 +210,10 @@ fn recv_cap(child: &mut Child) -> Verdict {
     {
         let sent = [&claim.to_be_bytes()[..], b"12345678"].concat();
         let ask = json!(("receive", cap));
-        let said = RECV.plays(child, &[Sends(&sent), Asked(&ask), Says(TOO_LONG, b"")])?;
-        let (peak, unread) = (said.after.peak, said.unread());
-        let mistake = if peak > 4096 + cap {
-            "memory was allocated before the length was checked: first the cap, then the buffer"
-        } else if unread < 8 {
-            "payload over the cap was read: the caller decides whether to skip it or to close"
-        } else {
-            continue;
-        };
-        let seen = say!("{}, {peak} bytes allocated, {unread} of 8 unread", said.shown());
-        return refuse(mistake, "Err(InvalidData), no memory", seen);
+        let early = "memory was allocated before the length was checked: first the cap, then the \
+                     buffer";
+        let says = [Says(TOO_LONG, b""), AtMost(4096 + cap, early), Leaves(8)];
+        RECV.plays(child, &[&[Sends(&sent), Asked(&ask)], &says[..]].concat())?;
     }
     Ok(())
 }

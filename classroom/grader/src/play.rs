@@ -1,5 +1,6 @@
 //! What the peer does, as a list of moves, and the player that makes and tells them.
 
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::thread;
 
@@ -8,9 +9,9 @@ use say::say;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::beside::stage;
+use crate::beside::{Stage, stage};
 use crate::child::Child;
-use crate::peer::{Heard, Peer, TINY, arrived, pair, pair_with};
+use crate::peer::{Heard, Peer, TINY, arrived, fill, pair, pair_with};
 use crate::refusal::{Refusal, Verdict, refuse};
 use crate::said::Said;
 
@@ -18,7 +19,7 @@ pub use Move::*;
 
 /// A move of the peer's, or what is expected of the answer. Those behind [`Called`] are made once
 /// the call waits.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum Move<'a> {
     /// The peer sends these bytes.
     Sends(&'a [u8]),
@@ -44,6 +45,20 @@ pub enum Move<'a> {
     Says(&'static str, &'a [u8]),
     /// So many bytes have to be left unread.
     Leaves(usize),
+    /// It may have taken so much memory at once; what more is called.
+    AtMost(usize, &'static str),
+    /// It has to say that the peer has gone.
+    Gone,
+    /// The connection has small buffers: a call soon has to wait.
+    Tiny,
+    /// Its send buffer is full.
+    Full,
+    /// The peer reads so many bytes.
+    Reads(usize),
+    /// It reads a request to its end.
+    Hears,
+    /// The same, and answers.
+    Serves(&'a [u8]),
 }
 
 /// A connection, and what has been done on it.
@@ -51,11 +66,16 @@ pub struct Play {
     /// The answer's end: what is sent has come when it is there.
     conn: OwnedFd,
     /// Gone after a reset.
-    peer: Option<Peer>,
+    pub peer: Option<Peer>,
     bystander: Peer,
     fds: Vec<OwnedFd>,
     streams: Option<Vec<u8>>,
     did: Vec<String>,
+    /// How far the transfer is, where that is not what the peer has sent.
+    pub progress: String,
+    /// What the peer has read; of this the first bytes were there before.
+    got: Vec<u8>,
+    filled: usize,
     of: usize,
     /// Bytes that were sent before it was called, or before it last waited.
     pub cut: usize,
@@ -65,6 +85,8 @@ pub struct Play {
     /// How often the answer has been called.
     pub calls: usize,
     runs: bool,
+    /// It is not to be waited for before the next move.
+    pub met: bool,
     /// Nothing has been done since it was called: it need not wait.
     pub there: bool,
     /// The peer has ended its stream.
@@ -78,7 +100,7 @@ pub struct Play {
 impl Play {
     /// A connection for these moves.
     pub fn new(moves: &[Move]) -> Result<Play, Refusal> {
-        let tiny = moves.iter().any(|one| matches!(one, Streams(_)));
+        let tiny = moves.iter().any(|one| matches!(one, Streams(_) | Tiny));
         let (peer, conn) = if tiny { pair_with(TINY)? } else { pair()? };
         let keep = conn.try_clone()?;
         let (stage, fds) = stage((peer, conn))?;
@@ -89,12 +111,16 @@ impl Play {
             fds,
             streams: None,
             did: Vec::new(),
+            progress: String::new(),
+            got: Vec::new(),
+            filled: 0,
             of: moves.iter().map(Move::len).sum(),
             cut: 0,
             sent: 0,
             fresh: 0,
             calls: 0,
             runs: false,
+            met: false,
             there: true,
             ended: false,
             non_blocking: false,
@@ -114,7 +140,7 @@ impl Play {
         }
         (self.runs, self.there, self.fresh, self.cut) = (true, true, 0, self.sent);
         self.calls += 1;
-        child.ask(ask, bytes, std::mem::take(&mut self.fds))
+        child.ask(ask, bytes, mem::take(&mut self.fds))
     }
 
     /// Makes a move: before the call at once, while it runs once it waits.
@@ -131,14 +157,15 @@ impl Play {
             }
             Signals(times) => {
                 self.scene(child, "");
-                let came = child.interrupts(times)?;
+                let met = mem::take(&mut self.met) && times > 0;
+                if met {
+                    child.interrupt();
+                }
+                let came = usize::from(met) + child.interrupts(times - usize::from(met))?;
                 self.signals = [came, times];
                 self.waited();
-                self.did.push(if came == 1 {
-                    say!("a signal came")
-                } else {
-                    say!("{came} signals came")
-                });
+                let one = say!("a signal came");
+                self.did.push(if came == 1 { one } else { say!("{came} signals came") });
                 Ok(())
             }
             _ if !self.runs || self.streams.is_some() || matches!(one, Streams(_)) => {
@@ -146,7 +173,7 @@ impl Play {
             }
             _ => {
                 self.scene(child, "");
-                if !child.until_blocked()? {
+                if !mem::take(&mut self.met) && !child.until_blocked()? {
                     return Ok(()); // it has returned
                 }
                 self.waited();
@@ -184,7 +211,14 @@ impl Play {
                     if long { say!("sent {} bytes", bytes.len()) } else { say!("sent {shown}") };
                 self.did.push(did);
             }
+            Full => self.filled = fill(&self.conn)?,
+            Reads(count) => {
+                self.got.extend(peer.read(count));
+                self.met = self.signals[1] > 0; // what it makes room for may be too little
+                self.did.push(say!("read {count} bytes"));
+            }
             Streams(bytes) => {
+                self.progress = say!("in the middle of {} bytes", bytes.len());
                 self.there = false;
                 self.streams = Some(bytes.into());
                 self.did.push(say!("sent {} bytes as fast as they went", bytes.len()));
@@ -222,11 +256,24 @@ impl Play {
     /// Tells how far it is, for a refusal; and what a hang means.
     pub fn scene(&self, child: &mut Child, hang: &str) {
         let Play { sent, of, .. } = self;
-        let progress = match &self.streams {
-            Some(bytes) => say!("in the middle of {} bytes", bytes.len()),
-            None => say!("after {sent} of {of} bytes"),
-        };
-        child.scene(&progress, &self.did.join("; "), hang);
+        let so_far = say!("after {sent} of {of} bytes");
+        let progress = if self.progress.is_empty() { &so_far } else { &self.progress };
+        let mut did = self.did.clone();
+        if did.len() > 8 {
+            did.splice(4..did.len() - 3, ["…".into()]);
+        }
+        child.scene(progress, &did.join("; "), hang);
+    }
+
+    /// The peer, unless it has gone, for others to go on with; and what it has read.
+    pub fn take(self) -> Option<(Stage, Vec<u8>)> {
+        let Play { peer, bystander, got, filled, .. } = self;
+        let mut got = got;
+        let stage = Stage { peer: peer?, bystander };
+        while got.len() < filled {
+            got.extend(stage.peer.read(filled - got.len()));
+        }
+        Some((stage, got.split_off(filled)))
     }
 
     /// What the call says that only receives.

@@ -30,16 +30,17 @@ const EXAM: Receiver = Receiver {
 const CASES: &[Case] = &[
     ("an empty buffer needs no call", |c| {
         EXAM.plays(c, &[Called, Says("Ok", b"")])?;
-        EXAM.plays(c, &[Ends, Called, Says("Ok", b"")]).map(drop)
+        EXAM.plays(c, &[Ends, Called, Says("Ok", b"")])
     }),
     ("a buffer of more than 4 GiB", |c| {
         let huge = Receiver { mistake: |_| CAST, ..EXAM };
         let moves = [Sends(b"HELLO"), Ends, Asked(&Value::Null), Says(EXAM.cut, b"")];
-        huge.plays(c, &moves).map(drop)
+        huge.plays(c, &moves)
     }),
     ("3 MB through a buffer of 4 KiB", |c| {
         let copy = "it builds a copy of the message: recv can write into buf itself";
-        EXAM.large(c, &pattern(3_000_001), 1 << 20, copy)
+        let all = pattern(3_000_001);
+        EXAM.plays(c, &[Called, Streams(&all), Says("Ok", &all), AtMost(1 << 20, copy)])
     }),
 ];
 
