@@ -79,6 +79,8 @@ impl Seen<'_> {
 
 /// A function that receives one message, or reads a stream to its end.
 pub struct Receiver {
+    /// What that is, for a message: a frame, a line.
+    pub what: &'static str,
     /// What it receives in most cases.
     pub payload: &'static [u8],
     /// Messages that come at once: each call takes one of them.
@@ -107,6 +109,7 @@ pub struct Receiver {
 
 /// What most of them say.
 pub const RECEIVER: Receiver = Receiver {
+    what: "a message",
     payload: b"HELLO WO",
     several: &[],
     wire: <[u8]>::to_vec,
@@ -163,7 +166,7 @@ impl Receiver {
                         _ => None,
                     };
                     let len = moves[at..].iter().find_map(asked).unwrap_or(self.payload.len());
-                    play.calls(child, (self.ask)(len, play.calls), &[])?;
+                    play.calls(child, (self.ask)(len, play.so.calls), &[])?;
                 }
                 Asked(question) => play.calls(child, question, &[])?,
                 Says(text, bytes) => said = self.says(child, play, text, bytes)?,
@@ -192,8 +195,8 @@ impl Receiver {
         right: &[u8],
     ) -> Result<Said, Refusal> {
         let hang = self.mistake(&Said::nothing(), expected, right, play);
-        play.scene(child, hang);
-        if play.there && !hang.is_empty() && child.until_blocked()? {
+        play.scene(child, &hang);
+        if play.so.there && !hang.is_empty() && child.until_blocked()? {
             return refuse(hang, expected, "it waits");
         }
         let said = play.said(child)?;
@@ -213,34 +216,44 @@ impl Receiver {
             return Err(refusal.but(expected, say!("{text}, and other bytes:")).bytes(right, got));
         }
         let calls = said.calls("recv");
-        if play.there && right.len() > 8 && calls > 1 + right.len() / 2 {
+        if play.so.there && right.len() > 8 && calls > 1 + right.len() / 2 {
             return refuse(BYTES, "few recv", say!("{calls} calls for {} bytes", right.len()));
         }
         Ok(())
     }
 
     /// The likely mistake.
-    fn mistake(&self, said: &Said, expected: &str, right: &[u8], play: &Play) -> &'static str {
+    fn mistake(&self, said: &Said, expected: &str, right: &[u8], play: &Play) -> String {
         let (text, got) = (&*said.text(), &*said.bytes);
-        let (cut, calls) = (play.cut, play.calls);
+        let (cut, calls, [came, signals]) = (play.so.cut, play.so.calls, play.so.signals);
         let seen = Seen { said, text, expected, right, got, cut, calls };
-        let (end, is_ok) = (text == self.cut || text == self.nothing, text.starts_with("Ok"));
         let failed = [RESET, AGAIN, "Err(EBADF)", "Err(ENOTCONN)"].contains(&expected);
-        let own =
-            if text != expected && (play.reset() || failed) { "" } else { (self.mistake)(&seen) };
-        let [came, signals] = play.signals;
+        let own = match () {
+            _ if text != expected && (play.reset() || failed) => "",
+            _ => (self.mistake)(&seen),
+        };
+        // It says that the stream has ended; it has to say so, before a message or inside.
+        let end = [self.nothing, self.cut].contains(&text);
+        let (whole, eof) = (expected == self.whole, said.kind() == "UnexpectedEof");
+        let is_ok = text.starts_with("Ok");
+        let at_the_end = play.so.ended
+            && !play.reset()
+            && came == 0
+            && [self.nothing, self.cut].contains(&expected);
         if came > 8 && came < signals {
             GIVES_UP
         } else if !own.is_empty() {
             own
+        } else if text.is_empty() && play.so.non_blocking {
+            SPINS
+        } else if text.is_empty() && (play.reset() || failed) {
+            LOOP
+        } else if text.is_empty() && play.so.ended {
+            AT_THE_END
         } else if text.is_empty() {
-            match play {
-                _ if play.non_blocking => SPINS,
-                _ if play.reset() || failed => LOOP,
-                _ if play.ended => AT_THE_END,
-                _ if play.there => MORE,
-                _ => "",
-            }
+            if play.so.there { MORE } else { "" }
+        } else if at_the_end && said.errno() != 0 {
+            "after recv returned 0 errno was reported: errno means nothing unless recv said -1"
         } else if said.kind() == "Interrupted" {
             INTERRUPTED
         } else if said.without_errno() {
@@ -260,14 +273,52 @@ impl Receiver {
         } else if failed || expected == self.reset {
             "recv failed, and its errno did not reach the caller"
         } else if play.reset() {
-            "what had come was lost because of a reset behind it: recv gives the bytes first, \
-             and only then the error; poll says POLLERR at once"
-        } else if expected == self.whole && end && calls > 1 {
+            "what had come was lost because of a reset behind it: recv gives the bytes first, and \
+             only then the error; poll says POLLERR at once"
+        } else if whole && end && calls > 1 && !right.is_empty() {
             "after one call the connection takes no other: was it shut down?"
-        } else if expected == self.whole && said.kind() == "UnexpectedEof" {
+        } else if whole && eof && right.len() > 1000 {
+            "it gives up after some calls of recv: go on until all has come"
+        } else if whole && eof {
             "a recv that returns fewer bytes than asked is no end of stream"
         } else {
-            UNFOUNDED
+            return self.misread(&seen);
+        }
+        .into()
+    }
+
+    /// What it said where nothing had failed.
+    fn misread(&self, seen: &Seen) -> String {
+        let Seen { text, expected, right, got, cut, .. } = *seen;
+        let (what, is_whole) = (self.what, text == self.whole);
+        let end = [self.nothing, self.cut].contains(&text);
+        let before = expected == self.nothing && (cut == 0 || self.nothing != self.cut);
+        let inside = expected == self.cut;
+        let unwritten = got[seen.same()..].iter().all(|byte| [0, 0xa5].contains(byte));
+        if before && is_whole {
+            say!("the stream ended before {what}, and that was taken for success: nothing had come")
+        } else if before {
+            say!("the end of the stream before {what} is no error: it is {expected}")
+        } else if inside && is_whole {
+            say!("the stream ended inside {what}, and that was taken for whole")
+        } else if inside && end {
+            say!(
+                "the stream ended inside {what}, after {cut} bytes, and that was taken for a clean end"
+            )
+        } else if end && right.is_empty() {
+            say!("{what} of 0 bytes was taken for the end of the stream")
+        } else if end && !is_whole {
+            say!("{what} came, and {text} says that the stream has ended")
+        } else if is_whole && (unwritten || right.starts_with(got)) {
+            say!("{what} was returned before all of it had come: call recv in a loop")
+        } else if is_whole {
+            say!(
+                "{what} is not what was sent: each recv has to write behind what the last one wrote"
+            )
+        } else if expected.starts_with("Err") {
+            say!("it is an error, and of another kind than the task asks for")
+        } else {
+            UNFOUNDED.into()
         }
     }
 
@@ -488,9 +539,16 @@ impl Sender {
             return Ok(());
         }
         let seen = Seen { said, text, expected, right, got, cut: right.len(), calls: 1 };
-        let mistake = (self.mistake)(&seen);
+        let (mistake, call) = ((self.mistake)(&seen), self.call);
+        let zero = say!(
+            "{call} of 0 bytes returns 0, and that was taken for a failure: check before the call"
+        );
         let mistake = if !mistake.is_empty() {
             mistake
+        } else if right.is_empty() && text == expected {
+            "it sent something where there was nothing to send"
+        } else if right.is_empty() {
+            &zero
         } else if text == expected {
             misplaced(right, got)
         } else if said.kind() == "Interrupted" {
@@ -528,7 +586,7 @@ impl Sender {
     /// Has it send these bytes while these moves are made.
     pub fn plays(&self, child: &mut Child, bytes: &[u8], moves: &[Move]) -> Verdict {
         let (mut play, len) = (Play::new(moves)?, bytes.len());
-        play.progress = say!("with a message of {len} bytes");
+        play.so.progress = say!("with a message of {len} bytes");
         let again = say!("it calls {} again after an error that does not go away", self.call);
         // An end of the stream is seen by who looks for it only where nothing is unread.
         let question = if moves.contains(&Ends) { b"" } else { QUESTION };
@@ -544,8 +602,9 @@ impl Sender {
                 _ => play.does(child, one)?,
             }
         }
-        play.scene(child, "");
-        let ([came, signals], ended) = (play.signals, play.ended);
+        let never = "it never ends where there is nothing to send";
+        play.scene(child, if len == 0 { never } else { "" });
+        let ([came, signals], ended) = (play.so.signals, play.so.ended);
         let Some((stage, got)) = play.take() else { return Ok(()) };
         if came > 8 && came < signals {
             let seen = say!("{} after {came} signals", child.said()?.text());
@@ -574,27 +633,7 @@ impl Sender {
 
     /// There is nothing to send.
     pub fn empty(&self, child: &mut Child) -> Verdict {
-        let stage = self.begin(child, b"", pair()?)?;
-        let mistake = "it never ends where there is nothing to send";
-        child.scene("after 0 of 0 bytes", "there is nothing to send", mistake);
-        let said = child.said()?;
-        if said.text() != self.done {
-            let call = self.call;
-            return Err(said.refused(
-                say!(
-                    "{call} of 0 bytes returns 0, and that was taken for a failure: check before \
-                     the call"
-                ),
-                self.done,
-            ));
-        }
-        match stage.heard()? {
-            None => Ok(()),
-            Some(heard) => {
-                let mistake = "it sent something where there was nothing to send";
-                refuse(mistake, "silence at the peer", heard)
-            }
-        }
+        self.plays(child, b"", &[Called])
     }
 
     /// The peer has gone: EPIPE or ECONNRESET, or what stands for them.

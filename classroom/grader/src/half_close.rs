@@ -92,7 +92,7 @@ const AGAIN: &str = "it calls again after errors other than EINTR: those do not 
 /// Has it send these pieces while the server makes these moves.
 fn plays(child: &mut Child, pieces: &[&[u8]], moves: &[Move]) -> Verdict {
     let (mut play, request) = (Play::new(moves)?, pieces.concat());
-    play.progress = say!("with a request of {} bytes in {} pieces", request.len(), pieces.len());
+    play.so.progress = say!("with a request of {} bytes in {} pieces", request.len(), pieces.len());
     for one in moves {
         match *one {
             Called => {
@@ -102,9 +102,9 @@ fn plays(child: &mut Child, pieces: &[&[u8]], moves: &[Move]) -> Verdict {
             Hears => hears(child, &mut play, &request)?,
             Serves(answer) => return serves(child, play, pieces, answer),
             Says(..) | Gone => {
-                let hang = if play.ended { "it goes on after the 0" } else { AGAIN };
+                let hang = if play.so.ended { "it goes on after the 0" } else { AGAIN };
                 play.scene(child, hang);
-                check(&child.said()?, one, pieces, play.ended)?;
+                check(&child.said()?, one, pieces, play.so.ended)?;
             }
             _ => play.does(child, one)?,
         }
@@ -190,13 +190,13 @@ fn hears(child: &mut Child, play: &mut Play, request: &[u8]) -> Verdict {
         return refuse(NO_END, "the end of the stream at the server", seen);
     }
     arrives(request, &got)?;
-    play.met = true; // it waits on
+    play.so.met = true; // it waits on
     Ok(())
 }
 
 /// A thread reads the request to its end, then sends the answer and ends, unless it has before.
 fn serves(child: &mut Child, mut play: Play, pieces: &[&[u8]], answer: &[u8]) -> Verdict {
-    let (ended, all) = (play.ended, answer.to_vec());
+    let (ended, all) = (play.so.ended, answer.to_vec());
     play.tells(say!("reads the request to its end, answers with {} bytes", answer.len()));
     play.scene(child, NO_END);
     let Some((Stage { peer, bystander: _bystander }, _)) = play.take() else { return Ok(()) };

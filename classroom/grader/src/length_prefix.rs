@@ -28,6 +28,7 @@ pub fn grade(send_frame: SendFrame, recv_frame: RecvFrame) -> ExitCode {
 }
 
 const RECV: Receiver = Receiver {
+    what: "a frame",
     several: &[b"hello", b"", &[7; 1000], b"\x00\x00\x00\x01", b""],
     wire: frame,
     ask: |_, _| json!(("receive", CAP)),
@@ -69,6 +70,7 @@ const RECEIVES: &[Case] = &[
 ];
 
 const CAP: usize = 1 << 20;
+const WHOLE: &str = RECV.whole;
 const TOO_LONG: &str = "Err(InvalidData)";
 
 fn frame(payload: &[u8]) -> Vec<u8> {
@@ -103,47 +105,25 @@ fn mistake_of_sender(seen: &Seen) -> &'static str {
 }
 
 fn mistake_of_receiver(seen: &Seen) -> &'static str {
-    let (right, got, text) = (seen.right, seen.got, seen.text);
-    let invalid = text == TOO_LONG;
-    let inside = seen.expected == RECV.cut;
-    if text.is_empty() && seen.expected == TOO_LONG {
-        "it waits for a payload that is over the cap: look at the length before the payload"
-    } else if text.is_empty() {
-        ""
-    } else if seen.expected == TOO_LONG && text == RECV.whole {
-        "there is no cap: the peer decides how much memory this process takes"
-    } else if seen.expected == TOO_LONG {
-        "a length over the cap has a kind: InvalidData"
-    } else if seen.expected == RECV.nothing && text == RECV.cut {
-        "an end between two frames is no error: the peer has said all it had to say"
-    } else if seen.expected == RECV.nothing {
-        "an end between two frames is None"
-    } else if inside && text == RECV.nothing && seen.cut < 4 {
-        "an end inside the header was taken for a clean end: a frame had begun"
-    } else if inside && text == RECV.nothing && seen.cut == 4 {
-        "an end right behind the header was taken for a clean end: 8 bytes were announced"
-    } else if inside && text.starts_with("Ok") {
-        "the stream ended inside a frame, and the frame was taken for whole"
-    } else if inside {
-        "an end inside a frame has a kind: UnexpectedEof"
-    } else if text == RECV.nothing && right.is_empty() {
-        "a frame of length 0 was taken for the end of the stream: it is an empty frame"
-    } else if text == RECV.nothing {
-        "a frame came, and None says that the stream has ended"
-    } else if seen.cut < 4 && (invalid || text == RECV.whole) {
-        "the header was taken for complete before its four bytes had come"
-    } else if invalid && right.len() > 255 {
-        "a length within the cap was refused: the cap is the last that goes"
-    } else if invalid {
-        "the length was read wrong: it is big-endian, and does not count its own four bytes"
-    } else if text != RECV.whole {
-        ""
-    } else if got.starts_with(right) || got.len() < right.len() {
-        "the payload has not the length that was announced"
-    } else if got[seen.same()..].iter().all(|&b| b == 0) {
-        "the payload was returned before all of it had come: recv gives what is there"
-    } else {
-        "the payload is not what was sent: the next recv writes behind the last one"
+    let (right, got) = (seen.right, seen.got);
+    match (seen.expected, seen.text) {
+        (TOO_LONG, "") => {
+            "it waits for a payload that is over the cap: look at the length before the payload"
+        }
+        (TOO_LONG, WHOLE) => "there is no cap: the peer decides how much memory this process takes",
+        (WHOLE, TOO_LONG | WHOLE) if seen.cut < 4 => {
+            "the header was taken for complete before its four bytes had come"
+        }
+        (WHOLE, TOO_LONG) if right.len() > 255 || right.is_empty() => {
+            "a length within the cap was refused: the cap is the last that goes"
+        }
+        (WHOLE, TOO_LONG) => {
+            "the length was read wrong: it is big-endian, and does not count its own four bytes"
+        }
+        (WHOLE, WHOLE) if got.len() != right.len() => {
+            "the payload has not the length that was announced"
+        }
+        _ => "",
     }
 }
 

@@ -70,18 +70,25 @@ pub struct Play {
     bystander: Peer,
     fds: Vec<OwnedFd>,
     streams: Option<Vec<u8>>,
+    /// What has been done so far.
+    pub so: So,
+}
+
+/// What has been done on a connection.
+#[derive(Default)]
+pub struct So {
     did: Vec<String>,
     /// How far the transfer is, where that is not what the peer has sent.
     pub progress: String,
-    /// What the peer has read; of this the first bytes were there before.
+    /// What the peer has read; so many bytes of this were there before.
     got: Vec<u8>,
     filled: usize,
-    of: usize,
     /// Bytes that were sent before it was called, or before it last waited.
     pub cut: usize,
+    /// Bytes that were sent; since then; and that are to be sent in all.
     sent: usize,
-    /// Bytes that have been sent since.
     fresh: usize,
+    of: usize,
     /// How often the answer has been called.
     pub calls: usize,
     runs: bool,
@@ -103,29 +110,9 @@ impl Play {
         let tiny = moves.iter().any(|one| matches!(one, Streams(_) | Tiny));
         let (peer, conn) = if tiny { pair_with(TINY)? } else { pair()? };
         let keep = conn.try_clone()?;
-        let (stage, fds) = stage((peer, conn))?;
-        Ok(Play {
-            conn: keep,
-            peer: Some(stage.peer),
-            bystander: stage.bystander,
-            fds,
-            streams: None,
-            did: Vec::new(),
-            progress: String::new(),
-            got: Vec::new(),
-            filled: 0,
-            of: moves.iter().map(Move::len).sum(),
-            cut: 0,
-            sent: 0,
-            fresh: 0,
-            calls: 0,
-            runs: false,
-            met: false,
-            there: true,
-            ended: false,
-            non_blocking: false,
-            signals: [0, 0],
-        })
+        let (Stage { peer, bystander }, fds) = stage((peer, conn))?;
+        let so = So { of: moves.iter().map(Move::len).sum(), there: true, ..So::default() };
+        Ok(Play { conn: keep, peer: Some(peer), bystander, fds, streams: None, so })
     }
 
     /// Whether the peer has reset the connection.
@@ -135,11 +122,11 @@ impl Play {
 
     /// Has the answer called.
     pub fn calls(&mut self, child: &mut Child, ask: impl Serialize, bytes: &[u8]) -> Verdict {
-        if self.calls > 0 {
-            self.did.push(say!("the next call"));
+        if self.so.calls > 0 {
+            self.so.did.push(say!("the next call"));
         }
-        (self.runs, self.there, self.fresh, self.cut) = (true, true, 0, self.sent);
-        self.calls += 1;
+        (self.so.runs, self.so.there, self.so.fresh, self.so.cut) = (true, true, 0, self.so.sent);
+        self.so.calls += 1;
         child.ask(ask, bytes, mem::take(&mut self.fds))
     }
 
@@ -149,31 +136,32 @@ impl Play {
             Drips(bytes) => {
                 for (n, byte) in bytes.chunks(1).enumerate() {
                     self.does(child, &Sends(byte))?;
-                    self.did.truncate(1);
-                    self.did
+                    self.so.did.truncate(1);
+                    self.so
+                        .did
                         .push(say!("sent {} bytes one by one, each when the call waited", n + 1));
                 }
                 Ok(())
             }
             Signals(times) => {
                 self.scene(child, "");
-                let met = mem::take(&mut self.met) && times > 0;
+                let met = mem::take(&mut self.so.met) && times > 0;
                 if met {
                     child.interrupt();
                 }
                 let came = usize::from(met) + child.interrupts(times - usize::from(met))?;
-                self.signals = [came, times];
+                self.so.signals = [came, times];
                 self.waited();
                 let one = say!("a signal came");
-                self.did.push(if came == 1 { one } else { say!("{came} signals came") });
+                self.so.did.push(if came == 1 { one } else { say!("{came} signals came") });
                 Ok(())
             }
-            _ if !self.runs || self.streams.is_some() || matches!(one, Streams(_)) => {
+            _ if !self.so.runs || self.streams.is_some() || matches!(one, Streams(_)) => {
                 self.act(one, true)
             }
             _ => {
                 self.scene(child, "");
-                if !mem::take(&mut self.met) && !child.until_blocked()? {
+                if !mem::take(&mut self.so.met) && !child.until_blocked()? {
                     return Ok(()); // it has returned
                 }
                 self.waited();
@@ -186,10 +174,10 @@ impl Play {
     }
 
     fn waited(&mut self) {
-        if self.there {
-            self.did.push(say!("the call waited"));
+        if self.so.there {
+            self.so.did.push(say!("the call waited"));
         }
-        (self.there, self.fresh, self.cut) = (false, 0, self.sent);
+        (self.so.there, self.so.fresh, self.so.cut) = (false, 0, self.so.sent);
     }
 
     /// Makes it. Where the call does not see it yet, until it has come to the other end.
@@ -200,32 +188,32 @@ impl Play {
             Sends(b"") => {}
             Sends(bytes) => {
                 peer.send(bytes);
-                self.sent += bytes.len();
-                self.fresh += bytes.len();
+                self.so.sent += bytes.len();
+                self.so.fresh += bytes.len();
                 if unseen {
-                    arrived(&self.conn, self.fresh)?;
+                    arrived(&self.conn, self.so.fresh)?;
                 }
                 let shown = format!("\"{}\"", bytes.escape_ascii());
                 let long = shown.len() > 40;
                 let did =
                     if long { say!("sent {} bytes", bytes.len()) } else { say!("sent {shown}") };
-                self.did.push(did);
+                self.so.did.push(did);
             }
-            Full => self.filled = fill(&self.conn)?,
+            Full => self.so.filled = fill(&self.conn)?,
             Reads(count) => {
-                self.got.extend(peer.read(count));
-                self.met = self.signals[1] > 0; // what it makes room for may be too little
-                self.did.push(say!("read {count} bytes"));
+                self.so.got.extend(peer.read(count));
+                self.so.met = self.so.signals[1] > 0; // what it makes room for may be too little
+                self.so.did.push(say!("read {count} bytes"));
             }
             Streams(bytes) => {
-                self.progress = say!("in the middle of {} bytes", bytes.len());
-                self.there = false;
+                self.so.progress = say!("in the middle of {} bytes", bytes.len());
+                self.so.there = false;
                 self.streams = Some(bytes.into());
-                self.did.push(say!("sent {} bytes as fast as they went", bytes.len()));
+                self.so.did.push(say!("sent {} bytes as fast as they went", bytes.len()));
             }
             Ends => {
-                self.ended = true;
-                self.did.push(say!("ended its stream"));
+                self.so.ended = true;
+                self.so.did.push(say!("ended its stream"));
                 if self.streams.is_none() {
                     peer.end();
                 }
@@ -234,14 +222,14 @@ impl Play {
                 }
             }
             Resets => {
-                self.did.push(say!("reset the connection"));
+                self.so.did.push(say!("reset the connection"));
                 self.peer.take().map_or(Ok(()), Peer::reset)?;
             }
             NonBlocking => {
                 fcntl(&self.conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
                     .map_err(std::io::Error::from)?;
-                self.non_blocking = true;
-                self.did.push(say!("the socket is non-blocking"));
+                self.so.non_blocking = true;
+                self.so.did.push(say!("the socket is non-blocking"));
             }
             _ => {}
         }
@@ -250,15 +238,15 @@ impl Play {
 
     /// What else is to be said of the peer.
     pub fn tells(&mut self, did: String) {
-        self.did.push(did);
+        self.so.did.push(did);
     }
 
     /// Tells how far it is, for a refusal; and what a hang means.
     pub fn scene(&self, child: &mut Child, hang: &str) {
-        let Play { sent, of, .. } = self;
+        let So { sent, of, .. } = &self.so;
         let so_far = say!("after {sent} of {of} bytes");
-        let progress = if self.progress.is_empty() { &so_far } else { &self.progress };
-        let mut did = self.did.clone();
+        let progress = if self.so.progress.is_empty() { &so_far } else { &self.so.progress };
+        let mut did = self.so.did.clone();
         if did.len() > 8 {
             did.splice(4..did.len() - 3, ["…".into()]);
         }
@@ -267,8 +255,7 @@ impl Play {
 
     /// The peer, unless it has gone, for others to go on with; and what it has read.
     pub fn take(self) -> Option<(Stage, Vec<u8>)> {
-        let Play { peer, bystander, got, filled, .. } = self;
-        let mut got = got;
+        let Play { peer, bystander, so: So { mut got, filled, .. }, .. } = self;
         let stage = Stage { peer: peer?, bystander };
         while got.len() < filled {
             got.extend(stage.peer.read(filled - got.len()));
@@ -278,7 +265,7 @@ impl Play {
 
     /// What the call says that only receives.
     pub fn said<X: DeserializeOwned>(&mut self, child: &mut Child) -> Result<Said<X>, Refusal> {
-        self.runs = false;
+        self.so.runs = false;
         let (Some(bytes), Some(peer)) = (self.streams.take(), &self.peer) else {
             let said = child.said_more()?;
             self.bystander.untouched(&said.after)?;
@@ -294,7 +281,7 @@ impl Play {
         thread::scope(|scope| {
             scope.spawn(|| {
                 peer.send(&bytes);
-                if self.ended {
+                if self.so.ended {
                     peer.end();
                 }
             });

@@ -23,6 +23,7 @@ pub fn grade(answer: fn(RawFd) -> io::Result<Option<Record>>) -> ExitCode {
 }
 
 const EXAM: Receiver = Receiver {
+    what: "a record",
     payload: &record(1),
     several: &[&record(2), &record(3), &record(4)],
     ask: |_, _| json!(1),
@@ -46,39 +47,16 @@ const fn record(first: u8) -> [u8; SIZE] {
 }
 
 fn mistake(seen: &Seen) -> &'static str {
+    // What is wrong begins in this record, behind so many right bytes.
     let (same, got) = (seen.same() % SIZE, &seen.got[seen.same() / SIZE * SIZE..]);
-    let zeroes = got.iter().skip(same).all(|&b| b == 0);
-    let inside = seen.expected == EXAM.cut;
-    if seen.text.is_empty() {
+    if got.len() < SIZE || seen.expected == EXAM.cut {
         ""
-    } else if seen.expected == EXAM.nothing && seen.text == EXAM.whole {
-        "the stream ended, and a record was returned"
-    } else if seen.expected == EXAM.nothing {
-        "an end between two records is no error: it is None"
-    } else if inside && seen.text == EXAM.nothing && seen.cut == 32 {
-        "an end right behind the header was taken for a clean end: the body is missing"
-    } else if inside && seen.text == EXAM.nothing {
-        "an end inside a record was taken for a clean end: a record had begun"
-    } else if inside && seen.text == EXAM.whole {
-        "the stream ended inside a record, and the record was taken for whole"
-    } else if inside {
-        "an end inside a record has a kind: UnexpectedEof"
-    } else if seen.text == EXAM.nothing {
-        "a record was there, and None says that the stream has ended"
-    } else if seen.text != EXAM.whole {
-        ""
-    } else if got.len() < SIZE {
-        "fewer records came than were sent"
     } else if same == 0 && got[32..SIZE] == seen.right[..96] {
         "header and body are swapped: the header comes first"
-    } else if same == 32 && zeroes {
-        "the header came and the body did not: it is the next 96 bytes"
     } else if same == 32 {
         "the body is not what came behind the header: it is the next 96 bytes"
-    } else if zeroes {
-        "a record was returned before its 128 bytes had come"
     } else {
-        "the pieces are not one behind the other: the next recv writes behind the last one"
+        ""
     }
 }
 
