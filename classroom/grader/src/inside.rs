@@ -198,18 +198,8 @@ pub fn settings(fd: RawFd) -> Vec<(&'static str, String)> {
     let Ok(flags) = fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_GETFL) else {
         return Vec::new();
     };
-    let mut all = vec![("the status flags (O_NONBLOCK among them)", format!("{flags:#o}"))];
-    let options = [
-        (libc::SOL_SOCKET, libc::SO_RCVTIMEO, "SO_RCVTIMEO"),
-        (libc::SOL_SOCKET, libc::SO_SNDTIMEO, "SO_SNDTIMEO"),
-        (libc::SOL_SOCKET, libc::SO_RCVLOWAT, "SO_RCVLOWAT"),
-        (libc::SOL_SOCKET, libc::SO_LINGER, "SO_LINGER"),
-        (libc::SOL_SOCKET, libc::SO_BUF_LOCK, "SO_SNDBUF or SO_RCVBUF"),
-        (libc::IPPROTO_TCP, libc::TCP_NODELAY, "TCP_NODELAY"),
-        (libc::IPPROTO_TCP, libc::TCP_CORK, "TCP_CORK"),
-        (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, "TCP_DEFER_ACCEPT"),
-    ];
-    for (level, option, name) in options {
+    let mut all = vec![(calls::FLAGS, format!("{flags:#o}"))];
+    for (level, option, name) in calls::OPTIONS {
         let mut value = [0_u8; 16];
         let mut len = value.len() as libc::socklen_t;
         // SAFETY: `value` is writable for `len` bytes.

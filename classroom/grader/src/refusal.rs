@@ -69,6 +69,28 @@ pub fn refuse<T>(
     Err(Refusal::new(mistake).but(expected, seen))
 }
 
+/// The same where there is a mistake.
+pub fn judge(
+    mistake: impl Into<String>,
+    expected: impl Into<String>,
+    seen: impl Into<String>,
+) -> Verdict {
+    let mistake = mistake.into();
+    if mistake.is_empty() { Ok(()) } else { refuse(mistake, expected, seen) }
+}
+
+/// The first of these mistakes that was made, or nothing: `first! { made => "its name", … }`.
+macro_rules! first {
+    ($($made:expr => $mistake:expr,)*) => {'found: {
+        $(if $made {
+            break 'found $mistake;
+        })*
+        Default::default()
+    }};
+}
+
+pub(crate) use first;
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dim = Style::new().dimmed();

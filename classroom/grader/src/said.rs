@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::inside::{After, Failure, Given, observe, portable};
-use crate::refusal::{Refusal, Verdict};
+use crate::refusal::{Refusal, Verdict, judge};
 
 /// No descriptor of the child's has this number.
 pub const NOT_OPEN: RawFd = 150;
@@ -125,8 +125,7 @@ impl<X> Said<X> {
 
     /// The same where there is a mistake.
     pub fn judged(&self, mistake: impl Into<String>, expected: impl Into<String>) -> Verdict {
-        let mistake = mistake.into();
-        if mistake.is_empty() { Ok(()) } else { Err(self.refused(mistake, expected)) }
+        judge(mistake, expected, self.shown())
     }
 }
 
