@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use say::say;
@@ -23,8 +22,8 @@ use crate::alloc;
 use crate::inside::{After, Event, Question};
 use crate::kernel::{self, Look};
 use crate::language::told;
-use crate::peer::Peer;
-use crate::refusal::{Refusal, Verdict};
+use crate::peer::{Peer, readable};
+use crate::refusal::{Refusal, Verdict, refuse};
 use crate::said::Said;
 use crate::wire;
 
@@ -441,6 +440,20 @@ impl Child {
         self.unchecked()
     }
 
+    /// The same of a function that makes a descriptor: what it closes has to be open.
+    pub fn makes<X: DeserializeOwned>(
+        &mut self,
+        ask: impl Serialize,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Said<X>, Refusal> {
+        let said = self.call_unchecked::<X>(ask, fds)?;
+        if said.after.calls.closed_nothing > 0 {
+            let mistake = "close was called for a number under which nothing was open";
+            return refuse(mistake, "one close for each socket that cannot be used", "EBADF");
+        }
+        Ok(said)
+    }
+
     /// Its process id.
     pub fn pid(&self) -> i32 {
         self.process.id() as i32
@@ -596,11 +609,6 @@ fn ended(name: &str, status: ExitStatus) -> Refusal {
             status.code().unwrap_or(-1)
         )),
     }
-}
-
-fn readable(fd: impl AsFd, milliseconds: u8) -> io::Result<bool> {
-    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-    Ok(poll(&mut fds, PollTimeout::from(milliseconds))? > 0)
 }
 
 /// The grader's own trouble, not the learner's.

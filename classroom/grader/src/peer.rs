@@ -162,6 +162,12 @@ impl AsFd for Peer {
     }
 }
 
+/// Waits for so long until there is something to read, or the end of the stream.
+pub fn readable(fd: impl AsFd, milliseconds: u16) -> io::Result<bool> {
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    Ok(poll(&mut fds, PollTimeout::from(milliseconds))? > 0)
+}
+
 /// Waits until `count` bytes wait to be read from `fd`.
 pub fn arrived(fd: impl AsFd, count: usize) -> io::Result<()> {
     let give_up = Instant::now() + HANG;
