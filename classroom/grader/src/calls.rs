@@ -36,6 +36,8 @@ pub struct Calls {
     pub closed_nothing: usize,
     /// Calls of `send` and `recv` that said EAGAIN.
     pub would_block: usize,
+    /// The lengths of the iovecs of the first `sendmsg`.
+    pub gathered: Option<Vec<usize>>,
     /// What the last list of `getaddrinfo` holds, in its order.
     pub addresses: Vec<SocketAddr>,
     /// Lists that `getaddrinfo` has made.
@@ -216,8 +218,6 @@ instead_of_libcs! {
     fn accept4(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint, flags: c_int) -> c_int
         = SYS_accept4(fd, at, len, flags);
     fn shutdown(fd: c_int, how: c_int) -> c_int = SYS_shutdown(fd, how);
-    fn sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize
-        = SYS_sendmsg(fd, message, flags);
     fn recvmsg(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize
         = SYS_recvmsg(fd, message, flags);
 }
@@ -232,11 +232,19 @@ instead_of_libcs! {
             libc::SYS_close => close(fd).into(),
             libc::SYS_exit_group => libc::_exit(fd),
             libc::SYS_connect => connect(fd, b as *const _, c as c_uint).into(),
+            libc::SYS_sendmsg => sendmsg(fd, b as *const _, c as c_int) as c_long,
             libc::SYS_fcntl => fcntl(fd, b as c_int, c).into(),
             libc::SYS_ioctl => ioctl(fd, b as libc::c_ulong, c).into(),
             libc::SYS_setsockopt => setsockopt(fd, b as c_int, c as c_int, d as *const _, len).into(),
             _ => real()(number, a, b, c, d, e, f),
         }
+    }
+
+    fn sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize {
+        count("sendmsg");
+        let lengths = (0..(*message).msg_iovlen).map(|at| (*(*message).msg_iov.add(at)).iov_len);
+        note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.collect()));
+        noted(real()(libc::SYS_sendmsg, fd, message, flags)) as isize
     }
 
     fn close(fd: c_int) -> c_int {
