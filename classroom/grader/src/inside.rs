@@ -16,11 +16,11 @@ use std::sync::Mutex;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use say::say;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::calls::Calls;
+use crate::peer::lonely;
 use crate::refusal::{Verdict, first, judge};
 use crate::{alloc, calls, kernel, language, wire};
 
@@ -75,32 +75,27 @@ pub struct Failure {
     pub text: String,
 }
 
-/// A result in a form that can travel.
-pub fn portable<T>(result: io::Result<T>) -> Result<T, Failure> {
-    result.map_err(|e| Failure {
-        kind: format!("{:?}", e.kind()),
-        errno: e.raw_os_error(),
-        text: e.to_string(),
-    })
+impl From<io::Error> for Failure {
+    fn from(e: io::Error) -> Failure {
+        Failure { kind: format!("{:?}", e.kind()), errno: e.raw_os_error(), text: e.to_string() }
+    }
 }
 
-/// Kinds that a task asks for, so that there is no errno to them.
-const ASKED_FOR: [&str; 5] =
-    ["UnexpectedEof", "InvalidData", "InvalidInput", "TimedOut", "WriteZero"];
-
 impl Failure {
-    /// An error of the kernel's without the kernel's number.
+    /// An error of the kernel's without the kernel's number. For the kinds that a task asks for
+    /// there is none.
     pub fn without_errno(&self) -> bool {
-        self.errno.is_none() && !ASKED_FOR.contains(&self.kind.as_str())
+        let asked_for = ["UnexpectedEof", "InvalidData", "InvalidInput", "TimedOut", "WriteZero"];
+        self.errno.is_none() && !asked_for.contains(&self.kind.as_str())
     }
 
     /// `Err(ConnectionReset: …)`; where errno is missing, it says so.
     pub fn shown(&self) -> String {
         let Failure { kind, text, .. } = self;
-        if self.without_errno() {
-            return say!("Err({kind}, without errno: {text})");
+        match self.without_errno() {
+            true => say!("Err({kind}, without errno: {text})"),
+            false => format!("Err({kind}: {text})"),
         }
-        format!("Err({kind}: {text})")
     }
 }
 
@@ -169,17 +164,12 @@ fn name_process(name: &str) {
 
 /// Every open descriptor of this process, and what the kernel calls it (`socket:[4711]`).
 pub fn open_fds() -> BTreeMap<RawFd, String> {
-    let Ok(entries) = fs::read_dir("/proc/self/fd") else { return BTreeMap::new() };
-    let numbers: Vec<RawFd> =
-        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-    // The directory itself was open while it was read, and is not any more.
-    numbers
-        .into_iter()
-        .filter_map(|fd| {
-            let what = identity(fd)?;
-            Some((fd, what.to_string_lossy().into_owned()))
-        })
-        .collect()
+    let entries = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    // The directory itself is open while it is read, and not any more when it is asked for.
+    let numbers: Vec<RawFd> = entries.filter_map(number).collect();
+    let named = |fd| Some((fd, identity(fd)?.to_string_lossy().into_owned()));
+    numbers.into_iter().filter_map(named).collect()
 }
 
 fn all_settings(fds: &[RawFd]) -> Vec<String> {
@@ -220,10 +210,7 @@ pub fn option(fd: RawFd, level: libc::c_int, name: libc::c_int) -> Vec<u8> {
 
 /// Settings of a new stream socket that nobody asked for, each with its value.
 pub fn unasked_settings(fd: RawFd) -> Vec<String> {
-    let kind = SockType::Stream;
-    let Ok(new) = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None) else {
-        return vec!["no socket to compare with".into()];
-    };
+    let Ok(new) = lonely() else { return vec!["no socket to compare with".into()] };
     let usual = settings(new.as_raw_fd());
     let others = settings(fd).into_iter().filter(|setting| !usual.contains(setting));
     others.map(|(name, value)| format!("{name}: {value}")).collect()

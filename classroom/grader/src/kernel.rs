@@ -81,24 +81,24 @@ enum Timeout {
     Time(usize, i64),
 }
 
-/// System calls: number, name, timeout; the first argument of those with ` on` is a descriptor.
+/// System calls: number, name, timeout; the first argument of those with `(fd)` is a descriptor.
 const CALLS: &[(i64, &str, Timeout)] = &[
-    (libc::SYS_recvfrom, "recv on", Timeout::None),
-    (libc::SYS_recvmsg, "recvmsg on", Timeout::None),
-    (libc::SYS_sendto, "send on", Timeout::None),
-    (libc::SYS_sendmsg, "sendmsg on", Timeout::None),
-    (libc::SYS_read, "read on", Timeout::None),
-    (libc::SYS_readv, "readv on", Timeout::None),
-    (libc::SYS_write, "write on", Timeout::None),
-    (libc::SYS_writev, "writev on", Timeout::None),
-    (libc::SYS_accept, "accept on", Timeout::None),
-    (libc::SYS_accept4, "accept on", Timeout::None),
-    (libc::SYS_connect, "connect on", Timeout::None),
-    (libc::SYS_close, "close on", Timeout::None),
+    (libc::SYS_recvfrom, "recv(fd)", Timeout::None),
+    (libc::SYS_recvmsg, "recvmsg(fd)", Timeout::None),
+    (libc::SYS_sendto, "send(fd)", Timeout::None),
+    (libc::SYS_sendmsg, "sendmsg(fd)", Timeout::None),
+    (libc::SYS_read, "read(fd)", Timeout::None),
+    (libc::SYS_readv, "readv(fd)", Timeout::None),
+    (libc::SYS_write, "write(fd)", Timeout::None),
+    (libc::SYS_writev, "writev(fd)", Timeout::None),
+    (libc::SYS_accept, "accept(fd)", Timeout::None),
+    (libc::SYS_accept4, "accept(fd)", Timeout::None),
+    (libc::SYS_connect, "connect(fd)", Timeout::None),
+    (libc::SYS_close, "close(fd)", Timeout::None),
     (libc::SYS_ppoll, "poll", Timeout::Time(3, 1_000_000)),
     (libc::SYS_pselect6, "select", Timeout::Time(5, 1_000_000)),
-    (libc::SYS_epoll_pwait, "epoll_wait on", Timeout::Milliseconds(4)),
-    (libc::SYS_epoll_pwait2, "epoll_wait on", Timeout::Time(4, 1_000_000)),
+    (libc::SYS_epoll_pwait, "epoll_wait(fd)", Timeout::Milliseconds(4)),
+    (libc::SYS_epoll_pwait2, "epoll_wait(fd)", Timeout::Time(4, 1_000_000)),
     (libc::SYS_nanosleep, "a sleep", Timeout::None),
     (libc::SYS_clock_nanosleep, "a sleep", Timeout::None),
     (libc::SYS_futex, "a wait for another thread", Timeout::None),
@@ -107,7 +107,7 @@ const CALLS: &[(i64, &str, Timeout)] = &[
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_select, "select", Timeout::Time(5, 1000)),
     #[cfg(target_arch = "x86_64")]
-    (libc::SYS_epoll_wait, "epoll_wait on", Timeout::Milliseconds(4)),
+    (libc::SYS_epoll_wait, "epoll_wait(fd)", Timeout::Milliseconds(4)),
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_pause, "pause", Timeout::None),
 ];
@@ -149,20 +149,21 @@ impl Look {
         self.blocked() && self.name() == "a sleep"
     }
 
-    fn place_of(&self) -> Option<&'static str> {
-        self.call.map(|(number, _)| known(number).map_or("a system call", |known| known.1))
+    fn place_of(&self) -> &'static str {
+        let number = self.call.map_or(-1, |(number, _)| number);
+        known(number).map_or("a system call", |known| known.1)
     }
 
     /// The call by its name: `recv`.
     pub fn name(&self) -> &'static str {
-        self.place_of().map_or("", |place| place.trim_end_matches(" on"))
+        self.place_of().trim_end_matches("(fd)")
     }
 
     /// `recv on fd 4`, for a message.
     pub fn place(&self) -> String {
-        match (self.place_of().unwrap_or("a system call").split_once(' '), self.call) {
-            (Some((call, "on")), Some((_, fd))) => say!("{call} on fd {fd}"),
-            _ => self.place_of().unwrap_or("a system call").into(),
+        match (self.place_of().strip_suffix("(fd)"), self.call) {
+            (Some(call), Some((_, fd))) => say!("{call} on fd {fd}"),
+            _ => self.place_of().into(),
         }
     }
 }

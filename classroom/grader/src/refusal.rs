@@ -133,20 +133,12 @@ pub fn difference(expected: &[u8], seen: &[u8]) -> String {
 
 /// `00000010  68 65>6c 6c 6f  hel…`: the byte behind `>` is the first that differs.
 fn hex_row(start: usize, row: &[u8], mark: usize) -> String {
-    let mut hex = String::new();
-    for column in 0..16 {
-        hex.push(if start + column == mark { '>' } else { ' ' });
-        match row.get(column) {
-            Some(byte) => {
-                let _ = write!(hex, "{byte:02x}");
-            }
-            None => hex.push_str("  "),
-        }
-    }
-    let text: String = row
-        .iter()
-        .map(|&b| if b.is_ascii_graphic() || b == b' ' { char::from(b) } else { '.' })
-        .collect();
+    let hex = (0..16).map(|column| {
+        let gap = if start + column == mark { '>' } else { ' ' };
+        row.get(column).map_or(format!("{gap}  "), |byte| format!("{gap}{byte:02x}"))
+    });
+    let shown = |&b: &u8| if b.is_ascii_graphic() || b == b' ' { char::from(b) } else { '.' };
+    let (hex, text) = (hex.collect::<String>(), row.iter().map(shown).collect::<String>());
     format!("{start:08x} {hex}  {text}").trim_end().to_string()
 }
 
