@@ -7,6 +7,7 @@ use std::{env, fs, io};
 
 use grader::language::{chosen, english, is_korean, korean};
 use grader::paragraphs::paragraphs;
+use textwrap::{Options, WordSplitter};
 
 /// Columns of a line, in which a Korean letter takes two.
 const WIDTH: usize = 100;
@@ -69,19 +70,7 @@ fn with_texts(toml: &str) -> String {
 }
 
 fn wrap(text: &str, width: usize) -> String {
-    let columns =
-        |text: &str| text.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum::<usize>();
-    let (mut out, mut used) = (String::new(), 0);
-    for word in text.split_whitespace() {
-        if used > 0 && used + 1 + columns(word) > width {
-            out.push('\n');
-            used = 0;
-        } else if used > 0 {
-            out.push(' ');
-            used += 1;
-        }
-        out += word;
-        used += columns(word);
-    }
-    out
+    let whole_words = Options::new(width).break_words(false);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    textwrap::fill(&words, whole_words.word_splitter(WordSplitter::NoHyphenation))
 }
