@@ -520,7 +520,17 @@ impl Sender {
             zero =>
                 say!("{call} of 0 bytes returns 0, and that was taken for a failure: check before \
                       the call"),
-            is_done => misplaced(&right, &got).into(),
+            is_done && right.starts_with(&got) =>
+                say!("it returned Ok before all was sent: send may take only a part, call it for \
+                      the rest"),
+            is_done && got.starts_with(&right) =>
+                say!("it sent bytes behind the end of buf: after n bytes, len - n are left"),
+            is_done && got.len() < right.len() =>
+                say!("bytes are missing in the middle: a send that took a part was taken for a \
+                      whole one"),
+            is_done =>
+                say!("after a partial send it goes on at the wrong place: n bytes are done, go on \
+                      behind them"),
             said.kind() == "Interrupted" => INTERRUPTED.into(),
             said.kind() == "WriteZero" =>
                 say!("a send that took fewer bytes than asked is no failure: send the rest"),
@@ -680,20 +690,5 @@ impl Sender {
             return Err(Refusal::new(mistake).bytes(&sent, &got));
         }
         Ok(())
-    }
-}
-
-/// What became of the bytes on their way to the peer.
-pub fn misplaced(sent: &[u8], got: &[u8]) -> &'static str {
-    first! {
-        sent.starts_with(got) =>
-            "it returned Ok before all was sent: send may take only a part, call it for the rest",
-        got.starts_with(sent) =>
-            "it sent bytes behind the end of buf: after n bytes, len - n are left",
-        got.len() < sent.len() =>
-            "bytes are missing in the middle: a send that took a part was taken for a whole one",
-        true =>
-            "after a partial send it goes on at the wrong place: n bytes are done, go on behind \
-             them",
     }
 }
