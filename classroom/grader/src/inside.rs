@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
 use std::io;
+use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe};
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::calls::Calls;
 use crate::peer::lonely;
 use crate::refusal::{Verdict, first, judge};
+use crate::said::Said;
 use crate::{alloc, calls, kernel, language, wire};
 
 /// The child's end of the conversation with the grader. Far from the numbers an answer meets.
@@ -314,9 +316,9 @@ fn take_control() -> io::Result<UnixStream> {
 
 static PANIC: Mutex<Option<(String, String)>> = Mutex::new(None);
 
-/// Answers the parent's questions until it has no more. A call comes to what can be told, and bytes.
-pub(crate) fn serve<A: DeserializeOwned, S: Serialize>(
-    mut call: impl FnMut(A, Given) -> (S, Vec<u8>),
+/// Answers the parent's questions until it has no more.
+pub(crate) fn serve<A: DeserializeOwned, X: Serialize>(
+    mut call: impl FnMut(A, Given) -> Said<X>,
 ) -> io::Result<()> {
     let control = take_control()?;
     language::is_korean(); // looked up before memory is counted
@@ -352,14 +354,15 @@ pub(crate) fn serve<A: DeserializeOwned, S: Serialize>(
         let Question::Ask(ask) = question else { continue };
         let given = Given { fds: lent.iter().map(|(fd, _)| *fd).collect(), bytes };
         match panic::catch_unwind(AssertUnwindSafe(|| call(ask, given))) {
-            Ok((said, bytes)) => {
+            Ok(mut said) => {
+                let bytes = mem::take(&mut said.bytes);
                 wire::send(&control, &Event::Said(said), &bytes, &[])?;
                 drop(bytes);
                 kept += alloc::now().saturating_sub(before);
-                wire::send(&control, &Event::<S>::Kept(kept), &[], &[])?;
+                wire::send(&control, &Event::<Said<X>>::Kept(kept), &[], &[])?;
             }
             Err(payload) => {
-                wire::send(&control, &why::<S>(payload), &[], &[])?;
+                wire::send(&control, &why::<Said<X>>(payload), &[], &[])?;
                 process::exit(0);
             }
         }
