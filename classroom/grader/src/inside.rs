@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe};
@@ -17,13 +16,12 @@ use std::sync::Mutex;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use say::say;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::calls::Calls;
-use crate::peer::lonely;
 use crate::refusal::{Verdict, first, judge};
-use crate::said::Said;
 use crate::{alloc, calls, kernel, language, wire};
 
 /// The child's end of the conversation with the grader. Far from the numbers an answer meets.
@@ -212,7 +210,10 @@ pub fn option(fd: RawFd, level: libc::c_int, name: libc::c_int) -> Vec<u8> {
 
 /// Settings of a new stream socket that nobody asked for, each with its value.
 pub fn unasked_settings(fd: RawFd) -> Vec<String> {
-    let Ok(new) = lonely() else { return vec!["no socket to compare with".into()] };
+    let kind = SockType::Stream;
+    let Ok(new) = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None) else {
+        return vec!["no socket to compare with".into()];
+    };
     let usual = settings(new.as_raw_fd());
     let others = settings(fd).into_iter().filter(|setting| !usual.contains(setting));
     others.map(|(name, value)| format!("{name}: {value}")).collect()
@@ -316,9 +317,9 @@ fn take_control() -> io::Result<UnixStream> {
 
 static PANIC: Mutex<Option<(String, String)>> = Mutex::new(None);
 
-/// Answers the parent's questions until it has no more.
-pub(crate) fn serve<A: DeserializeOwned, X: Serialize>(
-    mut call: impl FnMut(A, Given) -> Said<X>,
+/// Answers the parent's questions until it has no more. A call comes to what can be told, and bytes.
+pub(crate) fn serve<A: DeserializeOwned, S: Serialize>(
+    mut call: impl FnMut(A, Given) -> (S, Vec<u8>),
 ) -> io::Result<()> {
     let control = take_control()?;
     language::is_korean(); // looked up before memory is counted
@@ -354,15 +355,14 @@ pub(crate) fn serve<A: DeserializeOwned, X: Serialize>(
         let Question::Ask(ask) = question else { continue };
         let given = Given { fds: lent.iter().map(|(fd, _)| *fd).collect(), bytes };
         match panic::catch_unwind(AssertUnwindSafe(|| call(ask, given))) {
-            Ok(mut said) => {
-                let bytes = mem::take(&mut said.bytes);
+            Ok((said, bytes)) => {
                 wire::send(&control, &Event::Said(said), &bytes, &[])?;
                 drop(bytes);
                 kept += alloc::now().saturating_sub(before);
-                wire::send(&control, &Event::<Said<X>>::Kept(kept), &[], &[])?;
+                wire::send(&control, &Event::<S>::Kept(kept), &[], &[])?;
             }
             Err(payload) => {
-                wire::send(&control, &why::<Said<X>>(payload), &[], &[])?;
+                wire::send(&control, &why::<S>(payload), &[], &[])?;
                 process::exit(0);
             }
         }
