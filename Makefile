@@ -39,7 +39,7 @@ claims: ## what the kernel says to each claim of the article; writes docs/claims
 	@$(CARGO) build -p lab
 	@$(CARGO) run -q -p stage --bin claims
 
-faults: ## each wrapper, each call of a server, and each error, in two minutes; writes docs/faults*.md
+faults: ## each wrapper, each call of a server, and each error, in minutes; writes docs/faults*.md
 	@TABLE=write $(CARGO) test -q --test refusals
 	@echo "written to docs/faults.md; now the servers"
 	@TABLE=write $(CARGO) test -q -p servers --test refusals

@@ -1,16 +1,25 @@
 //! The lab's link options, and its recorded traces.
 
+use std::cell::RefCell;
+use std::net::SocketAddr;
+
 use clap::{Args, Command, FromArgMatches};
 use lab::link::{LinkConfig, Nth, Queue};
 use lab::output::text::Printer;
 use lab::output::{html, jsonl, outline, pcapng, svg};
 use lab::record::{Host, What};
 use pcap_file::pcapng::{Block, PcapNgReader};
+use serde_json::Value;
+
+thread_local! {
+    /// Built once, for that takes longer than to parse.
+    static COMMAND: RefCell<Command> =
+        RefCell::new(LinkConfig::augment_args(Command::new("link").no_binary_name(true)));
+}
 
 fn parse(args: &[String]) -> Result<LinkConfig, String> {
-    let command = LinkConfig::augment_args(Command::new("link").no_binary_name(true));
-    let matches = command.try_get_matches_from(args).map_err(|e| e.to_string())?;
-    LinkConfig::from_arg_matches(&matches).map_err(|e| e.to_string())
+    let matches = COMMAND.with_borrow_mut(|command| command.try_get_matches_from_mut(args));
+    LinkConfig::from_arg_matches(&matches.map_err(|e| e.to_string())?).map_err(|e| e.to_string())
 }
 
 /// The first byte is the option, the rest what it is given.
@@ -48,10 +57,16 @@ pub fn options(input: &[u8]) {
         }
         "queue" => return queue(text, parsed.map(|config| config.queue())),
         "loss" => {
-            let text = after_host(text).1;
+            let (host, percent) = after_host(text);
+            let is_of_one = percent != text;
+            let text = percent;
             let got = parsed.map(|config| {
-                let loss = config.loss.from_client.max(config.loss.from_server);
-                (loss * 1e11).round() as u128
+                let mut loss = [config.loss.from_client, config.loss.from_server];
+                if host == Host::Server {
+                    loss.reverse();
+                }
+                assert_eq!(loss[1], if is_of_one { 0.0 } else { loss[0] }, "the other host");
+                (loss[0] * 1e11).round() as u128
             });
             let percent = number(text, &[("%", 1)]);
             (got, percent.map(|n| n.filter(|n| *n <= 100 * BILLION)))
@@ -135,6 +150,63 @@ fn nths(text: &str) -> Option<Vec<Nth>> {
     text.split(',').map(one).collect()
 }
 
+/// The first line, the events, the samples: those have an order only among themselves.
+fn in_order(text: &str) -> Vec<Value> {
+    let lines = text.lines().enumerate().filter(|(n, line)| *n == 0 || !line.is_empty());
+    let mut values: Vec<Value> =
+        lines.map(|(_, line)| serde_json::from_str(line).expect("it could be read")).collect();
+    values[1..].sort_by_key(|line| line["event"] == "sample");
+    values
+}
+
+/// What is not written where it says nothing.
+fn skipped(line: &Value) -> &'static [&'static str] {
+    match line["event"].as_str() {
+        None => &["late", "notes", "broken"],
+        Some("call") => &["cut_off", "data", "count"],
+        Some("segment") => &["late"],
+        Some("state") => &["looks"],
+        // One that lacks a figure of its connection is read as one that has none.
+        Some("sample") if !line["cwnd"].is_null() => &["ssthresh"],
+        Some(_) => &[],
+    }
+}
+
+/// Whether what was written says all that was read, and nothing else.
+fn says(written: &Value, read: &Value, skipped: &[&str]) -> bool {
+    let is_nothing = |value: &Value| match value {
+        Value::Null => true,
+        Value::Bool(is) => !is,
+        Value::Number(number) => number.as_u64() == Some(0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        Value::Object(_) => false,
+    };
+    match (written, read) {
+        (Value::Object(written), Value::Object(read)) => {
+            written.iter().all(|(name, written)| match read.get(name) {
+                Some(read) => says(written, read, skipped),
+                None => is_nothing(written),
+            }) && skipped.iter().filter(|name| !written.contains_key(**name)).all(|name| {
+                let read = read.get(*name).unwrap_or(&Value::Null);
+                is_nothing(read) || *name == "count" && *read == 1
+            })
+        }
+        (Value::Array(written), Value::Array(read)) => {
+            written.len() == read.len()
+                && written.iter().zip(read).all(|(written, read)| says(written, read, skipped))
+        }
+        (Value::Object(_), Value::Array(_)) => true, // serde takes the values without the names
+        (Value::String(written), Value::String(read)) => {
+            let addr = |text: &str| text.parse::<SocketAddr>().ok();
+            // Hexadecimal has capital letters too.
+            written.eq_ignore_ascii_case(read)
+                || addr(written).is_some_and(|it| Some(it) == addr(read))
+        }
+        _ => written == read || is_nothing(written) && read.is_null(),
+    }
+}
+
 /// Lines of JSON, as `lab show` gets them.
 pub fn traces(input: &[u8]) {
     let Ok(trace) = jsonl::read(input) else { return };
@@ -143,6 +215,12 @@ pub fn traces(input: &[u8]) {
     let mut again = Vec::new();
     jsonl::write(&jsonl::read(&written[..]).unwrap(), &mut again).unwrap();
     assert_eq!(String::from_utf8_lossy(&again), String::from_utf8_lossy(&written));
+    let text = |bytes| str::from_utf8(bytes).expect("what is no text cannot be read");
+    let (lines, written) = (in_order(text(input)), in_order(text(&written)));
+    assert_eq!(lines.len(), written.len());
+    for (line, written) in lines.iter().zip(&written) {
+        assert!(says(written, line, skipped(written)), "{line} was read as {written}");
+    }
 
     // Each way to draw it ends, whatever stands in it.
     Printer::new(Vec::new(), 100).trace(&trace).unwrap();

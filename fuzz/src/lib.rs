@@ -10,7 +10,9 @@
 //! | [`traces`] | a recorded trace: what can be read can be written, drawn and read again |
 //!
 //! The first byte says where the stream is cut, and which errors come in between; the second is the
-//! cap. The rest is the stream.
+//! cap. The rest is the stream; and then, in another stream, the lengths of its messages, for bytes
+//! by chance are seldom a message. A short stream is cut at each byte besides, and each is read with
+//! caps around the length of one of its messages, for there a cap is wrong, if it is.
 
 #[cfg(feature = "lab")]
 mod lab_checks;
@@ -20,18 +22,19 @@ mod source;
 mod speed_checks;
 
 use std::io::{self, ErrorKind};
+use std::iter;
 use std::time::{Duration, Instant};
 
 use tcp_stream_io::UniqueFd;
 use tcp_stream_io::framing::length::{recv_frame, recv_frame_with_deadline};
 use tcp_stream_io::framing::line::LineReader;
 use tcp_stream_io::framing::record::recv_record;
-use tcp_stream_io::framing::tlv::parse_tlvs;
+use tcp_stream_io::framing::tlv::{Tlv, TlvError, parse_tlvs};
 
 #[cfg(feature = "lab")]
 pub use lab_checks::{options, traces};
 use model::Read;
-use source::with_stream;
+use source::{Cuts, with_stream};
 #[cfg(feature = "speed")]
 pub use speed_checks::{fast_frames, fast_lines, read_as_they_arrive};
 
@@ -66,24 +69,96 @@ pub fn read_all(mut next: impl FnMut() -> io::Result<Option<Vec<u8>>>) -> Read {
     }
 }
 
-/// The header of an input: how the stream is cut, the cap, and the stream.
-fn parts(input: &[u8]) -> Option<(u8, usize, &[u8])> {
-    let (&[cuts, cap], stream) = input.split_first_chunk()?;
-    Some((cuts, cap.into(), stream))
+/// What reads a stream: the descriptor, the same stream in memory, the cap.
+pub(crate) type Reader = fn(&UniqueFd, &[u8], usize) -> Read;
+
+/// Compares what `read` makes of the input with what `expected` says, in all the ways above. `write`
+/// appends one message to a stream: of this length, and otherwise as the byte says.
+pub(crate) fn compare(
+    input: &[u8],
+    write: fn(&mut Vec<u8>, usize, u8),
+    expected: fn(&[u8], usize) -> Read,
+    read: Reader,
+) {
+    let Some((&[cuts, cap], bytes)) = input.split_first_chunk() else { return };
+    for stream in readings(bytes, write) {
+        for cap in caps(cap, &expected(&stream, usize::MAX).0) {
+            let expected = expected(&stream, cap);
+            for cuts in ways(cuts, stream.len()) {
+                let got = with_stream(&stream, cuts, |fd| read(fd, &stream, cap));
+                assert_eq!(got, expected, "cap {cap}, {cuts:?}");
+            }
+        }
+    }
+}
+
+/// The bytes as a stream, and as the lengths of a stream's messages. Miri, which takes minutes, has the
+/// first of all that there are several of.
+fn readings(bytes: &[u8], write: fn(&mut Vec<u8>, usize, u8)) -> impl Iterator<Item = Vec<u8>> {
+    let lengths = iter::once_with(move || messages(bytes, write));
+    iter::once(bytes.to_vec()).chain(lengths.take(if cfg!(miri) { 0 } else { 1 }))
+}
+
+/// A well-formed stream. Two bytes are a message: its length, or which buffer it about fills, and
+/// the rest. A byte that is left over: the stream lacks its last byte.
+fn messages(bytes: &[u8], write: fn(&mut Vec<u8>, usize, u8)) -> Vec<u8> {
+    const BUFFERS: [usize; 4] = [256, 4096, 8192, 65_536];
+    let mut stream = Vec::new();
+    let (pairs, left_over) = bytes.as_chunks();
+    for &[len, how] in pairs.iter().take(8) {
+        let len = match usize::from(len) {
+            len @ ..252 => len,
+            buffer => BUFFERS[buffer - 252] - 2 + usize::from(how) / 4 % 4,
+        };
+        write(&mut stream, len, how);
+    }
+    stream.truncate(stream.len().saturating_sub(left_over.len()));
+    stream
+}
+
+/// The cap that was asked for; and, unless that would be long work, those around the length of one of
+/// the messages.
+fn caps(cap: u8, messages: &[Vec<u8>]) -> Vec<usize> {
+    let mut caps = vec![usize::from(cap)];
+    if !cfg!(miri) && (1..100).contains(&messages.len()) {
+        let len = messages[caps[0] % messages.len()].len();
+        caps.extend([len, len + 1, len.saturating_sub(1)]);
+    }
+    caps
+}
+
+/// As the byte says; and if the stream is short, once at each place.
+fn ways(cuts: u8, len: usize) -> impl Iterator<Item = Cuts> {
+    let places = if len <= 16 && !cfg!(miri) { 1..len } else { 0..0 };
+    [Cuts::Pieces(cuts)].into_iter().chain(places.map(Cuts::At))
+}
+
+pub(crate) fn write_frame(stream: &mut Vec<u8>, len: usize, how: u8) {
+    stream.extend((len as u32).to_be_bytes());
+    stream.resize(stream.len() + len, how);
+}
+
+pub(crate) fn write_line(stream: &mut Vec<u8>, len: usize, how: u8) {
+    stream.resize(stream.len() + len, b'x');
+    stream.extend([&b"\n"[..], b"\r\n", b"\r\r\n", b"\rx\n"][usize::from(how) % 4]);
+}
+
+fn write_tlv(stream: &mut Vec<u8>, len: usize, how: u8) {
+    let len = len.min(0xffff);
+    stream.extend([how, (len / 256) as u8, len as u8]);
+    stream.resize(stream.len() + len, how);
 }
 
 /// `recv_frame`, with a deadline and without.
 pub fn frames(input: &[u8]) {
-    let Some((cuts, cap, stream)) = parts(input) else { return };
-    let expected = model::frames(stream, cap);
-    let got = with_stream(stream, cuts, |fd| read_all(|| recv_frame(fd, cap)));
-    assert_eq!(got, expected, "cap {cap}");
+    compare(input, write_frame, model::frames, |fd, _, cap| read_all(|| recv_frame(fd, cap)));
     if cfg!(miri) {
         return; // which has no poll
     }
-    let soon = Instant::now() + Duration::from_secs(60);
-    let with_deadline = |fd: &UniqueFd| read_all(|| recv_frame_with_deadline(fd, cap, soon));
-    assert_eq!(with_stream(stream, cuts, with_deadline), expected, "cap {cap}, with a deadline");
+    compare(input, write_frame, model::frames, |fd, _, cap| {
+        let soon = Instant::now() + Duration::from_secs(60);
+        read_all(|| recv_frame_with_deadline(fd, cap, soon))
+    });
 }
 
 /// A header that claims all that four bytes can say, under no cap. Where a usize has 32 bits, with
@@ -97,15 +172,13 @@ pub fn largest_claim() {
     if is_narrow {
         // Elsewhere it would take the 4 GiB.
         let read = |fd: &UniqueFd| read_all(|| recv_frame(fd, usize::MAX));
-        assert_eq!(with_stream(&stream, 0, read).1, Some(expected));
+        assert_eq!(with_stream(&stream, Cuts::Pieces(0), read).1, Some(expected));
     }
 }
 
 /// `LineReader` of the reference.
 pub fn lines(input: &[u8]) {
-    let Some((cuts, cap, stream)) = parts(input) else { return };
-    let expected = model::lines(stream, cap);
-    let got = with_stream(stream, cuts, |fd| {
+    compare(input, write_line, model::lines, |fd, stream, cap| {
         let mut lines = LineReader::new(fd, cap);
         let read = read_all(|| lines.recv_line());
         let again = lines.recv_line().map(|line| line.is_some()).map_err(|e| e.kind());
@@ -113,33 +186,35 @@ pub fn lines(input: &[u8]) {
         assert!(stream[model::taken(stream, read.0.len())..].starts_with(lines.tail()), "the tail");
         read
     });
-    assert_eq!(got, expected, "cap {cap}");
 }
 
 /// `recv_record` of three sizes.
 pub fn records(input: &[u8]) {
-    fn of<const N: usize>(stream: &[u8], cuts: u8) {
+    fn of<const N: usize>(stream: &[u8], cuts: Cuts) {
         let read = |fd: &UniqueFd| read_all(|| Ok(recv_record::<N>(fd)?.map(|it| it.to_vec())));
         assert_eq!(with_stream(stream, cuts, read), model::records(stream, N), "{N} bytes");
     }
-    let Some((cuts, _, stream)) = parts(input) else { return };
-    of::<1>(stream, cuts);
-    of::<3>(stream, cuts);
-    of::<8>(stream, cuts);
+    let Some((&[cuts, _], stream)) = input.split_first_chunk() else { return };
+    for cuts in ways(cuts, stream.len()) {
+        of::<1>(stream, cuts);
+        of::<3>(stream, cuts);
+        of::<8>(stream, cuts);
+    }
 }
 
 /// `parse_tlvs`.
 pub fn tlvs(input: &[u8]) {
-    let field = |field: &Result<_, _>| match field {
-        Ok(tcp_stream_io::framing::tlv::Tlv { kind, value }) => Ok((*kind, *value)),
-        Err(tcp_stream_io::framing::tlv::TlvError { position, need, have }) => {
-            Err((*position, *need, *have))
+    fn field<'a>(field: Result<Tlv<'a>, TlvError>) -> model::Field<'a> {
+        field
+            .map(|Tlv { kind, value }| (kind, value))
+            .map_err(|TlvError { position, need, have }| (position, need, have))
+    }
+    // Many prefixes too: a message may be cut anywhere.
+    for message in readings(input, write_tlv) {
+        let cuts = if message.len() < 256 { 64 } else { 8 };
+        for cut in 0..=message.len().min(cuts) {
+            let message = &message[..message.len() - cut];
+            assert_eq!(parse_tlvs(message).map(field).collect::<Vec<_>>(), model::tlvs(message));
         }
-    };
-    // Every prefix too: a message may be cut anywhere.
-    for cut in 0..=input.len().min(64) {
-        let message = &input[..input.len() - cut];
-        let parsed: Vec<_> = parse_tlvs(message).collect();
-        assert_eq!(parsed.iter().map(field).collect::<Vec<_>>(), model::tlvs(message));
     }
 }

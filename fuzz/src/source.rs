@@ -6,20 +6,36 @@
 
 use tcp_stream_io::UniqueFd;
 
-/// The length of the n-th piece, which is at least one byte. 0: the stream comes in one piece.
-/// 1 to 15: in pieces of that length. Else it is chance, and the byte is what chance begins with.
+/// Where a stream is cut.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(miri, allow(dead_code))] // there it comes as it comes
+pub enum Cuts {
+    /// 0: it comes in one piece. 1 to 15: in pieces of that length. Else it is chance, and the byte
+    /// is what chance begins with. The pieces of a stream of 128 bytes or more are longer,
+    /// so that there are not thousands.
+    Pieces(u8),
+    /// Once, after so many bytes.
+    At(usize),
+}
+
+/// The length of the n-th piece, which is at least one byte.
 #[cfg(not(miri))]
-fn pieces(cuts: u8) -> impl FnMut() -> usize {
-    let mut state = u32::from(cuts);
-    move || match cuts {
-        0 => usize::MAX,
-        1..=15 => cuts.into(),
-        _ => {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            match state >> 28 {
-                0 => 5_000,
-                1 => 300,
-                few => few as usize,
+fn pieces(cuts: Cuts, len: usize) -> impl FnMut() -> usize {
+    let (mut n, mut chance) = (0, if let Cuts::Pieces(cuts) = cuts { cuts.into() } else { 0_u32 });
+    let scale = 1 + len / 128;
+    move || {
+        n += 1;
+        match cuts {
+            Cuts::At(at) if n == 1 => at,
+            Cuts::At(_) | Cuts::Pieces(0) => usize::MAX,
+            Cuts::Pieces(length @ 1..=15) => scale * usize::from(length),
+            Cuts::Pieces(_) => {
+                chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                match chance >> 28 {
+                    0 => 5_000,
+                    1 => 300,
+                    few => scale * few as usize,
+                }
             }
         }
     }
@@ -32,7 +48,7 @@ pub use under_miri::with_stream;
 
 #[cfg(not(miri))]
 mod native {
-    use std::cell::{Cell, RefCell};
+    use std::cell::RefCell;
     use std::ffi::{c_int, c_void};
     use std::fs::File;
     use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -49,24 +65,25 @@ mod native {
         piece: Box<dyn FnMut() -> usize>,
         /// What is left of the piece.
         left: usize,
+        calls: u32,
     }
 
     thread_local! {
         static STREAM: RefCell<Option<Stream>> = const { RefCell::new(None) };
-        static CALLS: Cell<u32> = const { Cell::new(0) };
+        /// Always ready for `poll`, as a stream is that never makes anyone wait.
+        static FD: UniqueFd = OwnedFd::from(File::open("/dev/null").expect("/dev/null")).into();
     }
 
     /// Calls `read` with a descriptor from which `bytes` come, cut as `cuts` says.
-    pub fn with_stream<R>(bytes: &[u8], cuts: u8, read: impl FnOnce(&UniqueFd) -> R) -> R {
-        // Always ready for `poll`, as a stream is that never makes anyone wait.
-        let fd = UniqueFd::from(OwnedFd::from(File::open("/dev/null").expect("/dev/null")));
-        let piece = Box::new(pieces(cuts));
-        let (at, left, bytes) = (0, 0, bytes.to_vec());
-        let stream = Stream { fd: fd.as_raw_fd(), bytes, at, piece, left };
-        STREAM.set(Some(stream));
-        let result = read(&fd);
-        STREAM.set(None);
-        result
+    pub fn with_stream<R>(bytes: &[u8], cuts: Cuts, read: impl FnOnce(&UniqueFd) -> R) -> R {
+        FD.with(|fd| {
+            let piece = Box::new(pieces(cuts, bytes.len()));
+            let (fd_number, bytes) = (fd.as_raw_fd(), bytes.to_vec());
+            STREAM.set(Some(Stream { fd: fd_number, bytes, at: 0, piece, left: 0, calls: 0 }));
+            let result = read(fd);
+            STREAM.set(None);
+            result
+        })
     }
 
     /// In the place of the C library's.
@@ -77,11 +94,11 @@ mod native {
     unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t {
         let ours = STREAM.with_borrow_mut(|stream| {
             let stream = stream.as_mut().filter(|stream| stream.fd == fd)?;
-            // Every fourth call of a stream in pieces by chance is interrupted.
-            CALLS.set(CALLS.get().wrapping_add(1));
+            // Every fourth call is interrupted, if it begins a piece.
+            stream.calls += 1;
             if stream.left == 0 {
                 stream.left = (stream.piece)();
-                if stream.left < 4 && CALLS.get().is_multiple_of(4) {
+                if stream.calls.is_multiple_of(4) {
                     errno(libc::EINTR);
                     return Some(-1);
                 }
@@ -114,7 +131,7 @@ mod under_miri {
     use super::*;
 
     /// Calls `read` with a descriptor from which `bytes` come.
-    pub fn with_stream<R>(bytes: &[u8], _cuts: u8, read: impl FnOnce(&UniqueFd) -> R) -> R {
+    pub fn with_stream<R>(bytes: &[u8], _cuts: Cuts, read: impl FnOnce(&UniqueFd) -> R) -> R {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (conn, _) = listener.accept().unwrap();

@@ -5,22 +5,21 @@ use std::io::ErrorKind;
 use speed::batch::FrameReader;
 use speed::line::LineReader;
 
-use crate::source::with_stream;
-use crate::{Read, model, parts, read_all};
+use crate::source::{Cuts, with_stream};
+use crate::{Read, compare, model, read_all, write_frame, write_line};
 
 /// `FrameReader` of `speed`.
 pub fn fast_frames(input: &[u8]) {
-    let Some((cuts, cap, stream)) = parts(input) else { return };
-    let got = with_stream(stream, cuts, |fd| {
+    compare(input, write_frame, model::frames, |fd, _, cap| {
         let mut frames = FrameReader::new(fd, cap);
         let read = read_all(|| Ok(frames.next_frame()?.map(<[u8]>::to_vec)));
         let again = frames.next_frame().map(|frame| frame.is_some()).map_err(|e| e.kind());
         assert_eq!(again, read.1.map_or(Ok(false), Err), "the last word stays");
         read
     });
-    assert_eq!(got, model::frames(stream, cap), "cap {cap}");
-    let got = with_stream(stream, cuts, |fd| read_as_they_arrive(FrameReader::new(fd, cap)));
-    assert_eq!(got, model::frames(stream, cap), "cap {cap}, as they arrive");
+    compare(input, write_frame, model::frames, |fd, _, cap| {
+        read_as_they_arrive(FrameReader::new(fd, cap))
+    });
 }
 
 /// Frames up to the end of the stream, or to the first error, as many at a time as are there.
@@ -37,20 +36,18 @@ pub fn read_as_they_arrive(mut frames: FrameReader<'_>) -> Read {
 
 /// How a stream ends for a `FrameReader` without a cap.
 pub(crate) fn first_error(stream: &[u8]) -> Option<ErrorKind> {
-    with_stream(stream, 0, |fd| {
+    with_stream(stream, Cuts::Pieces(0), |fd| {
         FrameReader::new(fd, usize::MAX).next_frame().err().map(|e| e.kind())
     })
 }
 
 /// `LineReader` of `speed`; and the same, where lines that are too long are skipped.
 pub fn fast_lines(input: &[u8]) {
-    let Some((cuts, cap, stream)) = parts(input) else { return };
-    let got = with_stream(stream, cuts, |fd| {
+    compare(input, write_line, model::lines, |fd, _, cap| {
         let mut lines = LineReader::new(fd, cap);
         read_all(|| Ok(lines.next_line()?.map(<[u8]>::to_vec)))
     });
-    assert_eq!(got, model::lines(stream, cap), "cap {cap}");
-    let got = with_stream(stream, cuts, |fd| {
+    compare(input, write_line, model::lines_with_long_ones_skipped, |fd, _, cap| {
         let mut lines = LineReader::new(fd, cap);
         read_all(|| {
             loop {
@@ -65,5 +62,4 @@ pub fn fast_lines(input: &[u8]) {
             }
         })
     });
-    assert_eq!(got, model::lines_with_long_ones_skipped(stream, cap), "cap {cap}, skipped");
 }

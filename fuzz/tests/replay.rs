@@ -70,3 +70,21 @@ fn every_short_stream_however_it_is_cut() {
         }
     }
 }
+
+#[test]
+#[cfg_attr(miri, ignore = "a cap is the same to every kind of machine")]
+fn every_small_cap_and_the_lengths_around_it() {
+    for (name, check) in ALL {
+        if !name.contains("lines") && !name.contains("frames") {
+            continue; // which have no cap
+        }
+        for cap in 1..=250_u8 {
+            // Read as lengths: one such message, however it ends, and a short one.
+            for len in [cap - 1, cap, cap + 1] {
+                for how in 0..4 {
+                    ask(name, &[0, cap, len, how, 1, 0], *check);
+                }
+            }
+        }
+    }
+}

@@ -11,26 +11,51 @@
 //!   hints                      what a trace shows to be a misunderstanding
 //!   doctor, shell              what this machine allows; a shell on each host
 //! ```
+//!
+//! Without the feature `live` it is `record`, `output` and the link's options: what needs no host.
 
+#[cfg(feature = "live")]
 pub mod capture;
+#[cfg(feature = "live")]
 pub mod clock;
+#[cfg(feature = "live")]
 pub mod compare;
+#[cfg(feature = "live")]
 pub mod doctor;
+#[cfg(feature = "live")]
 pub mod experiment;
 mod hex;
+#[cfg(feature = "live")]
 pub mod hints;
+#[cfg(feature = "live")]
 pub mod link;
+#[cfg(not(feature = "live"))]
+pub mod link {
+    //! What the link is to be like.
+    mod config;
+    pub use config::{LinkConfig, Loss, Nth, Queue};
+}
 pub mod output;
+#[cfg(feature = "live")]
 mod reason;
 pub mod record;
+#[cfg(feature = "live")]
 pub mod rules;
+#[cfg(feature = "live")]
 pub mod say;
+#[cfg(feature = "live")]
 pub mod shell;
+#[cfg(feature = "live")]
 pub mod show;
+#[cfg(feature = "live")]
 pub mod states;
+#[cfg(feature = "live")]
 pub mod trace;
+#[cfg(feature = "live")]
 pub mod tracer;
+#[cfg_attr(not(feature = "live"), allow(dead_code))]
 mod values;
+#[cfg(feature = "live")]
 pub mod world;
 
 /// Asked for in a way that cannot be, or to write where that is not possible: exit code 2. The text

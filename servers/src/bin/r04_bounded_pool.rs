@@ -10,6 +10,7 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use servers::start;
@@ -23,13 +24,15 @@ fn main() -> ExitCode {
 }
 
 fn serve(listener: UniqueFd) -> io::Result<()> {
-    thread::scope(|scope| {
-        for _ in 1..THREADS {
-            let worker = thread::Builder::new().name("worker".into());
-            worker.spawn_scoped(scope, || start::report(work(&listener)))?;
-        }
-        work(&listener) // the first thread works, too
-    })
+    let listener = Arc::new(listener);
+    let (tell, told) = mpsc::channel();
+    for _ in 0..THREADS {
+        let (listener, tell) = (Arc::clone(&listener), tell.clone());
+        let worker = thread::Builder::new().name("worker".into());
+        worker.spawn(move || tell.send(work(&listener)))?;
+    }
+    // A worker ends when `accept` fails for good. The server ends then, not one thread after another.
+    told.recv().expect("it never closes, for `tell` is here")
 }
 
 fn work(listener: &UniqueFd) -> io::Result<()> {
