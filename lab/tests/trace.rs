@@ -332,14 +332,14 @@ fn the_end_of_a_killed_server_is_drawn_after_what_it_did() {
     if Command::new("python3").arg("--version").output().is_err() {
         return skipped("python3 is not installed");
     }
-    let server = "python3 -c 'import socket, time\n\
+    let server = "python3 -c 'import os, signal, socket\n\
          listener = socket.create_server((\"0.0.0.0\", {port}))\n\
          conn = listener.accept()[0]\n\
-         time.sleep(60)'";
-    let client = "python3 -c 'import socket, time\n\
+         os.kill(os.getpid(), signal.SIGKILL)'";
+    let client = "python3 -c 'import socket\n\
          conn = socket.create_connection((\"{server}\", {port}))\n\
-         time.sleep(60)'";
-    let args = ["--server", server, "--client", client, "--time-limit", "1"];
+         conn.recv(1)'";
+    let args = ["--server", server, "--client", client];
     let Some((_, trace)) = lab("ended", &args) else { return };
     let drawn = outline::draw(&trace.expect("a trace is written"));
     let line = |words: &str| drawn.lines().position(|line| line.contains(words)).expect(words);

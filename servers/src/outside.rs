@@ -1,5 +1,6 @@
 //! A server seen from outside: what the kernel tells of another process and of its sockets.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 use std::{fs, io, ptr, thread};
@@ -90,6 +91,39 @@ pub fn stays_asleep(pid: u32) -> bool {
         before == sleeps(pid)
     };
     before.is_some() && (0..5).all(|_| sleeps_on())
+}
+
+/// Whether it sleeps nearly all of the next 50 ms: no thread wants a processor for half of them, and
+/// all together wake no more often than once in 10 ms. Who only waits for a processor wants it, too:
+/// so a busy machine makes nobody who goes round and round look asleep, and no sleeper awake.
+pub fn sleeps_mostly(pid: u32) -> bool {
+    let began = Instant::now();
+    let Some(before) = activity(pid) else { return false };
+    thread::sleep(Duration::from_millis(50));
+    let (Some(after), took) = (activity(pid), began.elapsed()) else { return false };
+    let since = |thread: (&u32, &(Duration, u64))| {
+        let (wanted, woke) = before.get(thread.0).copied().unwrap_or_default();
+        (thread.1.0.saturating_sub(wanted), thread.1.1 - woke)
+    };
+    let (wanted, woke): (Vec<Duration>, Vec<u64>) = after.iter().map(since).unzip();
+    let rarely = u128::from(woke.iter().sum::<u64>()) <= took.as_millis() / 10;
+    rarely && wanted.iter().all(|&wanted| wanted < took / 2)
+}
+
+/// By thread: how long it has run or waited for a processor, and how often it has gone to sleep:
+/// `schedstat` and the voluntary context switches in `/proc/PID/task/TID`, proc(5).
+fn activity(pid: u32) -> Option<BTreeMap<u32, (Duration, u64)>> {
+    let mut threads = BTreeMap::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let dir = thread.ok()?.path();
+        let read = |name| fs::read_to_string(dir.join(name)).ok();
+        let (Some(times), Some(status)) = (read("schedstat"), read("status")) else { continue };
+        let wanted = times.split(' ').take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
+        let woke = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        let id = dir.file_name()?.to_str()?.parse().ok()?;
+        threads.insert(id, (Duration::from_nanos(wanted), woke.trim().parse().ok()?));
+    }
+    Some(threads)
 }
 
 /// The port at which it listens on TCP: the socket in `/proc/net/tcp` whose number is that of one of

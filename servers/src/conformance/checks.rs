@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::client::{CAP, Client, Way, frame, payload};
 use super::server::{Recipe, Server};
 use super::tls;
-use crate::outside::{leaves_unread, limit_descriptors, next_descriptor, queued, stays_asleep};
+use crate::outside::{leaves_unread, limit_descriptors, next_descriptor, queued, sleeps_mostly};
 use crate::outside::{under_way, within};
 
 /// One thing that every echo server is asked.
@@ -525,7 +525,7 @@ fn full(s: &mut Subject) -> Observed {
             waiting.push(s.connect_silent()?); // into a descriptor that another one has left
         }
         // Before and after: a server that has just been woken, to accept, was still asleep.
-        let slept = noticed(&waiting) && stays_asleep(server) && noticed(&waiting);
+        let slept = noticed(&waiting) && sleeps_mostly(server) && noticed(&waiting);
         let spins = || "it does not sleep: it calls accept again and again".to_owned();
         if slept { Ok(()) } else { Err(spins()) }
     });
