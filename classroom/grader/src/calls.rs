@@ -38,6 +38,10 @@ pub struct Calls {
     pub would_block: usize,
     /// The lengths of the first iovecs of the first `sendmsg`.
     pub gathered: Option<Vec<usize>>,
+    /// What the last `sendmsg` has not taken of what it was given.
+    left: usize,
+    /// The one after that was given less.
+    pub less_than_left: bool,
     /// What the last list of `getaddrinfo` holds, in its order.
     pub addresses: Vec<SocketAddr>,
     /// Lists that `getaddrinfo` has made.
@@ -120,7 +124,10 @@ fn touch(fd: c_int, what: &str) {
 pub const FLAGS: &str = "the status flags (O_NONBLOCK among them)";
 
 /// The options that an answer might change on its way: level, option, name.
-pub const OPTIONS: [(c_int, c_int, &str); 8] = [
+pub const OPTIONS: [(c_int, c_int, &str); 11] = [
+    (libc::SOL_SOCKET, libc::SO_ZEROCOPY, "SO_ZEROCOPY"),
+    (libc::SOL_SOCKET, libc::SO_KEEPALIVE, "SO_KEEPALIVE"),
+    (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, "TCP_USER_TIMEOUT"),
     (libc::SOL_SOCKET, libc::SO_RCVTIMEO, "SO_RCVTIMEO"),
     (libc::SOL_SOCKET, libc::SO_SNDTIMEO, "SO_SNDTIMEO"),
     (libc::SOL_SOCKET, libc::SO_RCVLOWAT, "SO_RCVLOWAT"),
@@ -242,9 +249,15 @@ instead_of_libcs! {
 
     fn sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize {
         count("sendmsg");
-        let lengths = (0..(*message).msg_iovlen.min(16)).map(|at| (*(*message).msg_iov.add(at)).iov_len);
-        note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.collect()));
-        noted(real()(libc::SYS_sendmsg, fd, message, flags)) as isize
+        let lengths = (0..(*message).msg_iovlen).map(|at| (*(*message).msg_iov.add(at)).iov_len);
+        let given: usize = lengths.clone().sum();
+        note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.take(16).collect()));
+        let taken = noted(real()(libc::SYS_sendmsg, fd, message, flags)) as isize;
+        note(|calls| {
+            calls.less_than_left |= given < calls.left;
+            calls.left = given.saturating_sub(taken.max(0) as usize);
+        });
+        taken
     }
 
     fn close(fd: c_int) -> c_int {

@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use crate::about::{About, CHILD, HANG, Rule};
 use crate::alloc;
+use crate::calls::FLAGS;
 use crate::inside::{After, Event, Question};
 use crate::kernel::{self, Look};
 use crate::language::told;
@@ -454,7 +455,8 @@ impl Child {
         let processes = children("self").len() + children(&self.pid().to_string()).len();
         let fd = after.closed.first().map_or(-1, |fd| *fd);
         let open = say!("fd {fd} open after the call");
-        let touched = calls.touched.first().map_or("", String::as_str);
+        let mut touched = calls.touched.iter().map(String::as_str);
+        let touched = touched.find(|&what| what != FLAGS || keeps(Rule::NonBlocking)).unwrap_or("");
         let signal = calls
             .actions
             .first()
@@ -480,7 +482,7 @@ impl Child {
                 "the settings as they were",
                 after.changed.join(", ")
             ),
-            !touched.is_empty() && keeps(Rule::Settings) => (
+            !touched.is_empty() => (
                 say!("it changes {touched} while it runs: all who hold the socket get that, too"),
                 "settings that stay as they are, all the time",
                 touched.into()
