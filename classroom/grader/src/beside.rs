@@ -47,6 +47,11 @@ impl Peer {
     }
 }
 
+const IN_RECV: &str = "it waits in recv with a part of the echo still to be sent: recv only where poll \
+                       says that there is something";
+const RESET: &str = "a client that had read all was reset in the place of an end: SO_LINGER of 0 seconds, \
+                     or a close with bytes unread";
+
 /// A client of a server of the answer's.
 impl Peer {
     /// What comes back, up to so many bytes, as long as it comes.
@@ -56,7 +61,7 @@ impl Peer {
             match self.read_waiting()? {
                 Heard::Bytes(more) => got.extend(more),
                 Heard::Nothing => {}
-                Heard::End => break,
+                Heard::End | Heard::Reset => break,
             }
         }
         Ok(got)
@@ -64,30 +69,36 @@ impl Peer {
 
     /// It sends, and has to get the same back.
     pub fn echoes(&self, child: &mut Child, bytes: &[u8], did: &str, mistake: &str) -> Verdict {
-        let got = thread::scope(|scope| {
-            scope.spawn(|| self.send(bytes));
-            let got = self.hears(child, bytes.len());
-            if !got.as_ref().is_ok_and(|got| got.len() == bytes.len()) {
-                self.end(); // nobody takes the rest
+        let mut echo = || {
+            let got = self.hears(child, bytes.len())?;
+            if got == bytes {
+                return Ok(());
             }
-            got
-        })?;
-        if got == bytes {
-            return Ok(());
-        }
-        let seen = say!("{} of {} bytes; {}", got.len(), bytes.len(), child.stands()?);
-        Err(Refusal::new(mistake).peer(did).but("the same bytes back", seen).bytes(bytes, &got))
+            let receives = child.at_rest()?.name().starts_with("re");
+            let mistake = if receives && !got.is_empty() { IN_RECV } else { mistake };
+            let seen = say!("{} of {} bytes; {}", got.len(), bytes.len(), child.stands()?);
+            Err(Refusal::new(mistake).peer(did).but("the same bytes back", seen).bytes(bytes, &got))
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| self.send(bytes));
+            echo().inspect_err(|_| self.end()) // nobody takes the rest
+        })
     }
 
     /// It ends its stream, and has to see the end of the other one.
     pub fn leaves(&self, child: &mut Child, mistake: &str, early: &str) -> Verdict {
         self.end();
-        if child.brings(self)? && self.read_waiting()? == Heard::End {
+        let heard = if child.brings(self)? { self.read_waiting()? } else { Heard::Nothing };
+        if heard == Heard::End {
             return Ok(());
         }
         let returned =
             !matches!(child.at_rest()?, look if look.answer_waits() || look.state == 'R');
-        let mistake = if returned { early } else { mistake };
+        let mistake = match heard {
+            Heard::Reset => RESET,
+            _ if returned => early,
+            _ => mistake,
+        };
         let refusal = Refusal::new(mistake).peer("ended its stream");
         Err(refusal.but("the end of the stream", child.stands()?))
     }

@@ -36,6 +36,10 @@ pub struct Calls {
     pub closed_nothing: usize,
     /// Calls of `send` and `recv` that said EAGAIN.
     pub would_block: usize,
+    /// Bytes that `recv` has brought.
+    received: usize,
+    /// Each descriptor that they came from, in this order, and how many had come before.
+    pub first: Vec<(c_int, usize)>,
     /// The lengths of the first iovecs of the first `sendmsg`.
     pub gathered: Option<Vec<usize>>,
     /// What the last `sendmsg` has not taken of what it was given.
@@ -149,6 +153,8 @@ pub enum Seldom {
     Fails(c_int),
     /// The next `close` closes, and says EINTR: so close(2), though no TCP socket of Linux does it.
     CloseSaysEintr,
+    /// `accept` has no descriptor left to give.
+    NoDescriptor,
     /// This socket begins to listen between the answer's `bind` and its `listen`.
     Rival(c_int),
 }
@@ -216,14 +222,8 @@ instead_of_libcs! {
         = SYS_socket(family, kind, number);
     fn send(fd: c_int, at: *const c_void, len: usize, flags: c_int) -> isize
         = SYS_sendto(fd, at, len, flags, NOBODY, 0);
-    fn recv(fd: c_int, at: *mut c_void, len: usize, flags: c_int) -> isize
-        = SYS_recvfrom(fd, at, len, flags, NOBODY, NOBODY);
     fn connect(fd: c_int, to: *const libc::sockaddr, len: c_uint) -> c_int
         = SYS_connect(fd, to, len);
-    fn accept(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint) -> c_int
-        = SYS_accept4(fd, at, len, 0);
-    fn accept4(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint, flags: c_int) -> c_int
-        = SYS_accept4(fd, at, len, flags);
     fn shutdown(fd: c_int, how: c_int) -> c_int = SYS_shutdown(fd, how);
     fn recvmsg(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize
         = SYS_recvmsg(fd, message, flags);
@@ -245,6 +245,31 @@ instead_of_libcs! {
             libc::SYS_setsockopt => setsockopt(fd, b as c_int, c as c_int, d as *const _, len).into(),
             _ => real()(number, a, b, c, d, e, f),
         }
+    }
+
+    fn recv(fd: c_int, at: *mut c_void, len: usize, flags: c_int) -> isize {
+        count("recv");
+        let got = noted(real()(libc::SYS_recvfrom, fd, at, len, flags, NOBODY, NOBODY)) as isize;
+        note(|calls| {
+            if got > 0 && calls.first.iter().all(|(other, _)| *other != fd) {
+                calls.first.push((fd, calls.received));
+            }
+            calls.received += got.max(0) as usize;
+        });
+        got
+    }
+
+    fn accept(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint) -> c_int {
+        accept4(fd, at, len, 0)
+    }
+
+    fn accept4(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint, flags: c_int) -> c_int {
+        count("accept");
+        if LOG.lock().unwrap().seldom == Seldom::NoDescriptor {
+            Errno::EMFILE.set();
+            return -1;
+        }
+        noted(real()(libc::SYS_accept4, fd, at, len, flags)) as c_int
     }
 
     fn sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize {

@@ -87,9 +87,8 @@ fn one_call(child: &mut Child, payload: usize) -> Verdict {
     child.scene(&say!("with {header} and {payload} bytes"), did, "");
     if child.until_blocked()? {
         let name = kernel::look(child.pid())?.name();
-        let one = say!(
-            "it waits in {name} and not in sendmsg: the task is one call for both buffers"
-        );
+        let one =
+            say!("it waits in {name} and not in sendmsg: the task is one call for both buffers");
         let mistake = first! {
             name == "writev" => "writev has no flags, so a peer that has gone kills: sendmsg takes \
                                  MSG_NOSIGNAL",

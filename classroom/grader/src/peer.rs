@@ -148,6 +148,7 @@ impl Peer {
         Ok(match got {
             Ok(n) if n > 0 => Heard::Bytes(buf[..n].into()),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Heard::Nothing,
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Heard::Reset,
             _ => Heard::End,
         })
     }
@@ -246,6 +247,8 @@ pub enum Heard {
     Bytes(Vec<u8>),
     /// The end of the stream.
     End,
+    /// The connection has been reset.
+    Reset,
 }
 
 /// `len` bytes without a period that a mistake could hide behind: no two stretches are alike.

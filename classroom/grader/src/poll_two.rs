@@ -19,6 +19,12 @@ const CASES: &[Case] = &[
     ("signals come while it waits", signals),
     ("one client ends, the other goes on", one_ends),
     ("a client gets all that is left, then the end", rest),
+    ("a client ends its stream, and does not read what is left", |c| {
+        (1..=9).try_for_each(|n| ended_and_deaf(c, 8000 * n))
+    }),
+    ("both have sent before it begins, and one goes on", |c| {
+        [0, 1].into_iter().try_for_each(|much| fair(c, much))
+    }),
     ("one client sends 2 MB and does not read", no_reader),
     ("one client resets its connection, the other goes on", |child| {
         const BOTH: &str =
@@ -47,10 +53,15 @@ fn begin(child: &mut Child, buffers: Buffers) -> Result<[Peer; 2], Refusal> {
 }
 
 /// With nothing to do it has to sleep, in poll.
-fn sleeps(child: &mut Child, what: &str, mistake: &str) -> Verdict {
+pub fn sleeps(child: &mut Child, what: &str, mistake: &str) -> Verdict {
     child.scene("with nothing to do", what, mistake);
-    let settled = child.until_settled()?;
+    let settled = child.settles()?;
     let now = child.at_rest()?;
+    let mistake = if now.naps() {
+        "it sleeps for a while and looks again: poll wakes at the moment there is something"
+    } else {
+        mistake
+    };
     if !settled && (now.answer_waits() || now.state == 'R') {
         return refuse(mistake, "a sleep in poll", "it is awake");
     }
@@ -79,7 +90,7 @@ fn ends(child: &mut Child, peer: &Peer) -> Verdict {
 }
 
 /// Both have ended: it has to return Ok.
-fn done(child: &mut Child, did: &str) -> Verdict {
+fn done(child: &mut Child, did: &str) -> Result<Said, Refusal> {
     child.scene("after both clients", did, "both clients are done, and it does not return");
     let said = child.said()?;
     let peak = said.after.peak;
@@ -91,13 +102,14 @@ fn done(child: &mut Child, did: &str) -> Verdict {
         peak > 1 << 19 =>
             "it reads on from a client that does not read: what is kept for it has no limit",
     };
-    judge(mistake, "Ok, with 64 KiB for each", say!("{}, {peak} bytes at once", said.shown()))
+    judge(mistake, "Ok, with 64 KiB for each", say!("{}, {peak} bytes at once", said.shown()))?;
+    Ok(said)
 }
 
 /// The last client ends, too.
 fn last(child: &mut Child, peer: &Peer) -> Verdict {
     ends(child, peer)?;
-    done(child, BOTH_ENDED)
+    done(child, BOTH_ENDED).map(drop)
 }
 
 fn in_turn(child: &mut Child) -> Verdict {
@@ -137,8 +149,8 @@ fn one_is_gone(child: &mut Child, other: &Peer, did: &str, mistakes: [&str; 2]) 
 }
 
 fn one_ends(child: &mut Child) -> Verdict {
-    const ENDED: &str =
-        "a client that has ended is asked for again and again: recv says 0 for ever";
+    const ENDED: &str = "a client that has ended is asked for again and again: recv says 0 for ever, \
+                         and poll says POLLHUP even where it is asked for nothing";
     for (gone, stays) in [(0, 1), (1, 0)] {
         let peers = begin(child, Buffers::default())?;
         waits(child, "both clients are silent")?;
@@ -181,7 +193,8 @@ fn all_back(message: &[u8], got: &[u8], did: &str) -> Verdict {
     }
     let mistake = first! {
         message.starts_with(got) =>
-            "the end came before the rest: send back all that is left, and then shut down",
+            "the end came before the rest: send back all that is left, and then shut down; POLLRDHUP \
+             comes before what is unread has been read",
         true => "bytes are lost or doubled: after a send that took n bytes, n are done, the rest is \
                  not",
     };
@@ -200,12 +213,65 @@ fn rest(child: &mut Child) -> Verdict {
             one.end();
         });
         // It reads only once the echo waits for it.
-        let waits = child.until_blocked();
-        let got = one.read(usize::MAX);
-        waits.map(|_| got)
+        let got = child.until_blocked().and_then(|_| one.hears(child, usize::MAX));
+        got.inspect_err(|_| one.abandon())
     })?;
     all_back(&message, &got, did)?;
     last(child, &other)
+}
+
+/// A client that sends so much, ends its stream, and reads only later: sooner or later all of it has
+/// been read, and the rest of the echo waits for it.
+fn ended_and_deaf(child: &mut Child, len: usize) -> Verdict {
+    const ENDED: &str = "a stream that has ended is always ready to be read: once recv has said 0, poll \
+                         must not ask for POLLIN again";
+    let buffers = Buffers { send: Some(4096), peer_recv: Some(4096), recv: None };
+    let ((deaf, first), (other, second)) = (pair_with(buffers)?, pair()?);
+    let message = pattern(len);
+    deaf.send(&message);
+    deaf.end();
+    deaf.end_has_arrived(&first)?;
+    child.ask((), &[], vec![first, second])?;
+    let did = say!("sent {len} bytes, ended its stream, and does not read");
+    sleeps(child, &did, ENDED)?;
+    all_back(&message, &deaf.hears(child, usize::MAX)?, &did)?;
+    last(child, &other)
+}
+
+/// The client of this number has sent much and goes on, the other one little.
+fn fair(child: &mut Child, much: usize) -> Verdict {
+    let buffers = Buffers { recv: Some(200_000), ..Buffers::default() };
+    let ((one, first), (other, second)) = (pair_with(buffers)?, pair()?);
+    let message = pattern(1_000_000);
+    let got = thread::scope(|scope| {
+        scope.spawn(|| one.send(&message));
+        other.send(b"hello");
+        arrived(&second, 5)?;
+        arrived(&first, 150_000)?;
+        let mut fds = vec![first, second];
+        fds.rotate_right(much);
+        child.scene(
+            "with both clients",
+            "one has sent much and goes on, the other one little",
+            TURNS,
+        );
+        let asked = child.ask((), &[], fds);
+        let got = asked.and_then(|()| one.hears(child, message.len()));
+        got.inspect_err(|_| one.abandon())
+    })?;
+    all_back(&message, &got, "sent 1 MB, and read")?;
+    ends(child, &one)?;
+    let back = other.hears(child, 5)?;
+    ends(child, &other)?;
+    let before = done(child, BOTH_ENDED)?.after.calls.first.last().map_or(0, |last| last.1);
+    let mistake = first! {
+        back != b"hello" => TURNS,
+        before > 100_000 =>
+            "one client that sends on keeps the other one waiting: in each round all that are ready \
+             have a turn",
+    };
+    let seen = say!("{before} bytes of the one before the first of the other");
+    judge(mistake, "a turn for both", seen)
 }
 
 fn no_reader(child: &mut Child) -> Verdict {
@@ -229,7 +295,7 @@ fn no_reader(child: &mut Child) -> Verdict {
             }
             sleeps(child, "one client does not read, the other one is silent", SPINS)
         };
-        let got = serves().map(|()| deaf.read(message.len()));
+        let got = serves().and_then(|()| deaf.hears(child, message.len()));
         deaf.abandon();
         got
     })?;
