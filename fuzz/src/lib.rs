@@ -33,7 +33,7 @@ pub use lab_checks::{options, traces};
 use model::Read;
 use source::with_stream;
 #[cfg(feature = "speed")]
-pub use speed_checks::{fast_frames, fast_lines};
+pub use speed_checks::{fast_frames, fast_lines, read_as_they_arrive};
 
 /// A check.
 pub type Check = fn(&[u8]);

@@ -6,7 +6,7 @@ use speed::batch::FrameReader;
 use speed::line::LineReader;
 
 use crate::source::with_stream;
-use crate::{model, parts, read_all};
+use crate::{Read, model, parts, read_all};
 
 /// `FrameReader` of `speed`.
 pub fn fast_frames(input: &[u8]) {
@@ -19,6 +19,20 @@ pub fn fast_frames(input: &[u8]) {
         read
     });
     assert_eq!(got, model::frames(stream, cap), "cap {cap}");
+    let got = with_stream(stream, cuts, |fd| read_as_they_arrive(FrameReader::new(fd, cap)));
+    assert_eq!(got, model::frames(stream, cap), "cap {cap}, as they arrive");
+}
+
+/// Frames up to the end of the stream, or to the first error, as many at a time as are there.
+pub fn read_as_they_arrive(mut frames: FrameReader<'_>) -> Read {
+    let mut payloads = Vec::new();
+    loop {
+        match frames.next_frames() {
+            Ok(Some(arrived)) => payloads.extend(arrived.map(<[u8]>::to_vec)),
+            Ok(None) => return (payloads, None),
+            Err(e) => return (payloads, Some(e.kind())),
+        }
+    }
 }
 
 /// How a stream ends for a `FrameReader` without a cap.

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use checks::read_all;
+use checks::{read_all, read_as_they_arrive};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
@@ -145,7 +145,7 @@ const FRAME_READERS: [fn(&UniqueFd, usize) -> Got; 4] = [
         let mut reader = FrameReader::new(fd, cap);
         reader.set_deadline(Some(hang()));
         reader.set_spins(3);
-        read_all(|| Ok(reader.next_frame()?.map(<[u8]>::to_vec)))
+        read_as_they_arrive(reader)
     },
 ];
 

@@ -16,10 +16,10 @@ use tcp_stream_io::framing::length::{decode_header, encode_header};
 
 use crate::failed::Failed;
 use crate::gather::send_both;
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Lent};
 
-/// What the largest segment carries on the loopback, over IPv4. Batches are a multiple of it, to the byte: one byte
-/// more would leave a runt segment behind each batch.
+/// What the largest segment carries on the loopback, over IPv4. Batches are a multiple of it, to the
+/// byte: one byte more would leave a runt segment after each batch.
 const SEGMENT: usize = 65_483;
 
 /// What one `send` takes.
@@ -67,14 +67,10 @@ impl<'fd> FrameWriter<'fd> {
     pub fn write_frame(&mut self, payload: &[u8]) -> io::Result<()> {
         // SAFETY: `end` bytes of `buf` are in use, so there are as many.
         unsafe { assert_unchecked(self.end <= self.buf.len()) };
-        let (need, room) = (HEADER + payload.len(), &mut self.buf[self.end..]);
-        if need > room.len() || payload.len() > self.cap {
-            return self.write_parts(payload);
+        match put(&mut self.buf[self.end..], payload, self.cap) {
+            Some(need) => self.end += need,
+            None => self.write_parts(payload)?,
         }
-        // Most frames go this way. A writer that has failed has no buffer, so they do not.
-        room[..HEADER].copy_from_slice(&(payload.len() as u32).to_be_bytes());
-        room[HEADER..need].copy_from_slice(payload);
-        self.end += need;
         Ok(())
     }
 
@@ -120,6 +116,40 @@ impl<'fd> FrameWriter<'fd> {
             self.buf = Vec::new(); // so there is no room, and the next frame asks `failed`
         })
     }
+}
+
+/// Puts one frame to the front of the room, and says how much of it that took. Nearly all frames go
+/// this way. `None`: there is no room for the whole of it, or it is over the cap. A writer that has
+/// failed has no buffer, and so no room.
+#[inline]
+fn put(room: &mut [u8], payload: &[u8], cap: usize) -> Option<usize> {
+    let need = HEADER + payload.len();
+    if need > room.len() || payload.len() > cap {
+        return None;
+    }
+    room[..HEADER].copy_from_slice(&(payload.len() as u32).to_be_bytes());
+    copy(&mut room[HEADER..need], payload);
+    Some(need)
+}
+
+/// Copies as many bytes, of which there are mostly few: 16 at a time in the caller's own loop, where
+/// `memcpy` would be a call. The pieces overlap where the length is no multiple of 16.
+#[inline]
+fn copy(to: &mut [u8], from: &[u8]) {
+    let len = from.len();
+    if to.len() != len || !(16..=64).contains(&len) {
+        return to.copy_from_slice(from);
+    }
+    let mut piece = |at: usize| {
+        let bytes: [u8; 16] = from[at..at + 16].try_into().expect("16 bytes");
+        to[at..at + 16].copy_from_slice(&bytes);
+    };
+    piece(0);
+    if len > 32 {
+        piece(16);
+        piece(len - 32);
+    }
+    piece(len - 16);
 }
 
 /// Receives many frames with one `recv` and lends their payloads one by one, without a copy and
@@ -172,6 +202,17 @@ impl<'fd> FrameReader<'fd> {
     /// frame. These and any system error stay: the next call says the same. `TimedOut` does not.
     #[inline]
     pub fn next_frame(&mut self) -> io::Result<Option<&[u8]>> {
+        Ok(self.next_frames()?.and_then(|mut frames| frames.next()))
+    }
+
+    /// Lends the payloads of all frames that have arrived whole, one at the least: it waits for that
+    /// one only. `None` and errors as for [`next_frame`](Self::next_frame), after the frames that
+    /// came before. What the iterator was not asked for comes with the next call, and so does what
+    /// stands more than a KiB behind the first where there is a deadline.
+    ///
+    /// Whoever answers flushes the answers when the iterator ends: the next frame is not here yet.
+    #[inline]
+    pub fn next_frames(&mut self) -> io::Result<Option<Frames<'_>>> {
         loop {
             let ready = self.inbox.ready();
             let mut need = HEADER;
@@ -182,22 +223,14 @@ impl<'fd> FrameReader<'fd> {
                 }
                 need += len;
                 if ready.len() >= need {
-                    return Ok(Some(&self.inbox.take(need)[HEADER..]));
+                    let (ready, lent) = self.inbox.lend();
+                    return Ok(Some(Frames { ready, cap: self.cap, lent }));
                 }
             }
             if !self.receive(need)? {
                 return Ok(None);
             }
         }
-    }
-
-    /// Whether the next frame is here, whole: then [`next_frame`](Self::next_frame) makes no call.
-    /// Whoever answers flushes the answers where this says no. With a deadline the frame may still
-    /// be held back, with `TimedOut`.
-    pub fn has_arrived(&self) -> bool {
-        let arrived = self.inbox.arrived();
-        let header = arrived.first_chunk().map(|header| u32::from_be_bytes(*header) as usize);
-        header.is_some_and(|len| len <= self.cap.min(arrived.len() - HEADER))
     }
 
     #[cold]
@@ -221,6 +254,34 @@ impl<'fd> FrameReader<'fd> {
             return Err(self.inbox.fail(io::Error::new(ErrorKind::UnexpectedEof, text), 0));
         }
         Ok(more)
+    }
+}
+
+/// The payloads of frames that have arrived, from [`FrameReader::next_frames`].
+///
+/// Where the next one begins stays in a register from frame to frame. A reader that is asked for one
+/// at a time has to leave it in memory, and to wait until it is back.
+#[derive(Debug)]
+pub struct Frames<'a> {
+    ready: &'a [u8],
+    cap: usize,
+    lent: Lent<'a>,
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (header, rest) = self.ready.split_first_chunk()?;
+        let len = u32::from_be_bytes(*header) as usize;
+        if len > self.cap {
+            return None;
+        }
+        let (payload, rest) = rest.split_at_checked(len)?;
+        self.ready = rest;
+        self.lent.all_but(rest.len());
+        Some(payload)
     }
 }
 

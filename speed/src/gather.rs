@@ -18,9 +18,9 @@ pub fn send_both(
     second: &[u8],
     until: Option<Instant>,
 ) -> io::Result<()> {
-    let bufs = &mut [IoSlice::new(first), IoSlice::new(second)][..];
+    let both = &mut [IoSlice::new(first), IoSlice::new(second)];
+    let mut bufs = if second.is_empty() { &mut both[..1] } else { &mut both[..] };
     let mut left = first.len() + second.len();
-    let mut bufs = bufs;
     while left > 0 {
         let mut flags = NO_SIGPIPE;
         if until.is_some() {
@@ -28,7 +28,12 @@ pub fn send_both(
             stream::wait_ready(fd, POLLOUT, until)?;
             flags |= MSG_DONTWAIT;
         }
-        match sendmsg(fd, bufs, flags) {
+        // A list of buffers costs the kernel a look at it: for one, there is `send`.
+        let sent = match bufs {
+            [one] => sys::send(fd, one, flags),
+            _ => sendmsg(fd, bufs, flags),
+        };
+        match sent {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(n) => {
                 left -= n;

@@ -93,6 +93,14 @@ impl<'fd> Inbox<'fd> {
         &self.buf[self.start..self.end]
     }
 
+    /// All that is [`ready`](Self::ready), and where to note how much of it was lent.
+    #[inline]
+    pub(crate) fn lend(&mut self) -> (&[u8], Lent<'_>) {
+        self.in_order();
+        let ready = &self.buf[self.start..self.horizon];
+        (ready, Lent { start: &mut self.start, end: self.horizon })
+    }
+
     /// Lends the first `n` bytes of [`ready`](Self::ready), and forgets them.
     #[inline]
     pub(crate) fn take(&mut self, n: usize) -> &[u8] {
@@ -166,5 +174,21 @@ impl<'fd> Inbox<'fd> {
         self.failed.remember(&error);
         self.horizon = self.start + searched;
         error
+    }
+}
+
+/// Notes in an [`Inbox`] what was lent of it. It is written each time and never read meanwhile, so
+/// that the next message does not wait for it.
+#[derive(Debug)]
+pub(crate) struct Lent<'a> {
+    start: &'a mut usize,
+    end: usize,
+}
+
+impl Lent<'_> {
+    /// All is lent but the last so many bytes.
+    #[inline]
+    pub(crate) fn all_but(&mut self, left: usize) {
+        *self.start = self.end - left;
     }
 }

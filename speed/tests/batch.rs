@@ -80,24 +80,69 @@ fn a_stream_cut_at_any_byte_ends_cleanly_between_frames_only() {
 }
 
 #[test]
-fn has_arrived_says_whether_the_next_frame_is_here_whole() {
+fn next_frames_lends_what_has_arrived_whole_and_no_more() {
     let stream = b"\0\0\0\x02ab\0\0\0\0\0\0\0\x01c";
-    for cut in 6..=stream.len() {
-        let conn = stream_of(&stream[..cut]);
-        let mut frames = FrameReader::new(&conn, 16);
-        assert!(!frames.has_arrived(), "nothing was received so far");
-        for end in [10, 15, usize::MAX] {
-            frames.next_frame().unwrap().unwrap();
-            assert_eq!(frames.has_arrived(), cut >= end, "cut at {cut}, the next ends at {end}");
-            if cut < end {
-                break;
-            }
+    let payloads = [&b"ab"[..], b"", b"c"];
+    for cut in 1..=stream.len() {
+        let whole = [6, 10, 15].iter().filter(|&&end| end <= cut).count();
+        let (sender, receiver) = pair();
+        send_all(&sender, &stream[..cut]).unwrap();
+        kernel::wait_until_unread(&receiver, cut).unwrap();
+        let mut frames = FrameReader::new(&receiver, 16);
+        if whole > 0 {
+            let lent: Vec<_> = frames.next_frames().unwrap().unwrap().collect();
+            assert_eq!(lent, payloads[..whole], "cut at {cut}");
         }
+        // The rest comes, and then the end.
+        send_all(&sender, &stream[cut..]).unwrap();
+        drop(sender);
+        kernel::wait_until_peer_ended(&receiver).unwrap();
+        if whole < 3 {
+            let lent: Vec<_> = frames.next_frames().unwrap().unwrap().collect();
+            assert_eq!(lent, payloads[whole..], "cut at {cut}");
+        }
+        assert!(frames.next_frames().unwrap().is_none(), "cut at {cut}");
     }
+}
+
+#[test]
+fn what_next_frames_was_not_asked_for_comes_with_the_next_call() {
+    let conn = stream_of(b"\0\0\0\x01a\0\0\0\x01b\0\0\0\x01c");
+    kernel::wait_until_unread(&conn, 15).unwrap();
+    let mut frames = FrameReader::new(&conn, 16);
+    let mut arrived = frames.next_frames().unwrap().unwrap();
+    assert_eq!(arrived.next(), Some(&b"a"[..]));
+    drop(frames.next_frames().unwrap().unwrap()); // asked for nothing
+    assert_eq!(frames.next_frame().unwrap(), Some(&b"b"[..]));
+    let rest: Vec<_> = frames.next_frames().unwrap().unwrap().collect();
+    assert_eq!(rest, [b"c"]);
+}
+
+#[test]
+fn a_claim_over_the_cap_ends_what_next_frames_lends() {
     let conn = stream_of(b"\0\0\0\0\0\0\0\x040123");
+    kernel::wait_until_unread(&conn, 12).unwrap();
     let mut frames = FrameReader::new(&conn, 3);
-    assert_eq!(frames.next_frame().unwrap(), Some(&b""[..]));
-    assert!(!frames.has_arrived(), "what is refused is never here");
+    let lent: Vec<_> = frames.next_frames().unwrap().unwrap().collect();
+    assert_eq!(lent, [b""]);
+    for _ in 0..3 {
+        assert_eq!(frames.next_frames().unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+}
+
+#[test]
+fn a_deadline_holds_back_what_stands_more_than_a_kib_on() {
+    let (sender, receiver) = pair();
+    let frame = [&b"\0\0\0\x3c"[..], &[7; 60]].concat();
+    send_all(&sender, &frame.repeat(40)).unwrap();
+    kernel::wait_until_unread(&receiver, 40 * 64).unwrap();
+    let mut frames = FrameReader::new(&receiver, 64);
+    frames.set_deadline(Some(soon()));
+    assert_eq!(frames.next_frames().unwrap().unwrap().count(), 16);
+    frames.set_deadline(Some(past()));
+    assert_eq!(frames.next_frames().unwrap_err().kind(), ErrorKind::TimedOut);
+    frames.set_deadline(None);
+    assert_eq!(frames.next_frames().unwrap().unwrap().count(), 24);
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn accepts(child: &mut Child) -> Verdict {
         }
         _ => UNFOUNDED,
     };
-    said.judged(mistake, "Ok(the connection)")
+    said.judged(mistake, "Ok, and the connection")
 }
 
 /// A listener whose queue is full: the next `connect` has to wait. The one that fills it; and the
@@ -205,12 +205,17 @@ fn connects_later(child: &mut Child) -> Verdict {
     let _room = if child.until_blocked()? { Some(listener.accept()?) } else { None };
     child.scene("after EINTR", did, MISSED);
     let said = child.said_more::<Came>()?;
-    let mistake = if said.calls("connect") > 1 {
-        "connect was called again after EINTR: the first goes on by itself, wait for it in poll"
-    } else if said.text() == "Ok" && said.more == Some(port) {
+    let calls = said.calls("connect");
+    if calls > 1 {
+        let mistake = "connect was called again after EINTR: the first goes on by itself, wait \
+                       for it in poll";
+        return refuse(mistake, "one call, Ok", say!("{calls} calls, {}", said.shown()));
+    }
+    if said.text() == "Ok" && said.more != Some(port) {
+        return refuse(TOO_SOON, "Ok, and a connection", "Ok, and no connection yet");
+    }
+    let mistake = if said.text() == "Ok" {
         ""
-    } else if said.text() == "Ok" {
-        TOO_SOON
     } else if said.kind() == "Interrupted" {
         "EINTR ended connect: the kernel goes on with it, and that was not waited for"
     } else {

@@ -6,12 +6,15 @@ use std::io;
 use std::mem;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use say::say;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use wait_timeout::ChildExt;
 
 use crate::about::{ALL, About, CHILD, Rule};
 use crate::calls;
@@ -73,25 +76,28 @@ pub fn judge(about: &About, program: &Path, longest: Duration) -> io::Result<Rep
     let mut run = Command::new(program);
     run.env(REPORT, &file).stdout(Stdio::null()).stderr(Stdio::null());
     let mut ran = run.spawn()?;
-    let status = ran.wait_timeout(longest)?;
-    if status.is_none() {
-        let _ = ran.kill();
-        let _ = ran.wait();
+    let pid = Pid::from_raw(ran.id() as i32);
+    let (tell, told) = mpsc::channel();
+    let waits = thread::spawn(move || tell.send(ran.wait()));
+    let status = told.recv_timeout(longest).map(|ended| ended.is_ok_and(|status| status.success()));
+    if status.is_err() {
+        let _ = kill(pid, Signal::SIGKILL);
     }
+    let _ = waits.join();
     let mut report = match fs::read(&file) {
         Ok(json) => serde_json::from_slice(&json)?,
         Err(_) => Report::none(about, "it ended before it was graded: is main as it was?"),
     };
     match status {
-        None => {
+        Err(_) => {
             let minutes = longest.as_secs() / 60;
             report.points = 0;
             report.reason = say!("its main had not returned after {minutes} minutes");
         }
-        Some(status) if !status.success() && report.points == report.of => {
+        Ok(false) if report.points == report.of => {
             (report.points, report.reason) = (0, say!("it passed, and its exit code is a failure"));
         }
-        Some(_) => {}
+        Ok(_) => {}
     }
     let _ = fs::remove_file(&file);
     Ok(report)

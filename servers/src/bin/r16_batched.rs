@@ -43,12 +43,12 @@ fn answer(conn: &UniqueFd) -> io::Result<()> {
     let _ = sys::set_option(conn, IPPROTO_TCP, TCP_NODELAY, 1);
     let mut requests = FrameReader::new(conn, DEFAULT_CAP);
     let mut answers = FrameWriter::new(conn, DEFAULT_CAP);
-    while let Some(frame) = requests.next_frame()? {
-        answers.write_frame(frame)?;
-        // The next frame would have to be waited for, and its client may be waiting for this answer.
-        if !requests.has_arrived() {
-            answers.flush()?;
+    while let Some(arrived) = requests.next_frames()? {
+        for frame in arrived {
+            answers.write_frame(frame)?;
         }
+        // The next frame has to be waited for, and its client may be waiting for these answers.
+        answers.flush()?;
     }
     Ok(())
 }

@@ -27,11 +27,16 @@ pub const SIZES: [usize; 7] = [16, 64, 256, 1 << 10, 4 << 10, 64 << 10, 1 << 20]
 
 /// Bytes without any meaning, as fast as the kernel moves them.
 pub const RAW: &str = "raw bytes";
-/// The same, but its receiver sleeps where there is nothing, so its CPU time says something.
-pub const RAW_CPU: &str = "raw bytes, asleep";
+/// The same, but the receiver sleeps where there is nothing, so its CPU time says something; with
+/// buffers of several sizes.
+pub const RAW_CPU: &str = "raw bytes asleep";
+/// Frames that were made before, and are sent as raw bytes are. Only the receiver looks at them, in
+/// the shortest loop that finds each.
+pub const READY_MADE: &str = "ready-made frames";
+const SEGMENT: usize = 65_483;
 /// What one send carries: segments of the loopback, filled to the byte.
-const RAW_SEND: usize = 8 * 65_483;
-const RAW_RECEIVE: usize = 4 * 65_483;
+const RAW_SEND: usize = 8 * SEGMENT;
+const RAW_RECEIVE: usize = 4 * SEGMENT;
 /// With a core to burn.
 pub const SPINS: u32 = 1000;
 const BUFFER: usize = 64 * 1024;
@@ -41,7 +46,7 @@ type Send = fn(UniqueFd, &[u8], &mut Clock) -> io::Result<()>;
 type Receive = fn(UniqueFd, usize) -> io::Result<u64>;
 
 /// A way to send frames and a way to receive them, which returns how many came.
-pub const PEERS: [(&str, Send, Receive); 13] = [
+pub const PEERS: [(&str, Send, Receive); 16] = [
     ("article", article_send, article_recv),
     ("gathered", gathered_send, article_recv),
     ("ours", ours_send, ours_recv),
@@ -53,8 +58,11 @@ pub const PEERS: [(&str, Send, Receive); 13] = [
     ("std 64 KiB", std_send::<BUFFER>, std_recv::<BUFFER>),
     ("std 256 KiB", std_send::<LARGE_BUFFER>, std_recv::<LARGE_BUFFER>),
     ("asynchronous-codec", codec_send, codec_recv),
-    (RAW, raw_send, raw_recv),
-    (RAW_CPU, raw_send, raw_recv_asleep),
+    (RAW, raw_send::<RAW_SEND>, raw_recv),
+    ("raw bytes asleep, 64 KiB", raw_send::<SEGMENT>, raw_recv_asleep::<SEGMENT>),
+    ("raw bytes asleep, 256 KiB", raw_send::<RAW_SEND>, raw_recv_asleep::<RAW_RECEIVE>),
+    ("raw bytes asleep, 1 MiB", raw_send::<{ 2 * RAW_SEND }>, raw_recv_asleep::<{ 2 * RAW_SEND }>),
+    (READY_MADE, ready_made_send, ready_made_recv),
 ];
 
 pub fn cases(cores: [usize; 2]) -> Vec<Case> {
@@ -75,7 +83,7 @@ fn case(
             send(sender, black_box(&payload), &mut clock).map(|()| clock.calls)
         };
         let (sent, received, took) = two_roles(cores, sending, || receive(receiver, size))?;
-        let raw = peer == RAW || peer == RAW_CPU;
+        let raw = peer.starts_with(RAW);
         if sent != received && !raw {
             return Err(io::Error::other(format!("{sent} frames sent, {received} received")));
         }
@@ -141,9 +149,11 @@ fn ours_recv_spinning<const N: u32>(fd: UniqueFd, _: usize) -> io::Result<u64> {
 
 fn count(mut frames: FrameReader<'_>) -> io::Result<u64> {
     let mut count = 0;
-    while let Some(payload) = frames.next_frame()? {
-        black_box(payload);
-        count += 1;
+    while let Some(arrived) = frames.next_frames()? {
+        for payload in arrived {
+            black_box(payload);
+            count += 1;
+        }
     }
     Ok(count)
 }
@@ -226,15 +236,15 @@ fn std_recv<const N: usize>(fd: UniqueFd, size: usize) -> io::Result<u64> {
 }
 
 /// No frames at all: what the kernel can move.
-fn raw_send(fd: UniqueFd, payload: &[u8], clock: &mut Clock) -> io::Result<()> {
-    let batch = vec![b'x'; RAW_SEND];
+fn raw_send<const N: usize>(fd: UniqueFd, payload: &[u8], clock: &mut Clock) -> io::Result<()> {
+    let batch = vec![b'x'; N];
     let frame = payload.len() + 4;
     let mut carried = 0;
     while clock.more() {
         carried += frame;
-        while carried >= RAW_SEND {
+        while carried >= N {
             send_all(&fd, &batch)?;
-            carried -= RAW_SEND;
+            carried -= N;
         }
     }
     Ok(())
@@ -245,13 +255,50 @@ fn raw_recv(fd: UniqueFd, size: usize) -> io::Result<u64> {
     Ok(raw_count(&fd)? / (size as u64 + 4))
 }
 
-fn raw_recv_asleep(fd: UniqueFd, size: usize) -> io::Result<u64> {
-    let (mut buf, mut bytes) = (vec![0; RAW_RECEIVE], 0);
+fn raw_recv_asleep<const N: usize>(fd: UniqueFd, size: usize) -> io::Result<u64> {
+    let (mut buf, mut bytes) = (vec![0; N], 0);
     loop {
         match recv_some(&fd, &mut buf, None)? {
             0 => return Ok(bytes / (size as u64 + 4)),
             n => bytes += n as u64,
         }
+    }
+}
+
+fn ready_made_send(fd: UniqueFd, payload: &[u8], clock: &mut Clock) -> io::Result<()> {
+    let frame = [&(payload.len() as u32).to_be_bytes(), payload].concat();
+    // Longer than a batch by a frame: so a batch may begin anywhere inside a frame.
+    let frames = frame.repeat(2 + RAW_SEND / frame.len());
+    let (mut begin, mut end) = (0, 0);
+    while clock.more() {
+        end += frame.len();
+        while end - begin >= RAW_SEND {
+            send_all(&fd, &frames[begin..begin + RAW_SEND])?;
+            end -= begin + RAW_SEND;
+            begin = (begin + RAW_SEND) % frame.len();
+            end += begin;
+        }
+    }
+    send_all(&fd, &frames[begin..end])
+}
+
+/// Finds each frame, and does nothing with it.
+fn ready_made_recv(fd: UniqueFd, size: usize) -> io::Result<u64> {
+    let (mut buf, mut end, mut count) = (vec![0; RAW_RECEIVE + 4 + size], 0, 0);
+    loop {
+        match recv_some(&fd, &mut buf[end..][..RAW_RECEIVE], None)? {
+            0 => return Ok(count),
+            n => end += n,
+        }
+        let mut rest = &buf[..end];
+        while let Some((header, after)) = rest.split_first_chunk() {
+            let Some(after) = after.get(u32::from_be_bytes(*header) as usize..) else { break };
+            rest = after;
+            count += 1;
+        }
+        let start = end - rest.len();
+        buf.copy_within(start..end, 0);
+        end -= start;
     }
 }
 

@@ -57,6 +57,26 @@ to wake a sleeper: on one core the other thread goes on where this one waits, on
 to go across. A reader that does not sleep saves that, for the price of its core.
 ";
 
+const ON_PEERS: &str = "\
+## Beside the usual crates
+
+CPU time of the busier side, in nanoseconds a frame. The peers are std's `BufWriter` and `BufReader`,
+tokio-util's codec, with 64 and 256 KiB each, and asynchronous-codec. With a deadline the clock is
+asked once a KiB and once a receive.
+
+";
+
+const ON_LIMITS: &str = "
+Two columns show how far down it could go. Raw bytes are as many bytes that nobody looks at, with the
+best of three sizes of buffers. What they take is the kernel's copying, from one side's memory into
+its own and from there into the other's, and nobody can take less. Ready-made frames cost their sender
+nothing, for they were made before. Their receiver runs the shortest loop that finds each of them. Such
+a loop has its own limit: where a frame begins is known only when the length of the one before was
+read. So no frame is found sooner than a read, a change of the byte order and an addition after the
+one before it, and the processor cannot work on two at a time.
+
+";
+
 const ON_SCALE: &str = "
 ## Echo servers by the number of connections
 
@@ -146,11 +166,14 @@ fn beside(measured: &Measured) -> String {
     let cpu = |peer: &str, size| measured.median(frames::SECTION, peer, size, frames::CPU);
     let row = |size| {
         let (best, theirs) = targets::leanest_peer(measured, size)?;
-        let (ours, raw) = (cpu("ours", size)?, cpu(frames::RAW_CPU, size)?);
-        let safe = cpu("ours, with a deadline", size)?;
-        let [share, limit] = [ours / theirs, raw / theirs].map(digits);
-        let [ours, safe, theirs, raw] = [ours, safe, theirs, raw].map(digits);
-        Some([bytes(size), ours, safe, raw, theirs, format!("`{best}`"), share, limit])
+        let (ours, safe) = (cpu("ours", size)?, cpu("ours, with a deadline", size)?);
+        let (made, raw) =
+            (targets::ready_made(measured, size)?, targets::raw_bytes(measured, size)?);
+        let times = [ours, safe, made, raw, theirs].map(digits);
+        let shares = [ours, made, raw].map(|time| digits(time / theirs));
+        let ([ours, safe, made, raw, theirs], [share, limit, copying]) = (times, shares);
+        let which = format!("`{best}`");
+        Some([bytes(size), ours, safe, made, raw, theirs, which, share, limit, copying])
     };
     let rows: Vec<_> = frames::SIZES.into_iter().filter_map(row).collect();
     if rows.is_empty() {
@@ -160,20 +183,16 @@ fn beside(measured: &Measured) -> String {
         "payload",
         "ours",
         "with a deadline",
+        "ready-made",
         "raw bytes",
         "best peer",
         "which",
         "ours / best",
+        "ready-made / best",
         "raw / best",
     ];
     let text = table(&head, &rows);
-    format!(
-        "## Beside the usual crates\n\nCPU time of the busier side, in nanoseconds a frame. The peers \
-         are std's `BufWriter` and `BufReader`,\ntokio-util's codec, with 64 and 256 KiB each, and \
-         asynchronous-codec. Raw bytes are as many bytes\nwithout a look at them: where their share of \
-         the best peer is near 1, the kernel's copying is\nwhat stands in the way, for nobody can take \
-         less. With a deadline the clock is asked once a KiB and once\na receive.\n\n{text}\n"
-    )
+    format!("{ON_PEERS}{text}{ON_LIMITS}")
 }
 
 /// The echo servers by the number of their connections, with a picture of each table.

@@ -72,10 +72,7 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
     for (size, demanded) in frames::SIZES.into_iter().zip(over_best) {
         if let Some((best, theirs)) = leanest_peer(measured, size) {
             let what = format!("CPU, frames of {} over {best}'s", units::bytes(size));
-            let raw = over(
-                measured.median(frames::SECTION, frames::RAW_CPU, size, frames::CPU),
-                Some(theirs),
-            );
+            let raw = over(ready_made(measured, size), Some(theirs));
             let beside = Beside { raw, ..Beside::default() };
             add(what, false, demanded, over(cpu(size), Some(theirs)), beside);
         }
@@ -144,12 +141,24 @@ pub fn judge(measured: &Measured) -> Vec<Verdict> {
 
 /// The peer that takes the least CPU time for a frame of this size, and how much.
 pub fn leanest_peer(measured: &Measured, size: usize) -> Option<(&str, f64)> {
+    leanest(measured, size, &["std", "tokio-util", "asynchronous-codec"])
+}
+
+/// CPU time of as many raw bytes, with the buffers that suit them best.
+pub fn raw_bytes(measured: &Measured, size: usize) -> Option<f64> {
+    leanest(measured, size, &[frames::RAW_CPU]).map(|(_, cpu)| cpu)
+}
+
+/// CPU time of frames that cost their sender nothing, and their receiver the finding.
+pub fn ready_made(measured: &Measured, size: usize) -> Option<f64> {
+    leanest(measured, size, &[frames::READY_MADE]).map(|(_, cpu)| cpu)
+}
+
+fn leanest<'a>(measured: &'a Measured, size: usize, starts: &[&str]) -> Option<(&'a str, f64)> {
     let peers = measured.distinct(frames::SECTION, frames::CPU, |row| row.peer.as_str());
-    let starts = ["std", "tokio-util", "asynchronous-codec"];
-    let theirs =
-        peers.into_iter().filter(|peer| starts.iter().any(|start| peer.starts_with(start)));
+    let those = peers.into_iter().filter(|peer| starts.iter().any(|start| peer.starts_with(start)));
     let cpu = |peer| measured.median(frames::SECTION, peer, size, frames::CPU);
-    theirs.filter_map(|peer| Some((peer, cpu(peer)?))).min_by(|a, b| a.1.total_cmp(&b.1))
+    those.filter_map(|peer| Some((peer, cpu(peer)?))).min_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 /// What is shown beside a ratio.

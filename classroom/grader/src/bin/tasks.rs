@@ -69,8 +69,10 @@ fn with_texts(toml: &str) -> String {
     parts.collect::<Vec<_>>().join("\"\"\"")
 }
 
+/// Lines of so many columns. What follows the first line of an item stands below its text.
 fn wrap(text: &str, width: usize) -> String {
-    let whole_words = Options::new(width).break_words(false);
+    let indent = if text.starts_with("- ") { "  " } else { "" };
+    let whole_words = Options::new(width).break_words(false).subsequent_indent(indent);
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     textwrap::fill(&words, whole_words.word_splitter(WordSplitter::NoHyphenation))
 }
