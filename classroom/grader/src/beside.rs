@@ -9,7 +9,7 @@ use say::say;
 use crate::child::Child;
 use crate::inside::After;
 use crate::peer::{Heard, Peer, arrived, pair};
-use crate::refusal::{Refusal, Verdict};
+use crate::refusal::{NAPS, Refusal, Verdict};
 
 const BYSTANDER: &[u8] = b"not for you";
 
@@ -73,8 +73,12 @@ impl Peer {
             if got == bytes {
                 return Ok(());
             }
-            let receives = child.at_rest()?.name().starts_with("re");
-            let mistake = if receives && !got.is_empty() { IN_RECV } else { mistake };
+            let look = child.at_rest()?;
+            let mistake = match look.name() {
+                _ if look.naps() => NAPS,
+                name if name.starts_with("re") && !got.is_empty() => IN_RECV,
+                _ => mistake,
+            };
             let seen = say!("{} of {} bytes; {}", got.len(), bytes.len(), child.stands()?);
             Err(Refusal::new(mistake).peer(did).but("the same bytes back", seen).bytes(bytes, &got))
         };

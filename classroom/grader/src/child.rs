@@ -66,6 +66,9 @@ const WAITS_ON: &str = "a call that waits, however long";
 const AWAKE_TICKS: u64 = 30;
 const AWAKE_SLEEPS: u64 = 200;
 
+/// Who has woken so often, and brings nothing, or waits on, only looks.
+const MOST_SLEEPS: u64 = 1000;
+
 /// The child. Dropping it kills it.
 pub struct Child {
     process: process::Child,
@@ -242,7 +245,7 @@ impl Child {
     /// Waits until something comes to the peer from the answer, or its stream ends. `false`: the
     /// answer sleeps on, look after look, or has returned, or works and brings nothing.
     pub fn brings(&self, to: impl AsFd) -> Result<bool, Refusal> {
-        let hangs = Instant::now() + HANG;
+        let (hangs, sleeps) = (Instant::now() + HANG, kernel::look(self.pid())?.sleeps);
         let mut quiet = 0;
         while quiet < QUIET && Instant::now() < hangs {
             if readable(&to, 5)? {
@@ -250,7 +253,7 @@ impl Child {
             }
             let look = kernel::look(self.pid())?;
             quiet = if look.state == 'R' { 0 } else { quiet + 5 };
-            if self.spins(&look) {
+            if self.spins(&look) || look.sleeps >= sleeps + MOST_SLEEPS {
                 break;
             }
         }
@@ -315,7 +318,7 @@ impl Child {
 
     /// Waits until this is so and it sleeps on, for fifty looks; or has returned, or hangs.
     pub fn until_so(&mut self, is_so: impl Fn() -> bool) -> Verdict {
-        self.sleeps = self.rests(SPIN, 5 * AWAKE_SLEEPS, is_so)?.unwrap_or(self.sleeps);
+        self.sleeps = self.rests(SPIN, MOST_SLEEPS, is_so)?.unwrap_or(self.sleeps);
         Ok(())
     }
 

@@ -200,8 +200,7 @@ fn waits_well(child: &Child, limit: u64) -> Verdict {
         place.starts_with("connect") =>
             "it waits in connect: for minutes, or as long as SO_SNDTIMEO says, which is a setting for \
              all who hold the socket; O_NONBLOCK before connect, then poll",
-        place == "a sleep" =>
-            "it sleeps for a while and looks again: poll wakes at the moment there is something",
+        place == "a sleep" => NAPS,
     };
     judge(mistake, say!("a wait in poll, of at most {limit} ms"), say!("it waits in {place}"))
 }

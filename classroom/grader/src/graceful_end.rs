@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::about::HANG;
 use crate::calls::{self, Seldom};
 use crate::inside::Given;
 use crate::kernel;
@@ -378,9 +377,10 @@ fn is_open(pid: i32, what: &Path) -> bool {
 fn refused(child: &Child, at: SocketAddr, mistake: &str) -> Verdict {
     // It may not have seen the request yet: then the next attempt tells. Seen asleep so often, it
     // has.
+    const SECOND: Duration = Duration::from_secs(1); // the queue may be full by now
     let mut asleep = 0;
     while asleep < 50 {
-        match TcpStream::connect_timeout(&at, HANG) {
+        match TcpStream::connect_timeout(&at, SECOND) {
             Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),
             _ => thread::sleep(Duration::from_millis(5)),
         }

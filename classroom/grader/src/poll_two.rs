@@ -56,11 +56,7 @@ pub fn sleeps(child: &mut Child, what: &str, mistake: &str) -> Verdict {
     child.scene("with nothing to do", what, mistake);
     let settled = child.settles()?;
     let now = child.at_rest()?;
-    let mistake = if now.naps() {
-        "it sleeps for a while and looks again: poll wakes at the moment there is something"
-    } else {
-        mistake
-    };
+    let mistake = if now.naps() { NAPS } else { mistake };
     if !settled && (now.answer_waits() || now.state == 'R') {
         return refuse(mistake, "a sleep in poll", "it is awake");
     }
