@@ -18,8 +18,8 @@ use crate::failed::Failed;
 use crate::gather::send_both;
 use crate::inbox::{Inbox, Lent};
 
-/// What the largest segment carries on the loopback, over IPv4. Batches are a multiple of it, to the byte: one byte
-/// more would leave a runt segment behind each batch.
+/// What the largest segment carries on the loopback, over IPv4. Batches are a multiple of it, to the
+/// byte: one byte more would leave a runt segment after each batch.
 const SEGMENT: usize = 65_483;
 
 /// What one `send` takes.

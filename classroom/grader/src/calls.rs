@@ -8,11 +8,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
-use std::mem;
-use std::net::{SocketAddrV4, SocketAddrV6};
-use std::ptr;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock};
+use std::{mem, ptr};
 
 use nix::errno::Errno;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
@@ -37,10 +36,12 @@ pub struct Calls {
     pub closed_nothing: usize,
     /// Calls of `send` and `recv` that said EAGAIN.
     pub would_block: usize,
+    /// The lengths of the first iovecs of the first `sendmsg`.
+    pub gathered: Option<Vec<usize>>,
+    /// What the last list of `getaddrinfo` holds, in its order.
+    pub addresses: Vec<SocketAddr>,
     /// Lists that `getaddrinfo` has made.
     pub lists: usize,
-    /// What the last of them holds, in its order.
-    pub addresses: Vec<String>,
     /// Lists that `freeaddrinfo` was given, each by its head and once.
     pub freed: usize,
     /// Calls of `freeaddrinfo` with a list that had been freed.
@@ -115,6 +116,21 @@ fn touch(fd: c_int, what: &str) {
     });
 }
 
+/// The status flags, by name.
+pub const FLAGS: &str = "the status flags (O_NONBLOCK among them)";
+
+/// The options that an answer might change on its way: level, option, name.
+pub const OPTIONS: [(c_int, c_int, &str); 8] = [
+    (libc::SOL_SOCKET, libc::SO_RCVTIMEO, "SO_RCVTIMEO"),
+    (libc::SOL_SOCKET, libc::SO_SNDTIMEO, "SO_SNDTIMEO"),
+    (libc::SOL_SOCKET, libc::SO_RCVLOWAT, "SO_RCVLOWAT"),
+    (libc::SOL_SOCKET, libc::SO_LINGER, "SO_LINGER"),
+    (libc::SOL_SOCKET, libc::SO_BUF_LOCK, "SO_SNDBUF or SO_RCVBUF"),
+    (libc::IPPROTO_TCP, libc::TCP_NODELAY, "TCP_NODELAY"),
+    (libc::IPPROTO_TCP, libc::TCP_CORK, "TCP_CORK"),
+    (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, "TCP_DEFER_ACCEPT"),
+];
+
 /// What happens seldom, and may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Seldom {
@@ -133,84 +149,22 @@ pub enum Seldom {
 /// errno after a `close` that succeeded: what this call left, nobody else does.
 pub const AFTER_CLOSE: Errno = Errno::ENOTTY;
 
-// SAFETY: the signature is libc's, and it does what libc's does.
-#[unsafe(no_mangle)]
-extern "C" fn close(fd: c_int) -> c_int {
-    count("close");
-    // SAFETY: close takes a number; whose it is, the caller knows.
-    let rc = unsafe { real()(libc::SYS_close, fd) } as c_int;
-    if rc != 0 {
-        note(|calls| calls.closed_nothing += 1);
-        return rc;
-    }
-    let seldom = &mut LOG.lock().unwrap().seldom;
-    if *seldom == Seldom::CloseSaysEintr {
-        *seldom = Seldom::Nothing;
-        Errno::EINTR.set();
-        return -1;
-    }
-    AFTER_CLOSE.set();
-    0
-}
-
-// SAFETY: the signature is libc's, and it does what libc's does.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn bind(fd: c_int, at: *const libc::sockaddr, len: libc::socklen_t) -> c_int {
-    // SAFETY: the caller keeps the contract of `bind`; the rival is a socket of the grader's.
-    unsafe {
-        let rc = real()(libc::SYS_bind, fd, at, len) as c_int;
-        if let (0, Seldom::Rival(rival)) = (rc, LOG.lock().unwrap().seldom) {
-            libc::listen(rival, 1);
-        }
-        rc
-    }
-}
-
 type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
-
-/// Where libc has the function of this name, behind the one that stands here.
-fn next(name: &CStr) -> usize {
-    // SAFETY: a name that ends with a zero.
-    unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) as usize }
-}
 
 /// libc's `syscall`, behind the one below.
 fn real() -> Syscall {
-    static REAL: AtomicUsize = AtomicUsize::new(0);
-    let mut at = REAL.load(Relaxed);
-    if at == 0 {
-        at = next(c"syscall");
-        REAL.store(at, Relaxed);
-    }
+    static REAL: OnceLock<Syscall> = OnceLock::new();
     // SAFETY: libc has a `syscall`, and this is its type.
-    unsafe { mem::transmute::<usize, Syscall>(at) }
+    *REAL.get_or_init(|| unsafe { next(c"syscall") })
 }
 
-// SAFETY: libc's takes as many numbers as the call needs, six at most, and all travel alike.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn syscall(
-    number: c_long,
-    a: c_long,
-    b: c_long,
-    c: c_long,
-    d: c_long,
-    e: c_long,
-    f: c_long,
-) -> c_long {
-    // SAFETY: the caller keeps the contract of the call, and the functions here do what it does.
-    unsafe {
-        match number {
-            libc::SYS_close => close(a as c_int).into(),
-            libc::SYS_exit_group => libc::_exit(a as c_int),
-            libc::SYS_connect => connect(a as c_int, b as *const _, c as c_uint).into(),
-            libc::SYS_fcntl => fcntl(a as c_int, b as c_int, c).into(),
-            libc::SYS_ioctl => ioctl(a as c_int, b as libc::c_ulong, c).into(),
-            libc::SYS_setsockopt => {
-                setsockopt(a as c_int, b as c_int, c as c_int, d as *const _, e as c_uint).into()
-            }
-            _ => real()(number, a, b, c, d, e, f),
-        }
-    }
+/// libc's function of this name, behind the one that stands here.
+///
+/// # Safety
+/// libc has it, and `F` is a pointer to a function of its type.
+unsafe fn next<F>(name: &CStr) -> F {
+    // SAFETY: a name that ends with a zero; the caller's contract.
+    unsafe { mem::transmute_copy(&libc::dlsym(libc::RTLD_NEXT, name.as_ptr())) }
 }
 
 /// Ends the process, whatever stands in the way.
@@ -221,20 +175,6 @@ pub fn leave(code: c_int) -> ! {
     }
 }
 
-/// Functions under libc's names that only count, and do what libc's do, by this call of the kernel.
-macro_rules! counted {
-    ($($name:ident($($arg:ident: $kind:ty),*) -> $back:ty
-        = $number:ident($($value:expr),*);)*) => {$(
-        // SAFETY: the signature is libc's, and it does what libc's does.
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name($($arg: $kind),*) -> $back {
-            count(stringify!($name));
-            // SAFETY: the caller keeps the contract of the call.
-            unsafe { noted(real()(libc::$number, $($value),*)) as $back }
-        }
-    )*};
-}
-
 /// EAGAIN is counted, whoever said it.
 fn noted(back: c_long) -> c_long {
     if back < 0 && Errno::last() == Errno::EAGAIN {
@@ -243,113 +183,202 @@ fn noted(back: c_long) -> c_long {
     back
 }
 
+/// Functions under libc's names. Those with `=` only count, and make this call of the kernel.
+macro_rules! instead_of_libcs {
+    ($(fn $name:ident($($arg:ident: $kind:ty),*) -> $back:ty $body:block)*) => {$(
+        // SAFETY: the signature is libc's, and it does what libc's does.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name($($arg: $kind),*) -> $back {
+            // SAFETY: the caller keeps the contract of libc's.
+            unsafe { $body }
+        }
+    )*};
+    ($(fn $name:ident($($arg:ident: $kind:ty),*) -> $back:ty = $number:ident($($value:expr),*);)*)
+        => {instead_of_libcs! {$(
+            fn $name($($arg: $kind),*) -> $back {
+                count(stringify!($name));
+                noted(real()(libc::$number, $($value),*)) as $back
+            }
+        )*}};
+}
+
 const NOBODY: *const c_void = ptr::null();
 
-counted! {
-    socket(family: c_int, kind: c_int, number: c_int) -> c_int = SYS_socket(family, kind, number);
-    send(fd: c_int, at: *const c_void, len: usize, flags: c_int) -> isize
+instead_of_libcs! {
+    fn socket(family: c_int, kind: c_int, number: c_int) -> c_int
+        = SYS_socket(family, kind, number);
+    fn send(fd: c_int, at: *const c_void, len: usize, flags: c_int) -> isize
         = SYS_sendto(fd, at, len, flags, NOBODY, 0);
-    recv(fd: c_int, at: *mut c_void, len: usize, flags: c_int) -> isize
+    fn recv(fd: c_int, at: *mut c_void, len: usize, flags: c_int) -> isize
         = SYS_recvfrom(fd, at, len, flags, NOBODY, NOBODY);
-    connect(fd: c_int, to: *const libc::sockaddr, len: c_uint) -> c_int = SYS_connect(fd, to, len);
-    accept(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint) -> c_int
+    fn connect(fd: c_int, to: *const libc::sockaddr, len: c_uint) -> c_int
+        = SYS_connect(fd, to, len);
+    fn accept(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint) -> c_int
         = SYS_accept4(fd, at, len, 0);
-    accept4(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint, flags: c_int) -> c_int
+    fn accept4(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint, flags: c_int) -> c_int
         = SYS_accept4(fd, at, len, flags);
-    shutdown(fd: c_int, how: c_int) -> c_int = SYS_shutdown(fd, how);
-    sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize
-        = SYS_sendmsg(fd, message, flags);
-    recvmsg(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize
+    fn shutdown(fd: c_int, how: c_int) -> c_int = SYS_shutdown(fd, how);
+    fn recvmsg(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize
         = SYS_recvmsg(fd, message, flags);
 }
 
-// SAFETY: libc's takes an int or a pointer as its last argument, and both travel as a long does.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn fcntl(fd: c_int, what: c_int, value: c_long) -> c_int {
-    if what == libc::F_SETFL {
-        touch(fd, "the status flags (O_NONBLOCK among them)");
-    }
-    // SAFETY: the caller keeps the contract of fcntl.
-    unsafe { real()(libc::SYS_fcntl, fd, what, value) as c_int }
-}
-
-// SAFETY: as `fcntl`.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn ioctl(fd: c_int, request: libc::c_ulong, value: c_long) -> c_int {
-    if request == libc::FIONBIO as libc::c_ulong {
-        touch(fd, "the status flags (O_NONBLOCK among them)");
-    }
-    // SAFETY: the caller keeps the contract of ioctl.
-    unsafe { real()(libc::SYS_ioctl, fd, request, value) as c_int }
-}
-
-// SAFETY: the signature is libc's, and it does what libc's does.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn setsockopt(
-    fd: c_int,
-    level: c_int,
-    option: c_int,
-    value: *const c_void,
-    len: libc::socklen_t,
-) -> c_int {
-    let name = match (level, option) {
-        (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => "SO_RCVTIMEO",
-        (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => "SO_SNDTIMEO",
-        (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => "SO_RCVLOWAT",
-        (libc::SOL_SOCKET, libc::SO_LINGER) => "SO_LINGER",
-        (libc::IPPROTO_TCP, libc::TCP_NODELAY) => "TCP_NODELAY",
-        (libc::IPPROTO_TCP, libc::TCP_CORK) => "TCP_CORK",
-        _ => "an option",
-    };
-    touch(fd, name);
-    note(|calls| calls.timeouts += usize::from(name.ends_with("TIMEO")));
-    // SAFETY: the caller keeps the contract of setsockopt.
-    unsafe { real()(libc::SYS_setsockopt, fd, level, option, value, len) as c_int }
-}
-
-type Sigaction = unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int;
-
-// SAFETY: the signature is libc's, and it does what libc's does.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn sigaction(
-    signal: c_int,
-    new: *const libc::sigaction,
-    old: *mut libc::sigaction,
-) -> c_int {
-    if !new.is_null() {
-        note(|calls| calls.actions.push(signal));
-    }
-    // SAFETY: the next `sigaction` is libc's, and has this type; the caller keeps its contract.
-    unsafe { mem::transmute::<usize, Sigaction>(next(c"sigaction"))(signal, new, old) }
-}
-
-// SAFETY: the signature is libc's, and it does what libc's does.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn signal(signal: c_int, handler: libc::sighandler_t) -> libc::sighandler_t {
-    type Signal = unsafe extern "C" fn(c_int, libc::sighandler_t) -> libc::sighandler_t;
-    note(|calls| calls.actions.push(signal));
-    // SAFETY: the next `signal` is libc's, and has this type; the caller keeps its contract.
-    unsafe { mem::transmute::<usize, Signal>(next(c"signal"))(signal, handler) }
-}
-
-// SAFETY: the signature is libc's, and it does what libc's does.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn poll(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int) -> c_int {
-    count("poll");
-    if timeout == 0 {
-        note(|calls| calls.looks += 1);
-    }
-    let hastened = AHEAD.load(Relaxed) >= 0;
-    let wait = if hastened && timeout >= LONG { MOMENT } else { timeout };
-    // SAFETY: the caller keeps the contract of poll.
-    let ready = unsafe { waited_for(fds, n, wait) };
-    if ready == 0 {
-        note(|calls| calls.over += 1);
-        if hastened {
-            AHEAD.fetch_add(i64::from(timeout) * HASTE, Relaxed);
+instead_of_libcs! {
+    // libc's takes as many numbers as the call needs, six at most, and all travel alike.
+    fn syscall(
+        number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long
+    ) -> c_long {
+        let (fd, len) = (a as c_int, e as c_uint);
+        match number {
+            libc::SYS_close => close(fd).into(),
+            libc::SYS_exit_group => libc::_exit(fd),
+            libc::SYS_connect => connect(fd, b as *const _, c as c_uint).into(),
+            libc::SYS_sendmsg => sendmsg(fd, b as *const _, c as c_int) as c_long,
+            libc::SYS_fcntl => fcntl(fd, b as c_int, c).into(),
+            libc::SYS_ioctl => ioctl(fd, b as libc::c_ulong, c).into(),
+            libc::SYS_setsockopt => setsockopt(fd, b as c_int, c as c_int, d as *const _, len).into(),
+            _ => real()(number, a, b, c, d, e, f),
         }
     }
-    ready
+
+    fn sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize {
+        count("sendmsg");
+        let lengths = (0..(*message).msg_iovlen.min(16)).map(|at| (*(*message).msg_iov.add(at)).iov_len);
+        note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.collect()));
+        noted(real()(libc::SYS_sendmsg, fd, message, flags)) as isize
+    }
+
+    fn close(fd: c_int) -> c_int {
+        count("close");
+        let rc = real()(libc::SYS_close, fd) as c_int;
+        if rc != 0 {
+            note(|calls| calls.closed_nothing += 1);
+            return rc;
+        }
+        let seldom = &mut LOG.lock().unwrap().seldom;
+        if *seldom == Seldom::CloseSaysEintr {
+            *seldom = Seldom::Nothing;
+            Errno::EINTR.set();
+            return -1;
+        }
+        AFTER_CLOSE.set();
+        0
+    }
+
+    fn bind(fd: c_int, at: *const libc::sockaddr, len: libc::socklen_t) -> c_int {
+        let rc = real()(libc::SYS_bind, fd, at, len) as c_int;
+        if let (0, Seldom::Rival(rival)) = (rc, LOG.lock().unwrap().seldom) {
+            libc::listen(rival, 1);
+        }
+        rc
+    }
+
+    // The last argument of libc's is an int or a pointer, and both travel as a long does.
+    fn fcntl(fd: c_int, what: c_int, value: c_long) -> c_int {
+        if what == libc::F_SETFL {
+            touch(fd, FLAGS);
+        }
+        real()(libc::SYS_fcntl, fd, what, value) as c_int
+    }
+
+    fn ioctl(fd: c_int, request: libc::c_ulong, value: c_long) -> c_int {
+        if request == libc::FIONBIO as libc::c_ulong {
+            touch(fd, FLAGS);
+        }
+        real()(libc::SYS_ioctl, fd, request, value) as c_int
+    }
+
+    fn setsockopt(fd: c_int, level: c_int, option: c_int, at: *const c_void, len: c_uint) -> c_int {
+        let known = OPTIONS.iter().find(|known| (known.0, known.1) == (level, option));
+        let name = known.map_or("an option", |known| known.2);
+        touch(fd, name);
+        note(|calls| calls.timeouts += usize::from(name.ends_with("TIMEO")));
+        real()(libc::SYS_setsockopt, fd, level, option, at, len) as c_int
+    }
+
+    fn sigaction(number: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+        if !new.is_null() {
+            note(|calls| calls.actions.push(number));
+        }
+        let libcs = next::<unsafe extern "C" fn(_, _, _) -> _>(c"sigaction");
+        libcs(number, new, old)
+    }
+
+    fn signal(number: c_int, handler: libc::sighandler_t) -> libc::sighandler_t {
+        note(|calls| calls.actions.push(number));
+        let libcs = next::<unsafe extern "C" fn(_, _) -> _>(c"signal");
+        libcs(number, handler)
+    }
+
+    fn poll(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int) -> c_int {
+        count("poll");
+        if timeout == 0 {
+            note(|calls| calls.looks += 1);
+        }
+        let hastened = AHEAD.load(Relaxed) >= 0;
+        let ms = i64::from(if hastened && timeout >= LONG { MOMENT } else { timeout });
+        let time = libc::timespec { tv_sec: ms / 1000, tv_nsec: ms % 1000 * 1_000_000 };
+        let at = if ms < 0 { ptr::null() } else { &raw const time };
+        let ready = real()(libc::SYS_ppoll, fds, n, at, NOBODY, 0) as c_int;
+        if ready == 0 {
+            note(|calls| calls.over += 1);
+            if hastened {
+                AHEAD.fetch_add(i64::from(timeout) * HASTE, Relaxed);
+            }
+        }
+        ready
+    }
+
+    fn clock_gettime(clock: libc::clockid_t, at: *mut libc::timespec) -> c_int {
+        let rc = real()(libc::SYS_clock_gettime, clock, at) as c_int;
+        let ahead = AHEAD.load(Relaxed);
+        let is_of_the_cpu = [libc::CLOCK_PROCESS_CPUTIME_ID, libc::CLOCK_THREAD_CPUTIME_ID];
+        if rc == 0 && ahead > 0 && !is_of_the_cpu.contains(&clock) {
+            (*at).tv_sec += ahead / 1000;
+        }
+        rc
+    }
+
+    fn getaddrinfo(
+        host: *const c_char, service: *const c_char, hints: *const libc::addrinfo,
+        list: *mut *mut libc::addrinfo
+    ) -> c_int {
+        let seldom = LOG.lock().unwrap().seldom;
+        if let Seldom::Fails(code) = seldom {
+            return code;
+        }
+        let libcs = next::<unsafe extern "C" fn(_, _, _, _) -> _>(c"getaddrinfo");
+        let rc = libcs(host, service, hints, list);
+        if rc == 0 {
+            let mut nodes = nodes(*list);
+            if seldom == Seldom::ReversedList {
+                nodes.reverse();
+                *list = nodes[0];
+                nodes.windows(2).for_each(|two| (*two[0]).ai_next = two[1]);
+                nodes.last().into_iter().for_each(|last| (**last).ai_next = ptr::null_mut());
+            }
+            let addresses = nodes.iter().filter_map(|node| address(*node)).collect();
+            LOG.lock().unwrap().lists.push((*list as usize, false));
+            note(|calls| calls.addresses = addresses);
+        }
+        rc
+    }
+
+    // A list is not given back to libc but made unusable: who reads it afterwards finds no address
+    // in it, every time.
+    fn freeaddrinfo(head: *mut libc::addrinfo) -> () {
+        let freed = LOG.lock().unwrap().lists.iter_mut().find_map(|(at, freed)| {
+            (*at == head as usize).then(|| mem::replace(freed, true))
+        });
+        match freed {
+            Some(false) => {}
+            Some(true) => return note(|calls| calls.freed_twice += 1),
+            None => return note(|calls| calls.freed_no_list += 1),
+        }
+        for node in nodes(head) {
+            ptr::write_bytes((*node).ai_addr.cast::<u8>(), 0xdd, (*node).ai_addrlen as usize);
+            (*node).ai_next = ptr::null_mut();
+        }
+    }
 }
 
 /// How far the clock of this process is ahead of the machine's, in milliseconds, once its time is
@@ -371,144 +400,25 @@ pub fn hasten() {
     AHEAD.store(0, Relaxed);
 }
 
-// SAFETY: the signature is libc's, and it does what libc's does, with another time.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, at: *mut libc::timespec) -> c_int {
-    static REAL: AtomicUsize = AtomicUsize::new(0);
-    if REAL.load(Relaxed) == 0 {
-        REAL.store(next(c"clock_gettime"), Relaxed);
-    }
-    type Real = unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> c_int;
-    // SAFETY:
-    // - libc has a `clock_gettime` of this type; `at` is the caller's, and written where it says 0.
-    unsafe {
-        let rc = mem::transmute::<usize, Real>(REAL.load(Relaxed))(clock, at);
-        let ahead = AHEAD.load(Relaxed);
-        let is_of_the_cpu = [libc::CLOCK_PROCESS_CPUTIME_ID, libc::CLOCK_THREAD_CPUTIME_ID];
-        if rc == 0 && ahead > 0 && !is_of_the_cpu.contains(&clock) {
-            (*at).tv_sec += ahead / 1000;
-        }
-        rc
-    }
-}
-
-/// # Safety
-/// As `poll`.
-unsafe fn waited_for(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int) -> c_int {
-    let ms = i64::from(timeout);
-    let time = libc::timespec { tv_sec: ms / 1000, tv_nsec: ms % 1000 * 1_000_000 };
-    let at = if ms < 0 { ptr::null() } else { &raw const time };
-    // SAFETY: the caller's contract; `time` lives until the call returns.
-    unsafe { real()(libc::SYS_ppoll, fds, n, at, ptr::null::<c_void>(), 0) as c_int }
-}
-
-/// The addresses of a list, as text.
+/// The nodes of a list, from this one on.
 ///
 /// # Safety
 /// `node` is null, or a node of a list that has not been freed.
-unsafe fn addresses(mut node: *const libc::addrinfo) -> Vec<String> {
+unsafe fn nodes(mut node: *mut libc::addrinfo) -> Vec<*mut libc::addrinfo> {
     let mut all = Vec::new();
     while !node.is_null() {
-        // SAFETY: the caller's contract; a node holds an address of `ai_addrlen` bytes.
-        let address = unsafe {
-            let here = &*node;
-            node = here.ai_next;
-            SockaddrStorage::from_raw(here.ai_addr, Some(here.ai_addrlen))
-        };
-        all.push(address.map_or_else(|| "?".into(), |address| text(&address)));
+        all.push(node);
+        // SAFETY: the caller's contract.
+        node = unsafe { (*node).ai_next };
     }
     all
 }
 
-/// As the standard library writes it.
-fn text(address: &SockaddrStorage) -> String {
-    match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
-        (Some(v4), _) => SocketAddrV4::from(*v4).to_string(),
-        (_, Some(v6)) => SocketAddrV6::from(*v6).to_string(),
-        _ => address.to_string(),
-    }
-}
-
-/// The last node, before the one that was before it, and so on.
-///
 /// # Safety
-/// `node` is null, or the head of a list that nobody else holds.
-unsafe fn reversed(mut node: *mut libc::addrinfo) -> *mut libc::addrinfo {
-    let mut head = ptr::null_mut();
-    while !node.is_null() {
-        // SAFETY: the caller's contract; each node is visited once.
-        let next = unsafe { mem::replace(&mut (*node).ai_next, head) };
-        (head, node) = (node, next);
-    }
-    head
-}
-
-type GetAddrInfo = unsafe extern "C" fn(
-    *const c_char,
-    *const c_char,
-    *const libc::addrinfo,
-    *mut *mut libc::addrinfo,
-) -> c_int;
-
-// SAFETY: the signature is libc's, and it does what libc's does.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn getaddrinfo(
-    host: *const c_char,
-    service: *const c_char,
-    hints: *const libc::addrinfo,
-    list: *mut *mut libc::addrinfo,
-) -> c_int {
-    let seldom = LOG.lock().unwrap().seldom;
-    if let Seldom::Fails(code) = seldom {
-        return code;
-    }
-    // SAFETY:
-    // - the next `getaddrinfo` after this one is libc's, and has this type;
-    // - the caller keeps its contract.
-    let rc = unsafe {
-        let real: Option<GetAddrInfo> = mem::transmute(next(c"getaddrinfo"));
-        real.expect("libc has getaddrinfo")(host, service, hints, list)
-    };
-    if rc == 0 {
-        // SAFETY: it succeeded, so `*list` is a list; nobody else has seen it yet.
-        let (head, addresses) = unsafe {
-            if seldom == Seldom::ReversedList {
-                *list = reversed(*list);
-            }
-            (*list, addresses(*list))
-        };
-        LOG.lock().unwrap().lists.push((head as usize, false));
-        note(|calls| calls.addresses = addresses);
-    }
-    rc
-}
-
-// SAFETY:
-// - the signature is libc's. A list is not given back to libc but made unusable: who reads it
-//   afterwards finds no address in it, every time.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn freeaddrinfo(head: *mut libc::addrinfo) {
-    let found = LOG
-        .lock()
-        .unwrap()
-        .lists
-        .iter_mut()
-        .find(|(at, _)| *at == head as usize)
-        .map(|(_, freed)| mem::replace(freed, true));
-    match found {
-        Some(false) => {}
-        Some(true) => return note(|calls| calls.freed_twice += 1),
-        None => return note(|calls| calls.freed_no_list += 1),
-    }
-    let mut node = head;
-    while !node.is_null() {
-        // SAFETY:
-        // - a node of a list that libc made, and that is still allocated; it owns its address.
-        unsafe {
-            let next = (*node).ai_next;
-            ptr::write_bytes((*node).ai_addr.cast::<u8>(), 0xdd, (*node).ai_addrlen as usize);
-            (*node).ai_next = ptr::null_mut();
-            node = next;
-        }
-    }
+/// `node` is one of a list that has not been freed.
+unsafe fn address(node: *const libc::addrinfo) -> Option<SocketAddr> {
+    // SAFETY: the caller's contract; a node holds an address of `ai_addrlen` bytes.
+    let at = unsafe { SockaddrStorage::from_raw((*node).ai_addr, Some((*node).ai_addrlen)) }?;
+    let v4 = at.as_sockaddr_in().map(|v4| SocketAddrV4::from(*v4).into());
+    v4.or_else(|| at.as_sockaddr_in6().map(|v6| SocketAddrV6::from(*v6).into()))
 }

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use say::say;
@@ -23,8 +22,8 @@ use crate::alloc;
 use crate::inside::{After, Event, Question};
 use crate::kernel::{self, Look};
 use crate::language::told;
-use crate::peer::Peer;
-use crate::refusal::{Refusal, Verdict};
+use crate::peer::readable;
+use crate::refusal::{Refusal, Verdict, first, judge, refuse};
 use crate::said::Said;
 use crate::wire;
 
@@ -59,6 +58,8 @@ const TOO_MUCH: i32 = 86;
 
 /// Processor time, in ticks of 10 ms, after which a call is a loop without an end.
 const SPIN: u64 = 200;
+
+const WAITS_ON: &str = "a call that waits, however long";
 
 /// Who has worked for so many ticks, or has woken so often, where nothing was to do, does not rest.
 const AWAKE_TICKS: u64 = 30;
@@ -117,12 +118,11 @@ fn end_all_descendants() {
 const SHOWN: u64 = 16 << 10;
 
 /// Passes on the beginning of what the answer prints; the rest is read and dropped.
-fn pass_on(
-    from: impl Read + Send + 'static,
+fn pass_on<F: Read + Send + 'static>(
+    mut from: F,
     mut to: impl Write + Send + 'static,
 ) -> JoinHandle<()> {
     thread::spawn(move || {
-        let mut from = from;
         let _ = io::copy(&mut (&mut from).take(SHOWN), &mut to);
         let dropped = io::copy(&mut from, &mut io::sink()).unwrap_or(0);
         if dropped > 0 {
@@ -161,25 +161,18 @@ impl Child {
 
     /// Has the answer called. New descriptors replace those of the call before; with none, those
     /// stay. They are the child's alone from here on.
-    pub fn ask(
-        &mut self,
-        ask: impl Serialize,
-        bytes: &[u8],
-        fds: Vec<OwnedFd>,
-    ) -> Result<(), Refusal> {
+    pub fn ask(&mut self, ask: impl Serialize, bytes: &[u8], fds: Vec<OwnedFd>) -> Verdict {
         self.arrived = None;
         if let Ok(look) = kernel::look(self.pid()) {
             (self.sleeps, self.ticks) = (look.sleeps, look.ticks);
         }
         let lent: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        match wire::send(&self.control, &Question::Ask(ask), bytes, &lent) {
-            Ok(()) => Ok(()),
-            Err(_) => Err(self.ended()), // it is gone, and can say why
-        }
+        let asked = wire::send(&self.control, &Question::Ask(ask), bytes, &lent);
+        asked.map_err(|_| self.ended()) // it is gone, and can say why
     }
 
     /// Closes, in the child, what was given to it.
-    pub fn close_fds(&mut self) -> Result<(), Refusal> {
+    pub fn close_fds(&mut self) -> Verdict {
         wire::send(&self.control, &Question::<()>::Close, &[], &[]).map_err(|_| self.ended())
     }
 
@@ -210,7 +203,11 @@ impl Child {
             // something came that was still on its way.
             let begin = Instant::now();
             if !self.wait(true, false)? {
-                return Err(self.own_time("a wait with a timeout, and then a return"));
+                return refuse(
+                    self.gives_up(),
+                    WAITS_ON,
+                    "a wait with a timeout, and then a return",
+                );
             }
             if begin.elapsed().as_millis() + 5 < ms as u128 {
                 continue;
@@ -220,7 +217,6 @@ impl Child {
                 return Err(Refusal::new(say!(
                     "it looks every {ms} ms: without a timeout poll wakes when there is something"
                 ))
-                .peer(self.peer_did())
                 .but("one sleep, however long", say!("{wakes} sleeps of {ms} ms")));
             }
             // Once it has been waited for so long in one case, once is enough in the others.
@@ -237,11 +233,9 @@ impl Child {
         self.scene[1].strip_prefix(told("the peer ")).unwrap_or(&self.scene[1])
     }
 
-    fn own_time(&self, seen: &str) -> Refusal {
+    fn gives_up(&self) -> String {
         let name = self.about.name;
-        Refusal::new(say!("your {name} gives up after a time of its own: nobody set a deadline"))
-            .peer(self.peer_did())
-            .but("a call that waits, however long", seen)
+        say!("your {name} gives up after a time of its own: nobody set a deadline")
     }
 
     /// Waits until something comes to the peer from the answer, or its stream ends. `false`: the
@@ -303,57 +297,44 @@ impl Child {
         Ok(came)
     }
 
-    /// The peer sends this once the answer waits for it.
-    pub fn feed(&mut self, peer: &Peer, bytes: &[u8]) -> Verdict {
-        if self.until_blocked()? {
-            peer.send(bytes);
-        }
-        Ok(())
-    }
-
     /// Waits until nothing changes any more: it sleeps, and has not woken for fifty looks. `false`:
     /// it has returned, or it does not come to rest.
     pub fn until_settled(&mut self) -> Result<bool, Refusal> {
-        if !self.until_blocked()? {
-            return Ok(false);
-        }
-        let begin = kernel::look(self.pid())?;
-        let (mut last, mut same) = (begin.sleeps, 0);
-        while same < 50 {
-            if readable(&self.control, 1)? {
-                return Ok(false);
-            }
-            let look = kernel::look(self.pid())?;
-            same = if look.answer_waits() && look.sleeps == last { same + 1 } else { 0 };
-            last = look.sleeps;
-            // Counted in its own time and its own sleeps: a busy machine is slow to show them.
-            if look.ticks >= begin.ticks + AWAKE_TICKS || look.sleeps >= begin.sleeps + AWAKE_SLEEPS
-            {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        Ok(self.until_blocked()? && self.rests(AWAKE_TICKS, AWAKE_SLEEPS, || true)?.is_some())
     }
 
     /// Waits until this is so and it sleeps on, for fifty looks; or has returned, or hangs.
-    pub fn until_so(&mut self, is_so: impl Fn() -> bool) -> Result<(), Refusal> {
-        let hangs = Instant::now() + HANG;
-        let (mut last, mut same) = (None, 0);
-        while same < 50 && !readable(&self.control, 1)? && Instant::now() < hangs {
-            let look = kernel::look(self.pid())?;
-            let rests = look.answer_waits() && last == Some(look.sleeps);
-            same = if rests && is_so() { same + 1 } else { 0 };
-            last = Some(look.sleeps);
-            self.sleeps = look.sleeps;
-            if look.ticks.saturating_sub(self.ticks) >= SPIN {
-                break;
-            }
-        }
+    pub fn until_so(&mut self, is_so: impl Fn() -> bool) -> Verdict {
+        self.sleeps = self.rests(SPIN, u64::MAX, is_so)?.unwrap_or(self.sleeps);
         Ok(())
     }
 
+    /// It sleeps on for fifty looks, while this is so; says which of its sleeps that is. Nothing
+    /// where it returns, or works or wakes so much before. That is counted in its own time and its
+    /// own sleeps: a busy machine is slow to show them.
+    fn rests(
+        &self,
+        ticks: u64,
+        sleeps: u64,
+        is_so: impl Fn() -> bool,
+    ) -> Result<Option<u64>, Refusal> {
+        let (hangs, begin) = (Instant::now() + HANG, kernel::look(self.pid())?);
+        let (mut last, mut same) = (begin.sleeps, 0);
+        while same < 50 {
+            let look = kernel::look(self.pid())?;
+            let awake = look.ticks >= begin.ticks.saturating_add(ticks)
+                || look.sleeps >= begin.sleeps.saturating_add(sleeps);
+            if awake || readable(&self.control, 1)? || Instant::now() > hangs {
+                return Ok(None);
+            }
+            same = if look.answer_waits() && look.sleeps == last && is_so() { same + 1 } else { 0 };
+            last = look.sleeps;
+        }
+        Ok(Some(last))
+    }
+
     /// Does something while the process is stopped: it sees all of it at once.
-    pub fn while_stopped(&self, act: impl FnOnce() -> Result<(), Refusal>) -> Result<(), Refusal> {
+    pub fn while_stopped(&self, act: impl FnOnce() -> Verdict) -> Verdict {
         let pid = Pid::from_raw(self.pid());
         let _ = kill(pid, Signal::SIGSTOP);
         let hangs = Instant::now() + HANG;
@@ -372,30 +353,28 @@ impl Child {
     }
 
     fn event<X: DeserializeOwned>(&mut self) -> Result<Said<X>, Refusal> {
+        let name = self.about.name;
         match self.arrived.take() {
-            Some((Event::Said(said), bytes)) => match wire::receive::<Event<Value>>(&self.control)?
-            {
-                Some((Event::Kept(kept), ..)) if kept > KEPT && self.about.keeps(Rule::Memory) => {
-                    Err(Refusal::new(say!(
-                        "your {} keeps memory that nobody can free: it grows with every call",
-                        self.about.name
-                    ))
-                    .but(
-                        "no memory after the call, but for what it returned",
-                        say!("{kept} bytes"),
-                    ))
+            Some((Event::Said(said), bytes)) => {
+                let kept = match wire::receive::<Event<Value>>(&self.control)? {
+                    Some((Event::Kept(kept), ..)) => kept,
+                    _ => return Err(self.ended()),
+                };
+                if kept > KEPT && self.about.keeps(Rule::Memory) {
+                    let mistake = say!(
+                        "your {name} keeps memory that nobody can free: it grows with every call"
+                    );
+                    let expected = "no memory after the call, but for what it returned";
+                    return refuse(mistake, expected, say!("{kept} bytes"));
                 }
-                Some(_) => {
-                    Ok(Said { bytes, ..serde_json::from_value(said).map_err(io::Error::from)? })
-                }
-                None => Err(self.ended()),
-            },
+                Ok(Said { bytes, ..serde_json::from_value(said).map_err(io::Error::from)? })
+            }
             Some((Event::Kept(_), _)) => Err(Refusal::new("the grader lost its place")),
             Some((Event::NotStarted, _)) => {
                 Err(Refusal { not_started: true, ..Refusal::new("nothing has been written yet") })
             }
             Some((Event::Panicked { message, place }, _)) => {
-                Err(Refusal::new(say!("your {} panicked at {place}: {message}", self.about.name))
+                Err(Refusal::new(say!("your {name} panicked at {place}: {message}"))
                     .peer(self.peer_did()))
             }
             None => Err(self.ended()),
@@ -441,72 +420,86 @@ impl Child {
         self.unchecked()
     }
 
+    /// The same of a function that makes a descriptor: what it closes has to be open.
+    pub fn makes<X: DeserializeOwned>(
+        &mut self,
+        ask: impl Serialize,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Said<X>, Refusal> {
+        let said = self.call_unchecked::<X>(ask, fds)?;
+        if said.after.calls.closed_nothing > 0 {
+            let mistake = "close was called for a number under which nothing was open";
+            return refuse(mistake, "one close for each socket that cannot be used", "EBADF");
+        }
+        Ok(said)
+    }
+
     /// Its process id.
     pub fn pid(&self) -> i32 {
         self.process.id() as i32
     }
 
     /// Refuses an answer that leaves the process otherwise than it was, whatever it returned.
-    pub fn left_as_it_was(&self, after: &After) -> Result<(), Refusal> {
-        let name = self.about.name;
-        let list = |items: &[String]| items.join(", ");
-        if after.outside {
-            return Err(Refusal::new(
-                "recv was told of more room than there is: after n bytes, len - n are left",
-            )
-            .but("nothing written outside the buffer", "bytes behind its end have changed"));
-        }
-        if let Some(fd) = after.closed.first() {
-            return Err(Refusal::new(say!(
-                "your {name} closed fd {fd}, which was only lent to it: its owner closes it"
-            ))
-            .but(say!("fd {fd} open after the call"), say!("closed")));
-        }
-        if !after.opened.is_empty() {
-            return Err(Refusal::new(say!(
-                "your {name} leaks a descriptor: what it opens it has to close"
-            ))
-            .but("no new descriptor after the call", list(&after.opened)));
-        }
-        if !after.changed.is_empty() {
-            return Err(Refusal::new(say!(
-                "your {name} changed a setting of the socket and left it so for all who use it"
-            ))
-            .but("the settings as they were", list(&after.changed)));
-        }
-        if let Some(what) = after.calls.touched.first()
-            && self.about.keeps(Rule::Settings)
-        {
-            return Err(Refusal::new(say!(
-                "it changes {what} while it runs: all who hold the socket get that, too"
-            ))
-            .but("settings that stay as they are, all the time", what.as_str()));
-        }
-        if !after.process.is_empty() {
-            return Err(Refusal::new(say!(
-                "your {name} changed something for the whole process: that is for main to decide"
-            ))
-            .but("the process as it was", list(&after.process)));
-        }
-        let ours = children("self").len() + children(&self.pid().to_string()).len();
-        if ours > 1 {
-            return Err(Refusal::new(say!(
-                "your {name} has started a process that is still there after the return"
-            ))
-            .but("no process but its own", say!("{} more", ours - 1)));
-        }
-        if let Some(signal) = after.calls.actions.first() {
-            let signal = Signal::try_from(*signal).map_or("a signal", Signal::as_str);
-            return Err(Refusal::new(say!(
-                "it changes what {signal} does while it runs, in every thread: for one send there \
-                 is MSG_NOSIGNAL"
-            ))
-            .but("actions of signals that stay as they are, all the time", "another one"));
-        }
-        if after.calls.timeouts > 0 && self.about.keeps(Rule::OwnTime) {
-            return Err(self.own_time("SO_RCVTIMEO or SO_SNDTIMEO, set on a socket"));
-        }
-        Ok(())
+    pub fn left_as_it_was(&self, after: &After) -> Verdict {
+        let (name, calls) = (self.about.name, &after.calls);
+        let keeps = |rule| self.about.keeps(rule);
+        let processes = children("self").len() + children(&self.pid().to_string()).len();
+        let fd = after.closed.first().map_or(-1, |fd| *fd);
+        let open = say!("fd {fd} open after the call");
+        let touched = calls.touched.first().map_or("", String::as_str);
+        let signal = calls
+            .actions
+            .first()
+            .map_or("", |signal| Signal::try_from(*signal).map_or("a signal", Signal::as_str));
+        let (mistake, expected, seen): (String, &str, String) = first! {
+            after.outside => (
+                "recv was told of more room than there is: after n bytes, len - n are left".into(),
+                "nothing written outside the buffer",
+                "bytes behind its end have changed".into()
+            ),
+            fd >= 0 => (
+                say!("your {name} closed fd {fd}, which was only lent to it: its owner closes it"),
+                &open,
+                say!("closed")
+            ),
+            !after.opened.is_empty() => (
+                say!("your {name} leaks a descriptor: what it opens it has to close"),
+                "no new descriptor after the call",
+                after.opened.join(", ")
+            ),
+            !after.changed.is_empty() => (
+                say!("your {name} changed a setting of the socket and left it so for all who use it"),
+                "the settings as they were",
+                after.changed.join(", ")
+            ),
+            !touched.is_empty() && keeps(Rule::Settings) => (
+                say!("it changes {touched} while it runs: all who hold the socket get that, too"),
+                "settings that stay as they are, all the time",
+                touched.into()
+            ),
+            !after.process.is_empty() => (
+                say!("your {name} changed something for the whole process: that is for main to decide"),
+                "the process as it was",
+                after.process.join(", ")
+            ),
+            processes > 1 => (
+                say!("your {name} has started a process that is still there after the return"),
+                "no process but its own",
+                say!("{} more", processes - 1)
+            ),
+            !signal.is_empty() => (
+                say!("it changes what {signal} does while it runs, in every thread: for one send there \
+                      is MSG_NOSIGNAL"),
+                "actions of signals that stay as they are, all the time",
+                "another one".into()
+            ),
+            calls.timeouts > 0 && keeps(Rule::OwnTime) => (
+                self.gives_up(),
+                WAITS_ON,
+                "SO_RCVTIMEO or SO_SNDTIMEO, set on a socket".into()
+            ),
+        };
+        judge(mistake, expected, seen)
     }
 
     /// Waits for an event of the child; with `for_block`, also for its next sleep (`true`). With
@@ -596,11 +589,6 @@ fn ended(name: &str, status: ExitStatus) -> Refusal {
             status.code().unwrap_or(-1)
         )),
     }
-}
-
-fn readable(fd: impl AsFd, milliseconds: u8) -> io::Result<bool> {
-    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-    Ok(poll(&mut fds, PollTimeout::from(milliseconds))? > 0)
 }
 
 /// The grader's own trouble, not the learner's.

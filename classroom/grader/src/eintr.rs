@@ -66,28 +66,108 @@ fn peer_port(fd: RawFd) -> Came {
 
 const CASES: &[Case] = &[
     ("accept: signals come while it waits, then a client", accepts),
-    ("accept: other errors are returned as they come", accept_errors),
-    ("connect: no signal comes", connects),
+    ("accept: other errors are returned as they come", |c| {
+        let again = "it calls accept again after errors that do not go away: only EINTR does";
+        fails(c, ("accept", 0), Some(pair()?.1), "EINVAL", again)?;
+        let spins = "EAGAIN of a non-blocking listener goes to the caller: calling accept again at \
+                     once only spins";
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        fails(c, ("accept", 0), Some(listener.into()), "EAGAIN", spins)
+    }),
+    ("connect: no signal comes", |c| {
+        let (listener, _held) = listener(128)?;
+        let port = listener.local_addr()?.port();
+        let _bystander = ask(c, ("connect", port), lonely()?)?;
+        c.scene("", "listens", "");
+        let said = c.said_more::<Came>()?;
+        let is_there = said.text() == "Ok" && said.more == Some(port);
+        let mistake = "a connection that could be made was not made";
+        said.ensure(is_there, mistake, "Ok, and a connection")?;
+        drop(listener);
+        let again = "it calls connect again after it was refused";
+        fails(c, ("connect", port), Some(lonely()?), "ECONNREFUSED", again)?;
+        // A socket that does not wait: its owner does.
+        let waits = "it waits after EINPROGRESS: who made the socket non-blocking does not want to \
+                     wait, EINTR alone is yours to wait for";
+        let (_listener, port, _filler, _held) = full()?;
+        let (_peer, waiting) = non_blocking((pair()?.0, lonely()?))?;
+        fails(c, ("connect", port), Some(waiting), "EINPROGRESS", waits)
+    }),
     ("connect: a signal comes, and then the connection stands", connects_later),
     ("connect: signals come, and then the peer refuses", refused_later),
-    ("close: it closes, once, and says what close says", closes),
-    ("close: EINTR, and the descriptor is closed all the same", close_interrupted),
+    ("close: it closes, once, and says what close says", |c| {
+        let (peer, conn) = pair()?;
+        closes(c, "close", conn, "close was called more than once though the first had closed")?;
+        let closed = peer.read(1).is_empty();
+        c.close_fds()?;
+        fails(c, ("close", 0), None, "EBADF", "close is called again after an error")?;
+        let mistake = "close_once has to close what it is given";
+        if closed { Ok(()) } else { refuse(mistake, "the end of the stream at the peer", "none") }
+    }),
+    ("close: EINTR, and the descriptor is closed all the same", |c| {
+        let twice = "close was called again after EINTR: on Linux the descriptor is gone, and its \
+                     number may be another's by now";
+        closes(c, "close_eintr", pair()?.1, twice)
+    }),
 ];
 
 const TOO_SOON: &str =
     "it returned Ok right after EINTR: nothing is decided yet, poll waits until it is";
 
 /// The call on this descriptor, beside one that is none of its business.
-fn ask(child: &mut Child, what: &str, port: u16, fd: impl Into<OwnedFd>) -> Result<Peer, Refusal> {
+fn ask(child: &mut Child, ask: (&str, u16), fd: impl Into<OwnedFd>) -> Result<Peer, Refusal> {
     let (bystander, theirs) = pair()?;
-    child.ask((what, port), &[], vec![theirs, fd.into()])?;
+    child.ask(ask, &[], vec![theirs, fd.into()])?;
     Ok(bystander)
+}
+
+/// The call fails, and has to say so.
+fn fails(
+    child: &mut Child,
+    (call, port): (&str, u16),
+    fd: Option<OwnedFd>,
+    errno: &str,
+    again: &str,
+) -> Verdict {
+    let (_bystander, theirs) = pair()?;
+    child.scene("", &say!("{call} says {errno}"), again);
+    let fds = fd.map_or(vec![], |fd| vec![theirs, fd]);
+    child.ask((call, port), &[], fds)?;
+    if errno == "EAGAIN" && child.until_blocked()? {
+        let mistake =
+            "it waits by itself after EAGAIN: the caller wanted a listener that does not wait";
+        return refuse(mistake, "Err(WouldBlock) at once", "it waits");
+    }
+    let (said, expected) = (child.said()?, format!("Err({errno})"));
+    if said.calls(call) > 1 {
+        return Err(said.refused(again, expected));
+    }
+    let mistake = say!("{call} said {errno}, and that did not reach the caller");
+    said.ensure(said.text() == expected, mistake, expected)
+}
+
+/// Closed, in one call; that call may have said EINTR.
+fn closes(child: &mut Child, call: &str, conn: OwnedFd, twice: &str) -> Verdict {
+    child.scene("", "waits for the end of the stream", twice);
+    let _bystander = ask(child, (call, 0), conn)?;
+    let said = child.said_more::<Came>()?;
+    let mistake = if said.calls("close") > 1 {
+        twice
+    } else if said.text() != "Ok" && call == "close_eintr" {
+        "EINTR from close is no failure: the descriptor is closed, nothing is left to do"
+    } else if said.text() != "Ok" || said.more.is_none() {
+        "close_once has to close what it is given"
+    } else {
+        ""
+    };
+    said.judged(mistake, "one call, Ok, and fd closed")
 }
 
 fn accepts(child: &mut Child) -> Verdict {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let at = listener.local_addr()?;
-    let _bystander = ask(child, "accept", 0, listener)?;
+    let _bystander = ask(child, ("accept", 0), listener)?;
     let did = "SIGUSR1 came three times while accept waited, then a client connected";
     child.scene("before the first client", did, "");
     child.interrupts(3)?;
@@ -105,57 +185,6 @@ fn accepts(child: &mut Child) -> Verdict {
     said.judged(mistake, "Ok, and the connection")
 }
 
-/// The call has to say this.
-fn says(child: &mut Child, errno: &str, mistake: &str) -> Verdict {
-    let said = child.said()?;
-    let expected = format!("Err({errno})");
-    said.ensure(said.text() == expected, mistake, expected)
-}
-
-fn accept_errors(child: &mut Child) -> Verdict {
-    const LOOP: &str = "it calls accept again after errors that do not go away: only EINTR does";
-    const SPINS: &str = "EAGAIN of a non-blocking listener goes to the caller: calling accept again \
-                         at once only spins";
-    let (_peer, conn) = pair()?;
-    child.scene("", "the socket does not listen: accept says EINVAL", LOOP);
-    let _bystander = ask(child, "accept", 0, conn)?;
-    says(child, "EINVAL", "accept said EINVAL, and that did not reach the caller")?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    listener.set_nonblocking(true)?;
-    child.scene("", "the listener is non-blocking, and nobody comes: accept says EAGAIN", SPINS);
-    let _bystander = ask(child, "accept", 0, listener)?;
-    if child.until_blocked()? {
-        let mistake =
-            "it waits by itself after EAGAIN: the caller wanted a listener that does not wait";
-        return refuse(mistake, "Err(WouldBlock) at once", "it waits");
-    }
-    says(child, "EAGAIN", "accept said EAGAIN, and that did not reach the caller")
-}
-
-fn connects(child: &mut Child) -> Verdict {
-    let (listener, _held) = listener(128)?;
-    let port = listener.local_addr()?.port();
-    child.scene("", "the peer listens", "");
-    let _bystander = ask(child, "connect", port, lonely()?)?;
-    let said = child.said_more::<Came>()?;
-    let is_there = said.text() == "Ok" && said.more == Some(port);
-    let mistake = "a connection that could be made was not made";
-    said.ensure(is_there, mistake, "Ok, and a connection")?;
-    drop(listener);
-    child.scene("", "nobody listens", "it calls connect again after it was refused");
-    let _bystander = ask(child, "connect", port, lonely()?)?;
-    says(child, "ECONNREFUSED", "connect said ECONNREFUSED, and that did not reach the caller")?;
-    // A socket that does not wait: its owner does.
-    const WAITS: &str = "it waits after EINPROGRESS: who made the socket non-blocking does not \
-                         want to wait, EINTR alone is yours to wait for";
-    let (_listener, port, _filler, _held) = full()?;
-    let (_peer, waiting) = non_blocking((pair()?.0, lonely()?))?;
-    child.scene("", "the socket is non-blocking: connect says EINPROGRESS", WAITS);
-    let _bystander = ask(child, "connect", port, waiting)?;
-    let mistake = "an error other than EINTR goes to the caller as it is: EINPROGRESS";
-    says(child, "EINPROGRESS", mistake)
-}
-
 /// A listener whose queue is full: the next `connect` has to wait. The one that fills it; and the
 /// socket that keeps the port.
 fn full() -> io::Result<(TcpListener, u16, TcpStream, OwnedFd)> {
@@ -168,7 +197,7 @@ fn connects_later(child: &mut Child) -> Verdict {
     const MISSED: &str = "after EINTR it does not see that the connection stands: poll for POLLOUT, \
                           as POLLIN waits for bytes; a second connect is no way to wait";
     let (listener, port, _filler, _held) = full()?;
-    let _bystander = ask(child, "connect", port, lonely()?)?;
+    let _bystander = ask(child, ("connect", port), lonely()?)?;
     let did = "let the first try wait; a signal came; then it took the connection";
     child.scene("", did, "");
     child.interrupts(1)?;
@@ -197,7 +226,7 @@ fn connects_later(child: &mut Child) -> Verdict {
 
 fn refused_later(child: &mut Child) -> Verdict {
     let (listener, port, filler, _held) = full()?;
-    let _bystander = ask(child, "connect", port, lonely()?)?;
+    let _bystander = ask(child, ("connect", port), lonely()?)?;
     let did = "let the first try wait, then refused the connection; two signals came meanwhile";
     child.scene("after EINTR", did, "");
     child.interrupts(2)?;
@@ -212,47 +241,4 @@ fn refused_later(child: &mut Child) -> Verdict {
         _ => "the connection was refused, and that did not reach the caller",
     };
     said.judged(mistake, "Err(ConnectionRefused)")
-}
-
-fn closes(child: &mut Child) -> Verdict {
-    let (peer, conn) = pair()?;
-    child.scene("", "waits for the end of the stream", "");
-    let _bystander = ask(child, "close", 0, conn)?;
-    let said = child.said_more::<Came>()?;
-    if said.more.is_none() || said.text() != "Ok" || peer.read(1) != b"" {
-        return Err(said.refused("close_once has to close what it is given", "Ok, and fd closed"));
-    }
-    if said.calls("close") > 1 {
-        let mistake = "close was called more than once though the first had closed";
-        return Err(said.refused(mistake, "one call"));
-    }
-    const LOOP: &str = "close is called again after an error";
-    child.close_fds()?;
-    child.scene("", "there is no such descriptor: close says EBADF", LOOP);
-    let said = child.call(("close", 0), &[], vec![])?;
-    let mistake = if said.errno() != libc::EBADF {
-        "close said EBADF, and that did not reach the caller"
-    } else if said.calls("close") > 1 {
-        LOOP
-    } else {
-        ""
-    };
-    said.judged(mistake, "Err(EBADF), as fd 150 is not open")
-}
-
-fn close_interrupted(child: &mut Child) -> Verdict {
-    const TWICE: &str = "close was called again after EINTR: on Linux the descriptor is gone, and \
-                         its number may be another's by now";
-    let (_peer, conn) = pair()?;
-    child.scene("", "the first close has closed it, and said EINTR", TWICE);
-    let _bystander = ask(child, "close_eintr", 0, conn)?;
-    let said = child.said()?;
-    let mistake = if said.calls("close") > 1 {
-        TWICE
-    } else if said.text() != "Ok" {
-        "EINTR from close is no failure: the descriptor is closed, nothing is left to do"
-    } else {
-        ""
-    };
-    said.judged(mistake, "one call, Ok")
 }

@@ -3,16 +3,18 @@
 //! An exercise says what its function is given, what it says where, and what its mistakes are
 //! called; the rest is the same for all.
 
-use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 
 use say::say;
 use serde_json::Value;
 
-use crate::beside::{QUESTION, Stage, stage};
+use crate::beside::{QUESTION, Stage};
 use crate::child::Child;
-use crate::peer::{Peer, TINY, arrived, lonely, non_blocking, pair, pair_with, pattern};
-use crate::refusal::{INTERRUPTED, Refusal, UNFOUNDED, Verdict, refuse};
+use crate::grading::Case;
+use crate::inside::After;
+use crate::peer::{lonely, pair, pattern};
+use crate::play::*;
+use crate::refusal::{INTERRUPTED, Refusal, UNFOUNDED, Verdict, first, refuse};
 use crate::said::Said;
 
 const RESET: &str = "Err(ECONNRESET)";
@@ -27,6 +29,13 @@ const WAITS: &str =
 const GIVES_UP: &str =
     "it gives up after some signals: EINTR is no failure, however often it comes";
 const AT_THE_END: &str = "recv returned 0, which is the end of the stream; it called recv again";
+const MORE: &str = "it waits for more than the message has, and that has come whole";
+const BYTES: &str = "a recv for each byte: offer all the room, it fills what it can";
+const TOO_MUCH: &str = "it took bytes out of the stream that are for the next call";
+const NO_BUFFER: &str =
+    "there is no buffer: one recv takes all that is there, not one line or one byte";
+const SHUT: &str = "after an error it shut the connection down: that is not its to do";
+const GOES_ON: &str = "a connection that goes on";
 
 /// So many signals interrupt a wait.
 const SIGNALS: usize = 40;
@@ -35,13 +44,19 @@ impl Said {
     fn without_errno(&self) -> bool {
         self.result.as_ref().is_err_and(|e| e.without_errno())
     }
+
+    /// What stands for a call that has not returned.
+    fn nothing() -> Said {
+        let (result, after) = (Ok(String::new()), After::default());
+        Said { result, bytes: Vec::new(), more: Value::Null, after }
+    }
 }
 
 /// What was expected, and what was seen instead.
 pub struct Seen<'a> {
     /// What it said.
     pub said: &'a Said,
-    /// The same, to be compared.
+    /// The same, to be compared; nothing where it does not return.
     pub text: &'a str,
     /// What it had to say.
     pub expected: &'a str,
@@ -51,6 +66,8 @@ pub struct Seen<'a> {
     pub got: &'a [u8],
     /// So many had come of a message when the stream ended, or when the peer paused.
     pub cut: usize,
+    /// It was called so often on this connection.
+    pub calls: usize,
 }
 
 impl Seen<'_> {
@@ -62,12 +79,16 @@ impl Seen<'_> {
 
 /// A function that receives one message, or reads a stream to its end.
 pub struct Receiver {
+    /// What that is, for a message: a frame, a line.
+    pub what: &'static str,
     /// What it receives in most cases.
     pub payload: &'static [u8],
-    /// That on the wire: a frame, a line.
+    /// Messages that come at once: each call takes one of them.
+    pub several: &'static [&'static [u8]],
+    /// A message on the wire: a frame, a line.
     pub wire: fn(&[u8]) -> Vec<u8>,
-    /// The question for one call, for so many bytes of payload.
-    pub ask: fn(usize) -> Value,
+    /// The question for so many bytes of payload, where it has been called so often before.
+    pub ask: fn(usize, usize) -> Value,
     /// What it says of a whole message.
     pub whole: &'static str,
     /// What it says where the stream ends before the message.
@@ -76,329 +97,344 @@ pub struct Receiver {
     pub cut: &'static str,
     /// What it says of a reset, inside the message and before it.
     pub reset: &'static str,
-    /// It reads on behind the message, and meets the reset there.
-    pub reads_on: bool,
+    /// It keeps what it has taken beyond the message for the next call.
+    pub buffers: bool,
+    /// A deadline is its subject: it waits also on a socket that does not.
+    pub waits: bool,
+    /// It reads to the end of the stream, which is whole at these places.
+    pub marks: &'static [usize],
     /// The name of a mistake that is not one of all; or nothing.
     pub mistake: fn(&Seen) -> &'static str,
 }
 
+/// What most of them say.
+pub const RECEIVER: Receiver = Receiver {
+    what: "a message",
+    payload: b"HELLO WO",
+    several: &[],
+    wire: <[u8]>::to_vec,
+    ask: |_, _| Value::Null,
+    whole: "Ok(Some)",
+    nothing: "Ok(None)",
+    cut: "Err(UnexpectedEof)",
+    reset: RESET,
+    buffers: false,
+    waits: false,
+    marks: &[],
+    mistake: |_| "",
+};
+
+/// What is played in a case.
+pub type Run = Box<dyn Fn(&mut Child) -> Verdict>;
+
 impl Receiver {
-    /// Has it called for so many bytes where these have come.
-    pub fn begin(
-        &self,
-        child: &mut Child,
-        len: usize,
-        before: &[u8],
-        (peer, conn): (Peer, OwnedFd),
-    ) -> Result<Stage, Refusal> {
-        peer.send(before);
-        arrived(&conn, before.len())?;
-        let (stage, fds) = stage((peer, conn))?;
-        child.ask((self.ask)(len), &[], fds)?;
-        Ok(stage)
+    /// The cases of all that receive, between its own.
+    pub fn cases(&'static self, first: &[Case], then: &[Case]) -> Vec<(&'static str, Run)> {
+        type Part = fn(&Receiver, &mut Child) -> Verdict;
+        let all: [(&str, Part); 7] = [
+            ("several messages come at once: one a call, and not a byte more", Receiver::at_once),
+            ("the peer pauses, at every place, and a signal comes", Receiver::pauses),
+            ("the peer ends its stream, at every place", Receiver::ends),
+            ("the socket is non-blocking, or there is none", Receiver::would_block),
+            ("forty signals come while it waits", Receiver::signals),
+            ("the peer resets the connection, in all its ways", Receiver::resets),
+            ("the socket has no peer", |exam, child| {
+                let (_bystander, theirs) = pair()?;
+                exam.fails(child, "Err(ENOTCONN)", vec![theirs, lonely()?])
+            }),
+        ];
+        let all = all.into_iter().skip(usize::from(self.several.is_empty()));
+        let run = |part: Part| -> Run { Box::new(move |child| part(self, child)) };
+        let own = |case: &Case| (case.0, Box::new(case.1) as Run);
+        let all = all.map(|(name, part)| (name, run(part)));
+        first.iter().map(own).chain(all).chain(then.iter().map(own)).collect()
     }
 
-    /// It has to say this, with this payload.
-    pub fn is(&self, said: &Said, expected: &str, right: &[u8], cut: usize) -> Verdict {
-        let (text, got) = (&*said.text(), &*said.bytes);
-        if text == expected && (got == right || text != self.whole) {
-            return Ok(());
-        }
-        let mistake = (self.mistake)(&Seen { said, text, expected, right, got, cut });
-        let mistake = if !mistake.is_empty() {
-            mistake
-        } else if said.kind() == "Interrupted" {
-            INTERRUPTED
-        } else if expected == self.whole && said.kind() == "UnexpectedEof" {
-            "a recv that returns fewer bytes than asked is no end of stream"
-        } else {
-            UNFOUNDED
-        };
-        if text != self.whole {
-            return Err(said.refused(mistake, expected));
-        }
-        let expected = say!("{expected}, and every byte in its place");
-        Err(Refusal::new(mistake).but(expected, say!("{text}, and other bytes:")).bytes(right, got))
+    /// Makes these moves on a connection of their own; what was said last.
+    pub fn plays(&self, child: &mut Child, moves: &[Move]) -> Verdict {
+        self.goes_on(child, &mut Play::new(moves)?, moves)
     }
 
-    /// It has to receive this, and to leave so many bytes where they are.
-    pub fn takes(
+    /// Makes them on this one.
+    pub fn goes_on(&self, child: &mut Child, play: &mut Play, moves: &[Move]) -> Verdict {
+        let mut said = Said::nothing();
+        for (at, one) in moves.iter().enumerate() {
+            match *one {
+                Called => {
+                    let asked = |one: &Move| match one {
+                        Says(text, bytes) if *text == self.whole => Some(bytes.len()),
+                        _ => None,
+                    };
+                    let len = moves[at..].iter().find_map(asked).unwrap_or(self.payload.len());
+                    play.calls(child, (self.ask)(len, play.so.calls), &[])?;
+                }
+                Asked(question) => play.calls(child, question, &[])?,
+                Says(text, bytes) => said = self.says(child, play, text, bytes)?,
+                Leaves(count) if said.unread() != count => {
+                    let seen = say!("{} bytes still unread", said.unread());
+                    let mistake = if self.buffers { NO_BUFFER } else { TOO_MUCH };
+                    return refuse(mistake, say!("{count} bytes still unread"), seen);
+                }
+                AtMost(most, mistake) if said.after.peak > most => {
+                    let seen = say!("{} bytes at once", said.after.peak);
+                    return refuse(mistake, say!("at most {most} bytes of memory"), seen);
+                }
+                Leaves(_) | AtMost(..) => {}
+                _ => play.does(child, one)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// It has to return this, with these bytes.
+    fn says(
         &self,
         child: &mut Child,
-        stage: &Stage,
+        play: &mut Play,
+        expected: &str,
         right: &[u8],
-        behind: usize,
     ) -> Result<Said, Refusal> {
-        let said = stage.received(child)?;
-        self.is(&said, self.whole, right, right.len())?;
-        let unread = said.unread();
-        if unread != behind {
-            let mistake = "it took bytes out of the stream that belong to the next message";
-            let seen = say!("{unread} bytes still unread");
-            return refuse(mistake, say!("{behind} bytes still unread"), seen);
+        let hang = self.mistake(&Said::nothing(), expected, right, play);
+        play.scene(child, &hang);
+        if play.so.there && !hang.is_empty() && child.until_blocked()? {
+            return refuse(hang, expected, "it waits");
         }
+        let said = play.said(child)?;
+        self.judges(&said, play, expected, right)?;
         Ok(said)
     }
 
-    /// Several messages are there before the first call: each call takes one.
-    pub fn at_once(&self, child: &mut Child, payloads: &[&[u8]]) -> Verdict {
-        const MORE: &str = "it waits for more than the message has, and that has come whole";
-        let all: Vec<u8> = payloads.iter().flat_map(|payload| (self.wire)(payload)).collect();
-        let stage = self.begin(child, payloads[0].len(), &all, pair()?)?;
-        let did = say!("sent {} messages at once, {} bytes", payloads.len(), all.len());
-        let mut left = all.len();
-        for (n, payload) in payloads.iter().enumerate() {
-            if n > 0 {
-                child.ask((self.ask)(payload.len()), &[], vec![])?;
-            }
-            let progress =
-                say!("in message {} of {}, of {} bytes", n + 1, payloads.len(), payload.len());
-            child.scene(&progress, &did, MORE);
-            left -= (self.wire)(payload).len();
-            let said = self.takes(child, &stage, payload, left)?;
-            let calls = said.calls("recv");
-            if payload.len() > 8 && calls > 1 + payload.len() / 2 {
-                return refuse(BYTES, "one recv", say!("{calls} calls"));
-            }
+    /// Whether it has returned this, with these bytes.
+    pub fn judges(&self, said: &Said, play: &Play, expected: &str, right: &[u8]) -> Verdict {
+        let (text, got) = (said.text(), &*said.bytes);
+        let compared = expected == self.whole || !right.is_empty() || !self.marks.is_empty();
+        if text != expected {
+            return Err(said.refused(self.mistake(said, expected, right, play), expected));
+        } else if compared && got != right {
+            let refusal = Refusal::new(self.mistake(said, expected, right, play));
+            let expected = say!("{expected}, and every byte in its place");
+            return Err(refusal.but(expected, say!("{text}, and other bytes:")).bytes(right, got));
+        }
+        let calls = said.calls("recv");
+        if play.so.there && right.len() > 8 && calls > 1 + right.len() / 2 {
+            return refuse(BYTES, "few recv", say!("{calls} calls for {} bytes", right.len()));
         }
         Ok(())
     }
 
-    /// The peer pauses between all bytes; then at every place, and a signal comes.
-    pub fn pauses(&self, child: &mut Child, payload: &[u8]) -> Verdict {
-        let (all, behind) = ((self.wire)(payload), b"\0\0\0");
-        let of = all.len();
-        let stage = self.begin(child, payload.len(), b"", pair()?)?;
-        let mut came = 0;
-        while came < of {
-            let did = "sent each byte when recv was waiting for it";
-            child.scene(&say!("after {came} of {of} bytes"), did, "");
-            if !child.until_blocked()? {
-                break;
-            }
-            stage.peer.send(&all[came..=came]);
-            came += 1;
-        }
-        let said = stage.received(child)?;
-        self.is(&said, self.whole, payload, came)?;
-        for cut in 0..of {
-            let stage = self.begin(child, payload.len(), &all[..cut], pair()?)?;
-            let did = say!("sent {cut} of {of} bytes, a signal came, then it sent the rest");
-            let progress = say!("after {cut} of {of} bytes");
-            child.scene(&progress, "the peer waits, a signal has come", "");
-            child.interrupts(1)?;
-            child.feed(&stage.peer, &[&all[cut..], behind].concat())?;
-            child.scene(&say!("after {of} of {of} bytes"), &did, "");
-            let said = stage.received(child)?;
-            self.is(&said, self.whole, payload, cut)?;
-            if said.unread() != behind.len() {
-                return Err(said
-                    .refused("it took bytes that come behind the end of the message", self.whole));
-            }
-        }
-        Ok(())
-    }
-
-    /// The peer ends its stream, at these places.
-    pub fn ends(&self, child: &mut Child, places: impl IntoIterator<Item = usize>) -> Verdict {
-        let all = (self.wire)(self.payload);
-        for cut in places {
-            let of = all.len();
-            let (peer, conn) = pair()?;
-            peer.send(&all[..cut]);
-            peer.end();
-            peer.end_has_arrived(&conn)?;
-            let stage = self.begin(child, self.payload.len(), b"", (peer, conn))?;
-            let did = say!("sent {cut} of {of} bytes and ended its stream");
-            child.scene(&say!("after {cut} of {of} bytes"), &did, AT_THE_END);
-            let said = stage.received(child)?;
-            self.is(&said, self.at(cut), self.payload, cut)?;
-        }
-        Ok(())
-    }
-
-    /// Through small buffers, as fast as it goes; with at most so much memory at once.
-    pub fn large(&self, child: &mut Child, payload: &[u8], most: usize, more: &str) -> Verdict {
-        let stage = self.begin(child, payload.len(), b"", pair_with(TINY)?)?;
-        let of = payload.len();
-        child.scene(&say!("in the middle of {of} bytes"), "sent them as fast as they went", "");
-        let said = stage.said_while_sending(child, &(self.wire)(payload), false)?;
-        self.is(&said, self.whole, payload, of)?;
-        let peak = said.after.peak;
-        if peak > most {
-            return Err(Refusal::new(more)
-                .but("no more memory than that takes", say!("{peak} bytes at once")));
-        }
-        Ok(())
-    }
-
-    /// It has to say this where the connection, or the descriptor, is not as usual.
-    fn expect(&self, said: &Said, expected: &str) -> Verdict {
-        let text = said.text();
-        let (end, is_ok) = (text == self.nothing || text == self.cut, text.starts_with("Ok"));
-        let mistake = if text == expected {
-            ""
-        } else if said.kind() == "Interrupted" {
-            INTERRUPTED
-        } else if said.without_errno() {
-            NO_ERRNO
-        } else if expected == RESET && is_ok {
-            "a reset was taken for a clean end: recv said -1, and says 0 only when called again"
-        } else if expected == RESET && end {
-            "a reset was taken for the end of the stream: recv said -1, not 0"
-        } else if expected == AGAIN && text == "Err(TimedOut)" {
-            WAITS
-        } else if expected == AGAIN && end {
-            "EAGAIN was taken for the end of the stream: nothing has come yet, and more may come"
-        } else if ["Err(EBADF)", "Err(ENOTCONN)"].contains(&expected) && (end || is_ok) {
-            "recv returned -1 and that was taken for the end of the stream"
-        } else if [self.whole, self.cut, self.nothing].contains(&expected) {
-            "what had come was lost because of a reset behind it: recv gives the bytes first, \
-             and only then the error; poll says POLLERR at once"
-        } else {
-            "recv failed, and its errno did not reach the caller"
+    /// The likely mistake.
+    fn mistake(&self, said: &Said, expected: &str, right: &[u8], play: &Play) -> String {
+        let (text, got) = (&*said.text(), &*said.bytes);
+        let (cut, calls, [came, signals]) = (play.so.cut, play.so.calls, play.so.signals);
+        let seen = Seen { said, text, expected, right, got, cut, calls };
+        let failed = [RESET, AGAIN, "Err(EBADF)", "Err(ENOTCONN)"].contains(&expected);
+        let own = match () {
+            _ if text != expected && (play.reset() || failed) => "",
+            _ => (self.mistake)(&seen),
         };
-        if mistake.is_empty() {
-            return Ok(());
-        }
-        refuse(mistake, expected, text)
+        // It says that the stream has ended; it has to say so, before a message or inside.
+        let end = [self.nothing, self.cut].contains(&text);
+        let (whole, eof) = (expected == self.whole, said.kind() == "UnexpectedEof");
+        let is_ok = text.starts_with("Ok");
+        let at_the_end = play.so.ended
+            && !play.reset()
+            && came == 0
+            && [self.nothing, self.cut].contains(&expected);
+        let known: &str = first! {
+            came > 8 && came < signals => GIVES_UP,
+            !own.is_empty() => own,
+            text.is_empty() && play.so.non_blocking => SPINS,
+            text.is_empty() && (play.reset() || failed) => LOOP,
+            text.is_empty() && play.so.ended => AT_THE_END,
+            text.is_empty() && play.so.there => MORE,
+            text.is_empty() => "",
+            at_the_end && said.errno() != 0 =>
+                "after recv returned 0 errno was reported: errno means nothing unless recv said -1",
+            said.kind() == "Interrupted" => INTERRUPTED,
+            said.without_errno() => NO_ERRNO,
+            expected == self.reset && text == RESET =>
+                "a reset is an end like the others here: Ok(Reset), not an error",
+            expected == self.reset && text == self.cut =>
+                "a reset was taken for the end of the stream: recv said -1, not 0",
+            expected == self.reset && is_ok =>
+                "a reset was taken for a clean end: recv said -1, and says 0 only when called \
+                 again",
+            expected == AGAIN && text == "Err(TimedOut)" => WAITS,
+            expected == AGAIN && end =>
+                "EAGAIN was taken for the end of the stream: nothing has come yet, and more may \
+                 come",
+            failed && (end || is_ok) =>
+                "recv returned -1 and that was taken for the end of the stream",
+            failed || expected == self.reset =>
+                "recv failed, and its errno did not reach the caller",
+            play.reset() =>
+                "what had come was lost because of a reset behind it: recv gives the bytes first, \
+                 and only then the error; poll says POLLERR at once",
+            whole && end && calls > 1 && !right.is_empty() =>
+                "after one call the connection takes no other: was it shut down?",
+            whole && eof && right.len() > 1000 =>
+                "it gives up after some calls of recv: go on until all has come",
+            whole && eof => "a recv that returns fewer bytes than asked is no end of stream",
+        };
+        let unknown = known.is_empty() && !text.is_empty();
+        if unknown { self.misread(&seen) } else { known.into() }
     }
 
+    /// What it said where nothing had failed.
+    fn misread(&self, seen: &Seen) -> String {
+        let Seen { text, expected, right, got, cut, .. } = *seen;
+        let (what, is_whole) = (self.what, text == self.whole);
+        let end = [self.nothing, self.cut].contains(&text);
+        let before = expected == self.nothing && (cut == 0 || self.nothing != self.cut);
+        let inside = expected == self.cut;
+        let unwritten = got[seen.same()..].iter().all(|byte| [0, 0xa5].contains(byte));
+        first! {
+            before && is_whole =>
+                say!("the stream ended before {what}, and that was taken for success: nothing had \
+                      come"),
+            before => say!("the end of the stream before {what} is no error: it is {expected}"),
+            inside && is_whole =>
+                say!("the stream ended inside {what}, and that was taken for whole"),
+            inside && end =>
+                say!("the stream ended inside {what}, after {cut} bytes, and that was taken for a \
+                      clean end"),
+            end && right.is_empty() =>
+                say!("{what} of 0 bytes was taken for the end of the stream"),
+            end && !is_whole => say!("{what} came, and {text} says that the stream has ended"),
+            is_whole && (unwritten || right.starts_with(got)) =>
+                say!("{what} was returned before all of it had come: call recv in a loop"),
+            is_whole =>
+                say!("{what} is not what was sent: each recv has to write behind what the last \
+                      one wrote"),
+            expected.starts_with("Err") =>
+                say!("it is an error, and of another kind than the task asks for"),
+            true => UNFOUNDED.into(),
+        }
+    }
+
+    /// The end of the stream, where it reads to that.
+    fn end(&self) -> &'static [Move<'static>] {
+        if self.marks.is_empty() { &[] } else { &[Ends] }
+    }
+
+    /// What it has to say where `cut` bytes of the message are all there is.
+    fn at(&self, cut: usize) -> Move<'static> {
+        match self.marks.iter().rfind(|&&mark| mark <= cut) {
+            Some(&mark) => {
+                Says(if mark == cut { self.whole } else { self.cut }, &self.payload[..mark])
+            }
+            None if cut == 0 => Says(self.nothing, b""),
+            None if cut < (self.wire)(self.payload).len() => Says(self.cut, b""),
+            None => Says(self.whole, self.payload),
+        }
+    }
+
+    /// All places of a short message; of a long one those that matter.
     fn places(&self) -> Vec<usize> {
-        let len = (self.wire)(self.payload).len();
-        let mut all = vec![0, 1, len / 2, len - 1];
-        all.dedup();
-        all
-    }
-
-    /// What it says where `cut` bytes of the message are all there is.
-    fn at(&self, cut: usize) -> &'static str {
-        match cut {
-            0 => self.nothing,
-            _ if cut < (self.wire)(self.payload).len() => self.cut,
-            _ => self.whole,
+        match (self.wire)(self.payload).len() {
+            len @ ..30 => (0..=len).collect(),
+            len => vec![0, 1, len / 2, len - 1, len],
         }
     }
 
-    /// Forty signals while it waits, before the first byte and in the middle.
-    pub fn signals(&self, child: &mut Child) -> Verdict {
+    fn at_once(&self, child: &mut Child) -> Verdict {
+        let wires: Vec<_> = self.several.iter().map(|payload| (self.wire)(payload)).collect();
+        let all = wires.concat();
+        let (mut moves, mut left) = (vec![Sends(&all)], all.len());
+        for (payload, wire) in self.several.iter().zip(&wires) {
+            left -= wire.len();
+            let left = if self.buffers { 0 } else { left };
+            moves.extend([Called, Says(self.whole, payload), Leaves(left)]);
+        }
+        // And one more, once it waits.
+        moves.extend([Called, Sends(&wires[0]), Says(self.whole, self.several[0])]);
+        self.plays(child, &moves)
+    }
+
+    fn pauses(&self, child: &mut Child) -> Verdict {
         let all = (self.wire)(self.payload);
-        for cut in [0, all.len() / 2] {
-            let stage = self.begin(child, self.payload.len(), &all[..cut], pair()?)?;
-            let progress = say!("after {cut} of {} bytes", all.len());
-            child.scene(&progress, "the peer waits, a signal has come", "");
-            let came = child.interrupts(SIGNALS)?;
-            child.until_blocked()?;
-            stage.peer.send(&all[cut..]);
-            if self.reads_on {
-                stage.peer.end();
-            }
-            let did = say!("sent {cut} bytes; {came} signals came, then it sent the rest");
-            child.scene("with the whole message", &did, "");
-            let said = child.said()?;
-            if came < SIGNALS && came > 8 {
-                return Err(said.refused(GIVES_UP, self.whole));
-            }
-            self.expect(&said, self.whole)?;
-        }
-        Ok(())
+        let behind: &[u8] = if self.buffers || !self.marks.is_empty() { b"" } else { b"\0\0\0" };
+        let says = [self.end(), &[self.at(all.len())]].concat();
+        self.plays(child, &[&[Called, Drips(&all)], &says[..]].concat())?;
+        (0..all.len()).try_for_each(|cut| {
+            let rest = [&all[cut..], behind].concat();
+            let moves = [Sends(&all[..cut]), Called, Signals(1), Sends(&rest)];
+            let left = Leaves(behind.len());
+            self.plays(child, &[&moves, &says[..], &[left]].concat())
+        })
     }
 
-    /// The peer resets the connection: before the call and while it waits; behind the bytes, and
-    /// behind the end of the stream.
-    pub fn resets(&self, child: &mut Child) -> Verdict {
+    fn ends(&self, child: &mut Child) -> Verdict {
         let all = (self.wire)(self.payload);
-        let of = all.len();
-        for cut in self.places().into_iter().chain([of]) {
-            let progress = say!("after {cut} of {of} bytes");
-            for (ended, waits) in [(false, false), (true, false), (false, true), (true, true)] {
-                let (peer, conn) = pair()?;
-                let keep = conn.try_clone()?;
-                let (_bystander, theirs) = pair()?;
-                let go = || -> Verdict {
-                    peer.send(&all[..cut]);
-                    arrived(&keep, cut)?;
-                    Ok(peer.goes(&keep, ended)?)
-                };
-                let mut go = Some(go);
-                if !waits && let Some(go) = go.take() {
-                    go()?;
-                }
-                child.ask((self.ask)(self.payload.len()), &[], vec![theirs, conn])?;
-                child.scene(&progress, "the peer waits", "");
-                if waits
-                    && child.until_blocked()?
-                    && let Some(go) = go.take()
-                {
-                    child.while_stopped(go)?;
-                }
-                let end = if ended { ", ended its stream" } else { "" };
-                let when = if waits { " while the call waited" } else { " before the call" };
-                let did = say!("sent {cut} of {of} bytes{end} and reset the connection{when}");
-                child.scene(&progress, &did, LOOP);
-                let said = child.said()?;
-                let whole = ended || cut == of && !self.reads_on;
-                self.expect(&said, if whole { self.at(cut) } else { self.reset })?;
-                let calls = said.calls("recv");
-                if !waits && cut == of && calls > 2 + of / 2 {
-                    return refuse(BYTES, "few recv", say!("{calls} calls for {of} bytes"));
-                }
-            }
-        }
-        Ok(())
+        (0..=all.len()).try_for_each(|cut| {
+            self.plays(child, &[Sends(&all[..cut]), Ends, Called, self.at(cut)])
+        })
     }
 
-    /// Errors that are the caller's to see: EBADF, ENOTCONN, and EAGAIN at every place.
-    pub fn errors(&self, child: &mut Child) -> Verdict {
-        self.not_connected(child)?;
-        self.would_block(child)
+    fn signals(&self, child: &mut Child) -> Verdict {
+        let all = (self.wire)(self.payload);
+        [0, all.len() / 2].into_iter().try_for_each(|cut| {
+            let moves = [Sends(&all[..cut]), Called, Signals(SIGNALS), Sends(&all[cut..])];
+            self.plays(child, &[&moves, self.end(), &[self.at(all.len())]].concat())
+        })
     }
 
-    /// There is no descriptor, or it has no peer.
-    pub fn not_connected(&self, child: &mut Child) -> Verdict {
-        child.scene("after 0 bytes", "there is no such descriptor: EBADF", LOOP);
-        let said = child.call((self.ask)(self.payload.len()), &[], vec![])?;
-        self.expect(&said, "Err(EBADF)")?;
-        let (_bystander, theirs) = pair()?;
-        child.scene("after 0 bytes", "the socket has no peer: recv says ENOTCONN", LOOP);
-        let said = child.call((self.ask)(self.payload.len()), &[], vec![theirs, lonely()?])?;
-        self.expect(&said, "Err(ENOTCONN)")
-    }
-
-    /// EAGAIN, at every place of a message.
-    fn would_block(&self, child: &mut Child) -> Verdict {
+    /// Before the call and while it waits; behind bytes, and behind the end of the stream.
+    fn resets(&self, child: &mut Child) -> Verdict {
         let all = (self.wire)(self.payload);
         for cut in self.places() {
-            let conn = non_blocking(pair()?)?;
-            let stage = self.begin(child, self.payload.len(), &all[..cut], conn)?;
-            let did = say!("sent {cut} bytes, and the socket is non-blocking");
-            child.scene(&say!("after {cut} of {} bytes", all.len()), &did, SPINS);
+            for end in [&[][..], &[Ends]] {
+                let Says(at, right) = self.at(cut) else { continue };
+                let whole = !end.is_empty() || at == self.whole && self.marks.is_empty();
+                let says = Says(if whole { at } else { self.reset }, right);
+                let goes = [&[Sends(&all[..cut])], end, &[Resets]].concat();
+                self.plays(child, &[&goes[..], &[Called, says]].concat())?;
+                self.plays(child, &[Called, AtOnce(&goes), says])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// With these descriptors recv fails.
+    fn fails(&self, child: &mut Child, expected: &str, fds: Vec<OwnedFd>) -> Verdict {
+        child.scene("after 0 bytes", &say!("there is no connection: {expected}"), LOOP);
+        let said = child.call((self.ask)(self.payload.len(), 0), &[], fds)?;
+        let mistake = self.mistake(&said, expected, b"", &Play::new(&[])?);
+        said.ensure(said.text() == expected, mistake, expected)
+    }
+
+    /// EBADF; and EAGAIN, at every place of a message.
+    fn would_block(&self, child: &mut Child) -> Verdict {
+        self.fails(child, "Err(EBADF)", vec![])?;
+        if self.waits {
+            return Ok(());
+        }
+        let all = (self.wire)(self.payload);
+        for cut in
+            self.places().into_iter().filter(|&cut| cut < all.len() || !self.marks.is_empty())
+        {
+            let mut play = Play::new(&[Sends(&all)])?;
+            play.does(child, &AtOnce(&[NonBlocking, Sends(&all[..cut])]))?;
+            play.calls(child, (self.ask)(self.payload.len(), 0), &[])?;
+            play.scene(child, SPINS);
             if child.until_blocked()? {
                 // It may ask poll before each recv. Then it has never seen EAGAIN.
-                stage.peer.send(&all[cut..]);
-                if self.reads_on {
-                    stage.peer.end();
-                }
-                let said = child.said()?;
+                play.act(&AtOnce(&[Sends(&all[cut..]), Ends]), false)?;
+                let said: Said = play.said(child)?;
                 if said.text() == self.whole && said.after.calls.would_block == 0 {
                     continue;
                 }
                 return refuse(WAITS, AGAIN, "it waited by itself");
             }
-            let said = child.said()?;
+            let Says(_, right) = self.at(cut) else { continue };
+            let said = self.says(child, &mut play, AGAIN, right)?;
             if said.after.ended.last() == Some(&true) {
                 return refuse(SHUT, GOES_ON, "an end of the stream of its own");
             }
-            self.expect(&said, AGAIN)?;
-            stage.nothing_sent(&said.after)?;
         }
         Ok(())
     }
 }
-
-const BYTES: &str = "a recv for each byte: offer all the room, it fills what it can";
-const SHUT: &str = "after an error it shut the connection down: that is not its to do";
-const GOES_ON: &str = "a connection that goes on";
 
 /// A function that sends one message.
 pub struct Sender {
@@ -419,96 +455,110 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Has it called with these bytes.
-    pub fn begin(
-        &self,
-        child: &mut Child,
-        bytes: &[u8],
-        conn: (Peer, OwnedFd),
-    ) -> Result<Stage, Refusal> {
-        self.begin_as(child, (self.ask)(bytes.len()), bytes, conn)
+    /// Has it send these bytes while these moves are made.
+    pub fn plays(&self, child: &mut Child, bytes: &[u8], moves: &[Move]) -> Verdict {
+        let play = self.begins(child, bytes, moves)?;
+        if play.reset() { Ok(()) } else { self.delivers(child, play, bytes).map(drop) }
     }
 
-    /// The same with another question.
-    pub fn begin_as(
-        &self,
-        child: &mut Child,
-        ask: Value,
-        bytes: &[u8],
-        (peer, conn): (Peer, OwnedFd),
-    ) -> Result<Stage, Refusal> {
-        peer.send(QUESTION);
-        arrived(&conn, QUESTION.len())?;
-        let (stage, fds) = stage((peer, conn))?;
-        child.ask(ask, bytes, fds)?;
-        Ok(stage)
+    /// The same, up to the last move.
+    pub fn begins(&self, child: &mut Child, bytes: &[u8], moves: &[Move]) -> Result<Play, Refusal> {
+        let (mut play, len) = (Play::new(moves)?, bytes.len());
+        play.so.progress = say!("with a message of {len} bytes");
+        // An end of the stream is seen by who looks for it only where nothing is unread.
+        play.does(child, &Sends(if moves.contains(&Ends) { b"" } else { QUESTION }))?;
+        for one in moves {
+            match one {
+                Called => play.calls(child, (self.ask)(len), bytes)?,
+                Asked(question) => play.calls(child, question, bytes)?,
+                Gone | Says(..) => {
+                    let call = self.call;
+                    let again = say!("it calls {call} again after an error that does not go away");
+                    play.scene(child, &again);
+                    let said = child.said()?;
+                    match one {
+                        Gone => self.is_gone(&said)?,
+                        _ => said.ensure(said.text() == self.done, UNFOUNDED, self.done)?,
+                    }
+                }
+                _ => play.does(child, one)?,
+            }
+        }
+        play.scene(
+            child,
+            if len == 0 { "it never ends where there is nothing to send" } else { "" },
+        );
+        Ok(play)
     }
 
-    /// The peer reads the rest. The call has to return, and all bytes to have come: these, which
-    /// have been read already, and those.
-    pub fn delivers(
-        &self,
-        child: &mut Child,
-        Stage { peer, bystander }: Stage,
-        bytes: &[u8],
-        mut got: Vec<u8>,
-    ) -> Result<Said, Refusal> {
+    /// The peer reads all. The call has to return, and all bytes to have come, of each call.
+    pub fn delivers(&self, child: &mut Child, play: Play, bytes: &[u8]) -> Result<Said, Refusal> {
+        let (calls, ended, [came, signals]) = (play.so.calls, play.so.ended, play.so.signals);
+        let (Stage { peer, bystander }, mut got) = play.take()?;
+        if came > 8 && came < signals {
+            let seen = say!("{} after {came} signals", child.said()?.text());
+            return refuse(GIVES_UP, self.done, seen);
+        }
         let reader = peer.read_all();
         let said = child.said()?;
         bystander.untouched(&said.after)?;
-        if said.unread() != QUESTION.len() {
+        if said.unread() != if ended { 0 } else { QUESTION.len() } {
             return Err(Refusal::new("sending must not read what the peer has sent"));
         }
         child.close_fds()?;
         got.extend(reader.join().expect("the reader does not panic"));
-        self.is(&said, &(self.wire)(bytes), &got)?;
-        let calls = said.calls("send") + said.calls("sendmsg");
-        if calls > 2 + bytes.len() / 16 {
-            let mistake = "a send for every few bytes: offer all of the rest, it takes a part";
-            return refuse(mistake, "at most one call for 16 bytes", say!("{calls} calls"));
+        let (text, expected, right) = (&*said.text(), self.done, (self.wire)(bytes).repeat(calls));
+        let (cut, zero) = (right.len(), right.is_empty());
+        let seen = Seen { said: &said, text, expected, right: &right, got: &got, cut, calls };
+        let (own, call, is_done) = ((self.mistake)(&seen), self.call, text == expected);
+        let failed: String = first! {
+            is_done && got == right => String::new(),
+            ended => say!("a peer that has ended its own stream was taken for gone: it still \
+                           reads, half closed"),
+            !own.is_empty() => own.into(),
+            zero && is_done => say!("it sent something where there was nothing to send"),
+            zero =>
+                say!("{call} of 0 bytes returns 0, and that was taken for a failure: check before \
+                      the call"),
+            is_done && right.starts_with(&got) =>
+                say!("it returned Ok before all was sent: send may take only a part, call it for \
+                      the rest"),
+            is_done && got.starts_with(&right) =>
+                say!("it sent bytes behind the end of buf: after n bytes, len - n are left"),
+            is_done && got.len() < right.len() =>
+                say!("bytes are missing in the middle: a send that took a part was taken for a \
+                      whole one"),
+            is_done =>
+                say!("after a partial send it goes on at the wrong place: n bytes are done, go on \
+                      behind them"),
+            said.kind() == "Interrupted" => INTERRUPTED.into(),
+            said.kind() == "WriteZero" =>
+                say!("a send that took fewer bytes than asked is no failure: send the rest"),
+            true => UNFOUNDED.into(),
+        };
+        if !failed.is_empty() && is_done {
+            let expected = say!("{} bytes at the peer", right.len());
+            let refusal = Refusal::new(failed).but(expected, say!("{} bytes", got.len()));
+            return Err(refusal.bytes(&right, &got));
         }
-        let peak = said.after.peak;
+        said.judged(failed, expected)?;
+        let (count, peak) = (said.calls("send") + said.calls("sendmsg"), said.after.peak);
+        if count > 2 + bytes.len() / 16 {
+            let mistake = "a send for every few bytes: offer all of the rest, it takes a part";
+            return refuse(mistake, "at most one call for 16 bytes", say!("{count} calls"));
+        }
         if peak > 1 << 20 && !self.copy.is_empty() {
             return refuse(self.copy, "no memory of its own", say!("{peak} bytes at once"));
         }
         Ok(said)
     }
 
-    /// It has returned, and these bytes have come: compares.
-    pub fn is(&self, said: &Said, right: &[u8], got: &[u8]) -> Verdict {
-        let (text, expected) = (&*said.text(), self.done);
-        if text == expected && got == right {
-            return Ok(());
-        }
-        let cut = right.len();
-        let mistake = (self.mistake)(&Seen { said, text, expected, right, got, cut });
-        let mistake = if !mistake.is_empty() {
-            mistake
-        } else if text == expected {
-            misplaced(right, got)
-        } else if said.kind() == "Interrupted" {
-            INTERRUPTED
-        } else if said.kind() == "WriteZero" {
-            "a send that took fewer bytes than asked is no failure: send the rest"
-        } else {
-            UNFOUNDED
-        };
-        if text != expected {
-            return Err(said.refused(mistake, expected));
-        }
-        let seen = say!("{} bytes", got.len());
-        Err(Refusal::new(mistake)
-            .but(say!("{} bytes at the peer", right.len()), seen)
-            .bytes(right, got))
-    }
-
     /// Messages of these lengths, to a peer that reads all it gets.
     pub fn sizes(&self, child: &mut Child, lengths: &[usize]) -> Verdict {
         for &len in lengths {
             let bytes = pattern(len);
-            let stage = self.begin(child, &bytes, pair()?)?;
-            child.scene(&say!("with a message of {len} bytes"), "the peer reads all it gets", "");
-            let said = self.delivers(child, stage, &bytes, Vec::new())?;
+            let play = self.begins(child, &bytes, &[Called])?;
+            let said = self.delivers(child, play, &bytes)?;
             let unsent = said.after.unsent.last().copied().unwrap_or(0);
             if len <= 4096 && unsent > 0 && said.calls(self.call) <= 1 {
                 let mistake = "the kernel was told that more would follow, and waits: MSG_MORE";
@@ -526,47 +576,14 @@ impl Sender {
         bytes: &[u8],
         [times, signals, count]: [usize; 3],
     ) -> Verdict {
-        let len = bytes.len();
-        let stage = self.begin_as(child, ask, bytes, pair_with(TINY)?)?;
-        let did = "the peer reads a little whenever the call waits; signals come";
-        child.scene(&say!("in the middle of {len} bytes"), did, "");
-        let (mut got, mut waits) = (Vec::new(), child.until_blocked()?);
-        for _ in 0..times {
-            for _ in 0..signals {
-                child.interrupt();
-                waits = waits && child.until_blocked()?;
-            }
-            if waits {
-                got.extend(stage.peer.read(count));
-                waits = signals > 0 || child.until_blocked()?;
-            }
-        }
-        self.delivers(child, stage, bytes, got).map(drop)
+        let turn =
+            if signals > 0 { vec![Signals(signals), Reads(count)] } else { vec![Reads(count)] };
+        self.plays(child, bytes, &[vec![Tiny, Asked(&ask)], turn.repeat(times)].concat())
     }
 
     /// There is nothing to send.
     pub fn empty(&self, child: &mut Child) -> Verdict {
-        let stage = self.begin(child, b"", pair()?)?;
-        let mistake = "it never ends where there is nothing to send";
-        child.scene("after 0 of 0 bytes", "there is nothing to send", mistake);
-        let said = child.said()?;
-        if said.text() != self.done {
-            let call = self.call;
-            return Err(said.refused(
-                say!(
-                    "{call} of 0 bytes returns 0, and that was taken for a failure: check before \
-                     the call"
-                ),
-                self.done,
-            ));
-        }
-        match stage.heard()? {
-            None => Ok(()),
-            Some(heard) => {
-                let mistake = "it sent something where there was nothing to send";
-                refuse(mistake, "silence at the peer", heard)
-            }
-        }
+        self.plays(child, b"", &[Called])
     }
 
     /// The peer has gone: EPIPE or ECONNRESET, or what stands for them.
@@ -598,88 +615,26 @@ impl Sender {
         refuse(mistake, self.gone.unwrap_or(&either), text)
     }
 
-    /// Forty signals while it waits. The first ends a call that has taken a part; the next ones find
-    /// the buffer full, and end one that has taken nothing.
+    /// Forty signals while it waits. The first ends a call that has taken a part; the next ones
+    /// find the buffer full, and end one that has taken nothing.
     pub fn signals(&self, child: &mut Child) -> Verdict {
-        let message = pattern(2_000_000);
-        let stage = self.begin(child, &message, pair_with(TINY)?)?;
-        let did = "read nothing until forty signals had come, then all";
-        child.scene("with a full send buffer", "the peer does not read, a signal has come", "");
-        let came = child.interrupts(SIGNALS)?;
-        child.until_blocked()?;
-        child.scene("with a full send buffer", did, "");
-        if came > 8 && came < SIGNALS {
-            let said = child.said()?;
-            return Err(
-                Refusal::new(GIVES_UP).but(self.done, say!("{} after {came} signals", said.text()))
-            );
-        }
-        self.delivers(child, stage, &message, Vec::new()).map(drop)
+        self.plays(child, &pattern(2_000_000), &[Tiny, Called, Signals(SIGNALS)])
     }
 
     /// The peer has ended its own direction, and reads on.
     pub fn half_closed(&self, child: &mut Child) -> Verdict {
-        let message = pattern(100_000);
-        let (peer, conn) = pair_with(TINY)?;
-        peer.end();
-        peer.end_has_arrived(&conn)?;
-        let (Stage { peer, bystander: _bystander }, fds) = stage((peer, conn))?;
-        child.ask((self.ask)(message.len()), &message, fds)?;
-        let did = "has ended its own stream, and reads on";
-        child.scene("in the middle of 100000 bytes", did, "");
-        let reader = peer.read_all();
-        let said = child.said()?;
-        child.close_fds()?;
-        let got = reader.join().expect("the reader does not panic");
-        let (text, all) = (said.text(), (self.wire)(&message));
-        if text != self.done || got != all {
-            let mistake = "a peer that has ended its own stream was taken for gone: it still \
-                           reads, half closed";
-            let expected = say!("{}, and {} bytes at the peer", self.done, all.len());
-            return refuse(mistake, expected, say!("{text}, and {} bytes", got.len()));
-        }
-        Ok(())
+        self.plays(child, &pattern(100_000), &[Tiny, Ends, Called])
     }
 
     /// The peer goes: before the call, and in the middle of it; with its stream ended and without.
     pub fn gone(&self, child: &mut Child) -> Verdict {
-        let again = say!("it calls {} again after an error that does not go away", self.call);
-        let (peer, conn) = pair()?;
-        let conn = TcpStream::from(conn);
-        conn.shutdown(Shutdown::Write)?;
-        let stage = self.begin(child, b"hello", (peer, conn.into()))?;
-        child.scene("after 0 of 5 bytes", "this end has been shut down: EPIPE", &again);
-        let said = child.said()?;
-        self.is_gone(&said)?;
-        drop(stage);
-
-        for ended in [false, true] {
-            let end = if ended { "ended its stream and " } else { "" };
-            let (peer, conn) = pair()?;
-            peer.goes(&conn, ended)?;
-            let (_bystander, theirs) = pair()?;
-            let mut fds = vec![theirs, conn];
-            for time in ["", ", and that was told"] {
-                child.ask((self.ask)(5), b"hello", std::mem::take(&mut fds))?;
-                let did = say!("has {end}reset the connection{time}");
-                child.scene("after 0 of 5 bytes", &did, &again);
-                let said = child.said()?;
-                self.is_gone(&said)?;
-            }
+        for goes in [&[Resets][..], &[Ends, Resets]] {
+            let twice = [goes, &[Called, Gone, Called, Gone]].concat();
+            self.plays(child, b"hello", &twice)?;
             // In the middle; a signal has had a part returned before, or has not.
             for signals in [0, 2] {
-                let (peer, conn) = pair_with(TINY)?;
-                let keep = conn.try_clone()?;
-                let Stage { peer, bystander: _bystander } =
-                    self.begin(child, &pattern(2_000_000), (peer, conn))?;
-                child.scene("with a full send buffer", "the peer does not read", "");
-                child.interrupts(signals)?;
-                child.until_blocked()?;
-                child.while_stopped(|| Ok(peer.goes(&keep, ended)?))?;
-                let did = say!("{end}reset the connection while {} waited", self.call);
-                child.scene("in the middle", &did, &again);
-                let said = child.said()?;
-                self.is_gone(&said)?;
+                let moves = [Tiny, Called, Signals(signals), AtOnce(goes), Gone];
+                self.plays(child, &pattern(2_000_000), &moves)?;
             }
         }
         Ok(())
@@ -707,10 +662,10 @@ impl Sender {
         expect(&said, "Err(EBADF)")?;
 
         let message = pattern(2_000_000);
-        let Stage { peer, bystander: _bystander } =
-            self.begin(child, &message, non_blocking(pair_with(TINY)?)?)?;
-        child.scene("with a full send buffer", "the socket is non-blocking: EAGAIN", &again);
+        let play = self.begins(child, &message, &[Tiny, NonBlocking, Called])?;
+        play.scene(child, &again);
         let waits = child.until_blocked()?;
+        let (Stage { peer, bystander: _bystander }, _) = play.take()?;
         let reader = peer.read_all();
         let said = child.said()?;
         // It may ask poll before each call. Then it has never seen EAGAIN.
@@ -735,18 +690,5 @@ impl Sender {
             return Err(Refusal::new(mistake).bytes(&sent, &got));
         }
         Ok(())
-    }
-}
-
-/// What became of the bytes on their way to the peer.
-pub fn misplaced(sent: &[u8], got: &[u8]) -> &'static str {
-    if sent.starts_with(got) {
-        "it returned Ok before all was sent: send may take only a part, call it for the rest"
-    } else if got.starts_with(sent) {
-        "it sent bytes behind the end of buf: after n bytes, len - n are left"
-    } else if got.len() < sent.len() {
-        "bytes are missing in the middle: a send that took a part was taken for a whole one"
-    } else {
-        "after a partial send it goes on at the wrong place: n bytes are done, go on behind them"
     }
 }

@@ -1,10 +1,6 @@
 //! Exercise `gathered`: header and payload in one `sendmsg`. Article 3.1 and 11.
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
-
 use crate::kernel;
-use crate::peer::fill;
 use crate::prelude::*;
 
 /// Grades the answer: asked to send so many of the bytes as the header, and the others as the
@@ -46,101 +42,56 @@ const CASES: &[Case] = &[
 fn mistake(seen: &Seen) -> &'static str {
     let (right, got, same) = (seen.right, seen.got, seen.same());
     let (header, payload) = right.split_at(seen.said.more.as_u64().unwrap_or(0) as usize);
-    if seen.text != EXAM.done {
-        ""
-    } else if got.starts_with(right) {
-        "it sent bytes behind the end of a buffer: an iovec's length is what is left of it"
-    } else if !payload.is_empty() && got == [payload, header].concat() {
-        "the payload went before the header: iovecs are sent in their order"
-    } else if right.starts_with(got) {
-        "it returned Ok before all was sent: sendmsg may take only a part, call it for the rest"
-    } else if same < header.len() {
-        "a part that ends inside the header: go on in the header, and then with the payload"
-    } else if got[same..].starts_with(&header[..header.len().min(got.len() - same)]) {
-        "after a part it sent the header again: n bytes are done, of header and payload together"
-    } else {
-        "a part that ends inside the payload: of n bytes, n less the header's are the payload's"
+    first! {
+        seen.text != EXAM.done => "",
+        got.starts_with(right) =>
+            "it sent bytes behind the end of a buffer: an iovec's length is what is left of it",
+        !payload.is_empty() && got == [payload, header].concat() =>
+            "the payload went before the header: iovecs are sent in their order",
+        right.starts_with(got) =>
+            "it returned Ok before all was sent: sendmsg may take only a part, call it for the rest",
+        same < header.len() =>
+            "a part that ends inside the header: go on in the header, and then with the payload",
+        got[same..].starts_with(&header[..header.len().min(got.len() - same)]) =>
+            "after a part it sent the header again: n bytes are done, of header and payload together",
+        true =>
+            "a part that ends inside the payload: of n bytes, n less the header's are the payload's",
     }
 }
 
 fn sizes(child: &mut Child) -> Verdict {
-    for (header, payload) in [
-        (4, 5),
-        (4, 0),
-        (0, 5),
-        (1, 1),
-        (8, 4096),
-        (4, 150_000),
-        (50_000, 3),
-        (60_000, 60_000),
-        (4, 2_000_000),
-    ] {
+    let small = [(4, 5), (4, 0), (0, 5), (1, 1), (8, 4096)];
+    let large = [(4, 150_000), (50_000, 3), (60_000, 60_000), (4, 2_000_000)];
+    for (header, payload) in small.into_iter().chain(large) {
         let bytes = pattern(header + payload);
-        let stage = EXAM.begin_as(child, json!(header), &bytes, pair()?)?;
-        let progress = say!("with {header} and {payload} bytes");
-        child.scene(&progress, "the peer reads all it gets", "");
-        EXAM.delivers(child, stage, &bytes, Vec::new())?;
+        EXAM.plays(child, &bytes, &[Asked(&json!(header))])?;
     }
     Ok(())
 }
 
-/// The system call that the child waits in, and, if it is `sendmsg`, the lengths of its iovecs.
-fn waits_in(pid: i32) -> io::Result<(String, Option<Vec<usize>>)> {
-    let line = fs::read_to_string(format!("/proc/{pid}/syscall"))?;
-    let mut fields = line.split_whitespace();
-    let number: i64 = fields.next().and_then(|n| n.parse().ok()).unwrap_or(-1);
-    let hex = |field: &str| u64::from_str_radix(field.trim_start_matches("0x"), 16).ok();
-    let message = fields.nth(1).and_then(hex).unwrap_or(0);
-    let name = kernel::name(number).0.to_string();
-    if number != libc::SYS_sendmsg {
-        return Ok((name, None));
-    }
-    let memory = File::open(format!("/proc/{pid}/mem"))?;
-    let word = |at: u64| {
-        let mut word = [0; 8];
-        memory.read_exact_at(&mut word, at).map(|()| u64::from_ne_bytes(word))
-    };
-    // msghdr: name, its length, iov, iovlen, …, eight bytes each. man: sendmsg(2).
-    let (iov, count) = (word(message + 16)?, word(message + 24)?);
-    let lengths = (0..count.min(16))
-        .map(|n| word(iov + 16 * n + 8).map(|len| len as usize))
-        .collect::<io::Result<Vec<_>>>()?;
-    Ok((name, Some(lengths)))
-}
-
 fn one_call(child: &mut Child) -> Verdict {
     let bytes = pattern(3000);
-    let (peer, conn) = pair_with(TINY)?;
-    let filled = fill(&conn)?;
-    let stage = EXAM.begin(child, &bytes, (peer, conn))?;
-    let did = "has a full buffer, so that the first call has to wait";
-    child.scene("with 4 and 2996 bytes", did, "");
+    let play = EXAM.begins(child, &bytes, &[Tiny, Full, Called])?;
     if child.until_blocked()? {
-        let expected = "one sendmsg with two iovecs: 4 and 2996 bytes";
-        let (name, lengths) = waits_in(child.pid())?;
-        let Some(lengths) = lengths else {
+        let name = kernel::look(child.pid())?.name();
+        if name != "sendmsg" {
             return Err(Refusal::new(say!(
                 "it waits in {name} and not in sendmsg: the task is one call for both buffers"
-            ))
-            .but(expected, name));
-        };
-        let given: usize = lengths.iter().sum();
-        let few = lengths.iter().filter(|&&len| len > 0).count() < 2;
-        let mistake = if few && given < bytes.len() {
-            "the first sendmsg has the header alone: both belong in the same list of iovecs"
-        } else if few {
-            "header and payload were copied into one buffer: sendmsg can gather them itself"
-        } else if given != bytes.len() {
-            "the iovecs are not as long as what they stand for"
-        } else {
-            ""
-        };
-        if !mistake.is_empty() {
-            return refuse(mistake, expected, say!("a sendmsg with iovecs of {lengths:?} bytes"));
+            )));
         }
     }
-    stage.peer.read(filled);
-    EXAM.delivers(child, stage, &bytes, Vec::new()).map(drop)
+    let said = EXAM.delivers(child, play, &bytes)?;
+    let lengths = said.after.calls.gathered.unwrap_or_default();
+    let given: usize = lengths.iter().sum();
+    let few = lengths.iter().filter(|&&len| len > 0).count() < 2;
+    let mistake = first! {
+        few && given < bytes.len() =>
+            "the first sendmsg has the header alone: both belong in the same list of iovecs",
+        few => "header and payload were copied into one buffer: sendmsg can gather them itself",
+        given != bytes.len() => "the iovecs are not as long as what they stand for",
+    };
+    let seen = say!("a sendmsg with iovecs of {lengths:?} bytes");
+    judge(mistake, "one sendmsg with two iovecs: 4 and 2996 bytes", seen)
 }
 
 /// Signals end a sendmsg that has taken a part, and one that has taken nothing.

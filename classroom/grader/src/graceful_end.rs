@@ -28,16 +28,78 @@ pub fn grade(answer: fn(OwnedFd, RawFd) -> io::Result<usize>) -> ExitCode {
     })
 }
 
+/// What happens to the server.
+#[derive(Clone, Copy)]
+enum Act<'a> {
+    /// A client connects.
+    Joins,
+    /// It sends, and gets the same back.
+    Echoes(&'a [u8]),
+    /// One connects that takes little at a time, sends so many bytes, and does not read.
+    Deaf(usize),
+    /// It sends these, and perhaps ends its stream; it reads all that has not come back.
+    Hears(&'a [u8], bool),
+    /// It ends its stream, and sees the other end.
+    Leaves,
+    /// It sends these, and resets the connection; or at the same time, with its stream ended.
+    Resets(&'a [u8], bool),
+    /// Another one waits in the queue.
+    Queues,
+    /// A signal comes.
+    Signal,
+    /// Stop is readable: a byte, or its end.
+    Stops(bool),
+    /// It sleeps.
+    Rests,
+    /// Nobody can connect any more.
+    Refuses,
+    /// It returns this count.
+    Returns(usize),
+}
+
+use Act::{
+    Deaf, Echoes, Hears, Joins, Leaves, Queues, Refuses, Resets, Rests, Returns, Signal, Stops,
+};
+
 const CASES: &[Case] = &[
-    ("three clients, one after the other; then it is asked to stop", idle),
-    ("it is asked to stop while a client is connected", busy),
-    ("it is asked to stop before it begins", at_once),
-    ("signals come while it waits", signals),
-    ("clients reset their connections", resets),
-    ("a client ends and resets while the echo is on its way", ends_and_resets),
-    ("a client comes, and it is asked to stop, at the same time", together),
-    ("it is asked to stop while a client does not read", deaf),
-    ("another client waits in the queue when it is asked to stop", queue),
+    ("three clients, one after the other; then it is asked to stop", |c| {
+        let large = pattern(300_000);
+        let echo = |bytes| [Joins, Echoes(bytes), Leaves];
+        let three =
+            [[Rests].to_vec(), [echo(b"hello"), echo(&large), echo(b"\0")].concat()].concat();
+        let many =
+            [&[Joins, Hears(&large[..50_000], true)], &[Joins, Leaves].repeat(300)[..]].concat();
+        plays(c, &[three, many, vec![Rests, Stops(false), Returns(304), Refuses]].concat())
+    }),
+    ("it is asked to stop while a client is connected", |c| {
+        let large = pattern(200_000);
+        [false, true].iter().try_for_each(|&by_end| {
+            let stop = [Joins, Echoes(b"before"), Rests, Stops(by_end), Refuses];
+            let end = [Echoes(b"after"), Echoes(&large), Leaves, Returns(1)];
+            plays(c, &[&stop[..], &end].concat())
+        })
+    }),
+    ("signals come while it waits", |c| {
+        let first = [Rests, Signal, Rests, Joins, Echoes(b"hello"), Rests, Signal, Rests];
+        plays(c, &[&first[..], &[Echoes(b"again"), Stops(false), Leaves, Returns(1)]].concat())
+    }),
+    ("clients reset their connections, also while the echo is on its way", |c| {
+        let idle = [Joins, Resets(b"and gone", false), Rests, Joins, Resets(b"", false), Rests];
+        let deaf = [Deaf(60_000), Resets(b"", true), Rests, Deaf(0), Resets(b"hello", true), Rests];
+        let last = [Joins, Echoes(b"hello"), Leaves, Stops(false), Returns(5)];
+        plays(c, &[&idle[..], &deaf, &last].concat())
+    }),
+    ("a client comes, and it is asked to stop, at the same time", |c| {
+        plays(c, &[Queues, Stops(false), Returns(0), Refuses])
+    }),
+    ("it is asked to stop while a client does not read", |c| {
+        let hears = [Hears(b"", false), Leaves, Returns(1)];
+        plays(c, &[&[Deaf(60_000), Stops(false), Refuses][..], &hears].concat())
+    }),
+    ("another client waits in the queue when it is asked to stop", |c| {
+        let before = [Joins, Echoes(b"first"), Queues, Rests, Stops(false), Refuses];
+        plays(c, &[&before[..], &[Echoes(b"more"), Leaves, Returns(1)]].concat())
+    }),
 ];
 
 const EARLY: &str = "it returned although nobody had asked it to stop";
@@ -47,30 +109,172 @@ const SPINS: &str = "stop stays readable: once it has been seen, poll must not a
 const CUT: &str = "the client that was connected is cut off: finish what is open, then return";
 const RESET: &str = "a client that reset its connection has ended the server for all others";
 const AWAKE: &str = "it does not sleep where there is nothing to do";
-const SENT: &str = "connected and sent";
-const LAST: &str = "the last client has left";
+const LEFT: &str = "the clients have left";
 const STAYS: &str = "the last client has left, and it still waits";
+const FIRST: &str = "a client was accepted though stop was readable already: look at stop first";
+const QUEUE: &str = "after the request to stop it still serves the queue";
 
-struct Stage {
+/// In the middle of a script.
+struct Server {
     at: SocketAddr,
     stop: Peer,
-    /// Nobody else is given the port.
-    _held: OwnedFd,
+    client: Option<Peer>,
+    queued: Option<Peer>,
+    /// What has not come back to a client.
+    unread: Vec<u8>,
+    /// What was done last, and what it means if a client is not served then.
+    did: (&'static str, &'static str),
 }
 
-/// Perhaps with a client in the queue, and with stop readable.
-fn begin(child: &mut Child, queued: bool, stopped: bool) -> Result<(Stage, Option<Peer>), Refusal> {
-    let (listener, held) = listener(128)?;
+/// Does all this to a server.
+fn plays(child: &mut Child, acts: &[Act]) -> Verdict {
+    let (listener, _held) = listener(128)?; // nobody else is given the port
     setsockopt(&listener, sockopt::SndBuf, &4096).map_err(io::Error::from)?; // inherited
-    let at = listener.local_addr()?;
-    let client = if queued { Some(Peer::connect(at, None)?) } else { None };
-    let (stop, theirs) = pair()?;
-    if stopped {
-        stop.send(b"stop");
-        arrived(&theirs, 4)?;
+    let ((stop, theirs), at) = (pair()?, listener.local_addr()?);
+    let (client, unread, did) = (None, Vec::new(), ("nobody has connected", SERVES));
+    let mut server = Server { at, stop, client, queued: None, unread, did };
+    let mut fds = Some(vec![listener.into(), theirs]);
+    for act in acts {
+        if !matches!(act, Queues | Stops(_))
+            && let Some(fds) = fds.take()
+        {
+            child.ask((), &[], fds)?;
+        }
+        server.act(child, *act)?;
+        if let (Stops(false), Some(fds)) = (act, &fds) {
+            arrived(&fds[1], 4)?;
+        }
     }
-    child.ask((), &[], vec![listener.into(), theirs])?;
-    Ok((Stage { at, stop, _held: held }, client))
+    Ok(())
+}
+
+impl Server {
+    fn act(&mut self, child: &mut Child, act: Act) -> Verdict {
+        let (said, blame) = self.did;
+        self.did = match act {
+            Joins => ("a client is connected, and silent", blame),
+            Queues => ("a client is connected, another one waits in the queue", blame),
+            Leaves => (LEFT, blame),
+            Signal => ("a signal came while it waited", "a signal cost a client its connection"),
+            Resets(_, false) => ("a client has reset its connection", RESET),
+            Resets(_, true) => ("a client has ended its stream and reset the connection", RESET),
+            Stops(_) => ("stop is readable", CUT),
+            _ => (said, blame),
+        };
+        let (did, blame) = self.did;
+        if blame == CUT && matches!(act, Echoes(_) | Leaves) {
+            child.scene("with a client", "stop is readable, the client is silent", SPINS);
+            child.until_blocked()?;
+        }
+        let client = self.client.as_ref();
+        match (act, client) {
+            (Joins, _) => self.client = Some(joins(child, self.at, None)?),
+            (Echoes(bytes), Some(client)) => client.echoes(child, bytes, did, blame)?,
+            (Deaf(count), _) => {
+                let client = joins(child, self.at, Some(4096))?;
+                client.echoes(child, b"first", did, blame)?;
+                self.unread = pattern(count);
+                client.send(&self.unread);
+                child.scene("with a client", "it sends, and does not read", AWAKE);
+                if count == 0 {
+                    child.until_settled()?;
+                } else {
+                    child.until_so(|| holds_back(&client))?;
+                }
+                self.client = Some(client);
+            }
+            (Hears(bytes, ends), Some(client)) => {
+                client.send(bytes);
+                self.unread.extend(bytes);
+                if ends {
+                    client.end();
+                }
+                let got = client.hears(child, self.unread.len())?;
+                if got != self.unread {
+                    let look = child.at_rest()?;
+                    let mistake = match blame {
+                        CUT => CUT,
+                        _ if look.state != 'R' && !look.answer_waits() => EARLY,
+                        _ => {
+                            "a client that has ended its own stream still reads: it gets all of \
+                             the echo first"
+                        }
+                    };
+                    let seen = say!("{} bytes; {}", got.len(), child.stands()?);
+                    return refuse(mistake, say!("{} bytes", self.unread.len()), seen);
+                }
+            }
+            (Leaves, Some(client)) => {
+                let stays =
+                    "a client that has ended its stream is not let go: close its connection";
+                client.leaves(child, stays, stays)?;
+                self.client = None;
+            }
+            (Resets(bytes, false), Some(client)) => {
+                client.send(bytes);
+                waits(child, "a client is connected")?;
+                self.client.take().map_or(Ok(()), Peer::reset)?;
+            }
+            (Resets(bytes, true), Some(_)) => child.while_stopped(|| {
+                let client = self.client.take().expect("it is there");
+                client.send(bytes);
+                client.end();
+                acknowledged(&client)?;
+                Ok(client.reset()?)
+            })?,
+            (Queues, _) => {
+                let queued = joins(child, self.at, None)?;
+                queued.send(b"hello");
+                self.queued = Some(queued);
+            }
+            (Signal, _) => child.interrupt(),
+            (Stops(true), _) => self.stop.end(), // a stream that has ended is readable, too
+            (Stops(false), _) => self.stop.send(b"stop"),
+            (Rests, _) => waits(child, did)?,
+            (Refuses, _) if self.unread.is_empty() => {
+                let late =
+                    "after the request to stop clients still get in: close the listener at once";
+                refused(child, self.at, late)?;
+            }
+            (Refuses, _) => {
+                let held = "with a client that does not read it waits in send, and does not see \
+                            the request to stop: poll for room and for stop";
+                refused(child, self.at, held)?;
+            }
+            (Returns(count), _) => {
+                let mistake = match (&self.queued, &self.client) {
+                    (Some(_), None) if count == 0 => FIRST,
+                    (Some(_), _) => QUEUE,
+                    _ if did == LEFT => STAYS,
+                    _ => DEAF,
+                };
+                child.scene("after the request to stop", did, mistake);
+                if let Some(queued) = &self.queued
+                    && (child.until_blocked()? || !queued.read(1).is_empty())
+                {
+                    return refuse(mistake, format!("Ok({count})"), child.stands()?);
+                }
+                returned(&child.said()?, count)?;
+            }
+            _ => return Err(Refusal::new("the grader lost its place")),
+        }
+        Ok(())
+    }
+}
+
+/// It has to have returned this count, with the listener closed and stop as it was.
+fn returned(said: &Said, count: usize) -> Verdict {
+    let read = said.unread() == 0 && said.after.ended.last() == Some(&false);
+    let (text, expected) = (said.text(), format!("Ok({count})"));
+    let mistake = match said.kind() {
+        _ if said.more != true => "the listener is still open after the return: it was yours",
+        _ if read => "it read from stop, which is lent: others wait for it, too",
+        "" if text == expected => "",
+        "" => "it returned another count than there were clients",
+        "Interrupted" => INTERRUPTED,
+        _ => "what happens to one client is no error of the server, nor is the request to stop",
+    };
+    said.judged(mistake, expected)
 }
 
 /// Sleeps in a call; where it has returned instead, that was too early.
@@ -99,33 +303,6 @@ fn joins(child: &mut Child, at: SocketAddr, buffer: Option<usize>) -> Result<Pee
     })
 }
 
-fn leaves(child: &mut Child, client: &Peer) -> Verdict {
-    const LET_GO: &str = "a client that has ended its stream is not let go: close its connection";
-    client.leaves(child, LET_GO, LET_GO)
-}
-
-/// It has to return this count.
-fn done(child: &mut Child, count: usize, did: &str, mistake: &str) -> Verdict {
-    child.scene("after the request to stop", did, mistake);
-    let said = child.said()?;
-    if said.more != true {
-        let mistake = "the listener is still open after the return: it was yours";
-        return refuse(mistake, say!("closed"), "still open");
-    }
-    if said.unread() == 0 && said.after.ended.last() == Some(&false) {
-        let mistake = "it read from stop, which is lent: others wait for it, too";
-        return refuse(mistake, "stop as readable as it was", "nothing left to read");
-    }
-    let expected = format!("Ok({count})");
-    let mistake = match said.kind() {
-        "" if said.text() == expected => "",
-        "" => "it returned another count than there were clients",
-        "Interrupted" => INTERRUPTED,
-        _ => "what happens to one client is no error of the server, nor is the request to stop",
-    };
-    said.judged(mistake, expected)
-}
-
 /// Nobody can connect any more.
 fn refused(child: &Child, at: SocketAddr, mistake: &str) -> Verdict {
     // It may not have seen the request yet: then the next attempt tells. Seen asleep so often, it
@@ -140,191 +317,4 @@ fn refused(child: &Child, at: SocketAddr, mistake: &str) -> Verdict {
     }
     let refusal = Refusal::new(mistake).peer("connected after stop was readable");
     Err(refusal.but("ECONNREFUSED", "a connection"))
-}
-
-const GET_IN: &str = "after the request to stop clients still get in: close the listener at once";
-
-/// A client that takes little at a time, and does not read: the echo waits for it.
-fn does_not_read(child: &mut Child, at: SocketAddr, bytes: &[u8]) -> Result<Peer, Refusal> {
-    let client = joins(child, at, Some(4096))?;
-    client.echoes(child, b"first", SENT, SERVES)?;
-    client.send(bytes);
-    child.scene("with a client", "it sends, and does not read", AWAKE);
-    if bytes.is_empty() {
-        child.until_settled()?;
-    } else {
-        child.until_so(|| holds_back(&client))?;
-    }
-    Ok(client)
-}
-
-fn idle(child: &mut Child) -> Verdict {
-    let (Stage { at, stop, _held }, _) = begin(child, false, false)?;
-    waits(child, "nobody has connected")?;
-    let large = pattern(300_000);
-    for message in [&b"hello"[..], &large, b"\0"] {
-        let client = joins(child, at, None)?;
-        client.echoes(child, message, SENT, SERVES)?;
-        leaves(child, &client)?;
-    }
-    // One that ends its stream before the echo has come: it still gets all of it.
-    let client = joins(child, at, None)?;
-    client.send(&large[..50_000]);
-    client.end();
-    let got = client.hears(child, 50_001)?;
-    if got != large[..50_000] {
-        let look = child.at_rest()?;
-        let mistake = if look.state != 'R' && !look.answer_waits() {
-            EARLY
-        } else {
-            "a client that has ended its own stream still reads: it gets all of the echo first"
-        };
-        let seen = format!("{}; {}", got.len(), child.stands()?);
-        let refusal = Refusal::new(mistake).peer("sent 50000 bytes, ended its stream, and read");
-        return Err(refusal.but("50000 bytes", seen));
-    }
-    for _ in 0..300 {
-        let client = joins(child, at, None)?;
-        leaves(child, &client)?;
-    }
-    waits(child, "all clients have left")?;
-    stop.send(b"stop");
-    done(child, 304, "nobody is connected, and stop is readable", DEAF)?;
-    refused(child, at, GET_IN)
-}
-
-fn ends_and_resets(child: &mut Child) -> Verdict {
-    let (Stage { at, stop, _held }, _) = begin(child, false, false)?;
-    for bytes in [pattern(60_000), Vec::new()] {
-        let client = does_not_read(child, at, &bytes)?;
-        child.while_stopped(|| {
-            if bytes.is_empty() {
-                client.send(b"hello");
-            }
-            client.end();
-            acknowledged(&client)?;
-            Ok(client.reset()?)
-        })?;
-        waits(child, "a client has ended its stream and reset the connection")?;
-    }
-    let client = joins(child, at, None)?;
-    client.echoes(child, b"hello", "connected after two that have gone", RESET)?;
-    leaves(child, &client)?;
-    stop.send(b"stop");
-    done(child, 3, "stop is readable", DEAF)
-}
-
-fn deaf(child: &mut Child) -> Verdict {
-    const HELD: &str = "with a client that does not read it waits in send, and does not see the \
-                        request to stop: poll for room and for stop";
-    let (Stage { at, stop, _held }, _) = begin(child, false, false)?;
-    let message = pattern(60_000);
-    let client = does_not_read(child, at, &message)?;
-    stop.send(b"stop");
-    refused(child, at, HELD)?;
-    let got = client.hears(child, message.len())?;
-    if got != message {
-        let seen = format!("{}; {}", got.len(), child.stands()?);
-        let refusal = Refusal::new(CUT).peer("read only after stop was readable");
-        return Err(refusal.but("60000 bytes back", seen));
-    }
-    leaves(child, &client)?;
-    done(child, 1, LAST, STAYS)
-}
-
-fn together(child: &mut Child) -> Verdict {
-    const FIRST: &str =
-        "a client was accepted though stop was readable already: look at stop first";
-    let (_stage, queued) = begin(child, true, true)?;
-    let queued = queued.expect("a client was asked for");
-    queued.send(b"hello");
-    let did = "a client waits in the queue, and stop is readable, before it begins";
-    child.scene("at its first look", did, FIRST);
-    if child.until_blocked()? || !queued.read(1).is_empty() {
-        return refuse(FIRST, "Ok(0)", child.stands()?);
-    }
-    done(child, 0, did, FIRST)
-}
-
-fn busy(child: &mut Child) -> Verdict {
-    for by_end in [false, true] {
-        let (Stage { at, stop, _held }, _) = begin(child, false, false)?;
-        let client = joins(child, at, None)?;
-        client.echoes(child, b"before", SENT, SERVES)?;
-        waits(child, "a client is connected, and silent")?;
-        if by_end {
-            stop.end(); // a stream that has ended is readable, too
-        } else {
-            stop.send(b"stop");
-        }
-        refused(child, at, GET_IN)?;
-        let did = "is connected, and stop is readable";
-        for message in [b"after".to_vec(), pattern(200_000)] {
-            child.scene("with a client", "stop is readable, the client is silent", SPINS);
-            child.until_blocked()?;
-            client.echoes(child, &message, did, CUT)?;
-        }
-        child.until_blocked()?;
-        leaves(child, &client)?;
-        done(child, 1, LAST, STAYS)?;
-    }
-    Ok(())
-}
-
-fn at_once(child: &mut Child) -> Verdict {
-    let (Stage { at, stop, _held }, _) = begin(child, false, true)?;
-    done(child, 0, "stop is readable from the start", DEAF)?;
-    drop(stop);
-    refused(child, at, GET_IN)
-}
-
-fn signals(child: &mut Child) -> Verdict {
-    let (Stage { at, stop, _held }, _) = begin(child, false, false)?;
-    waits(child, "nobody has connected")?;
-    child.interrupt();
-    waits(child, "a signal came while it waited for a client")?;
-    let client = joins(child, at, None)?;
-    client.echoes(child, b"hello", SENT, SERVES)?;
-    waits(child, "a client is connected, and silent")?;
-    child.interrupt();
-    let did = "a signal came while it waited for the client to send";
-    waits(child, did)?;
-    client.echoes(child, b"again", did, "a signal cost a client its connection")?;
-    stop.send(b"stop");
-    leaves(child, &client)?;
-    done(child, 1, LAST, STAYS)
-}
-
-fn resets(child: &mut Child) -> Verdict {
-    let (Stage { at, stop, _held }, _) = begin(child, false, false)?;
-    waits(child, "nobody has connected")?;
-    for bytes in [&b"and gone"[..], b""] {
-        let client = joins(child, at, None)?;
-        client.send(bytes);
-        waits(child, "a client is connected")?;
-        client.reset()?;
-        waits(child, "a client has reset its connection")?;
-    }
-    let client = joins(child, at, None)?;
-    let did = "connected after two that reset their connections";
-    client.echoes(child, b"hello", did, RESET)?;
-    leaves(child, &client)?;
-    stop.send(b"stop");
-    done(child, 3, "stop is readable", DEAF)
-}
-
-fn queue(child: &mut Child) -> Verdict {
-    const QUEUE: &str = "after the request to stop it still serves the queue";
-    let (Stage { at, stop, _held }, _) = begin(child, false, false)?;
-    let client = joins(child, at, None)?;
-    client.echoes(child, b"first", SENT, SERVES)?;
-    let queued = joins(child, at, None)?;
-    queued.send(b"second");
-    waits(child, "a client is connected, another one waits in the queue")?;
-    stop.send(b"stop");
-    refused(child, at, GET_IN)?;
-    client.echoes(child, b"more", "is connected, and stop is readable", CUT)?;
-    leaves(child, &client)?;
-    done(child, 1, "stop was readable before the client in the queue was accepted", QUEUE)?;
-    if queued.read(1).is_empty() { Ok(()) } else { Err(Refusal::new(QUEUE)) }
 }

@@ -21,7 +21,7 @@ use say::say;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::calls::Calls;
-use crate::refusal::{Verdict, refuse};
+use crate::refusal::{Verdict, first, judge};
 use crate::{alloc, calls, kernel, language, wire};
 
 /// The child's end of the conversation with the grader. Far from the numbers an answer meets.
@@ -75,32 +75,27 @@ pub struct Failure {
     pub text: String,
 }
 
-/// A result in a form that can travel.
-pub fn portable<T>(result: io::Result<T>) -> Result<T, Failure> {
-    result.map_err(|e| Failure {
-        kind: format!("{:?}", e.kind()),
-        errno: e.raw_os_error(),
-        text: e.to_string(),
-    })
+impl From<io::Error> for Failure {
+    fn from(e: io::Error) -> Failure {
+        Failure { kind: format!("{:?}", e.kind()), errno: e.raw_os_error(), text: e.to_string() }
+    }
 }
 
-/// Kinds that a task asks for, so that there is no errno to them.
-const ASKED_FOR: [&str; 5] =
-    ["UnexpectedEof", "InvalidData", "InvalidInput", "TimedOut", "WriteZero"];
-
 impl Failure {
-    /// An error of the kernel's without the kernel's number.
+    /// An error of the kernel's without the kernel's number. For the kinds that a task asks for
+    /// there is none.
     pub fn without_errno(&self) -> bool {
-        self.errno.is_none() && !ASKED_FOR.contains(&self.kind.as_str())
+        let asked_for = ["UnexpectedEof", "InvalidData", "InvalidInput", "TimedOut", "WriteZero"];
+        self.errno.is_none() && !asked_for.contains(&self.kind.as_str())
     }
 
     /// `Err(ConnectionReset: …)`; where errno is missing, it says so.
     pub fn shown(&self) -> String {
         let Failure { kind, text, .. } = self;
-        if self.without_errno() {
-            return say!("Err({kind}, without errno: {text})");
+        match self.without_errno() {
+            true => say!("Err({kind}, without errno: {text})"),
+            false => format!("Err({kind}: {text})"),
         }
-        format!("Err({kind}: {text})")
     }
 }
 
@@ -109,6 +104,8 @@ impl Failure {
 pub struct After {
     /// Descriptors that are open now and were not before, with what they are.
     pub opened: Vec<String>,
+    /// What those have that no new one has.
+    pub odd: Vec<String>,
     /// Descriptors that were open before and are not now, or are something else now.
     pub closed: Vec<RawFd>,
     /// Settings of the given descriptors that are not as they were.
@@ -142,12 +139,10 @@ pub fn observe<T>(fds: &[RawFd], call: impl FnOnce() -> T) -> (T, After) {
     let calls = calls::counted();
     let (open_now, settings_now) = (open_fds(), all_settings(fds));
     let same = |fd: &RawFd| open_now.get(fd) == open.get(fd);
+    let new = open_now.iter().filter(|(fd, _)| !open.contains_key(fd));
     let after = After {
-        opened: open_now
-            .iter()
-            .filter(|(fd, _)| !open.contains_key(fd))
-            .map(|(fd, what)| format!("fd {fd} ({what})"))
-            .collect(),
+        opened: new.clone().map(|(fd, what)| format!("fd {fd} ({what})")).collect(),
+        odd: new.flat_map(|(fd, _)| odd(*fd)).collect(),
         closed: open.keys().filter(|fd| !same(fd)).copied().collect(),
         changed: settings_now.into_iter().filter(|s| !settings.contains(s)).collect(),
         unread: fds.iter().map(|&fd| unread(fd)).collect(),
@@ -169,17 +164,12 @@ fn name_process(name: &str) {
 
 /// Every open descriptor of this process, and what the kernel calls it (`socket:[4711]`).
 pub fn open_fds() -> BTreeMap<RawFd, String> {
-    let Ok(entries) = fs::read_dir("/proc/self/fd") else { return BTreeMap::new() };
-    let numbers: Vec<RawFd> =
-        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-    // The directory itself was open while it was read, and is not any more.
-    numbers
-        .into_iter()
-        .filter_map(|fd| {
-            let what = identity(fd)?;
-            Some((fd, what.to_string_lossy().into_owned()))
-        })
-        .collect()
+    let entries = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    // The directory itself is open while it is read, and not any more when it is asked for.
+    let numbers: Vec<RawFd> = entries.filter_map(number).collect();
+    let named = |fd| Some((fd, identity(fd)?.to_string_lossy().into_owned()));
+    numbers.into_iter().filter_map(named).collect()
 }
 
 fn all_settings(fds: &[RawFd]) -> Vec<String> {
@@ -198,28 +188,24 @@ pub fn settings(fd: RawFd) -> Vec<(&'static str, String)> {
     let Ok(flags) = fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_GETFL) else {
         return Vec::new();
     };
-    let mut all = vec![("the status flags (O_NONBLOCK among them)", format!("{flags:#o}"))];
-    let options = [
-        (libc::SOL_SOCKET, libc::SO_RCVTIMEO, "SO_RCVTIMEO"),
-        (libc::SOL_SOCKET, libc::SO_SNDTIMEO, "SO_SNDTIMEO"),
-        (libc::SOL_SOCKET, libc::SO_RCVLOWAT, "SO_RCVLOWAT"),
-        (libc::SOL_SOCKET, libc::SO_LINGER, "SO_LINGER"),
-        (libc::SOL_SOCKET, libc::SO_BUF_LOCK, "SO_SNDBUF or SO_RCVBUF"),
-        (libc::IPPROTO_TCP, libc::TCP_NODELAY, "TCP_NODELAY"),
-        (libc::IPPROTO_TCP, libc::TCP_CORK, "TCP_CORK"),
-        (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, "TCP_DEFER_ACCEPT"),
-    ];
-    for (level, option, name) in options {
-        let mut value = [0_u8; 16];
-        let mut len = value.len() as libc::socklen_t;
-        // SAFETY: `value` is writable for `len` bytes.
-        let rc =
-            unsafe { libc::getsockopt(fd, level, option, value.as_mut_ptr().cast(), &mut len) };
-        if rc == 0 {
-            all.push((name, format!("{:?}", &value[..len as usize])));
+    let mut all = vec![(calls::FLAGS, format!("{flags:#o}"))];
+    for (level, name, text) in calls::OPTIONS {
+        let value = option(fd, level, name);
+        if !value.is_empty() {
+            all.push((text, format!("{value:?}")));
         }
     }
     all
+}
+
+/// What getsockopt(2) says of an option, as bytes; none where it fails.
+pub fn option(fd: RawFd, level: libc::c_int, name: libc::c_int) -> Vec<u8> {
+    let mut value = vec![0; 256];
+    let mut len = value.len() as libc::socklen_t;
+    // SAFETY: `value` is writable for `len` bytes.
+    let rc = unsafe { libc::getsockopt(fd, level, name, value.as_mut_ptr().cast(), &mut len) };
+    value.truncate(if rc == 0 { len as usize } else { 0 });
+    value
 }
 
 /// Settings of a new stream socket that nobody asked for, each with its value.
@@ -277,44 +263,26 @@ fn count(fd: RawFd, request: libc::Ioctl) -> usize {
     if rc == 0 { count as usize } else { 0 }
 }
 
-/// A descriptor that an answer has made.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Made {
-    /// FD_CLOEXEC.
-    pub close_on_exec: bool,
-    /// O_NONBLOCK.
-    pub nonblocking: bool,
-    /// Settings that no new socket has.
-    pub unasked: Vec<String>,
+/// What a descriptor that an answer has made ought not to have.
+fn odd(fd: RawFd) -> Vec<String> {
+    // SAFETY: it takes a number and returns one, whatever is open there.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    let inherited = (flags & libc::FD_CLOEXEC == 0).then(|| "no FD_CLOEXEC".into());
+    inherited.into_iter().chain(unasked_settings(fd)).collect()
 }
 
-impl Made {
-    /// What the kernel says of it.
-    pub fn of(fd: RawFd) -> Made {
-        // SAFETY: these take numbers and return numbers, whatever is open there.
-        let (fd_flags, status) =
-            unsafe { (libc::fcntl(fd, libc::F_GETFD), libc::fcntl(fd, libc::F_GETFL)) };
-        let set = |flags: i32, bit: i32| flags >= 0 && flags & bit != 0;
-        let (close_on_exec, nonblocking) =
-            (set(fd_flags, libc::FD_CLOEXEC), set(status, libc::O_NONBLOCK));
-        Made { close_on_exec, nonblocking, unasked: unasked_settings(fd) }
-    }
-
-    /// Whether it is as a new one ought to be.
-    pub fn check(&self) -> Verdict {
-        if !self.close_on_exec {
-            let mistake = "a program that this one starts would inherit the socket: SOCK_CLOEXEC";
-            return refuse(mistake, "close-on-exec", "not set");
-        }
-        if self.nonblocking {
-            let mistake = "the socket was left non-blocking: the next call on it would not wait";
-            return refuse(mistake, "a blocking socket", "O_NONBLOCK");
-        }
-        if let Some(setting) = self.unasked.first() {
-            let mistake = "the socket has a setting that nobody asked for";
-            return refuse(mistake, "the settings of a new socket", setting.as_str());
-        }
-        Ok(())
+impl After {
+    /// Whether what it has made, and gives away, is as new ones ought to be.
+    pub fn made(&self) -> Verdict {
+        let odd = self.odd.first().map_or("", String::as_str);
+        let mistake = first! {
+            odd.contains("FD_CLOEXEC") =>
+                "a program that this one starts would inherit the socket: SOCK_CLOEXEC",
+            odd.starts_with(calls::FLAGS) =>
+                "the socket was left non-blocking: the next call on it would not wait",
+            !odd.is_empty() => "the socket has a setting that nobody asked for",
+        };
+        judge(mistake, "close-on-exec, and the settings of a new socket", odd)
     }
 }
 

@@ -30,105 +30,90 @@ pub const ANSWERING: &str = "answering";
 pub fn look(pid: i32) -> io::Result<Look> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let status = fs::read_to_string(format!("/proc/{pid}/task/{pid}/status"))?;
+    // `45 0x4 0x7ffc… …` in a call, `running` outside of one.
+    let line = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
     // The name, in parentheses, may hold anything; the state comes after it.
     let fields: Vec<&str> =
         stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
     let number = |at: usize| fields.get(at).and_then(|f| f.parse().ok()).unwrap_or(0);
-    let sleeps = status
-        .lines()
-        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))
-        .and_then(|n| n.trim().parse().ok())
-        .unwrap_or(0);
-    let line = fs::read_to_string(format!("/proc/{pid}/syscall")).ok();
+    let sleeps = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    let argument = |at: usize| {
+        let hex = line.split_whitespace().nth(at)?.strip_prefix("0x")?;
+        u64::from_str_radix(hex, 16).ok()
+    };
+    let call = line.split_whitespace().next().and_then(|number| number.parse().ok());
+    let call = call.zip(argument(1).map(|first| first as i32));
+    let timeout = call.and_then(|(number, _)| match known(number)?.2 {
+        Timeout::None => None,
+        Timeout::Milliseconds(at) => Some(argument(at)? as i32),
+        Timeout::Time(at, parts) => milliseconds(pid, argument(at)?, parts),
+    });
     Ok(Look {
         answering: stat.contains(&format!("({ANSWERING})")),
         state: fields.first().and_then(|f| f.chars().next()).unwrap_or('?'),
-        timeout: line.as_deref().and_then(|line| timeout(pid, line)),
-        call: line.as_deref().and_then(call),
-        sleeps,
+        timeout,
+        call,
+        sleeps: sleeps.and_then(|n| n.trim().parse().ok()).unwrap_or(0),
         ticks: number(11) + number(12),
     })
 }
 
-/// `45 0x4 0x7ffc… …` in a call, `running` outside of one.
-fn call(line: &str) -> Option<(i64, i32)> {
-    let mut fields = line.split_whitespace();
-    let number = fields.next()?.parse().ok()?;
-    let first = fields.next()?.strip_prefix("0x")?;
-    Some((number, u64::from_str_radix(first, 16).ok()? as i32))
-}
-
-/// The timeout of `poll`, `select` and `epoll_wait`, in whichever form they have it.
-fn timeout(pid: i32, line: &str) -> Option<i32> {
-    let number = call(line)?.0;
-    let argument = |n: usize| {
-        let hex = line.split_whitespace().nth(n)?.strip_prefix("0x")?;
-        u64::from_str_radix(hex, 16).ok()
-    };
-    // Seconds and a part of one; a null pointer is no timeout.
-    let pointed = |at: u64, parts: i64| {
-        let mut time = [0; 16];
-        if at == 0 {
-            return Some(-1);
-        }
-        File::open(format!("/proc/{pid}/mem")).ok()?.read_exact_at(&mut time, at).ok()?;
-        let [seconds, part] =
-            [0, 8].map(|n| i64::from_ne_bytes(time[n..n + 8].try_into().expect("eight bytes")));
-        let ms = seconds.saturating_mul(1000).saturating_add((part + parts - 1) / parts);
-        Some(ms.min(i32::MAX.into()) as i32)
-    };
-    match number {
-        libc::SYS_ppoll => pointed(argument(3)?, 1_000_000),
-        libc::SYS_pselect6 => pointed(argument(5)?, 1_000_000),
-        libc::SYS_epoll_pwait2 => pointed(argument(4)?, 1_000_000),
-        libc::SYS_epoll_pwait => Some(argument(4)? as i32),
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_poll => Some(argument(3)? as i32),
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_epoll_wait => Some(argument(4)? as i32),
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_select => pointed(argument(5)?, 1000),
-        _ => None,
+/// What stands at this address of the process: seconds, and parts of one, of which a second has a
+/// thousand times so many. Nowhere is no timeout.
+fn milliseconds(pid: i32, at: u64, parts: i64) -> Option<i32> {
+    if at == 0 {
+        return Some(-1);
     }
+    let mut time = [0; 16];
+    File::open(format!("/proc/{pid}/mem")).ok()?.read_exact_at(&mut time, at).ok()?;
+    let [seconds, part] =
+        [0, 8].map(|n| i64::from_ne_bytes(time[n..n + 8].try_into().expect("eight bytes")));
+    let ms = seconds.saturating_mul(1000).saturating_add((part + parts - 1) / parts);
+    Some(ms.min(i32::MAX.into()) as i32)
 }
 
-/// A system call by name, and whether its first argument is a descriptor.
-pub fn name(number: i64) -> (&'static str, bool) {
-    match number {
-        libc::SYS_recvfrom => ("recv", true),
-        libc::SYS_recvmsg => ("recvmsg", true),
-        libc::SYS_sendto => ("send", true),
-        libc::SYS_sendmsg => ("sendmsg", true),
-        libc::SYS_read => ("read", true),
-        libc::SYS_readv => ("readv", true),
-        libc::SYS_write => ("write", true),
-        libc::SYS_writev => ("writev", true),
-        libc::SYS_accept | libc::SYS_accept4 => ("accept", true),
-        libc::SYS_connect => ("connect", true),
-        libc::SYS_close => ("close", true),
-        libc::SYS_ppoll => ("poll", false),
-        libc::SYS_pselect6 => ("select", false),
-        libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => ("epoll_wait", true),
-        libc::SYS_nanosleep | libc::SYS_clock_nanosleep => ("a sleep", false),
-        libc::SYS_futex => ("a wait for another thread", false),
-        _ => older_name(number),
-    }
+/// Which argument of a call says how long it waits.
+#[derive(Clone, Copy)]
+enum Timeout {
+    None,
+    Milliseconds(usize),
+    /// It points to seconds and parts of one, so many in a millisecond.
+    Time(usize, i64),
 }
 
-#[cfg(target_arch = "x86_64")]
-fn older_name(number: i64) -> (&'static str, bool) {
-    match number {
-        libc::SYS_poll => ("poll", false),
-        libc::SYS_select => ("select", false),
-        libc::SYS_epoll_wait => ("epoll_wait", true),
-        libc::SYS_pause => ("pause", false),
-        _ => ("a system call", false),
-    }
-}
+/// System calls: number, name, timeout; the first argument of those with `(fd)` is a descriptor.
+const CALLS: &[(i64, &str, Timeout)] = &[
+    (libc::SYS_recvfrom, "recv(fd)", Timeout::None),
+    (libc::SYS_recvmsg, "recvmsg(fd)", Timeout::None),
+    (libc::SYS_sendto, "send(fd)", Timeout::None),
+    (libc::SYS_sendmsg, "sendmsg(fd)", Timeout::None),
+    (libc::SYS_read, "read(fd)", Timeout::None),
+    (libc::SYS_readv, "readv(fd)", Timeout::None),
+    (libc::SYS_write, "write(fd)", Timeout::None),
+    (libc::SYS_writev, "writev(fd)", Timeout::None),
+    (libc::SYS_accept, "accept(fd)", Timeout::None),
+    (libc::SYS_accept4, "accept(fd)", Timeout::None),
+    (libc::SYS_connect, "connect(fd)", Timeout::None),
+    (libc::SYS_close, "close(fd)", Timeout::None),
+    (libc::SYS_ppoll, "poll", Timeout::Time(3, 1_000_000)),
+    (libc::SYS_pselect6, "select", Timeout::Time(5, 1_000_000)),
+    (libc::SYS_epoll_pwait, "epoll_wait(fd)", Timeout::Milliseconds(4)),
+    (libc::SYS_epoll_pwait2, "epoll_wait(fd)", Timeout::Time(4, 1_000_000)),
+    (libc::SYS_nanosleep, "a sleep", Timeout::None),
+    (libc::SYS_clock_nanosleep, "a sleep", Timeout::None),
+    (libc::SYS_futex, "a wait for another thread", Timeout::None),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_poll, "poll", Timeout::Milliseconds(3)),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_select, "select", Timeout::Time(5, 1000)),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_epoll_wait, "epoll_wait(fd)", Timeout::Milliseconds(4)),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_pause, "pause", Timeout::None),
+];
 
-#[cfg(not(target_arch = "x86_64"))]
-fn older_name(_: i64) -> (&'static str, bool) {
-    ("a system call", false)
+fn known(number: i64) -> Option<&'static (i64, &'static str, Timeout)> {
+    CALLS.iter().find(|(known, ..)| *known == number)
 }
 
 impl Look {
@@ -150,7 +135,7 @@ impl Look {
     /// A call that only the peer can end. The others may have a timeout of their own.
     pub fn waits_for_the_peer(&self) -> bool {
         let calls = ["recv", "send", "read", "write", "accept", "connect", "close"];
-        self.blocked() && calls.iter().any(|call| self.call_name().starts_with(call))
+        self.blocked() && calls.iter().any(|call| self.name().starts_with(call))
     }
 
     /// A `poll` or its like without a timeout. What it waits for may be the kernel's to do, in a
@@ -161,21 +146,24 @@ impl Look {
 
     /// It sleeps until some time has passed.
     pub fn naps(&self) -> bool {
-        self.blocked() && self.call_name() == "a sleep"
+        self.blocked() && self.name() == "a sleep"
     }
 
-    fn call_name(&self) -> &'static str {
-        self.call.map_or("", |(number, _)| name(number).0)
+    fn place_of(&self) -> &'static str {
+        let number = self.call.map_or(-1, |(number, _)| number);
+        known(number).map_or("a system call", |known| known.1)
+    }
+
+    /// The call by its name: `recv`.
+    pub fn name(&self) -> &'static str {
+        self.place_of().trim_end_matches("(fd)")
     }
 
     /// `recv on fd 4`, for a message.
     pub fn place(&self) -> String {
-        match self.call {
-            Some((number, fd)) => match name(number) {
-                (call, true) => say!("{call} on fd {fd}"),
-                (call, false) => call.into(),
-            },
-            None => "a system call".into(),
+        match (self.place_of().strip_suffix("(fd)"), self.call) {
+            (Some(call), Some((_, fd))) => say!("{call} on fd {fd}"),
+            _ => self.place_of().into(),
         }
     }
 }

@@ -69,8 +69,7 @@ fn fill(sentence: &str, values: &[(&str, String)]) -> String {
 /// A label in a column of nine, in which a Korean letter takes two.
 pub fn column(label: &str) -> String {
     let label = told(label);
-    let width = label.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum::<usize>();
-    format!("{label}{:1$}", "", 9_usize.saturating_sub(width))
+    format!("{label}{:1$}", "", 9_usize.saturating_sub(textwrap::core::display_width(label)))
 }
 
 #[cfg(test)]

@@ -1,42 +1,42 @@
 //! Exercise `length_prefix`: one frame out, one frame in. Article 3.1.
 
 use crate::huge;
-use crate::peer::fill;
 use crate::prelude::*;
 
 type SendFrame = fn(RawFd, &[u8], usize) -> io::Result<()>;
 type RecvFrame = fn(RawFd, usize) -> io::Result<Option<Vec<u8>>>;
 
-/// Grades the answer: asked to send the bytes, or 4 GiB and 5 of them, or to receive; with this cap.
+/// Grades the answer: asked to send the bytes, or 4 GiB and 5 of them; to receive; with this cap.
 pub fn grade(send_frame: SendFrame, recv_frame: RecvFrame) -> ExitCode {
-    grading::grade("length_prefix", CASES, |(what, cap): (String, usize), given| {
-        let memory = behind(&given.bytes);
-        let payload = &memory[..given.bytes.len()];
-        let some = |frame: Option<Vec<u8>>| match frame {
-            Some(frame) => ("Ok(Some)".into(), frame),
-            None => ("Ok(None)".into(), Vec::new()),
-        };
-        match &*what {
-            "send" => given.call(|| send_frame(given.fd(), payload, cap), ok),
-            "send_huge" => given.call(|| send_frame(given.fd(), huge::zeroes()?, cap), ok),
-            _ => given.call(|| recv_frame(given.fd(), cap), some),
-        }
-    })
+    grading::grade(
+        "length_prefix",
+        &RECV.cases(SENDS, RECEIVES),
+        |(what, cap): (String, usize), given| {
+            let memory = behind(&given.bytes);
+            let payload = &memory[..given.bytes.len()];
+            let some = |frame: Option<Vec<u8>>| match frame {
+                Some(frame) => ("Ok(Some)".into(), frame),
+                None => ("Ok(None)".into(), Vec::new()),
+            };
+            match &*what {
+                "send" => given.call(|| send_frame(given.fd(), payload, cap), ok),
+                "send_huge" => given.call(|| send_frame(given.fd(), huge::zeroes()?, cap), ok),
+                _ => given.call(|| recv_frame(given.fd(), cap), some),
+            }
+        },
+    )
 }
 
-const RECEIVER: Receiver = Receiver {
-    payload: b"HELLO WO",
+const RECV: Receiver = Receiver {
+    what: "a frame",
+    several: &[b"hello", b"", &[7; 1000], b"\x00\x00\x00\x01", b""],
     wire: frame,
-    ask: |_| json!(("receive", CAP)),
-    whole: "Ok(Some)",
-    nothing: "Ok(None)",
-    cut: "Err(UnexpectedEof)",
-    reset: "Err(ECONNRESET)",
-    reads_on: false,
+    ask: |_, _| json!(("receive", CAP)),
     mistake: mistake_of_receiver,
+    ..RECEIVER
 };
 
-const SENDER: Sender = Sender {
+const SEND: Sender = Sender {
     ask: |len| json!(("send", CAP.max(len))),
     call: "send",
     wire: frame,
@@ -46,32 +46,32 @@ const SENDER: Sender = Sender {
     mistake: mistake_of_sender,
 };
 
-const CASES: &[Case] = &[
+const SENDS: &[Case] = &[
     ("send: payloads of 0 bytes to 300 kB, four bytes of length before", |c| {
-        SENDER.sizes(c, &[5, 0, 1, 255, 256, 65_536, 300_000])
+        SEND.sizes(c, &[5, 0, 1, 255, 256, 65_536, 300_000])
     }),
     ("send: up to the cap and no further", send_cap),
     ("send: 4 GiB and 5 bytes do not fit into four bytes of length", huge),
     ("send: the send buffer is full, and signals come", full),
-    ("send: the peer has ended its own stream, and reads on", |c| SENDER.half_closed(c)),
-    ("send: forty signals come while it waits", |c| SENDER.signals(c)),
-    ("send: the peer goes: an error, and no SIGPIPE", |c| SENDER.gone(c)),
-    ("send: other errors are returned as they come", |c| SENDER.errors(c)),
-    ("receive: one frame, and not a byte of the next", one_by_one),
-    ("receive: the peer pauses, at every place, and a signal comes", |c| {
-        RECEIVER.pauses(c, b"GET / HTTP/1.1")
-    }),
-    ("receive: the peer ends its stream, at every place", |c| {
-        RECEIVER.ends(c, [0, 4, 1, 2, 3, 5, 8, 11, 12])
-    }),
+    ("send: the peer has ended its own stream, and reads on", |c| SEND.half_closed(c)),
+    ("send: forty signals come while it waits", |c| SEND.signals(c)),
+    ("send: the peer goes: an error, and no SIGPIPE", |c| SEND.gone(c)),
+    ("send: other errors are returned as they come", |c| SEND.errors(c)),
+];
+
+const RECEIVES: &[Case] = &[
     ("receive: up to the cap and no further, and nothing allocated", recv_cap),
-    ("receive: 1 MB through a buffer of 4 KiB", large),
-    ("receive: other errors are returned as they come", |c| RECEIVER.errors(c)),
-    ("receive: forty signals come while it waits", |c| RECEIVER.signals(c)),
-    ("receive: the peer resets the connection, in all its ways", |c| RECEIVER.resets(c)),
+    ("receive: 1 MB through a buffer of 4 KiB", |c| {
+        let more = "it takes many times the memory that the frame needs";
+        let all = pattern(1_000_001);
+        let says = [Says(RECV.whole, &all), AtMost(5 << 20, more)];
+        RECV.plays(c, &[&[Called, Streams(&frame(&all))], &says[..]].concat())
+    }),
 ];
 
 const CAP: usize = 1 << 20;
+const WHOLE: &str = RECV.whole;
+const TOO_LONG: &str = "Err(InvalidData)";
 
 fn frame(payload: &[u8]) -> Vec<u8> {
     [&(payload.len() as u32).to_be_bytes(), payload].concat()
@@ -81,76 +81,53 @@ fn mistake_of_sender(seen: &Seen) -> &'static str {
     let (header, payload) = seen.right.split_at(4);
     let len = payload.len() as u32;
     let begins = |header: &[u8]| seen.got.starts_with(header);
-    if seen.said.kind() == "InvalidInput" {
-        "a payload within the cap was refused: the cap is the last that goes"
-    } else if seen.text != SENDER.done {
-        ""
-    } else if seen.got.is_empty() && payload.is_empty() {
-        "an empty payload is a frame, too: four bytes of length that say 0"
-    } else if seen.got == payload {
-        "the length is missing: the payload went out without its header"
-    } else if seen.got == header {
-        "the header went out and the payload did not"
-    } else if begins(header) && seen.right.starts_with(seen.got) {
-        "the frame is not complete: send may take only a part, call it for the rest"
-    } else if begins(header) {
-        "the payload is not as it was given: go on behind what send has taken"
-    } else if begins(&len.to_le_bytes()) {
-        "the length went out with its low byte first: network byte order is big-endian"
-    } else if begins(&(len + 4).to_be_bytes()) {
-        "the length counts its own four bytes: it says how many come behind it"
-    } else {
-        "the frame does not begin with four bytes of length, big-endian"
+    first! {
+        seen.said.kind() == "InvalidInput" =>
+            "a payload within the cap was refused: the cap is the last that goes",
+        seen.text != SEND.done => "",
+        seen.got.is_empty() && payload.is_empty() =>
+            "an empty payload is a frame, too: four bytes of length that say 0",
+        seen.got == payload => "the length is missing: the payload went out without its header",
+        seen.got == header => "the header went out and the payload did not",
+        begins(header) && seen.right.starts_with(seen.got) =>
+            "the frame is not complete: send may take only a part, call it for the rest",
+        begins(header) => "the payload is not as it was given: go on behind what send has taken",
+        begins(&len.to_le_bytes()) =>
+            "the length went out with its low byte first: network byte order is big-endian",
+        begins(&(len + 4).to_be_bytes()) =>
+            "the length counts its own four bytes: it says how many come behind it",
+        true => "the frame does not begin with four bytes of length, big-endian",
     }
 }
 
 fn mistake_of_receiver(seen: &Seen) -> &'static str {
-    let (right, got, text) = (seen.right, seen.got, seen.text);
-    let invalid = text == "Err(InvalidData)";
-    let inside = seen.expected == RECEIVER.cut;
-    if seen.expected == RECEIVER.nothing && text == RECEIVER.cut {
-        "an end between two frames is no error: the peer has said all it had to say"
-    } else if seen.expected == RECEIVER.nothing {
-        "an end between two frames is None"
-    } else if inside && text == RECEIVER.nothing && seen.cut < 4 {
-        "an end inside the header was taken for a clean end: a frame had begun"
-    } else if inside && text == RECEIVER.nothing && seen.cut == 4 {
-        "an end right behind the header was taken for a clean end: 8 bytes were announced"
-    } else if inside && text.starts_with("Ok") {
-        "the stream ended inside a frame, and the frame was taken for whole"
-    } else if inside {
-        "an end inside a frame has a kind: UnexpectedEof"
-    } else if text == RECEIVER.nothing && right.is_empty() {
-        "a frame of length 0 was taken for the end of the stream: it is an empty frame"
-    } else if text == RECEIVER.nothing {
-        "a frame came, and None says that the stream has ended"
-    } else if seen.cut < 4 && (invalid || text == RECEIVER.whole) {
-        "the header was taken for complete before its four bytes had come"
-    } else if invalid && right.len() > 255 {
-        "a length within the cap was refused: the cap is the last that goes"
-    } else if invalid {
-        "the length was read wrong: it is big-endian, and does not count its own four bytes"
-    } else if text != RECEIVER.whole {
-        ""
-    } else if got.starts_with(right) || got.len() < right.len() {
-        "the payload has not the length that was announced"
-    } else if got[seen.same()..].iter().all(|&b| b == 0) {
-        "the payload was returned before all of it had come: recv gives what is there"
-    } else {
-        "the payload is not what was sent: the next recv writes behind the last one"
+    let (right, got) = (seen.right, seen.got);
+    let is = |right, said| (seen.expected, seen.text) == (right, said);
+    first! {
+        is(TOO_LONG, "") =>
+            "it waits for a payload that is over the cap: look at the length before the payload",
+        is(TOO_LONG, WHOLE) =>
+            "there is no cap: the peer decides how much memory this process takes",
+        (is(WHOLE, TOO_LONG) || is(WHOLE, WHOLE)) && seen.cut < 4 =>
+            "the header was taken for complete before its four bytes had come",
+        is(WHOLE, TOO_LONG) && (right.len() > 255 || right.is_empty()) =>
+            "a length within the cap was refused: the cap is the last that goes",
+        is(WHOLE, TOO_LONG) =>
+            "the length was read wrong: it is big-endian, and does not count its own four bytes",
+        is(WHOLE, WHOLE) && got.len() != right.len() =>
+            "the payload has not the length that was announced",
     }
 }
 
 fn send_cap(child: &mut Child) -> Verdict {
     for (len, cap) in [(8, 8), (0, 0), (9, 8), (1, 0)] {
         let ask = json!(("send", cap));
-        let stage = SENDER.begin_as(child, ask, &pattern(len), pair()?)?;
-        child.scene(&say!("with {len} bytes and a cap of {cap}"), "the peer reads", "");
+        let play = SEND.begins(child, &pattern(len), &[Asked(&ask)])?;
         if len <= cap {
-            SENDER.delivers(child, stage, &pattern(len), Vec::new())?;
+            SEND.delivers(child, play, &pattern(len))?;
             continue;
         }
-        let said = child.said()?;
+        let (said, (stage, _)) = (child.said()?, play.take()?);
         let mistake = if said.text() == "Ok" {
             "a payload over the cap was sent: the other side would refuse it"
         } else if said.kind() != "InvalidInput" {
@@ -168,7 +145,7 @@ fn send_cap(child: &mut Child) -> Verdict {
 fn huge(child: &mut Child) -> Verdict {
     const CAST: &str = "a cast cut the length to 32 bits: 4 GiB and 5 bytes were announced as 5";
     let ask = json!(("send_huge", usize::MAX));
-    let stage = SENDER.begin_as(child, ask, &[], pair_with(TINY)?)?;
+    let (stage, _) = SEND.begins(child, b"", &[Tiny, Asked(&ask)])?.take()?;
     child.scene("with 4 GiB and 5 bytes", "the peer does not read", CAST);
     if child.until_blocked()? {
         let seen = format!("{:?}", stage.peer.read(4));
@@ -188,69 +165,26 @@ fn huge(child: &mut Child) -> Verdict {
 /// Nothing of the header can go, and signals come; then a part of the payload, and signals.
 fn full(child: &mut Child) -> Verdict {
     let payload = pattern(600_000);
-    let (peer, conn) = pair_with(TINY)?;
-    let filled = fill(&conn)?;
-    let stage = SENDER.begin(child, &payload, (peer, conn))?;
-    let what = "the peer has read nothing yet, and signals have come";
-    child.scene("with a full send buffer", what, "");
-    child.interrupts(2)?;
-    child.until_blocked()?;
-    stage.peer.read(filled);
-    SENDER.delivers(child, stage, &payload, Vec::new())?;
-    SENDER.slowly(child, (SENDER.ask)(0), &payload, [3, 1, 20_000])
-}
-
-fn one_by_one(child: &mut Child) -> Verdict {
-    RECEIVER.at_once(child, &[b"hello", b"", &pattern(1000), b"\x00\x00\x00\x01", b""])
+    SEND.plays(child, &payload, &[Tiny, Full, Called, Signals(2)])?;
+    SEND.slowly(child, (SEND.ask)(0), &payload, [3, 1, 20_000])
 }
 
 fn recv_cap(child: &mut Child) -> Verdict {
-    const WAITS: &str =
-        "it waits for a payload that is over the cap: look at the length before the payload";
-    let begin = |child: &mut Child, sent: &[u8], cap: usize| -> Result<Stage, Refusal> {
-        let (peer, conn) = pair()?;
-        peer.send(sent);
-        arrived(&conn, sent.len())?;
-        let (stage, fds) = stage((peer, conn))?;
-        child.ask(("receive", cap), &[], fds)?;
-        Ok(stage)
-    };
-    for (claim, cap) in [(1000, 1000), (0, 0)] {
-        let payload = pattern(claim);
-        let stage = begin(child, &frame(&payload), cap)?;
-        let did = say!("sent a frame of {claim} bytes; the cap is {cap}");
-        child.scene(&say!("with a cap of {cap}"), &did, "");
-        RECEIVER.takes(child, &stage, &payload, 0)?;
+    for (len, cap) in [(1000, 1000), (0, 0)] {
+        let payload = pattern(len);
+        let ask = json!(("receive", cap));
+        let says = Says(RECV.whole, &payload);
+        RECV.plays(child, &[Sends(&frame(&payload)), Asked(&ask), says, Leaves(0)])?;
     }
     for (claim, cap) in
         [(1001_u32, 1000), (1, 0), (1 << 24, 1000), (0x8000_0000, 1000), (u32::MAX, CAP)]
     {
-        let stage = begin(child, &[&claim.to_be_bytes()[..], b"12345678"].concat(), cap)?;
-        let did = say!("sent a header that says {claim}; the cap is {cap}");
-        child.scene(&say!("with a cap of {cap}"), &did, WAITS);
-        if child.until_blocked()? {
-            return refuse(WAITS, "Err(InvalidData) at once", "it waits in a call");
-        }
-        let said = stage.received(child)?;
-        let (peak, unread) = (said.after.peak, said.unread());
-        let no_cap = "there is no cap: the peer decides how much memory this process takes";
-        said.ensure(said.result.is_err(), no_cap, "Err(InvalidData)")?;
-        let kind = "a length over the cap has a kind: InvalidData";
-        said.ensure(said.kind() == "InvalidData", kind, "Err(InvalidData)")?;
-        let mistake = if peak > 4096 + cap {
-            "memory was allocated before the length was checked: first the cap, then the buffer"
-        } else if unread < 8 {
-            "payload over the cap was read: the caller decides whether to skip it or to close"
-        } else {
-            continue;
-        };
-        let seen = say!("{}, {} bytes allocated, {} of 8 unread", said.shown(), peak, unread);
-        return refuse(mistake, "Err(InvalidData), no memory", seen);
+        let sent = [&claim.to_be_bytes()[..], b"12345678"].concat();
+        let ask = json!(("receive", cap));
+        let early = "memory was allocated before the length was checked: first the cap, then the \
+                     buffer";
+        let says = [Says(TOO_LONG, b""), AtMost(4096 + cap, early), Leaves(8)];
+        RECV.plays(child, &[&[Sends(&sent), Asked(&ask)], &says[..]].concat())?;
     }
     Ok(())
-}
-
-fn large(child: &mut Child) -> Verdict {
-    let more = "it takes many times the memory that the frame needs";
-    RECEIVER.large(child, &pattern(1_000_001), 5 << 20, more)
 }

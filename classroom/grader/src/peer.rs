@@ -10,8 +10,8 @@ use std::time::Instant;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, bind, connect, getpeername,
-    getsockname, listen, send, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrStorage, bind,
+    connect, getpeername, getsockname, listen, send, setsockopt, socket, sockopt,
 };
 
 use crate::about::HANG;
@@ -43,22 +43,28 @@ pub fn pair() -> io::Result<(Peer, OwnedFd)> {
 }
 
 /// A connection with buffers of given sizes.
-pub fn pair_with(buffers: Buffers) -> io::Result<(Peer, OwnedFd)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    if let Some(bytes) = buffers.peer_recv {
-        setsockopt(&listener, sockopt::RcvBuf, &bytes)?; // an accepted socket inherits it
-    }
-    let theirs = lonely()?;
-    if let Some(bytes) = buffers.send {
-        setsockopt(&theirs, sockopt::SndBuf, &bytes)?;
-    }
-    if let Some(bytes) = buffers.recv {
-        setsockopt(&theirs, sockopt::RcvBuf, &bytes)?;
-    }
-    let SocketAddr::V4(at) = listener.local_addr()? else { unreachable!("bound to IPv4") };
-    connect(theirs.as_raw_fd(), &SockaddrIn::from(at))?;
+pub fn pair_with(Buffers { send, recv, peer_recv }: Buffers) -> io::Result<(Peer, OwnedFd)> {
+    let (listener, conn) = (TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, lonely()?);
+    let each = |bytes: Option<usize>| bytes.into_iter();
+    // An accepted socket inherits it.
+    each(peer_recv).try_for_each(|bytes| setsockopt(&listener, sockopt::RcvBuf, &bytes))?;
+    each(send).try_for_each(|bytes| setsockopt(&conn, sockopt::SndBuf, &bytes))?;
+    each(recv).try_for_each(|bytes| setsockopt(&conn, sockopt::RcvBuf, &bytes))?;
+    connect(conn.as_raw_fd(), &SockaddrStorage::from(listener.local_addr()?))?;
     let (ours, _) = listener.accept()?;
-    Ok((Peer::of(ours)?, theirs))
+    Ok((Peer::of(ours)?, conn))
+}
+
+/// Waits until this is so.
+fn until(is_so: impl Fn() -> bool) -> io::Result<()> {
+    let give_up = Instant::now() + HANG;
+    while !is_so() {
+        if Instant::now() > give_up {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        thread::yield_now();
+    }
+    Ok(())
 }
 
 impl Peer {
@@ -68,8 +74,7 @@ impl Peer {
         if let Some(bytes) = buffer {
             setsockopt(&fd, sockopt::RcvBuf, &bytes)?;
         }
-        let SocketAddr::V4(to) = to else { unreachable!("bound to IPv4") };
-        connect(fd.as_raw_fd(), &SockaddrIn::from(to))?;
+        connect(fd.as_raw_fd(), &SockaddrStorage::from(to))?;
         Peer::of(fd.into())
     }
 
@@ -92,14 +97,7 @@ impl Peer {
 
     /// Waits until the FIN has come to the other end.
     pub fn end_has_arrived(&self, other: &OwnedFd) -> io::Result<()> {
-        let give_up = Instant::now() + HANG;
-        while !inside::ended(other.as_raw_fd()) {
-            if Instant::now() > give_up {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            thread::yield_now();
-        }
-        Ok(())
+        until(|| inside::ended(other.as_raw_fd()))
     }
 
     /// Ends both directions, and wakes whoever waits in one of its calls.
@@ -148,10 +146,9 @@ impl Peer {
         let got = (&self.0).read(&mut buf);
         self.0.set_nonblocking(false)?;
         Ok(match got {
-            Ok(0) => Heard::End,
-            Ok(n) => Heard::Bytes(buf[..n].into()),
+            Ok(n) if n > 0 => Heard::Bytes(buf[..n].into()),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Heard::Nothing,
-            Err(_) => Heard::End,
+            _ => Heard::End,
         })
     }
 }
@@ -162,28 +159,20 @@ impl AsFd for Peer {
     }
 }
 
+/// Waits for so long until there is something to read, or the end of the stream.
+pub fn readable(fd: impl AsFd, milliseconds: u16) -> io::Result<bool> {
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    Ok(poll(&mut fds, PollTimeout::from(milliseconds))? > 0)
+}
+
 /// Waits until `count` bytes wait to be read from `fd`.
 pub fn arrived(fd: impl AsFd, count: usize) -> io::Result<()> {
-    let give_up = Instant::now() + HANG;
-    while inside::unread(fd.as_fd().as_raw_fd()) < count {
-        if Instant::now() > give_up {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        thread::yield_now();
-    }
-    Ok(())
+    until(|| inside::unread(fd.as_fd().as_raw_fd()) >= count)
 }
 
 /// Waits until all that was sent, the FIN as well, has come to the other end.
 pub fn acknowledged(fd: impl AsFd) -> io::Result<()> {
-    let give_up = Instant::now() + HANG;
-    while inside::outstanding(fd.as_fd().as_raw_fd()) > 0 {
-        if Instant::now() > give_up {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        thread::yield_now();
-    }
-    Ok(())
+    until(|| inside::outstanding(fd.as_fd().as_raw_fd()) == 0)
 }
 
 /// Whether the other end of this connection has bytes to send that find no room here: its timer is

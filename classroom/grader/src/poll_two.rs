@@ -18,17 +18,26 @@ const CASES: &[Case] = &[
     ("each client is served while the other is silent", in_turn),
     ("signals come while it waits", signals),
     ("one client ends, the other goes on", one_ends),
-    ("a client gets all that is left, then the end", rest),
     ("one client sends 2 MB and does not read", no_reader),
-    ("one client resets its connection, the other goes on", resets),
-    ("one client ends and resets at once, the other goes on", ends_and_resets),
+    ("one client resets its connection, the other goes on", |child| {
+        const BOTH: &str =
+            "a reset of one client ended the loop: that client is done, the other is not";
+        let did = "has reset its connection, and the other one sends";
+        [0, 60_000].into_iter().try_for_each(|unread| goes(child, unread, false, did, BOTH))
+    }),
+    ("one client ends and resets at once, the other goes on", |child| {
+        const BOTH: &str = "one client ended and reset its connection at once, and that ended the \
+                            loop: shutdown says ENOTCONN, send EPIPE, and both are that client's \
+                            alone";
+        let did = "has ended its stream and reset the connection, and the other one sends";
+        [0, 5, 60_000].into_iter().try_for_each(|unread| goes(child, unread, true, did, BOTH))
+    }),
 ];
 
 const TURNS: &str = "a client is served only after the other one: poll says which one is ready";
 const FIRST: &str = "it ended with the first client that ended: the other one is still there";
 const SPINS: &str = "it asks poll over and over for something it does nothing about";
-const LOST: &str =
-    "bytes are lost or doubled: after a send that took n bytes, n are done, the rest is not";
+const BOTH_ENDED: &str = "both have ended";
 
 fn begin(child: &mut Child, buffers: Buffers) -> Result<[Peer; 2], Refusal> {
     let ((a, first), (b, second)) = (pair_with(buffers)?, pair_with(buffers)?);
@@ -36,7 +45,7 @@ fn begin(child: &mut Child, buffers: Buffers) -> Result<[Peer; 2], Refusal> {
     Ok([a, b])
 }
 
-/// With nothing to do it has to sleep.
+/// With nothing to do it has to sleep, in poll.
 fn sleeps(child: &mut Child, what: &str, mistake: &str) -> Verdict {
     child.scene("with nothing to do", what, mistake);
     let settled = child.until_settled()?;
@@ -44,8 +53,8 @@ fn sleeps(child: &mut Child, what: &str, mistake: &str) -> Verdict {
     if !settled && (now.answer_waits() || now.state == 'R') {
         return refuse(mistake, "a sleep in poll", "it is awake");
     }
-    if settled && !now.place().contains("poll") && !now.place().contains("select") {
-        let place = now.place();
+    let place = now.place();
+    if settled && !place.contains("poll") && !place.contains("select") {
         return Err(Refusal::new(say!(
             "it waits in {place}: only poll may wait, for all clients at once"
         )));
@@ -53,14 +62,14 @@ fn sleeps(child: &mut Child, what: &str, mistake: &str) -> Verdict {
     Ok(())
 }
 
-/// Nothing has happened yet: it has to wait.
-fn waits(child: &mut Child) -> Verdict {
-    child.scene("before the first byte", "both clients are silent", SPINS);
+/// Nothing has happened yet, or a signal: it has to wait.
+fn waits(child: &mut Child, did: &str) -> Verdict {
+    child.scene("before the first byte", did, SPINS);
     if child.until_blocked()? {
         return Ok(());
     }
-    let mistake = "it returned while both clients were still there";
-    Err(child.said()?.refused(mistake, "a wait for the first byte"))
+    done(child, did)?;
+    refuse("it returned while both clients were still there", "a wait for the first byte", "Ok")
 }
 
 fn ends(child: &mut Child, peer: &Peer) -> Verdict {
@@ -72,25 +81,28 @@ fn ends(child: &mut Child, peer: &Peer) -> Verdict {
 fn done(child: &mut Child, did: &str) -> Verdict {
     child.scene("after both clients", did, "both clients are done, and it does not return");
     let said = child.said()?;
-    let mistake = match said.kind() {
-        "" => "",
-        "Interrupted" => "EINTR of poll was returned as an error: nothing is broken, poll again",
-        _ => "what happens to one client is no error of the loop: Ok once both are done",
-    };
-    said.judged(mistake, "Ok")?;
     let peak = said.after.peak;
-    if peak > 1 << 19 {
-        let mistake =
-            "it reads on from a client that does not read: what is kept for it has no limit";
-        return refuse(mistake, "at most 64 KiB for each", say!("{peak} bytes at once"));
-    }
-    Ok(())
+    let mistake = first! {
+        said.kind() == "Interrupted" =>
+            "EINTR of poll was returned as an error: nothing is broken, poll again",
+        said.result.is_err() =>
+            "what happens to one client is no error of the loop: Ok once both are done",
+        peak > 1 << 19 =>
+            "it reads on from a client that does not read: what is kept for it has no limit",
+    };
+    judge(mistake, "Ok, with 64 KiB for each", say!("{}, {peak} bytes at once", said.shown()))
+}
+
+/// The last client ends, too.
+fn last(child: &mut Child, peer: &Peer) -> Verdict {
+    ends(child, peer)?;
+    done(child, BOTH_ENDED)
 }
 
 fn in_turn(child: &mut Child) -> Verdict {
     let peers = begin(child, Buffers::default())?;
     let silent = "is silent, and the other one sends";
-    waits(child)?;
+    waits(child, "both clients are silent")?;
     for (round, n) in [1, 0, 1, 1, 0, 0, 0, 1].into_iter().enumerate() {
         peers[n].echoes(child, format!("hello-{round}").as_bytes(), silent, TURNS)?;
     }
@@ -100,8 +112,7 @@ fn in_turn(child: &mut Child) -> Verdict {
     }
     sleeps(child, "both clients are silent", SPINS)?;
     ends(child, &peers[1])?;
-    ends(child, &peers[0])?;
-    done(child, "both have ended")
+    last(child, &peers[0])
 }
 
 fn signals(child: &mut Child) -> Verdict {
@@ -109,14 +120,19 @@ fn signals(child: &mut Child) -> Verdict {
     let did = "a signal came while it waited";
     child.scene("before the first byte", did, "");
     child.interrupts(3)?;
-    if !child.until_blocked()? {
-        done(child, did)?;
-        return Err(Refusal::new("a signal ended the loop, and both clients are still there"));
-    }
+    waits(child, did)?;
     peers[0].echoes(child, b"after the signal", did, "a signal has stopped the loop")?;
     ends(child, &peers[0])?;
-    ends(child, &peers[1])?;
-    done(child, "both have ended")
+    last(child, &peers[1])
+}
+
+/// One client has gone: the other one is served, the loop sleeps, and ends with the other.
+fn one_is_gone(child: &mut Child, other: &Peer, did: &str, mistakes: [&str; 2]) -> Verdict {
+    let [stopped, awake] = mistakes;
+    other.echoes(child, b"still here", did, stopped)?;
+    sleeps(child, "one client has gone, the other one is silent", awake)?;
+    other.echoes(child, b"and still", did, stopped)?;
+    last(child, other)
 }
 
 fn one_ends(child: &mut Child) -> Verdict {
@@ -124,44 +140,37 @@ fn one_ends(child: &mut Child) -> Verdict {
         "a client that has ended is asked for again and again: recv says 0 for ever";
     for (gone, stays) in [(0, 1), (1, 0)] {
         let peers = begin(child, Buffers::default())?;
-        waits(child)?;
+        waits(child, "both clients are silent")?;
         ends(child, &peers[gone])?;
-        let did = "has ended, and the other one sends";
-        peers[stays].echoes(child, b"still here", did, FIRST)?;
-        sleeps(child, "one client has ended, the other one is silent", ENDED)?;
-        peers[stays].echoes(child, b"and still", did, FIRST)?;
-        ends(child, &peers[stays])?;
-        done(child, "both have ended")?;
+        one_is_gone(child, &peers[stays], "has ended, and the other one sends", [FIRST, ENDED])?;
     }
     Ok(())
 }
 
-fn rest(child: &mut Child) -> Verdict {
-    let [one, other] = begin(child, TINY)?;
-    let message = pattern(100_000);
-    let did = "sent 100000 bytes, ended its stream, and read";
-    child.scene("with a client that has ended", did, "");
-    let got = thread::scope(|scope| {
-        scope.spawn(|| {
-            one.send(&message);
-            one.end();
-        });
-        // It reads only once the echo waits for it.
-        let waits = child.until_blocked();
-        let got = one.read(usize::MAX);
-        waits.map(|_| got)
-    })?;
-    if got != message {
-        let mistake = if message.starts_with(&got) {
-            "the end came before the rest: send back all that is left, and then shut down"
-        } else {
-            LOST
-        };
-        let seen = say!("{} bytes", got.len());
-        return Err(Refusal::new(mistake).but("100000 bytes", seen).bytes(&message, &got));
+/// One client resets its connection, or ends its stream and resets at once, before anybody has
+/// looked: with so many bytes that have not come back. What is unread, and what shutdown and send
+/// then say, is that client's own affair.
+fn goes(child: &mut Child, unread: usize, ended: bool, did: &str, stopped: &str) -> Verdict {
+    const AWAKE: &str =
+        "a client whose connection was reset is asked for again and again: it is done";
+    let buffers = Buffers { send: Some(4096), peer_recv: Some(4096), recv: None };
+    let ((one, first), (other, second)) = (pair_with(buffers)?, pair()?);
+    let keep = first.try_clone()?;
+    child.ask((), &[], vec![first, second])?;
+    waits(child, "both clients are silent")?;
+    if unread > 5 {
+        // More than fits into the buffers on the way back: it has something to send.
+        one.send(&pattern(unread));
+        child.until_settled()?;
     }
-    ends(child, &other)?;
-    done(child, "both have ended")
+    child.while_stopped(|| {
+        if unread == 5 {
+            one.send(b"hello");
+        }
+        Ok(one.goes(&keep, ended)?)
+    })?;
+    drop(keep);
+    one_is_gone(child, &other, did, [stopped, AWAKE])
 }
 
 fn no_reader(child: &mut Child) -> Verdict {
@@ -170,88 +179,35 @@ fn no_reader(child: &mut Child) -> Verdict {
     let message = pattern(2_000_000);
     let did = "sends 2 MB and does not read";
     let sent = AtomicBool::new(false);
-    let got = thread::scope(|scope| -> Result<Vec<u8>, Refusal> {
+    let got = thread::scope(|scope| {
         scope.spawn(|| {
             deaf.send(&message);
             deaf.end();
             sent.store(true, Relaxed);
         });
-        let outcome = (|| {
+        let mut serves = || {
             child.scene("with a client that does not read", did, HELD);
             // Until it takes no more: it has filled what the client does not read.
             child.until_so(|| holds_back(&deaf) || sent.load(Relaxed))?;
             for round in 0..20 {
                 other.echoes(child, format!("round-{round}").as_bytes(), did, HELD)?;
             }
-            sleeps(child, "one client does not read, the other one is silent", SPINS)?;
-            Ok(deaf.read(message.len()))
-        })();
+            sleeps(child, "one client does not read, the other one is silent", SPINS)
+        };
+        let got = serves().map(|()| deaf.read(usize::MAX));
         deaf.abandon();
-        outcome
+        got
     })?;
-    if got != message {
-        let seen = say!("{} bytes", got.len());
-        let refusal = Refusal::new(LOST).peer("sent 2 MB, and read only later");
-        return Err(refusal.but("2000000 bytes", seen).bytes(&message, &got));
+    if got == message {
+        return last(child, &other);
     }
-    ends(child, &other)?;
-    done(child, "both have ended; one had not read for a while")
-}
-
-/// One client has gone: the other one is served, the loop sleeps, and ends with the other.
-fn one_is_gone(child: &mut Child, other: &Peer, did: &str, mistake: &str) -> Verdict {
-    const AGAIN: &str =
-        "a client whose connection was reset is asked for again and again: it is done";
-    other.echoes(child, b"still here", did, mistake)?;
-    sleeps(child, "one client has reset its connection, the other one is silent", AGAIN)?;
-    other.echoes(child, b"and still", did, mistake)?;
-    ends(child, other)?;
-    done(child, did)
-}
-
-fn resets(child: &mut Child) -> Verdict {
-    const BOTH: &str =
-        "a reset of one client ended the loop: that client is done, the other is not";
-    for (unread, buffers) in [(0, Buffers::default()), (6000, TINY)] {
-        let [one, other] = begin(child, buffers)?;
-        waits(child)?;
-        if unread > 0 {
-            // It has something to send to that client when the reset comes.
-            one.send(&pattern(unread));
-            child.until_blocked()?;
-        }
-        one.reset()?;
-        let did = "has reset its connection, and the other one sends";
-        one_is_gone(child, &other, did, BOTH)?;
-    }
-    Ok(())
-}
-
-/// An end and a reset that come before anybody has looked: what is unread, shutdown and send then
-/// say is that client's own affair.
-fn ends_and_resets(child: &mut Child) -> Verdict {
-    const BOTH: &str = "one client ended and reset its connection at once, and that ended the loop: \
-                        shutdown says ENOTCONN, send EPIPE, and both are that client's alone";
-    for unread in [0, 5, 60_000] {
-        let buffers = Buffers { send: Some(4096), peer_recv: Some(4096), recv: None };
-        let ((one, first), (other, second)) = (pair_with(buffers)?, pair()?);
-        let keep = first.try_clone()?;
-        child.ask((), &[], vec![first, second])?;
-        waits(child)?;
-        if unread > 5 {
-            // More than fits into the buffers on the way back: it has something to send.
-            one.send(&pattern(unread));
-            child.until_settled()?;
-        }
-        child.while_stopped(|| {
-            if unread == 5 {
-                one.send(b"hello");
-            }
-            Ok(one.goes(&keep, true)?)
-        })?;
-        drop(keep);
-        let did = "has ended its stream and reset the connection, and the other one sends";
-        one_is_gone(child, &other, did, BOTH)?;
-    }
-    Ok(())
+    let mistake = first! {
+        message.starts_with(&got) =>
+            "the end came before the rest: send back all that is left, and then shut down",
+        true => "bytes are lost or doubled: after a send that took n bytes, n are done, the rest is \
+                 not",
+    };
+    let seen = say!("{} bytes", got.len());
+    let refusal = Refusal::new(mistake).peer("sent 2 MB, and read only later");
+    Err(refusal.but("2000000 bytes", seen).bytes(&message, &got))
 }

@@ -69,6 +69,28 @@ pub fn refuse<T>(
     Err(Refusal::new(mistake).but(expected, seen))
 }
 
+/// The same where there is a mistake.
+pub fn judge(
+    mistake: impl Into<String>,
+    expected: impl Into<String>,
+    seen: impl Into<String>,
+) -> Verdict {
+    let mistake = mistake.into();
+    if mistake.is_empty() { Ok(()) } else { refuse(mistake, expected, seen) }
+}
+
+/// The first of these mistakes that was made, or nothing: `first! { made => "its name", … }`.
+macro_rules! first {
+    ($($made:expr => $mistake:expr,)*) => {'found: {
+        $(if $made {
+            break 'found $mistake;
+        })*
+        Default::default()
+    }};
+}
+
+pub(crate) use first;
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dim = Style::new().dimmed();
@@ -111,20 +133,12 @@ pub fn difference(expected: &[u8], seen: &[u8]) -> String {
 
 /// `00000010  68 65>6c 6c 6f  hel…`: the byte behind `>` is the first that differs.
 fn hex_row(start: usize, row: &[u8], mark: usize) -> String {
-    let mut hex = String::new();
-    for column in 0..16 {
-        hex.push(if start + column == mark { '>' } else { ' ' });
-        match row.get(column) {
-            Some(byte) => {
-                let _ = write!(hex, "{byte:02x}");
-            }
-            None => hex.push_str("  "),
-        }
-    }
-    let text: String = row
-        .iter()
-        .map(|&b| if b.is_ascii_graphic() || b == b' ' { char::from(b) } else { '.' })
-        .collect();
+    let hex = (0..16).map(|column| {
+        let gap = if start + column == mark { '>' } else { ' ' };
+        row.get(column).map_or(format!("{gap}  "), |byte| format!("{gap}{byte:02x}"))
+    });
+    let shown = |&b: &u8| if b.is_ascii_graphic() || b == b' ' { char::from(b) } else { '.' };
+    let (hex, text) = (hex.collect::<String>(), row.iter().map(shown).collect::<String>());
     format!("{start:08x} {hex}  {text}").trim_end().to_string()
 }
 

@@ -7,8 +7,8 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::inside::{After, Failure, Given, observe, portable};
-use crate::refusal::{Refusal, Verdict};
+use crate::inside::{After, Failure, Given, observe};
+use crate::refusal::{Refusal, Verdict, judge};
 
 /// No descriptor of the child's has this number.
 pub const NOT_OPEN: RawFd = 150;
@@ -51,12 +51,9 @@ impl Given {
         tell: impl FnOnce(T) -> (String, Vec<u8>),
     ) -> Said<()> {
         let (result, after) = observe(&self.fds, call);
-        let (result, bytes) = match portable(result) {
-            Ok(value) => {
-                let (text, bytes) = tell(value);
-                (Ok(text), bytes)
-            }
-            Err(failure) => (Err(failure), Vec::new()),
+        let (result, bytes) = match result.map(tell) {
+            Ok((text, bytes)) => (Ok(text), bytes),
+            Err(e) => (Err(e.into()), Vec::new()),
         };
         Said { result, bytes, more: (), after }
     }
@@ -125,8 +122,7 @@ impl<X> Said<X> {
 
     /// The same where there is a mistake.
     pub fn judged(&self, mistake: impl Into<String>, expected: impl Into<String>) -> Verdict {
-        let mistake = mistake.into();
-        if mistake.is_empty() { Ok(()) } else { Err(self.refused(mistake, expected)) }
+        judge(mistake, expected, self.shown())
     }
 }
 

@@ -22,8 +22,7 @@ pub struct Damage {
     pub have: usize,
 }
 
-type Field = (u8, Vec<u8>);
-type Decoded = Result<Vec<Field>, Damage>;
+type Decoded = Result<Vec<(u8, Vec<u8>)>, Damage>;
 
 /// Grades the answer: asked to decode the bytes.
 pub fn grade(answer: fn(&[u8]) -> Result<Vec<Tlv<'_>>, Damage>) -> ExitCode {
@@ -35,23 +34,60 @@ pub fn grade(answer: fn(&[u8]) -> Result<Vec<Tlv<'_>>, Damage>) -> ExitCode {
 }
 
 const CASES: &[Case] = &[
-    ("no field, one, three, ten thousand", whole),
-    ("values of 0 bytes, first, last and alone", empty_values),
-    ("values of 255 to 65535 bytes", lengths),
-    ("the message is cut at every place", cuts),
-    ("a length that claims more than there is", claims),
+    ("no field, one, three, ten thousand", |c| {
+        let three = encode(&[(1, &b"one"[..]), (0, b"\x01\x00\x02"), (255, b"three")]);
+        let bytes = pattern(20_000);
+        let many = bytes.chunks(2).map(|two| (two[0], &two[..usize::from(two[1] % 3)]));
+        let many = encode(&many.collect::<Vec<_>>());
+        [&b""[..], &three[..6], &three, &many].iter().try_for_each(|message| check(c, message))
+    }),
+    ("values of 0 bytes, first, last and alone", |c| {
+        let (none, one) = (b"\x07\0\0", b"\x08\0\x01x");
+        let messages = [&[&none[..]][..], &[none, one], &[one, none], &[none, none, one, none]];
+        messages.iter().try_for_each(|fields| check(c, &fields.concat()))
+    }),
+    ("values of 255 to 65535 bytes", |c| {
+        let bytes = pattern(65_535);
+        let message = |len: usize| encode(&[(1, &bytes[..len]), (2, b"behind it")]);
+        let lengths = [255, 256, 257, 32_767, 32_768, 65_535];
+        lengths.into_iter().try_for_each(|len| check(c, &message(len)))
+    }),
+    ("the message is cut at every place", |c| {
+        let message = encode(&[(1, &b"one"[..]), (2, b""), (3, b"HELLO")]);
+        (0..=message.len()).try_for_each(|cut| check(c, &message[..cut]))
+    }),
+    // Behind a value of one byte lies what looks like a field, and is not whole.
+    ("a length that claims more than there is", |c| {
+        let message =
+            |claim: u16| [b"\x01\0\x01x\x09", &claim.to_be_bytes()[..], b"short"].concat();
+        let claims = [1, 6, 0x7fff, 0x8000, 0xfffd, 0xffff];
+        claims.into_iter().try_for_each(|claim| check(c, &message(claim)))
+    }),
     ("a thousand messages of any fields, each cut somewhere", many),
 ];
 
-/// A value that is too long for its length is encoded nevertheless: it is only shown.
-fn encode(fields: &[Field]) -> Vec<u8> {
-    let one =
-        |(kind, value): &Field| [&[*kind][..], &(value.len() as u16).to_be_bytes(), value].concat();
-    fields.iter().flat_map(one).collect()
+/// The right answer.
+fn decode(message: &[u8]) -> Decoded {
+    let (mut fields, mut position) = (Vec::new(), 0);
+    while position < message.len() {
+        let rest = &message[position..];
+        let need = match *rest {
+            [_, high, low, ..] => 3 + usize::from(u16::from_be_bytes([high, low])),
+            _ => 3,
+        };
+        if rest.len() < need {
+            return Err(Damage { position, need, have: rest.len() });
+        }
+        fields.push((rest[0], rest[3..need].to_vec()));
+        position += need;
+    }
+    Ok(fields)
 }
 
-fn field(kind: u8, value: &[u8]) -> Field {
-    (kind, value.to_vec())
+fn encode(fields: &[(u8, impl AsRef<[u8]>)]) -> Vec<u8> {
+    let one =
+        |kind: u8, value: &[u8]| [&[kind][..], &(value.len() as u16).to_be_bytes(), value].concat();
+    fields.iter().flat_map(|(kind, value)| one(*kind, value.as_ref())).collect()
 }
 
 fn describe(result: &Decoded) -> String {
@@ -64,16 +100,18 @@ fn describe(result: &Decoded) -> String {
 }
 
 /// Has `message` decoded and compares.
-fn check(child: &mut Child, message: &[u8], expected: &Decoded, what: &str) -> Verdict {
-    child.scene(&say!("in a message of {} bytes", message.len()), what, "");
+fn check(child: &mut Child, message: &[u8]) -> Verdict {
+    let (expected, len) = (decode(message), message.len());
+    let did = say!("a message of {len} bytes: {}", describe(&expected));
+    child.scene(&say!("in a message of {len} bytes"), &did, "");
     child.ask((), message, vec![])?;
     let seen = child.said_more::<Decoded>()?.more;
-    if seen == *expected {
+    if seen == expected {
         return Ok(());
     }
-    let refusal = Refusal::new(mistake(expected, &seen, message));
-    let refusal = refusal.but(describe(expected), describe(&seen));
-    Err(match (expected, &seen) {
+    let refusal = Refusal::new(mistake(&expected, &seen, message));
+    let refusal = refusal.but(describe(&expected), describe(&seen));
+    Err(match (&expected, &seen) {
         (Ok(right), Ok(seen)) => refusal.bytes(&encode(right), &encode(seen)),
         _ => refusal,
     })
@@ -126,89 +164,18 @@ fn wrong_damage(right: &Damage, seen: &Damage) -> &'static str {
     }
 }
 
-fn whole(child: &mut Child) -> Verdict {
-    let three = [field(1, b"one"), field(0, b"\x01\x00\x02"), field(255, b"three")];
-    for count in [0, 1, 3] {
-        let fields = three[..count].to_vec();
-        let what = say!("a message of {count} fields");
-        check(child, &encode(&fields), &Ok(fields), &what)?;
-    }
-    let bytes = pattern(20_000);
-    let many = bytes.chunks(2).map(|two| field(two[0], &two[..usize::from(two[1] % 3)]));
-    let many: Vec<Field> = many.collect();
-    check(child, &encode(&many), &Ok(many), "a message of 10000 fields")
-}
-
-fn empty_values(child: &mut Child) -> Verdict {
-    for kinds in [&b"\0"[..], b"\0x", b"x\0", b"\0\0x\0"] {
-        let one = |&kind: &u8| field(kind, if kind == 0 { b"" } else { b"x" });
-        let fields: Vec<Field> = kinds.iter().map(one).collect();
-        check(child, &encode(&fields), &Ok(fields), "a message with values of 0 bytes")?;
-    }
-    Ok(())
-}
-
-fn lengths(child: &mut Child) -> Verdict {
-    let bytes = pattern(65_535);
-    for len in [255, 256, 257, 32_767, 32_768, 65_535] {
-        let fields = vec![field(1, &bytes[..len]), field(2, b"behind it")];
-        check(child, &encode(&fields), &Ok(fields), &say!("a value of {len} bytes"))?;
-    }
-    Ok(())
-}
-
-/// A message of these fields, of which only `cut` bytes are left.
-fn cut_to(child: &mut Child, fields: &[Field], cut: usize) -> Verdict {
-    let message = encode(fields);
-    let (mut position, mut expected) = (0, Ok(fields.to_vec()));
-    for (n, (_, value)) in fields.iter().enumerate() {
-        let have = cut - position;
-        let need = if have < 3 { 3 } else { 3 + value.len() };
-        if have == 0 {
-            expected = Ok(fields[..n].to_vec());
-            break;
-        } else if have < need {
-            expected = Err(Damage { position, need, have });
-            break;
-        }
-        position += need;
-    }
-    let what = say!("a message of {} bytes, cut to {cut}", message.len());
-    check(child, &message[..cut], &expected, &what)
-}
-
-fn cuts(child: &mut Child) -> Verdict {
-    let fields = [field(1, b"one"), field(2, b""), field(3, b"HELLO")];
-    (0..=encode(&fields).len()).try_for_each(|cut| cut_to(child, &fields, cut))
-}
-
-fn claims(child: &mut Child) -> Verdict {
-    for claim in [1_u16, 6, 0x7fff, 0x8000, 0xfffd, 0xffff] {
-        let message = [&[1, 0, 1, b'x', 9][..], &claim.to_be_bytes(), b"short"].concat();
-        let have = message.len() - 4;
-        let expected = Err(match usize::from(claim) {
-            // Behind the value of one byte lies what looks like a field, and is not whole.
-            1 => Damage { position: 8, need: 3 + 0x6f72, have: 4 },
-            claim => Damage { position: 4, need: 3 + claim, have },
-        });
-        let what = say!("a second field that claims {claim} bytes, where 5 are left");
-        check(child, &message, &expected, &what)?;
-    }
-    Ok(())
-}
-
 fn many(child: &mut Child) -> Verdict {
     let random = pattern(40_000);
     let mut numbers = random.iter().map(|&b| usize::from(b));
     let mut next = |below: usize| numbers.next().expect("enough of them") % below;
     for _ in 0..1000 {
-        let mut fields = Vec::new();
+        let mut message = Vec::new();
         for _ in 0..next(6) {
             let (kind, start, len) = (next(256) as u8, next(256), next(40));
-            fields.push(field(kind, &random[start..start + len]));
+            message.extend(encode(&[(kind, &random[start..start + len])]));
         }
-        let len = encode(&fields).len();
-        cut_to(child, &fields, if len == 0 { 0 } else { next(256) * len / 255 })?;
+        message.truncate(next(256) * message.len() / 255);
+        check(child, &message)?;
     }
     Ok(())
 }

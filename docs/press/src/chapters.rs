@@ -122,7 +122,8 @@ impl Book {
         }
         for (file, place) in pages {
             let text = fs::read_to_string(root.join(file)).with_context(|| file.clone())?;
-            summary += &format!("- [{}]({place})\n", title(&text));
+            let indent = if place.starts_with("teachers-") { "  " } else { "" };
+            summary += &format!("{indent}- [{}]({place})\n", title(&text));
         }
         Ok(summary)
     }

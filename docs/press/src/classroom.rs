@@ -1,12 +1,11 @@
 //! What the classroom says, for `docs/po/classroom.ko.po`: the grader's sentences, the comments of
-//! the exercises, the texts of `info.toml`, and the pages for teachers.
+//! the exercises, and the texts of `info.toml`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use mdbook_i18n_helpers as i18n;
 use polib::catalog::Catalog;
 use polib::po_file;
 use proc_macro2::{TokenStream, TokenTree};
@@ -45,45 +44,13 @@ impl Classroom {
         }))
     }
 
-    /// The pages for teachers in Korean: where each goes, and what it says.
-    ///
-    /// # Errors
-    /// A page that cannot be read or translated.
-    pub fn teachers(&self) -> anyhow::Result<Vec<(PathBuf, String)>> {
-        let in_korean = |english: PathBuf| {
-            let page = fs::read_to_string(&english)?;
-            let events = i18n::extract_events(&page, None);
-            let events = i18n::translate_events(&events, &self.catalog)?;
-            let (text, _) = i18n::reconstruct_markdown(&events, None)?;
-            let name = english.file_name().unwrap_or_default();
-            Ok((self.root.join("classroom/docs/ko").join(name), text + "\n"))
-        };
-        teachers(&self.root)?.into_iter().map(in_korean).collect()
-    }
-
-    /// Writes `docs/po/classroom.ko.po` anew, and the pages for teachers with what it had.
+    /// Writes `docs/po/classroom.ko.po` anew.
     ///
     /// # Errors
     /// As `strings`; what the file system says.
     pub fn merge(self) -> anyhow::Result<()> {
-        for (file, text) in self.teachers()? {
-            crate::write(&file, &text)?;
-        }
         korean::merge(self.catalog, &strings(&self.root)?, &self.file)
     }
-}
-
-/// The pages for teachers, one for each exercise.
-fn teachers(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let numbered = |file: &PathBuf| {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with(|c: char| c.is_ascii_digit())
-    };
-    let all = fs::read_dir(root.join("classroom/docs")).context("classroom/docs")?;
-    let mut pages: Vec<PathBuf> =
-        all.flatten().map(|entry| entry.path()).filter(numbered).collect();
-    pages.sort();
-    Ok(pages)
 }
 
 /// Every string, with the first file that has it.
@@ -106,11 +73,6 @@ fn strings(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
     for file in files(&classroom.join("exercises"))? {
         let comments = paragraphs::paragraphs(&read(&file)?);
         add(&file, comments.into_iter().map(|paragraph| paragraph.text).collect());
-    }
-    for file in teachers(root)? {
-        let found =
-            i18n::extract_messages(&read(&file)?)?.into_iter().map(|(_, found)| found.message);
-        add(&file, found.filter(|id| korean::is_prose(id)).collect());
     }
     for file in files(&classroom.join("grader/src"))? {
         let tokens: TokenStream =

@@ -38,7 +38,10 @@ pub struct Places {
 
 impl Places {
     pub fn new(root: &Path, sources: &[String]) -> anyhow::Result<Places> {
-        let pages = PAGES.map(|(file, place)| (file.to_owned(), place.to_owned())).to_vec();
+        let mut pages = PAGES.map(|(file, place)| (file.to_owned(), place.to_owned())).to_vec();
+        let of_teachers = teachers(root)?;
+        let behind = pages.iter().position(|(_, place)| place == "classroom.md").unwrap_or(0) + 1;
+        pages.splice(behind..behind, of_teachers);
         let mut files: BTreeMap<String, String> = pages.iter().cloned().collect();
         let mut names = BTreeMap::new();
         for file in sources {
@@ -116,6 +119,21 @@ impl Places {
         }
         linked
     }
+}
+
+/// The pages for teachers of the classroom, the plan of the lessons first.
+fn teachers(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(root.join("classroom/docs")).context("classroom/docs")? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let place = match &*name {
+            "README.md" => "teachers.md".to_owned(),
+            name => format!("teachers-{name}"),
+        };
+        all.push((format!("classroom/docs/{name}"), place));
+    }
+    all.sort_by_key(|(file, _)| (!file.ends_with("README.md"), file.clone()));
+    Ok(all)
 }
 
 /// The names of the pictures in a directory, which stand in the book beside its pages.

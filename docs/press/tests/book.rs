@@ -351,17 +351,6 @@ fn all_that_the_classroom_says_is_in_korean() {
     assert_eq!(Classroom::read(&root()).unwrap().faults().unwrap(), [""; 0]);
 }
 
-/// `make strings` writes them.
-#[test]
-fn the_pages_for_teachers_in_korean_are_those_of_the_catalogue() {
-    let pages = Classroom::read(&root()).unwrap().teachers().unwrap();
-    assert_eq!(pages.len(), 20);
-    for (file, text) in pages {
-        let found = fs::read_to_string(&file).unwrap_or_default();
-        assert!(found == text, "{}: make strings", file.display());
-    }
-}
-
 #[test]
 fn a_sentence_of_the_classroom_without_its_korean_is_found() {
     let (id, text) =

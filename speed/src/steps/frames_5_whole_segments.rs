@@ -4,8 +4,9 @@
 //! packet of 65,535 has room for after the headers and TCP's time stamps. Eight of them are 523,864
 //! bytes. The 512 KiB of the step before are 424 bytes more: a ninth segment, nearly empty, for
 //! which all is done that is done for a full one, and which the next batch seldom fills, for most
-//! often it has left by then. So the batch is cut at the byte where the eighth segment is full, in the middle
-//! of a frame. The rest of that frame begins the next batch: a stream has no boundaries to keep.
+//! often it has left by then. So the batch is cut at the byte where the eighth segment is full, in
+//! the middle of a frame. The rest of that frame begins the next batch: a stream has no boundaries
+//! to keep.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Runs all tests, three programs or more at a time, and says what came of it: for `make test`.
+//! Runs all tests, four programs or more at a time, and says what came of it: for `make test`.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -34,7 +34,8 @@ const TESTS: &[&str] = &["test", "--workspace", "--exclude", "classroom", "--lib
 const DOCTESTS: &[&str] = &["test", "--workspace", "--exclude", "classroom", "--doc"];
 
 /// What takes longest is begun first, so that nothing is waited for alone at the end.
-const FIRST: &[&str] = &["proof proof", "servers conformance"];
+const FIRST: &[&str] =
+    &["proof proof", "servers conformance", "servers rungs", "tcp-stream-io faults"];
 
 /// So many of the slowest are told.
 const SLOWEST: usize = 5;
@@ -74,7 +75,8 @@ fn run(skipped: &[String]) -> Result<bool, Box<dyn Error>> {
     programs.sort_by_key(|job| !FIRST.contains(&&*job.name)); // stable
     let timed = programs.first().is_some_and(Job::tells_time);
     let jobs: VecDeque<Job> = programs.into_iter().map(|job| job.timed(timed)).collect();
-    let at_once = thread::available_parallelism().map_or(2, NonZero::get) + 1;
+    // Most of them wait most of the time: for a clock, a peer, a signal.
+    let at_once = thread::available_parallelism().map_or(2, NonZero::get) + 2;
     total.add_all(jobs, at_once, &mut log)?;
 
     say("the examples in the documentation");

@@ -46,7 +46,7 @@ fn main() -> io::Result<ExitCode> {
     }
     let file = debug.with_file_name("grade.json");
     fs::write(&file, serde_json::to_string_pretty(&reports)?)?;
-    fs::write(file.with_extension("xml"), course::junit(&reports)?)?;
+    fs::write(file.with_extension("xml"), course::junit(&reports))?;
     let github = serde_json::to_string(&course::autograding(&reports))?;
     fs::write(file.with_file_name("grade-github.json"), github)?;
     let done = reports.iter().filter(|one| one.passed()).count();

@@ -7,6 +7,7 @@ use std::{env, fs, io};
 
 use grader::language::{chosen, english, is_korean, korean};
 use grader::paragraphs::paragraphs;
+use textwrap::{Options, WordSplitter};
 
 /// Columns of a line, in which a Korean letter takes two.
 const WIDTH: usize = 100;
@@ -70,21 +71,8 @@ fn with_texts(toml: &str) -> String {
 
 /// Lines of so many columns. What follows the first line of an item stands below its text.
 fn wrap(text: &str, width: usize) -> String {
-    let columns =
-        |text: &str| text.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum::<usize>();
     let indent = if text.starts_with("- ") { "  " } else { "" };
-    let (mut out, mut used) = (String::new(), 0);
-    for word in text.split_whitespace() {
-        if used > 0 && used + 1 + columns(word) > width {
-            out.push('\n');
-            out += indent;
-            used = indent.len();
-        } else if used > 0 {
-            out.push(' ');
-            used += 1;
-        }
-        out += word;
-        used += columns(word);
-    }
-    out
+    let whole_words = Options::new(width).break_words(false).subsequent_indent(indent);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    textwrap::fill(&words, whole_words.word_splitter(WordSplitter::NoHyphenation))
 }
