@@ -12,7 +12,10 @@ use crate::beside::{QUESTION, Stage, stage};
 use crate::child::Child;
 use crate::grading::Case;
 use crate::inside::After;
-use crate::peer::{Peer, TINY, arrived, lonely, non_blocking, pair, pair_with, pattern};
+use crate::kernel;
+use crate::peer::{
+    Buffers, Peer, TINY, arrived, impatient, lonely, non_blocking, pair, pair_with, pattern,
+};
 use crate::play::*;
 use crate::refusal::{INTERRUPTED, Refusal, UNFOUNDED, Verdict, refuse};
 use crate::said::Said;
@@ -34,6 +37,7 @@ const BYTES: &str = "a recv for each byte: offer all the room, it fills what it 
 const TOO_MUCH: &str = "it took bytes out of the stream that are for the next call";
 const NO_BUFFER: &str =
     "there is no buffer: one recv takes all that is there, not one line or one byte";
+const CAST: &str = "a length or a count was cut to 32 bits: this buffer has 4 GiB and 5 bytes";
 const SHUT: &str = "after an error it shut the connection down: that is not its to do";
 const GOES_ON: &str = "a connection that goes on";
 
@@ -179,11 +183,23 @@ impl Receiver {
                     let seen = say!("{} bytes at once", said.after.peak);
                     return refuse(mistake, say!("at most {most} bytes of memory"), seen);
                 }
-                Leaves(_) | AtMost(..) => {}
+                Offered(all) if (1..all).contains(&said.after.calls.offered) => {
+                    let mistake =
+                        "no recv was offered all the room there is: offer the rest of buf";
+                    let seen = say!("at most {} bytes", said.after.calls.offered);
+                    return refuse(mistake, say!("a recv that is offered {all} bytes"), seen);
+                }
+                Leaves(_) | AtMost(..) | Offered(_) => {}
                 _ => play.does(child, one)?,
             }
         }
         Ok(())
+    }
+
+    /// Asked for 4 GiB and 5 bytes it gets 5, and the end.
+    pub fn huge(&self, child: &mut Child, ask: Value) -> Verdict {
+        let huge = Receiver { mistake: |_| CAST, ..*self };
+        huge.plays(child, &[Sends(b"HELLO"), Ends, Asked(&ask), Says(self.cut, b"")])
     }
 
     /// It has to return this, with these bytes.
@@ -196,7 +212,7 @@ impl Receiver {
     ) -> Result<Said, Refusal> {
         let hang = self.mistake(&Said::nothing(), expected, right, play);
         play.scene(child, &hang);
-        if play.so.there && !hang.is_empty() && child.until_blocked()? {
+        if play.so.there && !hang.is_empty() && child.until_blocked()? && !child.naps {
             return refuse(hang, expected, "it waits");
         }
         let said = play.said(child)?;
@@ -261,7 +277,7 @@ impl Receiver {
         } else if expected == self.reset && text == RESET {
             "a reset is an end like the others here: Ok(Reset), not an error"
         } else if expected == self.reset && text == self.cut {
-            "a reset was taken for the end of the stream: recv said -1, not 0"
+            "a reset was taken for the end of the stream: recv says -1 then, and poll POLLERR"
         } else if expected == self.reset && is_ok {
             "a reset was taken for a clean end: recv said -1, and says 0 only when called again"
         } else if expected == AGAIN && text == "Err(TimedOut)" {
@@ -520,10 +536,13 @@ impl Sender {
         child.close_fds()?;
         got.extend(reader.join().expect("the reader does not panic"));
         self.is(&said, &(self.wire)(bytes), &got)?;
-        let calls = said.calls("send") + said.calls("sendmsg");
-        if calls > 2 + bytes.len() / 16 {
+        let (calls, offered) =
+            (said.calls("send") + said.calls("sendmsg"), said.after.calls.offered);
+        let few = !self.copy.is_empty() && bytes.len() > 4096 && (1..4096).contains(&offered);
+        if few || calls > 2 + bytes.len() / 16 {
             let mistake = "a send for every few bytes: offer all of the rest, it takes a part";
-            return refuse(mistake, "at most one call for 16 bytes", say!("{calls} calls"));
+            let seen = say!("{calls} calls for {} bytes, at most {offered} in one", bytes.len());
+            return refuse(mistake, "calls that offer 4096 bytes, or all of the rest", seen);
         }
         let peak = said.after.peak;
         if peak > 1 << 20 && !self.copy.is_empty() {
@@ -547,6 +566,8 @@ impl Sender {
             mistake
         } else if right.is_empty() && text == expected {
             "it sent something where there was nothing to send"
+        } else if right.is_empty() && said.errno() != 0 {
+            "an empty buf was sent, and the call failed: where nothing is to be sent it is not made"
         } else if right.is_empty() {
             &zero
         } else if text == expected {
@@ -580,7 +601,7 @@ impl Sender {
                 return refuse(mistake, "nothing held back", say!("{unsent} bytes held back"));
             }
         }
-        Ok(())
+        self.taken(child)
     }
 
     /// Has it send these bytes while these moves are made.
@@ -631,9 +652,24 @@ impl Sender {
         self.plays(child, bytes, &[vec![Tiny, Asked(&ask)], turn.repeat(times)].concat())
     }
 
-    /// There is nothing to send.
+    /// There is nothing to send; nor where a call would say that the peer has gone.
     pub fn empty(&self, child: &mut Child) -> Verdict {
-        self.plays(child, b"", &[Called])
+        self.plays(child, b"", &[Called])?;
+        let ((peer, conn), (_bystander, theirs)) = (pair()?, pair()?);
+        peer.reset()?;
+        child.scene("after 0 of 0 bytes", "has reset the connection", "");
+        let said = child.call((self.ask)(0), &[], vec![theirs, conn])?;
+        self.is(&said, b"", b"")
+    }
+
+    /// The send buffer has room for all, and the peer does not read.
+    pub fn taken(&self, child: &mut Child) -> Verdict {
+        let (bytes, room) = (pattern(50_000), Buffers { send: Some(1 << 20), ..TINY });
+        let stage = self.begin(child, &bytes, pair_with(room)?)?;
+        let waits = "it waits though all bytes have been taken: when they arrive is not asked";
+        child.scene("with all bytes in the send buffer", "the peer does not read", waits);
+        let (said, all) = (child.said()?, (self.wire)(&bytes));
+        self.is(&said, &all, &stage.peer.read(all.len()))
     }
 
     /// The peer has gone: EPIPE or ECONNRESET, or what stands for them.
@@ -690,7 +726,8 @@ impl Sender {
         Ok(())
     }
 
-    /// Errors that are the caller's to see: EBADF, and EAGAIN where the send buffer is full.
+    /// Errors that are the caller's to see: EBADF; where the send buffer is full, ETIMEDOUT once the
+    /// kernel has given up, and EAGAIN.
     pub fn errors(&self, child: &mut Child) -> Verdict {
         let call = self.call;
         let again = say!("it calls {call} again after errors other than EINTR: those stay");
@@ -711,7 +748,11 @@ impl Sender {
         let said = child.call((self.ask)(5), b"hello", vec![])?;
         expect(&said, "Err(EBADF)")?;
 
-        let message = pattern(2_000_000);
+        let (message, (peer, conn)) = (pattern(2_000_000), pair_with(TINY)?);
+        let _stage = self.begin(child, &message, (peer, impatient(conn)?))?;
+        child.scene("with a full send buffer", "the peer takes nothing more: ETIMEDOUT", &again);
+        expect(&child.said()?, "Err(ETIMEDOUT)")?;
+
         let Stage { peer, bystander: _bystander } =
             self.begin(child, &message, non_blocking(pair_with(TINY)?)?)?;
         child.scene("with a full send buffer", "the socket is non-blocking: EAGAIN", &again);
@@ -743,9 +784,25 @@ impl Sender {
     }
 }
 
+/// Asked to send 4 GiB and 5 bytes it waits for room. A signal has the call return what it had taken
+/// by then; the rest remains.
+pub fn sends_huge(child: &mut Child, ask: Value) -> Verdict {
+    let ((peer, conn), (_bystander, theirs)) = (pair_with(TINY)?, pair()?);
+    child.ask(ask, &[], vec![theirs, conn])?;
+    child.scene("with 4 GiB and 5 bytes", "the peer does not read", CAST);
+    child.interrupts(1)?;
+    if child.until_blocked()? && !kernel::look(child.pid())?.name().starts_with("re") {
+        peer.reset()?;
+        return child.said().map(drop);
+    }
+    refuse(CAST, "it waits with a full send buffer", child.stands()?)
+}
+
 /// What became of the bytes on their way to the peer.
 pub fn misplaced(sent: &[u8], got: &[u8]) -> &'static str {
-    if sent.starts_with(got) {
+    if got.len() > sent.len() && got.ends_with(sent) {
+        "what had been sent was sent again: after EINTR, or a part, go on behind it"
+    } else if sent.starts_with(got) {
         "it returned Ok before all was sent: send may take only a part, call it for the rest"
     } else if got.starts_with(sent) {
         "it sent bytes behind the end of buf: after n bytes, len - n are left"
