@@ -3,6 +3,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+
 use crate::calls;
 
 struct Counting;
@@ -33,9 +35,7 @@ pub fn limit() {
 
 /// With more, malloc and mmap fail: RLIMIT_DATA, getrlimit(2).
 pub fn limit_all(bytes: u64) {
-    let room = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: `room` is a whole rlimit.
-    unsafe { libc::setrlimit(libc::RLIMIT_DATA, &room) };
+    let _ = setrlimit(Resource::RLIMIT_DATA, bytes, RLIM_INFINITY);
 }
 
 fn resized(from: usize, to: usize) {

@@ -9,8 +9,7 @@ use say::say;
 use crate::child::Child;
 use crate::inside::After;
 use crate::peer::{Heard, Peer, arrived, pair};
-use crate::refusal::{Refusal, Verdict, refuse};
-use crate::said::Said;
+use crate::refusal::{Refusal, Verdict};
 
 const BYSTANDER: &[u8] = b"not for you";
 
@@ -94,44 +93,9 @@ impl Peer {
 }
 
 impl Stage {
-    /// Refuses an answer that touched the bystander, or sent something to the peer.
-    pub fn nothing_sent(&self, after: &After) -> Verdict {
-        self.bystander.untouched(after)?;
-        let Some(heard) = self.heard()? else { return Ok(()) };
-        let mistake = "receiving must not send anything, nor end a direction";
-        refuse(mistake, "silence at the peer", heard)
-    }
-
     /// What the peer has heard, if anything.
     pub fn heard(&self) -> io::Result<Option<String>> {
         let heard = self.peer.read_waiting()?;
         Ok((heard != Heard::Nothing).then(|| format!("{heard:?}")))
-    }
-
-    /// What a call says that only receives.
-    pub fn received(&self, child: &mut Child) -> Result<Said, Refusal> {
-        let said = child.said()?;
-        self.nothing_sent(&said.after)?;
-        Ok(said)
-    }
-
-    /// What it says while these bytes come, and then perhaps the end of the stream.
-    pub fn said_while_sending(
-        &self,
-        child: &mut Child,
-        bytes: &[u8],
-        ends: bool,
-    ) -> Result<Said, Refusal> {
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                self.peer.send(bytes);
-                if ends {
-                    self.peer.end();
-                }
-            });
-            let said = child.said();
-            self.peer.abandon(); // where it stopped early, the sender still waits
-            said
-        })
     }
 }

@@ -23,7 +23,7 @@ use crate::alloc;
 use crate::inside::{After, Event, Question, THREADS};
 use crate::kernel::{self, Look};
 use crate::language::told;
-use crate::peer::{Peer, readable};
+use crate::peer::readable;
 use crate::refusal::{Refusal, Verdict, first, judge, refuse};
 use crate::said::Said;
 use crate::wire;
@@ -303,14 +303,6 @@ impl Child {
             came += 1;
         }
         Ok(came)
-    }
-
-    /// The peer sends this once the answer waits for it.
-    pub fn feed(&mut self, peer: &Peer, bytes: &[u8]) -> Verdict {
-        if self.until_blocked()? {
-            peer.send(bytes);
-        }
-        Ok(())
     }
 
     /// Waits until nothing changes any more: it sleeps, and has not woken for fifty looks. `false`:

@@ -63,39 +63,30 @@ fn mistake(seen: &Seen) -> &'static str {
     let Seen { text, expected, right, got, .. } = *seen;
     let (few, many) = (got.len() < right.len(), got.len() > right.len());
     let empty = few && right.len() < 100 && right[got.len()..].starts_with(&[0; 4]);
-    match text {
-        "" if expected == TOO_LONG => {
-            "it waits for a payload that no frame may have: 65536 bytes at most"
-        }
-        "" => "",
-        "Err(EAGAIN)" if empty => {
+    first! {
+        text.is_empty() && expected == TOO_LONG =>
+            "it waits for a payload that no frame may have: 65536 bytes at most",
+        text.is_empty() => "",
+        text == "Err(EAGAIN)" && empty =>
             "a frame that came whole before the error is missing: hand each over at once, and a \
-             payload of 0 bytes needs no recv"
-        }
-        _ if empty => "a frame of 0 bytes is a frame, and neither an end nor an error",
-        _ if text == expected && few => {
-            "frames that came whole before the end are missing: it stopped early, or lost them"
-        }
-        _ if text == expected && many => {
-            "it handed over a frame that is not whole, or was never sent"
-        }
-        _ if text == expected => "a payload is not what was sent",
-        _ if expected == TOO_LONG => {
-            "a header that claims more than a frame may have is InvalidData"
-        }
-        BROKEN if few => "it took a frame that was still on its way for a broken one",
-        BROKEN => "0 where the next header would begin is no broken frame: nothing is cut",
-        CLEAN if seen.cut < right.len() + 4 => {
-            "a stream that ends inside the header was taken for a clean end: 1 to 3 bytes are not 0"
-        }
-        CLEAN => {
-            "a stream that ends inside a payload was taken for a clean end: the header promised more"
-        }
-        "Err(UnexpectedEof)" => {
-            "a cut frame is Ok(Broken) here: the caller is to tell the ends apart"
-        }
-        "Ok(Reset)" => "nobody reset anything: that was recv saying 0",
-        _ => "",
+             payload of 0 bytes needs no recv",
+        empty => "a frame of 0 bytes is a frame, and neither an end nor an error",
+        text == expected && few =>
+            "frames that came whole before the end are missing: it stopped early, or lost them",
+        text == expected && many => "it handed over a frame that is not whole, or was never sent",
+        text == expected => "a payload is not what was sent",
+        expected == TOO_LONG => "a header that claims more than a frame may have is InvalidData",
+        text == BROKEN && few => "it took a frame that was still on its way for a broken one",
+        text == BROKEN => "0 where the next header would begin is no broken frame: nothing is cut",
+        text == CLEAN && seen.cut < right.len() + 4 =>
+            "a stream that ends inside the header was taken for a clean end: 1 to 3 bytes are not \
+             0",
+        text == CLEAN =>
+            "a stream that ends inside a payload was taken for a clean end: the header promised \
+             more",
+        text == "Err(UnexpectedEof)" =>
+            "a cut frame is Ok(Broken) here: the caller is to tell the ends apart",
+        text == "Ok(Reset)" => "nobody reset anything: that was recv saying 0",
     }
 }
 

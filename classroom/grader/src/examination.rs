@@ -13,11 +13,9 @@ use crate::child::Child;
 use crate::grading::Case;
 use crate::inside::After;
 use crate::kernel;
-use crate::peer::{
-    Buffers, Peer, TINY, arrived, impatient, lonely, non_blocking, pair, pair_with, pattern,
-};
+use crate::peer::{Buffers, TINY, impatient, lonely, pair, pair_with, pattern};
 use crate::play::*;
-use crate::refusal::{INTERRUPTED, Refusal, UNFOUNDED, Verdict, refuse};
+use crate::refusal::{INTERRUPTED, Refusal, UNFOUNDED, Verdict, first, refuse};
 use crate::said::Said;
 
 const RESET: &str = "Err(ECONNRESET)";
@@ -39,6 +37,7 @@ const NO_BUFFER: &str =
     "there is no buffer: one recv takes all that is there, not one line or one byte";
 const CAST: &str = "a length or a count was cut to 32 bits: this buffer has 4 GiB and 5 bytes";
 const SHUT: &str = "after an error it shut the connection down: that is not its to do";
+const SENT: &str = "an empty buf was sent, and the call said that the peer has gone: with nothing to send make none";
 const GOES_ON: &str = "a connection that goes on";
 
 /// So many signals interrupt a wait.
@@ -256,51 +255,44 @@ impl Receiver {
             && !play.reset()
             && came == 0
             && [self.nothing, self.cut].contains(&expected);
-        if came > 8 && came < signals {
-            GIVES_UP
-        } else if !own.is_empty() {
-            own
-        } else if text.is_empty() && play.so.non_blocking {
-            SPINS
-        } else if text.is_empty() && (play.reset() || failed) {
-            LOOP
-        } else if text.is_empty() && play.so.ended {
-            AT_THE_END
-        } else if text.is_empty() {
-            if play.so.there { MORE } else { "" }
-        } else if at_the_end && said.errno() != 0 {
-            "after recv returned 0 errno was reported: errno means nothing unless recv said -1"
-        } else if said.kind() == "Interrupted" {
-            INTERRUPTED
-        } else if said.without_errno() {
-            NO_ERRNO
-        } else if expected == self.reset && text == RESET {
-            "a reset is an end like the others here: Ok(Reset), not an error"
-        } else if expected == self.reset && text == self.cut {
-            "a reset was taken for the end of the stream: recv says -1 then, and poll POLLERR"
-        } else if expected == self.reset && is_ok {
-            "a reset was taken for a clean end: recv said -1, and says 0 only when called again"
-        } else if expected == AGAIN && text == "Err(TimedOut)" {
-            WAITS
-        } else if expected == AGAIN && end {
-            "EAGAIN was taken for the end of the stream: nothing has come yet, and more may come"
-        } else if failed && (end || is_ok) {
-            "recv returned -1 and that was taken for the end of the stream"
-        } else if failed || expected == self.reset {
-            "recv failed, and its errno did not reach the caller"
-        } else if play.reset() {
-            "what had come was lost because of a reset behind it: recv gives the bytes first, and \
-             only then the error; poll says POLLERR at once"
-        } else if whole && end && calls > 1 && !right.is_empty() {
-            "after one call the connection takes no other: was it shut down?"
-        } else if whole && eof && right.len() > 1000 {
-            "it gives up after some calls of recv: go on until all has come"
-        } else if whole && eof {
-            "a recv that returns fewer bytes than asked is no end of stream"
-        } else {
-            return self.misread(&seen);
-        }
-        .into()
+        let known: &str = first! {
+            came > 8 && came < signals => GIVES_UP,
+            !own.is_empty() => own,
+            text.is_empty() && play.so.non_blocking => SPINS,
+            text.is_empty() && (play.reset() || failed) => LOOP,
+            text.is_empty() && play.so.ended => AT_THE_END,
+            text.is_empty() && play.so.there => MORE,
+            text.is_empty() => "",
+            at_the_end && said.errno() != 0 =>
+                "after recv returned 0 errno was reported: errno means nothing unless recv said -1",
+            said.kind() == "Interrupted" => INTERRUPTED,
+            said.without_errno() => NO_ERRNO,
+            expected == self.reset && text == RESET =>
+                "a reset is an end like the others here: Ok(Reset), not an error",
+            expected == self.reset && text == self.cut =>
+                "a reset was taken for the end of the stream: recv says -1 then, and poll POLLERR",
+            expected == self.reset && is_ok =>
+                "a reset was taken for a clean end: recv said -1, and says 0 only when called \
+                 again",
+            expected == AGAIN && text == "Err(TimedOut)" => WAITS,
+            expected == AGAIN && end =>
+                "EAGAIN was taken for the end of the stream: nothing has come yet, and more may \
+                 come",
+            failed && (end || is_ok) =>
+                "recv returned -1 and that was taken for the end of the stream",
+            failed || expected == self.reset =>
+                "recv failed, and its errno did not reach the caller",
+            play.reset() =>
+                "what had come was lost because of a reset behind it: recv gives the bytes first, \
+                 and only then the error; poll says POLLERR at once",
+            whole && end && calls > 1 && !right.is_empty() =>
+                "after one call the connection takes no other: was it shut down?",
+            whole && eof && right.len() > 1000 =>
+                "it gives up after some calls of recv: go on until all has come",
+            whole && eof => "a recv that returns fewer bytes than asked is no end of stream",
+        };
+        let unknown = known.is_empty() && !text.is_empty();
+        if unknown { self.misread(&seen) } else { known.into() }
     }
 
     /// What it said where nothing had failed.
@@ -311,30 +303,27 @@ impl Receiver {
         let before = expected == self.nothing && (cut == 0 || self.nothing != self.cut);
         let inside = expected == self.cut;
         let unwritten = got[seen.same()..].iter().all(|byte| [0, 0xa5].contains(byte));
-        if before && is_whole {
-            say!("the stream ended before {what}, and that was taken for success: nothing had come")
-        } else if before {
-            say!("the end of the stream before {what} is no error: it is {expected}")
-        } else if inside && is_whole {
-            say!("the stream ended inside {what}, and that was taken for whole")
-        } else if inside && end {
-            say!(
-                "the stream ended inside {what}, after {cut} bytes, and that was taken for a clean end"
-            )
-        } else if end && right.is_empty() {
-            say!("{what} of 0 bytes was taken for the end of the stream")
-        } else if end && !is_whole {
-            say!("{what} came, and {text} says that the stream has ended")
-        } else if is_whole && (unwritten || right.starts_with(got)) {
-            say!("{what} was returned before all of it had come: call recv in a loop")
-        } else if is_whole {
-            say!(
-                "{what} is not what was sent: each recv has to write behind what the last one wrote"
-            )
-        } else if expected.starts_with("Err") {
-            say!("it is an error, and of another kind than the task asks for")
-        } else {
-            UNFOUNDED.into()
+        first! {
+            before && is_whole =>
+                say!("the stream ended before {what}, and that was taken for success: nothing had \
+                      come"),
+            before => say!("the end of the stream before {what} is no error: it is {expected}"),
+            inside && is_whole =>
+                say!("the stream ended inside {what}, and that was taken for whole"),
+            inside && end =>
+                say!("the stream ended inside {what}, after {cut} bytes, and that was taken for a \
+                      clean end"),
+            end && right.is_empty() =>
+                say!("{what} of 0 bytes was taken for the end of the stream"),
+            end && !is_whole => say!("{what} came, and {text} says that the stream has ended"),
+            is_whole && (unwritten || right.starts_with(got)) =>
+                say!("{what} was returned before all of it had come: call recv in a loop"),
+            is_whole =>
+                say!("{what} is not what was sent: each recv has to write behind what the last \
+                      one wrote"),
+            expected.starts_with("Err") =>
+                say!("it is an error, and of another kind than the task asks for"),
+            true => UNFOUNDED.into(),
         }
     }
 
@@ -481,120 +470,116 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Has it called with these bytes.
-    pub fn begin(
-        &self,
-        child: &mut Child,
-        bytes: &[u8],
-        conn: (Peer, OwnedFd),
-    ) -> Result<Stage, Refusal> {
-        self.begin_as(child, (self.ask)(bytes.len()), bytes, conn)
+    /// Has it send these bytes while these moves are made.
+    pub fn plays(&self, child: &mut Child, bytes: &[u8], moves: &[Move]) -> Verdict {
+        let play = self.begins(child, bytes, moves)?;
+        if play.reset() { Ok(()) } else { self.delivers(child, play, bytes).map(drop) }
     }
 
-    /// The same with another question.
-    pub fn begin_as(
-        &self,
-        child: &mut Child,
-        ask: Value,
-        bytes: &[u8],
-        (peer, conn): (Peer, OwnedFd),
-    ) -> Result<Stage, Refusal> {
-        peer.send(QUESTION);
-        arrived(&conn, QUESTION.len())?;
-        let (stage, fds) = stage((peer, conn))?;
-        child.ask(ask, bytes, fds)?;
-        Ok(stage)
+    /// The same, up to the last move.
+    pub fn begins(&self, child: &mut Child, bytes: &[u8], moves: &[Move]) -> Result<Play, Refusal> {
+        let (mut play, len) = (Play::new(moves)?, bytes.len());
+        play.so.progress = say!("with a message of {len} bytes");
+        // An end of the stream is seen by who looks for it only where nothing is unread.
+        play.does(child, &Sends(if moves.contains(&Ends) { b"" } else { QUESTION }))?;
+        for one in moves {
+            match one {
+                Called => play.calls(child, (self.ask)(len), bytes)?,
+                Asked(question) => play.calls(child, question, bytes)?,
+                Gone | Says(..) => {
+                    let call = self.call;
+                    let again = say!("it calls {call} again after an error that does not go away");
+                    play.scene(child, &again);
+                    let said = child.said()?;
+                    match one {
+                        Gone => self.is_gone(&said)?,
+                        _ if len == 0 => said.ensure(said.text() == self.done, SENT, self.done)?,
+                        _ => said.ensure(said.text() == self.done, UNFOUNDED, self.done)?,
+                    }
+                }
+                _ => play.does(child, one)?,
+            }
+        }
+        play.scene(
+            child,
+            if len == 0 { "it never ends where there is nothing to send" } else { "" },
+        );
+        Ok(play)
     }
 
-    /// The peer reads the rest. The call has to return, and all bytes to have come: these, which
-    /// have been read already, and those.
-    pub fn delivers(
-        &self,
-        child: &mut Child,
-        stage: Stage,
-        bytes: &[u8],
-        got: Vec<u8>,
-    ) -> Result<Said, Refusal> {
-        self.delivers_all(child, stage, bytes, got, QUESTION.len())
-    }
-
-    /// The same, with so many bytes unread.
-    fn delivers_all(
-        &self,
-        child: &mut Child,
-        Stage { peer, bystander }: Stage,
-        bytes: &[u8],
-        mut got: Vec<u8>,
-        unread: usize,
-    ) -> Result<Said, Refusal> {
+    /// The peer reads all. The call has to return, and all bytes to have come, of each call.
+    pub fn delivers(&self, child: &mut Child, play: Play, bytes: &[u8]) -> Result<Said, Refusal> {
+        let (calls, ended, [came, signals]) = (play.so.calls, play.so.ended, play.so.signals);
+        let (Stage { peer, bystander }, mut got) = play.take()?;
+        if came > 8 && came < signals {
+            let seen = say!("{} after {came} signals", child.said()?.text());
+            return refuse(GIVES_UP, self.done, seen);
+        }
         let reader = peer.read_all();
         let said = child.said()?;
         bystander.untouched(&said.after)?;
-        if said.unread() != unread {
+        if said.unread() != if ended { 0 } else { QUESTION.len() } {
             return Err(Refusal::new("sending must not read what the peer has sent"));
         }
         child.close_fds()?;
         got.extend(reader.join().expect("the reader does not panic"));
-        self.is(&said, &(self.wire)(bytes), &got)?;
-        let (calls, offered) =
-            (said.calls("send") + said.calls("sendmsg"), said.after.calls.offered);
+        let (text, expected, right) = (&*said.text(), self.done, (self.wire)(bytes).repeat(calls));
+        let (cut, zero) = (right.len(), right.is_empty());
+        let seen = Seen { said: &said, text, expected, right: &right, got: &got, cut, calls };
+        let (own, call, is_done) = ((self.mistake)(&seen), self.call, text == expected);
+        let failed: String = first! {
+            is_done && got == right => String::new(),
+            ended => say!("a peer that has ended its own stream was taken for gone: it still \
+                           reads, half closed"),
+            !own.is_empty() => own.into(),
+            zero && is_done => say!("it sent something where there was nothing to send"),
+            zero =>
+                say!("{call} of 0 bytes returns 0, and that was taken for a failure: check before \
+                      the call"),
+            is_done && got.len() > right.len() && got.ends_with(&right) =>
+                say!("what had been sent was sent again: after EINTR, or a part, go on behind it"),
+            is_done && right.starts_with(&got) =>
+                say!("it returned Ok before all was sent: send may take only a part, call it for \
+                      the rest"),
+            is_done && got.starts_with(&right) =>
+                say!("it sent bytes behind the end of buf: after n bytes, len - n are left"),
+            is_done && got.len() < right.len() =>
+                say!("bytes are missing in the middle: a send that took a part was taken for a \
+                      whole one"),
+            is_done =>
+                say!("after a partial send it goes on at the wrong place: n bytes are done, go on \
+                      behind them"),
+            said.kind() == "Interrupted" => INTERRUPTED.into(),
+            said.kind() == "WriteZero" =>
+                say!("a send that took fewer bytes than asked is no failure: send the rest"),
+            true => UNFOUNDED.into(),
+        };
+        if !failed.is_empty() && is_done {
+            let expected = say!("{} bytes at the peer", right.len());
+            let refusal = Refusal::new(failed).but(expected, say!("{} bytes", got.len()));
+            return Err(refusal.bytes(&right, &got));
+        }
+        said.judged(failed, expected)?;
+        let (count, peak) = (said.calls("send") + said.calls("sendmsg"), said.after.peak);
+        let offered = said.after.calls.offered;
         let few = !self.copy.is_empty() && bytes.len() > 4096 && (1..4096).contains(&offered);
-        if few || calls > 2 + bytes.len() / 16 {
+        if few || count > 2 + bytes.len() / 16 {
             let mistake = "a send for every few bytes: offer all of the rest, it takes a part";
-            let seen = say!("{calls} calls for {} bytes, at most {offered} in one", bytes.len());
+            let seen = say!("{count} calls for {} bytes, at most {offered} in one", bytes.len());
             return refuse(mistake, "calls that offer 4096 bytes, or all of the rest", seen);
         }
-        let peak = said.after.peak;
         if peak > 1 << 20 && !self.copy.is_empty() {
             return refuse(self.copy, "no memory of its own", say!("{peak} bytes at once"));
         }
         Ok(said)
     }
 
-    /// It has returned, and these bytes have come: compares.
-    pub fn is(&self, said: &Said, right: &[u8], got: &[u8]) -> Verdict {
-        let (text, expected) = (&*said.text(), self.done);
-        if text == expected && got == right {
-            return Ok(());
-        }
-        let seen = Seen { said, text, expected, right, got, cut: right.len(), calls: 1 };
-        let (mistake, call) = ((self.mistake)(&seen), self.call);
-        let zero = say!(
-            "{call} of 0 bytes returns 0, and that was taken for a failure: check before the call"
-        );
-        let mistake = if !mistake.is_empty() {
-            mistake
-        } else if right.is_empty() && text == expected {
-            "it sent something where there was nothing to send"
-        } else if right.is_empty() && said.errno() != 0 {
-            "an empty buf was sent, and the call failed: where nothing is to be sent it is not made"
-        } else if right.is_empty() {
-            &zero
-        } else if text == expected {
-            misplaced(right, got)
-        } else if said.kind() == "Interrupted" {
-            INTERRUPTED
-        } else if said.kind() == "WriteZero" {
-            "a send that took fewer bytes than asked is no failure: send the rest"
-        } else {
-            UNFOUNDED
-        };
-        if text != expected {
-            return Err(said.refused(mistake, expected));
-        }
-        let seen = say!("{} bytes", got.len());
-        Err(Refusal::new(mistake)
-            .but(say!("{} bytes at the peer", right.len()), seen)
-            .bytes(right, got))
-    }
-
     /// Messages of these lengths, to a peer that reads all it gets.
     pub fn sizes(&self, child: &mut Child, lengths: &[usize]) -> Verdict {
         for &len in lengths {
             let bytes = pattern(len);
-            let stage = self.begin(child, &bytes, pair()?)?;
-            child.scene(&say!("with a message of {len} bytes"), "the peer reads all it gets", "");
-            let said = self.delivers(child, stage, &bytes, Vec::new())?;
+            let play = self.begins(child, &bytes, &[Called])?;
+            let said = self.delivers(child, play, &bytes)?;
             let unsent = said.after.unsent.last().copied().unwrap_or(0);
             if len <= 4096 && unsent > 0 && said.calls(self.call) <= 1 {
                 let mistake = "the kernel was told that more would follow, and waits: MSG_MORE";
@@ -602,41 +587,6 @@ impl Sender {
             }
         }
         self.taken(child)
-    }
-
-    /// Has it send these bytes while these moves are made.
-    pub fn plays(&self, child: &mut Child, bytes: &[u8], moves: &[Move]) -> Verdict {
-        let (mut play, len) = (Play::new(moves)?, bytes.len());
-        play.so.progress = say!("with a message of {len} bytes");
-        let again = say!("it calls {} again after an error that does not go away", self.call);
-        // An end of the stream is seen by who looks for it only where nothing is unread.
-        let question = if moves.contains(&Ends) { b"" } else { QUESTION };
-        play.does(child, &Sends(question))?;
-        for one in moves {
-            match one {
-                Called => play.calls(child, (self.ask)(len), bytes)?,
-                Asked(question) => play.calls(child, question, bytes)?,
-                Gone => {
-                    play.scene(child, &again);
-                    self.is_gone(&child.said()?)?;
-                }
-                _ => play.does(child, one)?,
-            }
-        }
-        let never = "it never ends where there is nothing to send";
-        play.scene(child, if len == 0 { never } else { "" });
-        let ([came, signals], ended) = (play.so.signals, play.so.ended);
-        let Some((stage, got)) = play.take() else { return Ok(()) };
-        if came > 8 && came < signals {
-            let seen = say!("{} after {came} signals", child.said()?.text());
-            return refuse(GIVES_UP, self.done, seen);
-        }
-        let delivers = self.delivers_all(child, stage, bytes, got, question.len()).map(drop);
-        delivers.map_err(|no| {
-            let gone = "a peer that has ended its own stream was taken for gone: it still reads, \
-                        half closed";
-            if ended { Refusal::new(gone).but(no.expected, no.seen) } else { no }
-        })
     }
 
     /// The peer reads only when the call waits, so much each time; signals come before it does.
@@ -655,21 +605,19 @@ impl Sender {
     /// There is nothing to send; nor where a call would say that the peer has gone.
     pub fn empty(&self, child: &mut Child) -> Verdict {
         self.plays(child, b"", &[Called])?;
-        let ((peer, conn), (_bystander, theirs)) = (pair()?, pair()?);
-        peer.reset()?;
-        child.scene("after 0 of 0 bytes", "has reset the connection", "");
-        let said = child.call((self.ask)(0), &[], vec![theirs, conn])?;
-        self.is(&said, b"", b"")
+        self.plays(child, b"", &[Resets, Called, Says(self.done, b"")])
     }
 
     /// The send buffer has room for all, and the peer does not read.
-    pub fn taken(&self, child: &mut Child) -> Verdict {
+    fn taken(&self, child: &mut Child) -> Verdict {
         let (bytes, room) = (pattern(50_000), Buffers { send: Some(1 << 20), ..TINY });
-        let stage = self.begin(child, &bytes, pair_with(room)?)?;
+        let (Stage { peer, bystander: _bystander }, fds) = stage(pair_with(room)?)?;
+        child.ask((self.ask)(bytes.len()), &bytes, fds)?;
         let waits = "it waits though all bytes have been taken: when they arrive is not asked";
         child.scene("with all bytes in the send buffer", "the peer does not read", waits);
         let (said, all) = (child.said()?, (self.wire)(&bytes));
-        self.is(&said, &all, &stage.peer.read(all.len()))
+        let is_done = said.text() == self.done && peer.read(all.len()) == all;
+        said.ensure(is_done, UNFOUNDED, self.done)
     }
 
     /// The peer has gone: EPIPE or ECONNRESET, or what stands for them.
@@ -701,8 +649,8 @@ impl Sender {
         refuse(mistake, expected, text)
     }
 
-    /// Forty signals while it waits. The first ends a call that has taken a part; the next ones find
-    /// the buffer full, and end one that has taken nothing.
+    /// Forty signals while it waits. The first ends a call that has taken a part; the next ones
+    /// find the buffer full, and end one that has taken nothing.
     pub fn signals(&self, child: &mut Child) -> Verdict {
         self.plays(child, &pattern(2_000_000), &[Tiny, Called, Signals(SIGNALS)])
     }
@@ -749,14 +697,15 @@ impl Sender {
         expect(&said, "Err(EBADF)")?;
 
         let (message, (peer, conn)) = (pattern(2_000_000), pair_with(TINY)?);
-        let _stage = self.begin(child, &message, (peer, impatient(conn)?))?;
+        let (_stage, fds) = stage((peer, impatient(conn)?))?;
+        child.ask((self.ask)(message.len()), &message, fds)?;
         child.scene("with a full send buffer", "the peer takes nothing more: ETIMEDOUT", &again);
         expect(&child.said()?, "Err(ETIMEDOUT)")?;
 
-        let Stage { peer, bystander: _bystander } =
-            self.begin(child, &message, non_blocking(pair_with(TINY)?)?)?;
-        child.scene("with a full send buffer", "the socket is non-blocking: EAGAIN", &again);
+        let play = self.begins(child, &message, &[Tiny, NonBlocking, Called])?;
+        play.scene(child, &again);
         let waits = child.until_blocked()?;
+        let (Stage { peer, bystander: _bystander }, _) = play.take()?;
         let reader = peer.read_all();
         let said = child.said()?;
         // It may ask poll before each call. Then it has never seen EAGAIN.
@@ -796,19 +745,4 @@ pub fn sends_huge(child: &mut Child, ask: Value) -> Verdict {
         return child.said().map(drop);
     }
     refuse(CAST, "it waits with a full send buffer", child.stands()?)
-}
-
-/// What became of the bytes on their way to the peer.
-pub fn misplaced(sent: &[u8], got: &[u8]) -> &'static str {
-    if got.len() > sent.len() && got.ends_with(sent) {
-        "what had been sent was sent again: after EINTR, or a part, go on behind it"
-    } else if sent.starts_with(got) {
-        "it returned Ok before all was sent: send may take only a part, call it for the rest"
-    } else if got.starts_with(sent) {
-        "it sent bytes behind the end of buf: after n bytes, len - n are left"
-    } else if got.len() < sent.len() {
-        "bytes are missing in the middle: a send that took a part was taken for a whole one"
-    } else {
-        "after a partial send it goes on at the wrong place: n bytes are done, go on behind them"
-    }
 }

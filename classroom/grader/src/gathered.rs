@@ -2,7 +2,6 @@
 
 use crate::huge;
 use crate::kernel;
-use crate::peer::fill;
 use crate::prelude::*;
 
 /// Grades the answer: asked to send so many of the bytes as the header, and the others as the
@@ -71,21 +70,14 @@ fn sizes(child: &mut Child) -> Verdict {
     let large = [(4, 150_000), (50_000, 3), (60_000, 60_000), (4, 2_000_000)];
     for (header, payload) in small.into_iter().chain(large) {
         let bytes = pattern(header + payload);
-        let stage = EXAM.begin_as(child, json!(header), &bytes, pair()?)?;
-        let progress = say!("with {header} and {payload} bytes");
-        child.scene(&progress, "the peer reads all it gets", "");
-        EXAM.delivers(child, stage, &bytes, Vec::new())?;
+        EXAM.plays(child, &bytes, &[Asked(&json!(header))])?;
     }
     Ok(())
 }
 
 fn one_call(child: &mut Child) -> Verdict {
     let bytes = pattern(3000);
-    let (peer, conn) = pair_with(TINY)?;
-    let filled = fill(&conn)?;
-    let stage = EXAM.begin(child, &bytes, (peer, conn))?;
-    let did = "has a full buffer, so that the first call has to wait";
-    child.scene("with 4 and 2996 bytes", did, "");
+    let play = EXAM.begins(child, &bytes, &[Tiny, Full, Called])?;
     if child.until_blocked()? {
         let name = kernel::look(child.pid())?.name();
         if name != "sendmsg" {
@@ -94,8 +86,7 @@ fn one_call(child: &mut Child) -> Verdict {
             )));
         }
     }
-    stage.peer.read(filled);
-    let said = EXAM.delivers(child, stage, &bytes, Vec::new())?;
+    let said = EXAM.delivers(child, play, &bytes)?;
     let lengths = said.after.calls.gathered.unwrap_or_default();
     let given: usize = lengths.iter().sum();
     let few = lengths.iter().filter(|&&len| len > 0).count() < 2;

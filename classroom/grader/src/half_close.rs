@@ -125,47 +125,44 @@ fn check(said: &Said, expected: &Move, pieces: &[&[u8]], ended: bool) -> Verdict
         Says(text, answer) => (text, answer),
         _ => ("Err(EPIPE)", &b""[..]),
     };
-    let gone = ["Err(EPIPE)", "Err(ECONNRESET)"].contains(&text);
-    let mistake = match (expected, text) {
-        ("Err(EPIPE)", "Ok") if pieces.is_empty() => {
-            "shutdown returned -1, and nobody looked: the reset became an empty answer"
-        }
-        ("Err(EPIPE)", "Ok") => {
-            "a send failed because the server was gone, and it went on as if all were well"
-        }
-        ("Err(EPIPE)", _) if gone || pieces.is_empty() => return Ok(()),
-        ("Err(EPIPE)", _) => {
-            "a send failed because the server was gone, and not its errno reached the caller"
-        }
-        ("Ok", "Ok") if got == answer => return Ok(()),
-        _ if text == expected && text != "Ok" => return Ok(()),
-        ("Err(ECONNRESET)", "Ok") => {
-            "recv failed inside the answer, and what had come so far was returned as Ok"
-        }
-        ("Err(ECONNRESET)", _) => "recv failed, and its errno did not reach the caller",
-        ("Ok", "Ok") if !ended && said.more == true => {
-            "both directions have been ended: SHUT_RDWR, where the answer is still to come; SHUT_WR"
-        }
-        ("Ok", "Ok") if got.is_empty() => {
-            "the answer was lost: end your own direction only, and read until the 0"
-        }
-        ("Ok", "Ok") if answer.starts_with(got) && answer.len() < 100 => {
-            "it returned while the server was still answering: one recv is not the answer"
-        }
-        ("Ok", "Ok") if answer.starts_with(got) => {
-            "it returned before the answer had ended: receive until recv returns 0"
-        }
-        ("Ok", "Ok") => "the answer is not what the server sent",
-        ("Ok", "Err(EINTR)") => INTERRUPTED,
-        ("Ok", "Err(EPIPE)") => {
-            "it sent after its own shutdown: shut down once, after the last piece"
-        }
-        ("Ok", "Err(UnexpectedEof)") => {
-            "the end of the answer is no error: it is how the answer ends"
-        }
-        ("Ok", "Err(EMSGSIZE)") => "so many pieces are too many for one call: IOV_MAX is 1024",
-        ("Ok", _) => UNFOUNDED,
-        _ => "the errno of the failed call has to reach the caller as it is",
+    let is = |right, seen| (expected, text) == (right, seen);
+    let right = match expected {
+        "Ok" => text == "Ok" && got == answer,
+        "Err(EPIPE)" if pieces.is_empty() => text != "Ok",
+        "Err(EPIPE)" => ["Err(EPIPE)", "Err(ECONNRESET)"].contains(&text),
+        _ => text == expected,
+    };
+    if right {
+        return Ok(());
+    }
+    let mistake = first! {
+        is("Err(EPIPE)", "Ok") && pieces.is_empty() =>
+            "shutdown returned -1, and nobody looked: the reset became an empty answer",
+        is("Err(EPIPE)", "Ok") =>
+            "a send failed because the server was gone, and it went on as if all were well",
+        expected == "Err(EPIPE)" =>
+            "a send failed because the server was gone, and not its errno reached the caller",
+        is("Err(ECONNRESET)", "Ok") =>
+            "recv failed inside the answer, and what had come so far was returned as Ok",
+        expected == "Err(ECONNRESET)" => "recv failed, and its errno did not reach the caller",
+        expected != "Ok" => "the errno of the failed call has to reach the caller as it is",
+        text == "Ok" && !ended && said.more == true =>
+            "both directions have been ended: SHUT_RDWR, where the answer is still to come; SHUT_WR",
+        text == "Ok" && got.is_empty() =>
+            "the answer was lost: end your own direction only, and read until the 0",
+        text == "Ok" && answer.starts_with(got) && answer.len() < 100 =>
+            "it returned while the server was still answering: one recv is not the answer",
+        text == "Ok" && answer.starts_with(got) =>
+            "it returned before the answer had ended: receive until recv returns 0",
+        text == "Ok" => "the answer is not what the server sent",
+        text == "Err(EINTR)" => INTERRUPTED,
+        text == "Err(EPIPE)" =>
+            "it sent after its own shutdown: shut down once, after the last piece",
+        text == "Err(UnexpectedEof)" =>
+            "the end of the answer is no error: it is how the answer ends",
+        text == "Err(EMSGSIZE)" =>
+            "so many pieces are too many for one call: IOV_MAX is 1024",
+        true => UNFOUNDED,
     };
     let refusal = said.refused(mistake, expected);
     Err(if (expected, text) == ("Ok", "Ok") { refusal.bytes(answer, got) } else { refusal })
@@ -205,7 +202,7 @@ fn serves(child: &mut Child, mut play: Play, pieces: &[&[u8]], answer: &[u8]) ->
     let (ended, all) = (play.so.ended, answer.to_vec());
     play.tells(say!("reads the request to its end, answers with {} bytes", answer.len()));
     play.scene(child, NO_END);
-    let Some((Stage { peer, bystander: _bystander }, _)) = play.take() else { return Ok(()) };
+    let (Stage { peer, bystander: _bystander }, _) = play.take()?;
     let server = thread::spawn(move || {
         let request = peer.read(usize::MAX);
         if !ended {

@@ -17,11 +17,11 @@ use std::thread;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use say::say;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::calls::Calls;
-use crate::peer::lonely;
 use crate::refusal::{Verdict, first, judge};
 use crate::{alloc, calls, kernel, language, wire};
 
@@ -217,7 +217,10 @@ pub fn option(fd: RawFd, level: libc::c_int, name: libc::c_int) -> Vec<u8> {
 
 /// Settings of a new stream socket that nobody asked for, each with its value.
 pub fn unasked_settings(fd: RawFd) -> Vec<String> {
-    let Ok(new) = lonely() else { return vec!["no socket to compare with".into()] };
+    let kind = SockType::Stream;
+    let Ok(new) = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None) else {
+        return vec!["no socket to compare with".into()];
+    };
     let usual = settings(new.as_raw_fd());
     let others = settings(fd).into_iter().filter(|setting| !usual.contains(setting));
     others.map(|(name, value)| format!("{name}: {value}")).collect()

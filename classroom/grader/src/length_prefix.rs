@@ -6,7 +6,7 @@ use crate::prelude::*;
 type SendFrame = fn(RawFd, &[u8], usize) -> io::Result<()>;
 type RecvFrame = fn(RawFd, usize) -> io::Result<Option<Vec<u8>>>;
 
-/// Grades the answer: asked to send the bytes, or 4 GiB and 5 of them, or to receive; with this cap.
+/// Grades the answer: asked to send the bytes, or 4 GiB and 5 of them; to receive; with this cap.
 pub fn grade(send_frame: SendFrame, recv_frame: RecvFrame) -> ExitCode {
     grading::grade(
         "length_prefix",
@@ -81,62 +81,53 @@ fn mistake_of_sender(seen: &Seen) -> &'static str {
     let (header, payload) = seen.right.split_at(4);
     let len = payload.len() as u32;
     let begins = |header: &[u8]| seen.got.starts_with(header);
-    if seen.said.kind() == "InvalidInput" {
-        "a payload within the cap was refused: the cap is the last that goes"
-    } else if seen.text != SEND.done {
-        ""
-    } else if seen.got.is_empty() && payload.is_empty() {
-        "an empty payload is a frame, too: four bytes of length that say 0"
-    } else if seen.got == payload {
-        "the length is missing: the payload went out without its header"
-    } else if seen.got == header {
-        "the header went out and the payload did not"
-    } else if begins(header) && seen.right.starts_with(seen.got) {
-        "the frame is not complete: send may take only a part, call it for the rest"
-    } else if begins(header) {
-        "the payload is not as it was given: go on behind what send has taken"
-    } else if begins(&len.to_le_bytes()) {
-        "the length went out with its low byte first: network byte order is big-endian"
-    } else if begins(&(len + 4).to_be_bytes()) {
-        "the length counts its own four bytes: it says how many come behind it"
-    } else {
-        "the frame does not begin with four bytes of length, big-endian"
+    first! {
+        seen.said.kind() == "InvalidInput" =>
+            "a payload within the cap was refused: the cap is the last that goes",
+        seen.text != SEND.done => "",
+        seen.got.is_empty() && payload.is_empty() =>
+            "an empty payload is a frame, too: four bytes of length that say 0",
+        seen.got == payload => "the length is missing: the payload went out without its header",
+        seen.got == header => "the header went out and the payload did not",
+        begins(header) && seen.right.starts_with(seen.got) =>
+            "the frame is not complete: send may take only a part, call it for the rest",
+        begins(header) => "the payload is not as it was given: go on behind what send has taken",
+        begins(&len.to_le_bytes()) =>
+            "the length went out with its low byte first: network byte order is big-endian",
+        begins(&(len + 4).to_be_bytes()) =>
+            "the length counts its own four bytes: it says how many come behind it",
+        true => "the frame does not begin with four bytes of length, big-endian",
     }
 }
 
 fn mistake_of_receiver(seen: &Seen) -> &'static str {
     let (right, got) = (seen.right, seen.got);
-    match (seen.expected, seen.text) {
-        (TOO_LONG, "") => {
-            "it waits for a payload that is over the cap: look at the length before the payload"
-        }
-        (TOO_LONG, WHOLE) => "there is no cap: the peer decides how much memory this process takes",
-        (WHOLE, TOO_LONG | WHOLE) if seen.cut < 4 => {
-            "the header was taken for complete before its four bytes had come"
-        }
-        (WHOLE, TOO_LONG) if right.len() > 255 || right.is_empty() => {
-            "a length within the cap was refused: the cap is the last that goes"
-        }
-        (WHOLE, TOO_LONG) => {
-            "the length was read wrong: it is big-endian, and does not count its own four bytes"
-        }
-        (WHOLE, WHOLE) if got.len() != right.len() => {
-            "the payload has not the length that was announced"
-        }
-        _ => "",
+    let is = |right, said| (seen.expected, seen.text) == (right, said);
+    first! {
+        is(TOO_LONG, "") =>
+            "it waits for a payload that is over the cap: look at the length before the payload",
+        is(TOO_LONG, WHOLE) =>
+            "there is no cap: the peer decides how much memory this process takes",
+        (is(WHOLE, TOO_LONG) || is(WHOLE, WHOLE)) && seen.cut < 4 =>
+            "the header was taken for complete before its four bytes had come",
+        is(WHOLE, TOO_LONG) && (right.len() > 255 || right.is_empty()) =>
+            "a length within the cap was refused: the cap is the last that goes",
+        is(WHOLE, TOO_LONG) =>
+            "the length was read wrong: it is big-endian, and does not count its own four bytes",
+        is(WHOLE, WHOLE) && got.len() != right.len() =>
+            "the payload has not the length that was announced",
     }
 }
 
 fn send_cap(child: &mut Child) -> Verdict {
     for (len, cap) in [(8, 8), (0, 0), (9, 8), (1, 0)] {
         let ask = json!(("send", cap));
-        let stage = SEND.begin_as(child, ask, &pattern(len), pair()?)?;
-        child.scene(&say!("with {len} bytes and a cap of {cap}"), "the peer reads", "");
+        let play = SEND.begins(child, &pattern(len), &[Asked(&ask)])?;
         if len <= cap {
-            SEND.delivers(child, stage, &pattern(len), Vec::new())?;
+            SEND.delivers(child, play, &pattern(len))?;
             continue;
         }
-        let said = child.said()?;
+        let (said, (stage, _)) = (child.said()?, play.take()?);
         let mistake = if said.text() == "Ok" {
             "a payload over the cap was sent: the other side would refuse it"
         } else if said.kind() != "InvalidInput" {
@@ -154,7 +145,7 @@ fn send_cap(child: &mut Child) -> Verdict {
 fn huge(child: &mut Child) -> Verdict {
     const CAST: &str = "a cast cut the length to 32 bits: 4 GiB and 5 bytes were announced as 5";
     let ask = json!(("send_huge", usize::MAX));
-    let stage = SEND.begin_as(child, ask, &[], pair_with(TINY)?)?;
+    let (stage, _) = SEND.begins(child, b"", &[Tiny, Asked(&ask)])?.take()?;
     child.scene("with 4 GiB and 5 bytes", "the peer does not read", CAST);
     if child.until_blocked()? {
         let seen = format!("{:?}", stage.peer.read(4));

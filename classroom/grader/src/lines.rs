@@ -79,45 +79,35 @@ const CASES: &[Case] = &[
 fn mistake(seen: &Seen) -> &'static str {
     let Seen { text, expected, right, got, calls, .. } = *seen;
     let bare = |line: &[u8]| line.iter().copied().filter(|&b| b != b'\r').collect::<Vec<_>>();
-    match (expected, text) {
-        (LINE, "") if calls > 1 => {
-            "the bytes behind the first line were lost: keep them for the next call"
-        }
-        (LINE, "") => "it waits although a \\n has come",
-        (TOO_LONG, "") if calls == 1 => {
-            "it waits for the end of a line that is over the cap already"
-        }
-        (TOO_LONG, _) if calls > 1 => {
+    let is = |right, said| (expected, text) == (right, said);
+    first! {
+        is(LINE, "") && calls > 1 =>
+            "the bytes behind the first line were lost: keep them for the next call",
+        is(LINE, "") => "it waits although a \\n has come",
+        is(TOO_LONG, "") && calls == 1 =>
+            "it waits for the end of a line that is over the cap already",
+        expected == TOO_LONG && calls > 1 =>
             "after an over-long line the next call has to fail again: what comes is its tail, no \
-             line"
-        }
-        (TOO_LONG, LINE) if got.len() <= CAP => {
-            "the front of an over-long line was returned as if it were a whole line"
-        }
-        (TOO_LONG, LINE) => "a line longer than the cap was returned: the cap is not kept",
-        (LINE, TOO_LONG) if right.len() > CAP => {
+             line",
+        is(TOO_LONG, LINE) && got.len() <= CAP =>
+            "the front of an over-long line was returned as if it were a whole line",
+        is(TOO_LONG, LINE) => "a line longer than the cap was returned: the cap is not kept",
+        is(LINE, TOO_LONG) && right.len() > CAP =>
             "a line within the cap was refused: the cap is what the caller says, and no buffer's \
-             size"
-        }
-        (LINE, TOO_LONG) => "a line within the cap was refused: its end does not count",
-        (CUT, NONE) if calls > 2 => {
-            "after UnexpectedEof the next call says clean end: it has to fail again"
-        }
-        (LINE, LINE) if got.ends_with(b"\n") => "the \\n is part of the line that was returned",
-        (LINE, LINE) if got.trim_ascii() == right.trim_ascii() && got.len() < right.len() => {
-            "white space was trimmed: only the end of a line, \\n or \\r\\n, is not part of it"
-        }
-        (LINE, LINE) if got.contains(&b'\n') => "two lines were returned as one",
-        (LINE, LINE) if got.strip_suffix(b"\r") == Some(right) => {
-            "the \\r of \\r\\n was left in the line"
-        }
-        (LINE, LINE) if bare(got) == bare(right) => {
-            "a \\r that is not right before the \\n belongs to the line"
-        }
-        (LINE, LINE) if right.len() > got.len() && !got.is_empty() && right.ends_with(got) => {
-            "the front of a line was lost: what came before a pause belongs to it"
-        }
-        _ => "",
+             size",
+        is(LINE, TOO_LONG) => "a line within the cap was refused: its end does not count",
+        is(CUT, NONE) && calls > 2 =>
+            "after UnexpectedEof the next call says clean end: it has to fail again",
+        is(LINE, LINE) && got.ends_with(b"\n") => "the \\n is part of the line that was returned",
+        is(LINE, LINE) && got.trim_ascii() == right.trim_ascii() && got.len() < right.len() =>
+            "white space was trimmed: only the end of a line, \\n or \\r\\n, is not part of it",
+        is(LINE, LINE) && got.contains(&b'\n') => "two lines were returned as one",
+        is(LINE, LINE) && got.strip_suffix(b"\r") == Some(right) =>
+            "the \\r of \\r\\n was left in the line",
+        is(LINE, LINE) && bare(got) == bare(right) =>
+            "a \\r that is not right before the \\n belongs to the line",
+        is(LINE, LINE) && right.len() > got.len() && !got.is_empty() && right.ends_with(got) =>
+            "the front of a line was lost: what came before a pause belongs to it",
     }
 }
 

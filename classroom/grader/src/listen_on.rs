@@ -66,10 +66,10 @@ fn backlog_of(fd: RawFd) -> Option<u32> {
 }
 
 const CASES: &[Case] = &[
-    ("port 0: a free port, and its number", |child| listens(child, 0).map(drop)),
+    ("port 0: a free port, its number, a backlog of 128; close-on-exec, and blocking", |child| {
+        listens(child, 0).map(drop)
+    }),
     ("a given port, on the loopback only", |child| listens(child, some_port()?).map(drop)),
-    ("a backlog of 128", backlog),
-    ("close-on-exec, and blocking", |child| listens(child, 0)?.after.made()),
     ("again at once where a server has just ended", time_wait),
     ("a port where somebody listens: EADDRINUSE, and no descriptor is left", in_use),
     ("0 is a descriptor, too", |child| {
@@ -109,6 +109,8 @@ fn listens(child: &mut Child, port: u16) -> Result<Listens, Refusal> {
     let said = call(child, (port, false), vec![], "there is no peer yet")?;
     let Listener { fd, told, address, backlog, .. } = said.more;
     let at = address.map_or(0, |at| at.port());
+    let most = fs::read_to_string("/proc/sys/net/core/somaxconn")?.trim().parse().unwrap_or(128);
+    let most = most.min(128);
     let mistake = first! {
         said.errno() == libc::EADDRNOTAVAIL =>
             "s_addr is in network byte order, too: 127.0.0.1, not 1.0.0.127",
@@ -126,11 +128,14 @@ fn listens(child: &mut Child, port: u16) -> Result<Listens, Refusal> {
         told != at => "the port it returns is not the one it listens at",
         said.after.opened.len() > 1 =>
             "one listener needs one descriptor: another one was left open",
+        backlog != Some(most) => "the second argument of listen says how many may wait",
         TcpStream::connect((Ipv4Addr::LOCALHOST, at)).is_err() => "nobody can connect to it",
     };
     let what = address.map_or(say!("no IPv4 address"), |at| at.to_string());
-    let seen = say!("fd {fd} at {what}, and {}", said.shown());
-    judge(mistake, say!("a listener at 127.0.0.1, port {port}"), seen)?;
+    let expected = say!("a listener at 127.0.0.1, port {port}, with a backlog of {most}");
+    let seen = say!("fd {fd} at {what}, backlog {backlog:?}, and {}", said.shown());
+    judge(mistake, expected, seen)?;
+    said.after.made()?;
     Ok(said)
 }
 
@@ -162,16 +167,6 @@ fn some_port() -> io::Result<u16> {
     let mut ports = (0..36).map(|n| high << 8 | (4 + (id() / 70 + n) % 36) as u16);
     let found = ports.find(|port| free(*port) && free(port.swap_bytes()));
     found.ok_or(io::ErrorKind::AddrInUse.into())
-}
-
-fn backlog(child: &mut Child) -> Verdict {
-    let found = listens(child, 0)?.more.backlog.unwrap_or(0);
-    let most = fs::read_to_string("/proc/sys/net/core/somaxconn")?.trim().parse().unwrap_or(128);
-    let expected = most.min(128);
-    let mistake = first! {
-        found != expected => "the second argument of listen says how many may wait",
-    };
-    judge(mistake, say!("a backlog of {expected}"), found.to_string())
 }
 
 /// A connection that this end closed first, and its port: it stays in TIME_WAIT for a minute.

@@ -1,5 +1,6 @@
 //! What the peer does, as a list of moves, and the player that makes and tells them.
 
+use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
 use std::thread;
@@ -125,7 +126,7 @@ impl Play {
     /// Has the answer called.
     pub fn calls(&mut self, child: &mut Child, ask: impl Serialize, bytes: &[u8]) -> Verdict {
         if self.so.calls > 0 {
-            self.so.did.push(say!("the next call"));
+            self.tells(say!("the next call"));
         }
         (self.so.runs, self.so.there, self.so.fresh, self.so.cut) = (true, true, 0, self.so.sent);
         self.so.calls += 1;
@@ -136,12 +137,11 @@ impl Play {
     pub fn does(&mut self, child: &mut Child, one: &Move) -> Verdict {
         match *one {
             Drips(bytes) => {
-                for (n, byte) in bytes.chunks(1).enumerate() {
+                let told = self.so.did.len() + usize::from(self.so.there);
+                for (n, byte) in (1..).zip(bytes.chunks(1)) {
                     self.does(child, &Sends(byte))?;
-                    self.so.did.truncate(1);
-                    self.so
-                        .did
-                        .push(say!("sent {} bytes one by one, each when the call waited", n + 1));
+                    self.so.did.truncate(told);
+                    self.tells(say!("sent {n} bytes one by one, each when the call waited"));
                 }
                 Ok(())
             }
@@ -155,7 +155,7 @@ impl Play {
                 self.so.signals = [came, times];
                 self.waited();
                 let one = say!("a signal came");
-                self.so.did.push(if came == 1 { one } else { say!("{came} signals came") });
+                self.tells(if came == 1 { one } else { say!("{came} signals came") });
                 Ok(())
             }
             _ if !self.so.runs || self.streams.is_some() || matches!(one, Streams(_)) => {
@@ -177,64 +177,64 @@ impl Play {
 
     fn waited(&mut self) {
         if self.so.there {
-            self.so.did.push(say!("the call waited"));
+            self.tells(say!("the call waited"));
         }
         (self.so.there, self.so.fresh, self.so.cut) = (false, 0, self.so.sent);
     }
 
     /// Makes it. Where the call does not see it yet, until it has come to the other end.
     pub fn act(&mut self, one: &Move, unseen: bool) -> Verdict {
-        let Some(peer) = &self.peer else { return Ok(()) };
-        match *one {
+        let (Some(peer), so) = (&self.peer, &mut self.so) else { return Ok(()) };
+        let did = match *one {
             AtOnce(moves) => return moves.iter().try_for_each(|one| self.act(one, unseen)),
-            Sends(b"") => {}
-            Sends(bytes) => {
+            Sends(bytes) if !bytes.is_empty() => {
                 peer.send(bytes);
-                self.so.sent += bytes.len();
-                self.so.fresh += bytes.len();
+                (so.sent, so.fresh) = (so.sent + bytes.len(), so.fresh + bytes.len());
                 if unseen {
-                    arrived(&self.conn, self.so.fresh)?;
+                    arrived(&self.conn, so.fresh)?;
                 }
                 let shown = format!("\"{}\"", bytes.escape_ascii());
-                let long = shown.len() > 40;
-                let did =
-                    if long { say!("sent {} bytes", bytes.len()) } else { say!("sent {shown}") };
-                self.so.did.push(did);
-            }
-            Full => self.so.filled = fill(&self.conn)?,
-            Reads(count) => {
-                self.so.got.extend(peer.read(count));
-                self.so.met = self.so.signals[1] > 0; // what it makes room for may be too little
-                self.so.did.push(say!("read {count} bytes"));
+                let long = say!("sent {} bytes", bytes.len());
+                if shown.len() > 40 { long } else { say!("sent {shown}") }
             }
             Streams(bytes) => {
-                self.so.progress = say!("in the middle of {} bytes", bytes.len());
-                self.so.there = false;
+                so.progress = say!("in the middle of {} bytes", bytes.len());
+                so.there = false;
                 self.streams = Some(bytes.into());
-                self.so.did.push(say!("sent {} bytes as fast as they went", bytes.len()));
+                say!("sent {} bytes as fast as they went", bytes.len())
             }
             Ends => {
-                self.so.ended = true;
-                self.so.did.push(say!("ended its stream"));
+                so.ended = true;
                 if self.streams.is_none() {
                     peer.end();
+                    if unseen {
+                        peer.end_has_arrived(&self.conn)?;
+                    }
                 }
-                if unseen && self.streams.is_none() {
-                    peer.end_has_arrived(&self.conn)?;
-                }
+                say!("ended its stream")
             }
             Resets => {
-                self.so.did.push(say!("reset the connection"));
                 self.peer.take().map_or(Ok(()), Peer::reset)?;
+                say!("reset the connection")
             }
             NonBlocking => {
-                fcntl(&self.conn, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
-                    .map_err(std::io::Error::from)?;
-                self.so.non_blocking = true;
-                self.so.did.push(say!("the socket is non-blocking"));
+                let flags = FcntlArg::F_SETFL(OFlag::O_NONBLOCK);
+                fcntl(&self.conn, flags).map_err(io::Error::from)?;
+                so.non_blocking = true;
+                say!("the socket is non-blocking")
             }
-            _ => {}
-        }
+            Full => {
+                so.filled = fill(&self.conn)?;
+                say!("the send buffer is full")
+            }
+            Reads(count) => {
+                so.got.extend(peer.read(count));
+                so.met = so.signals[1] > 0; // what it makes room for may be too little
+                say!("read {count} bytes")
+            }
+            _ => return Ok(()),
+        };
+        self.tells(did);
         Ok(())
     }
 
@@ -255,14 +255,12 @@ impl Play {
         child.scene(progress, &did.join("; "), hang);
     }
 
-    /// The peer, unless it has gone, for others to go on with; and what it has read.
-    pub fn take(self) -> Option<(Stage, Vec<u8>)> {
+    /// The peer, for others to go on with; and what it has read.
+    pub fn take(self) -> Result<(Stage, Vec<u8>), Refusal> {
         let Play { peer, bystander, so: So { mut got, filled, .. }, .. } = self;
-        let stage = Stage { peer: peer?, bystander };
-        while got.len() < filled {
-            got.extend(stage.peer.read(filled - got.len()));
-        }
-        Some((stage, got.split_off(filled)))
+        let peer = peer.ok_or_else(|| Refusal::new("the grader lost its place"))?;
+        got.extend(peer.read(filled.saturating_sub(got.len())));
+        Ok((Stage { peer, bystander }, got.split_off(filled)))
     }
 
     /// What the call says that only receives.
@@ -273,11 +271,9 @@ impl Play {
             self.bystander.untouched(&said.after)?;
             let heard = self.peer.as_ref().map_or(Ok(Heard::Nothing), Peer::read_waiting)?;
             let mistake = "receiving must not send anything, nor end a direction";
-            let silent = heard == Heard::Nothing;
-            return if silent {
-                Ok(said)
-            } else {
-                refuse(mistake, "silence at the peer", format!("{heard:?}"))
+            return match heard {
+                Heard::Nothing => Ok(said),
+                heard => refuse(mistake, "silence at the peer", format!("{heard:?}")),
             };
         };
         thread::scope(|scope| {
