@@ -43,8 +43,9 @@ const CASES: &[Case] = &[
         finds(child, &[("127.1", "127.0.0.1:80"), ("0x7f.0.0.1", "127.0.0.1:80")])
     }),
     ("an IPv6 address, with and without a scope", |child| {
-        finds(child, &[("2001:db8::1:2", "[2001:db8::1:2]:9000"), ("::", "[::]:9000")])?;
-        finds(child, &[("fe80::1%1", "[fe80::1%1]:9000"), ("::ffff:1.2.3.4", "[::ffff:1.2.3.4]:9")])
+        finds(child, &[("::1", "[::1]:9000"), ("2001:db8::1:2", "[2001:db8::1:2]:9000")])?;
+        finds(child, &[("::", "[::]:9000"), ("::ffff:192.0.2.1", "[::ffff:192.0.2.1]:9000")])?;
+        finds(child, &[("fe80::1%1", "[fe80::1%1]:9000")])
     }),
     ("no host: every address to listen on, in the order of the list", any),
     ("what is no numeric address: EAI_NONAME, and no lookup", |child| {
