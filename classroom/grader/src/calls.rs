@@ -32,8 +32,10 @@ pub struct Calls {
     pub timeouts: usize,
     /// Options that could not be set.
     pub options_failed: usize,
-    /// The most bytes that one `send` or `recv` was offered; 0: neither was called.
+    /// The most bytes that one `send` was offered; 0: none was called.
     pub offered: usize,
+    /// The most room that one `recv` was offered.
+    pub room: usize,
     /// Calls of `poll` that were told not to wait.
     pub looks: usize,
     /// Those that found nothing until their time was over.
@@ -187,9 +189,9 @@ pub fn leave(code: c_int) -> ! {
     }
 }
 
-/// The most that one call was offered is kept.
-fn offered(len: usize) -> usize {
-    note(|calls| calls.offered = calls.offered.max(len));
+/// Keeps the most.
+fn most(of: fn(&mut Calls) -> &mut usize, len: usize) -> usize {
+    note(|calls| *of(calls) = len.max(*of(calls)));
     len
 }
 
@@ -231,9 +233,9 @@ instead_of_libcs! {
     fn socket(family: c_int, kind: c_int, number: c_int) -> c_int
         = SYS_socket(family, kind, number);
     fn send(fd: c_int, at: *const c_void, len: usize, flags: c_int) -> isize
-        = SYS_sendto(fd, at, offered(len), flags, NOBODY, 0);
+        = SYS_sendto(fd, at, most(|calls| &mut calls.offered, len), flags, NOBODY, 0);
     fn recv(fd: c_int, at: *mut c_void, len: usize, flags: c_int) -> isize
-        = SYS_recvfrom(fd, at, offered(len), flags, NOBODY, NOBODY);
+        = SYS_recvfrom(fd, at, most(|calls| &mut calls.room, len), flags, NOBODY, NOBODY);
     fn connect(fd: c_int, to: *const libc::sockaddr, len: c_uint) -> c_int
         = SYS_connect(fd, to, len);
     fn accept(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint) -> c_int

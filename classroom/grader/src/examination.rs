@@ -182,10 +182,10 @@ impl Receiver {
                     let seen = say!("{} bytes at once", said.after.peak);
                     return refuse(mistake, say!("at most {most} bytes of memory"), seen);
                 }
-                Offered(all) if (1..all).contains(&said.after.calls.offered) => {
+                Offered(all) if (1..all).contains(&said.after.calls.room) => {
                     let mistake =
                         "no recv was offered all the room there is: offer the rest of buf";
-                    let seen = say!("at most {} bytes", said.after.calls.offered);
+                    let seen = say!("at most {} bytes", said.after.calls.room);
                     return refuse(mistake, say!("a recv that is offered {all} bytes"), seen);
                 }
                 Leaves(_) | AtMost(..) | Offered(_) => {}

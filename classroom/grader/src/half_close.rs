@@ -87,8 +87,8 @@ const CASES: &[Case] = &[
             .iter()
             .try_for_each(|pieces| plays(c, pieces, &[Resets, Called, Gone, Called, Gone]))
     }),
-    ("more than 4 GiB, of which only the first bytes can go", |c| sends_huge(c, json!([HUGE]))),
     ("other errors are returned as they come", other_errors),
+    ("more than 4 GiB, of which only the first bytes can go", |c| sends_huge(c, json!([HUGE]))),
 ];
 
 const NO_END: &str =
