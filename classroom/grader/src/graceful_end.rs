@@ -89,6 +89,10 @@ const CASES: &[Case] = &[
         let last = [Joins, Echoes(b"hello"), Leaves, Stops(false), Returns(5)];
         plays(c, &[&idle[..], &deaf, &last].concat())
     }),
+    ("0 is a descriptor, too", |c| {
+        c.zero = true;
+        blames(c, ZERO, &[Joins, Echoes(b"hello"), Leaves, Stops(false), Returns(1)])
+    }),
     ("a client comes, and it is asked to stop, at the same time", |c| {
         plays(c, &[Queues, Stops(false), Returns(0), Refuses])
     }),
@@ -128,10 +132,15 @@ struct Server {
 
 /// Does all this to a server.
 fn plays(child: &mut Child, acts: &[Act]) -> Verdict {
+    blames(child, SERVES, acts)
+}
+
+/// The same; what it means if a client is not served.
+fn blames(child: &mut Child, blame: &'static str, acts: &[Act]) -> Verdict {
     let (listener, _held) = listener(128)?; // nobody else is given the port
     setsockopt(&listener, sockopt::SndBuf, &4096).map_err(io::Error::from)?; // inherited
     let ((stop, theirs), at) = (pair()?, listener.local_addr()?);
-    let (client, unread, did) = (None, Vec::new(), ("nobody has connected", SERVES));
+    let (client, unread, did) = (None, Vec::new(), ("nobody has connected", blame));
     let mut server = Server { at, stop, client, queued: None, unread, did };
     let mut fds = Some(vec![listener.into(), theirs]);
     for act in acts {

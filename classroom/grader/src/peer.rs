@@ -237,6 +237,20 @@ pub fn listener(backlog: i32) -> io::Result<(TcpListener, OwnedFd)> {
     Ok((TcpListener::from(listener), held))
 }
 
+/// A listener whose queue is full: the next `connect` has to wait. Its port, the one that fills it,
+/// and the socket that keeps the port.
+pub fn full() -> io::Result<(TcpListener, u16, TcpStream, OwnedFd)> {
+    let (listener, held) = listener(0)?; // the queue holds one
+    let at = listener.local_addr()?;
+    Ok((listener, at.port(), TcpStream::connect(at)?, held))
+}
+
+/// Has the kernel give up, with ETIMEDOUT, what nobody answers: TCP_USER_TIMEOUT of tcp(7).
+pub fn impatient(conn: OwnedFd) -> io::Result<OwnedFd> {
+    setsockopt(&conn, sockopt::TcpUserTimeout, &100)?;
+    Ok(conn)
+}
+
 /// What a peer finds when it looks.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard {

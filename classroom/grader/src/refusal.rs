@@ -14,6 +14,9 @@ pub const UNFOUNDED: &str =
 /// The one mistake that all can make.
 pub const INTERRUPTED: &str = "EINTR was returned as an error: nothing is broken, call again";
 
+/// A mistake of who makes descriptors.
+pub const ZERO: &str = "descriptor 0 was taken for a failure: it is one like any other, -1 is none";
+
 /// What a case comes to.
 pub type Verdict = Result<(), Refusal>;
 
