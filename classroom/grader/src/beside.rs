@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::thread;
 
 use say::say;
 
@@ -46,7 +45,8 @@ impl Peer {
     }
 }
 
-const IN_RECV: &str = "it waits in recv with a part of the echo still to be sent: recv only where poll \
+/// It receives where it is to send.
+pub const IN_RECV: &str = "it waits in recv with a part of the echo still to be sent: recv only where poll \
                        says that there is something";
 const RESET: &str = "a client that had read all was reset in the place of an end: SO_LINGER of 0 seconds, \
                      or a close with bytes unread";
@@ -55,8 +55,17 @@ const RESET: &str = "a client that had read all was reset in the place of an end
 impl Peer {
     /// What comes back, up to so many bytes, as long as it comes.
     pub fn hears(&self, child: &Child, count: usize) -> Result<Vec<u8>, Refusal> {
+        self.exchanges(child, b"", count)
+    }
+
+    /// The same while it sends these, as it goes.
+    fn exchanges(&self, child: &Child, mut left: &[u8], count: usize) -> Result<Vec<u8>, Refusal> {
         let mut got = Vec::new();
-        while got.len() < count && child.brings(self)? {
+        while got.len() < count {
+            left = &left[self.sends_some(left)..];
+            if !child.brings(self)? {
+                break;
+            }
             match self.read_waiting()? {
                 Heard::Bytes(more) => got.extend(more),
                 Heard::Nothing => {}
@@ -68,24 +77,18 @@ impl Peer {
 
     /// It sends, and has to get the same back.
     pub fn echoes(&self, child: &mut Child, bytes: &[u8], did: &str, mistake: &str) -> Verdict {
-        let mut echo = || {
-            let got = self.hears(child, bytes.len())?;
-            if got == bytes {
-                return Ok(());
-            }
-            let look = child.at_rest()?;
-            let mistake = match look.name() {
-                _ if look.naps() => NAPS,
-                name if name.starts_with("re") && !got.is_empty() => IN_RECV,
-                _ => mistake,
-            };
-            let seen = say!("{} of {} bytes; {}", got.len(), bytes.len(), child.stands()?);
-            Err(Refusal::new(mistake).peer(did).but("the same bytes back", seen).bytes(bytes, &got))
+        let got = self.exchanges(child, bytes, bytes.len())?;
+        if got == bytes {
+            return Ok(());
+        }
+        let look = child.at_rest()?;
+        let mistake = match look.name() {
+            _ if look.naps() => NAPS,
+            name if name.starts_with("re") && !got.is_empty() => IN_RECV,
+            _ => mistake,
         };
-        thread::scope(|scope| {
-            scope.spawn(|| self.send(bytes));
-            echo().inspect_err(|_| self.end()) // nobody takes the rest
-        })
+        let seen = say!("{} of {} bytes; {}", got.len(), bytes.len(), child.stands()?);
+        Err(Refusal::new(mistake).peer(did).but("the same bytes back", seen).bytes(bytes, &got))
     }
 
     /// It ends its stream, and has to see the end of the other one.

@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -20,7 +21,7 @@ use serde_json::Value;
 use crate::about::{About, CHILD, HANG, Rule};
 use crate::alloc;
 use crate::calls::FLAGS;
-use crate::inside::{After, Event, Question};
+use crate::inside::{After, Event, Question, THREADS};
 use crate::kernel::{self, Look};
 use crate::language::told;
 use crate::peer::readable;
@@ -82,6 +83,10 @@ pub struct Child {
     ticks: u64,
     /// It wakes by itself, and waits on.
     patient: bool,
+    /// It was last seen asleep for a time of its own, in a call that waits for nobody.
+    pub naps: bool,
+    /// In the next call 0 is the next descriptor, as where stdin has been closed.
+    pub zero: bool,
     arrived: Option<(Event<Value>, Vec<u8>)>,
 }
 
@@ -159,6 +164,8 @@ impl Child {
             sleeps: 0,
             ticks: 0,
             patient: false,
+            naps: false,
+            zero: false,
             arrived: None,
         })
     }
@@ -171,7 +178,8 @@ impl Child {
             (self.sleeps, self.ticks) = (look.sleeps, look.ticks);
         }
         let lent: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        let asked = wire::send(&self.control, &Question::Ask(ask), bytes, &lent);
+        let question = Question::Ask(ask, mem::take(&mut self.zero));
+        let asked = wire::send(&self.control, &question, bytes, &lent);
         asked.map_err(|_| self.ended()) // it is gone, and can say why
     }
 
@@ -496,6 +504,11 @@ impl Child {
                 "settings that stay as they are, all the time",
                 touched.into()
             ),
+            after.process.first().is_some_and(|first| first.starts_with(THREADS)) => (
+                say!("your {name} has left a thread behind: it goes on with what was lent"),
+                "the process as it was",
+                after.process[0].clone()
+            ),
             !after.process.is_empty() => (
                 say!("your {name} changed something for the whole process: that is for main to decide"),
                 "the process as it was",
@@ -510,6 +523,13 @@ impl Child {
                 say!("it changes what {signal} does while it runs, in every thread: for one send there \
                       is MSG_NOSIGNAL"),
                 "actions of signals that stay as they are, all the time",
+                "another one".into()
+            ),
+            calls.masks > 0 => (
+                "it blocks signals while it runs: other code waits for them, and a send has \
+                 MSG_NOSIGNAL"
+                    .into(),
+                "the same set of blocked signals, all the time",
                 "another one".into()
             ),
             calls.timeouts > 0 && keeps(Rule::OwnTime) => (
@@ -541,7 +561,7 @@ impl Child {
             let look = kernel::look(self.pid())?;
             let outside = !look.answering || look.call.is_none(); // before, between, after
             if for_block && look.answer_waits() && look.sleeps > self.sleeps {
-                self.sleeps = look.sleeps;
+                (self.sleeps, self.naps) = (look.sleeps, look.naps());
                 return Ok(true);
             }
             quiet = if last.as_ref() == Some(&look) { quiet + u32::from(tick) } else { 0 };
@@ -562,7 +582,12 @@ impl Child {
         let name = self.about.name;
         let [progress, _, mistake] = &self.scene;
         let space = if progress.is_empty() { "" } else { " " };
-        let what = if look.blocked() {
+        let what = if look.naps() {
+            let what = say!("your {name} sleeps and looks again{space}{progress}");
+            // It need not be what the scene would have it do.
+            let perhaps = say!("{what}, for what does not come; perhaps {mistake}");
+            return if mistake.is_empty() { Refusal::new(what) } else { Refusal::new(perhaps) };
+        } else if look.blocked() {
             say!("your {name} is blocked in {}{space}{progress}", look.place())
         } else if look.stopped() {
             return Refusal::new(say!("the process was stopped in your {name}: a signal did that"))

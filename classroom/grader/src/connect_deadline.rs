@@ -1,19 +1,18 @@
 //! Exercise `connect_deadline`: connect, but not for ever. Article 2.2 and 4.
 
 use std::mem;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::BorrowedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::socket::{Backlog, listen, setsockopt, sockopt};
 use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::inside::option;
 use crate::kernel;
-use crate::peer::{bound, readable};
+use crate::peer::{bound, full, impatient, readable};
 use crate::prelude::*;
 
 #[derive(Serialize, Deserialize)]
@@ -66,7 +65,7 @@ const CASES: &[Case] = &[
     }),
     ("no answer comes: TimedOut at the deadline", times_out),
     ("the deadline has passed before the call", |child| {
-        let (_listener, port, _filler) = full()?;
+        let (_listener, port, _filler, _held) = full()?;
         let mistake =
             "a deadline that has passed became a wait without end: poll takes -1 for that";
         begin(child, port, 0, MUTE, mistake)?;
@@ -74,8 +73,7 @@ const CASES: &[Case] = &[
     }),
     // TCP_USER_TIMEOUT, set by the owner: at the next SYN, after a second, the kernel gives up.
     ("the kernel gives up before the deadline: ETIMEDOUT", |child| {
-        let ((_listener, port, _filler), conn) = (full()?, lonely()?);
-        setsockopt(&conn, sockopt::TcpUserTimeout, &600).map_err(io::Error::from)?;
+        let ((_listener, port, _filler, _held), conn) = (full()?, impatient(lonely()?)?);
         child.scene("at its connect", MUTE, "the attempt has failed, and it waits on");
         child.ask((port, LONG), &[], vec![conn])?;
         says(child, LONG, "Err(ETIMEDOUT)").map(drop)
@@ -105,14 +103,6 @@ const TIMED_OUT: &str = "Err(TimedOut)";
 fn begin(child: &mut Child, port: u16, limit: u64, did: &str, hangs: &str) -> Verdict {
     child.scene("at its connect", did, hangs);
     child.ask((port, limit), &[], vec![lonely()?])
-}
-
-/// A listener that answers nobody: its queue is full. Its port, and the connection that fills it.
-fn full() -> io::Result<(TcpListener, u16, TcpStream)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    listen(&listener, Backlog::new(0)?)?;
-    let at = listener.local_addr()?;
-    Ok((listener, at.port(), TcpStream::connect(at)?))
 }
 
 /// It has to say this, and to leave the socket as it was; `limit` milliseconds were given.
@@ -207,7 +197,7 @@ fn waits_well(child: &Child, limit: u64) -> Verdict {
 
 fn times_out(child: &mut Child) -> Verdict {
     for limit in [400, 30] {
-        let (_listener, port, _filler) = full()?;
+        let (_listener, port, _filler, _held) = full()?;
         begin(child, port, limit, MUTE, "the deadline has passed, and it still waits")?;
         if child.until_blocked()? {
             waits_well(child, limit)?;
@@ -219,7 +209,7 @@ fn times_out(child: &mut Child) -> Verdict {
 
 fn signals(child: &mut Child) -> Verdict {
     const MOVED: &str = "the deadline moved: after a signal only what is left of the time is left";
-    let (_listener, port, _filler) = full()?;
+    let (_listener, port, _filler, _held) = full()?;
     let limit = 400;
     let did = "does not answer, and a signal comes 16 times while it sleeps, 50 ms apart";
     begin(child, port, limit, did, "")?;
@@ -238,7 +228,7 @@ fn signals(child: &mut Child) -> Verdict {
 }
 
 fn late(child: &mut Child) -> Verdict {
-    let (listener, port, _filler) = full()?;
+    let (listener, port, _filler, _held) = full()?;
     let hangs = "it goes on waiting after the connection is there";
     begin(child, port, FAR, "has room for the connection after a while", hangs)?;
     if child.interrupts(1)? > 0 && child.until_blocked()? {

@@ -1,16 +1,21 @@
 //! Exercise `gathered`: header and payload in one `sendmsg`. Article 3.1 and 11.
 
+use crate::huge;
 use crate::kernel;
 use crate::prelude::*;
 
 /// Grades the answer: asked to send so many of the bytes as the header, and the others as the
-/// payload.
+/// payload; or, with more than there are, 4 and 4 GiB and 5 zeroes.
 pub fn grade(answer: fn(RawFd, &[u8], &[u8]) -> io::Result<()>) -> ExitCode {
     grading::grade("gathered", CASES, |header: usize, given| {
-        let (head, body) = given.bytes.split_at(header);
+        let (head, body) = given.bytes.split_at(header.min(given.bytes.len()));
         // Apart from each other.
         let (first, second) = (behind(head), behind(body));
-        let call = || answer(given.fd(), &first[..head.len()], &second[..body.len()]);
+        let body = if header > given.bytes.len() { None } else { Some(&second[..body.len()]) };
+        let call = || {
+            let body = body.map_or_else(|| huge::zeroes().map(|all| &*all), Ok)?;
+            answer(given.fd(), &first[..head.len()], body)
+        };
         given.call(call, ok).with(header)
     })
 }
@@ -39,6 +44,7 @@ const CASES: &[Case] = &[
     ("forty signals come while sendmsg waits", |c| EXAM.signals(c)),
     ("the peer goes: an error, and no SIGPIPE", |c| EXAM.gone(c)),
     ("other errors are returned as they come", |c| EXAM.errors(c)),
+    ("more than 4 GiB, of which only the first bytes can go", |c| sends_huge(c, json!(1))),
 ];
 
 fn mistake(seen: &Seen) -> &'static str {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 
+use crate::beside::IN_RECV;
 use crate::calls::{self, Seldom};
 use crate::inside::Given;
 use crate::kernel;
@@ -89,8 +90,10 @@ const CASES: &[Case] = &[
         let echo = |bytes| [Joins, Echoes(bytes), Leaves];
         let three =
             [[Rests].to_vec(), [echo(b"hello"), echo(&large), echo(b"\0")].concat()].concat();
+        // One that reads only later, and many.
+        let late = vec![Deaf(24_000), Sleeps, Hears, Leaves];
         let many = [Joins, Leaves].repeat(300);
-        plays(c, &[three, many, vec![Rests, STOP, Returns(303), Refuses]].concat())
+        plays(c, &[three, late, many, vec![Rests, STOP, Returns(304), Refuses]].concat())
     }),
     ("accept fails: there is no descriptor left", |c| plays(c, &[Full])),
     ("it is asked to stop while a client is connected", |c| {
@@ -110,6 +113,10 @@ const CASES: &[Case] = &[
         let deaf = [Deaf(60_000), Resets(b"", true), Rests, Deaf(0), Resets(b"hello", true), Rests];
         let last = [Joins, Echoes(b"hello"), Leaves, STOP, Returns(5)];
         plays(c, &[&idle[..], &deaf, &last].concat())
+    }),
+    ("0 is a descriptor, too", |c| {
+        c.zero = true;
+        blames(c, ZERO, &[Joins, Echoes(b"hello"), Leaves, STOP, Returns(1)])
     }),
     ("a client comes, and it is asked to stop, at the same time", |c| {
         plays(c, &[Queues, STOP, Returns(0), Refuses])
@@ -134,7 +141,6 @@ const DEAF: &str = "it waits for a client and does not see the request to stop: 
 const SPINS: &str = "stop stays readable: once it has been seen, poll must not ask for it again";
 const CUT: &str = "the client that was connected is cut off: finish what is open, then return";
 const RESET: &str = "a client that reset its connection has ended the server for all others";
-const AWAKE: &str = "it does not sleep where there is nothing to do";
 const LEFT: &str = "the clients have left";
 const STAYS: &str = "the last client has left, and it still waits";
 const FIRST: &str = "a client was accepted though stop was readable already: look at stop first";
@@ -166,6 +172,11 @@ struct Server {
 
 /// Does all this to a server.
 fn plays(child: &mut Child, acts: &[Act]) -> Verdict {
+    blames(child, SERVES, acts)
+}
+
+/// The same; what it means if a client is not served.
+fn blames(child: &mut Child, blame: &'static str, acts: &[Act]) -> Verdict {
     let (listener, _held) = listener(128)?; // nobody else is given the port
     setsockopt(&listener, sockopt::SndBuf, &4096).map_err(io::Error::from)?; // inherited
     let ((stop, conn), at) = (pair()?, listener.local_addr()?);
@@ -173,7 +184,7 @@ fn plays(child: &mut Child, acts: &[Act]) -> Verdict {
     let hangs_up = acts.iter().any(|act| matches!(act, HangsUp));
     let (theirs, pipe) = if hangs_up { (reader.into(), Some(writer)) } else { (conn, None) };
     let open = fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd()))?;
-    let (client, unread, did) = (None, Vec::new(), ("nobody has connected", SERVES));
+    let (client, unread, did) = (None, Vec::new(), ("nobody has connected", blame));
     let mut server = Server { at, listener: open, stop, pipe, client, queued: None, unread, did };
     let mut fds = Some(vec![listener.into(), theirs]);
     for act in acts {
@@ -221,7 +232,7 @@ impl Server {
                 client.echoes(child, b"first", did, blame)?;
                 self.unread = pattern(count);
                 client.send(&self.unread);
-                child.scene("with a client", "it sends, and does not read", AWAKE);
+                child.scene("with a client", "it sends, and does not read", "");
                 child.until_so(|| count < 50_000 || holds_back(&client))?;
                 self.client = Some(client);
             }
@@ -230,6 +241,7 @@ impl Server {
                 if got != self.unread {
                     let look = child.at_rest()?;
                     let mistake = match blame {
+                        _ if look.name().starts_with("re") && !got.is_empty() => IN_RECV,
                         CUT => CUT,
                         _ if look.state != 'R' && !look.answer_waits() => EARLY,
                         _ => {
@@ -296,7 +308,12 @@ impl Server {
                          request to stop: poll for room and for stop"
                     }
                 };
-                refused(child, self.at, mistake)?;
+                let refuses = refused(child, self.at, mistake);
+                let receives = child.at_rest()?.name().starts_with("re");
+                if refuses.is_err() && receives && !self.unread.is_empty() {
+                    return refuse(IN_RECV, "ECONNREFUSED", child.stands()?);
+                }
+                refuses?;
                 if is_open(child.pid(), &self.listener) {
                     let open = "the listener is shut down, and still open: close it at once";
                     return refuse(open, say!("closed"), "still open");
@@ -343,7 +360,7 @@ fn returned(said: &Said, count: usize) -> Verdict {
 
 /// Sleeps in a call; where it has returned instead, that was too early.
 fn waits(child: &mut Child, what: &str) -> Verdict {
-    child.scene("with nothing to do", what, AWAKE);
+    child.scene("with nothing to do", what, "");
     if child.until_blocked()? {
         return Ok(());
     }

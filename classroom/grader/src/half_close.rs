@@ -5,19 +5,24 @@ use std::thread;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::huge::{self, HUGE};
 use crate::prelude::*;
 
 /// Sends the pieces, returns what comes back.
 type Answer = fn(RawFd, &[&[u8]]) -> io::Result<Vec<u8>>;
 
-/// Grades the answer: asked to send the bytes in pieces of these lengths.
+/// Grades the answer: asked to send the bytes in pieces of these lengths; or 4 GiB and 5 zeroes.
 pub fn grade(answer: Answer) -> ExitCode {
     grading::grade("half_close", CASES, |lengths: Vec<usize>, given| {
         let mut rest = &given.bytes[..];
         let mut piece = |len: &usize| rest.split_off(..*len).unwrap_or_default();
         let pieces: Vec<&[u8]> = lengths.iter().map(&mut piece).collect();
         let tell = |bytes| ("Ok".into(), bytes);
-        let said = given.call(|| answer(given.fd(), &pieces), tell);
+        let call = || match lengths == [HUGE] {
+            true => answer(given.fd(), &[huge::zeroes()?]),
+            false => answer(given.fd(), &pieces),
+        };
+        let said = given.call(call, tell);
         said.with(hung_up(given.fd()).unwrap_or(false))
     })
 }
@@ -83,6 +88,7 @@ const CASES: &[Case] = &[
             .try_for_each(|pieces| plays(c, pieces, &[Resets, Called, Gone, Called, Gone]))
     }),
     ("other errors are returned as they come", other_errors),
+    ("more than 4 GiB, of which only the first bytes can go", |c| sends_huge(c, json!([HUGE]))),
 ];
 
 const NO_END: &str =

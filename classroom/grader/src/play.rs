@@ -46,6 +46,8 @@ pub enum Move<'a> {
     Says(&'static str, &'a [u8]),
     /// So many bytes have to be left unread.
     Leaves(usize),
+    /// It has to have offered recv so much room, once.
+    Offered(usize),
     /// It may have taken so much memory at once; what more is called.
     AtMost(usize, &'static str),
     /// It has to say that the peer has gone.

@@ -119,7 +119,11 @@ const CASES: &[Case] = &[
             "reset overwrote the number of a descriptor that was open: it leaks",
             "reset closed what it should own from now on, or closed twice",
         ];
-        plays(c, "reset", 1, mistakes)
+        plays(c, "reset", 1, mistakes)?;
+        let file = std::fs::File::open("/dev/null")?.into();
+        let said = c.call_unchecked::<Value>(("reset", Seldom::Nothing), vec![file, pair()?.1])?;
+        let mistake = "reset leaves open what is no socket: fd may be any descriptor";
+        said.ensure(said.after.closed.len() == 1, mistake, "a file closed, as a socket is")
     }),
 ];
 
@@ -169,6 +173,8 @@ fn plays_where(
             "a descriptor of a small number stays open: 0 is one like any other, -1 is none".into(),
         ask == "reset" && said.more == Some(0) =>
             "after reset it still has the number of the old descriptor".into(),
+        !said.after.changed.is_empty() =>
+            "a setting of the descriptor was changed: an owner hands on what it was given".into(),
         said.more != which =>
             say!("{ask} returned another number than the one it was given"),
     };
