@@ -120,6 +120,7 @@ const CASES: &[Case] = &[
             "reset closed what it should own from now on, or closed twice",
         ];
         plays(c, "reset", 1, mistakes)?;
+        plays_where(c, "reset", Seldom::CloseSaysEintr, 1, mistakes)?;
         let file = std::fs::File::open("/dev/null")?.into();
         let said = c.call_unchecked::<Value>(("reset", Seldom::Nothing), vec![file, pair()?.1])?;
         let mistake = "reset leaves open what is no socket: fd may be any descriptor";
@@ -187,13 +188,16 @@ fn plays_where(
 }
 
 fn shared(child: &mut Child) -> Verdict {
-    let [(first, a), (_second, b)] = [pair()?, pair()?];
-    let _another = a.try_clone()?;
-    child.scene("", "looks whether the stream has ended; another descriptor is open", "");
-    let said = child.call_unchecked::<Value>(("drop", Seldom::Nothing), vec![a, b])?;
-    let mistake = first! {
-        first.read_waiting()? != Heard::Nothing || said.after.closed.len() != 1 =>
-            "shutdown ends the connection for every descriptor of it: close ends this one",
-    };
-    judge(mistake, "no FIN", "a FIN")
+    for ask in ["drop", "close", "reset"] {
+        let [(first, a), (_second, b)] = [pair()?, pair()?];
+        let _another = a.try_clone()?;
+        child.scene("", "looks whether the stream has ended; another descriptor is open", "");
+        let said = child.call_unchecked::<Value>((ask, Seldom::Nothing), vec![a, b])?;
+        let mistake = first! {
+            first.read_waiting()? != Heard::Nothing =>
+                "shutdown ends the connection for every descriptor of it: close ends this one",
+        };
+        judge(mistake, say!("no FIN after {ask}"), said.shown())?;
+    }
+    Ok(())
 }
