@@ -44,8 +44,16 @@ pub struct Calls {
     pub closed_nothing: usize,
     /// Calls of `send` and `recv` that said EAGAIN.
     pub would_block: usize,
+    /// Bytes that `recv` has brought.
+    received: usize,
+    /// Each descriptor that they came from, in this order, and how many had come before.
+    pub first: Vec<(c_int, usize)>,
     /// The lengths of the first iovecs of the first `sendmsg`.
     pub gathered: Option<Vec<usize>>,
+    /// What the last `sendmsg` has not taken of what it was given.
+    left: usize,
+    /// The one after that was given less.
+    pub less_than_left: bool,
     /// What the last list of `getaddrinfo` holds, in its order.
     pub addresses: Vec<SocketAddr>,
     /// Lists that `getaddrinfo` has made.
@@ -132,7 +140,10 @@ fn touch(fd: c_int, what: &str) {
 pub const FLAGS: &str = "the status flags (O_NONBLOCK among them)";
 
 /// The options that an answer might change on its way: level, option, name.
-pub const OPTIONS: [(c_int, c_int, &str); 8] = [
+pub const OPTIONS: [(c_int, c_int, &str); 11] = [
+    (libc::SOL_SOCKET, libc::SO_ZEROCOPY, "SO_ZEROCOPY"),
+    (libc::SOL_SOCKET, libc::SO_KEEPALIVE, "SO_KEEPALIVE"),
+    (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, "TCP_USER_TIMEOUT"),
     (libc::SOL_SOCKET, libc::SO_RCVTIMEO, "SO_RCVTIMEO"),
     (libc::SOL_SOCKET, libc::SO_SNDTIMEO, "SO_SNDTIMEO"),
     (libc::SOL_SOCKET, libc::SO_RCVLOWAT, "SO_RCVLOWAT"),
@@ -154,6 +165,8 @@ pub enum Seldom {
     Fails(c_int),
     /// The next `close` closes, and says EINTR: so close(2), though no TCP socket of Linux does it.
     CloseSaysEintr,
+    /// `accept` has no descriptor left to give.
+    NoDescriptor,
     /// It has, and another descriptor has the number by now.
     Taken(c_int),
     /// This socket begins to listen between the answer's `bind` and its `listen`.
@@ -234,14 +247,8 @@ instead_of_libcs! {
         = SYS_socket(family, kind, number);
     fn send(fd: c_int, at: *const c_void, len: usize, flags: c_int) -> isize
         = SYS_sendto(fd, at, most(|calls| &mut calls.offered, len), flags, NOBODY, 0);
-    fn recv(fd: c_int, at: *mut c_void, len: usize, flags: c_int) -> isize
-        = SYS_recvfrom(fd, at, most(|calls| &mut calls.room, len), flags, NOBODY, NOBODY);
     fn connect(fd: c_int, to: *const libc::sockaddr, len: c_uint) -> c_int
         = SYS_connect(fd, to, len);
-    fn accept(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint) -> c_int
-        = SYS_accept4(fd, at, len, 0);
-    fn accept4(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint, flags: c_int) -> c_int
-        = SYS_accept4(fd, at, len, flags);
     fn shutdown(fd: c_int, how: c_int) -> c_int = SYS_shutdown(fd, how);
     fn recvmsg(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize
         = SYS_recvmsg(fd, message, flags);
@@ -277,11 +284,43 @@ instead_of_libcs! {
         }
     }
 
+    fn recv(fd: c_int, at: *mut c_void, len: usize, flags: c_int) -> isize {
+        count("recv");
+        most(|calls| &mut calls.room, len);
+        let got = noted(real()(libc::SYS_recvfrom, fd, at, len, flags, NOBODY, NOBODY)) as isize;
+        note(|calls| {
+            if got > 0 && calls.first.iter().all(|(other, _)| *other != fd) {
+                calls.first.push((fd, calls.received));
+            }
+            calls.received += got.max(0) as usize;
+        });
+        got
+    }
+
+    fn accept(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint) -> c_int {
+        accept4(fd, at, len, 0)
+    }
+
+    fn accept4(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint, flags: c_int) -> c_int {
+        count("accept");
+        if LOG.lock().unwrap().seldom == Seldom::NoDescriptor {
+            Errno::EMFILE.set();
+            return -1;
+        }
+        noted(real()(libc::SYS_accept4, fd, at, len, flags)) as c_int
+    }
+
     fn sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize {
         count("sendmsg");
-        let lengths = (0..(*message).msg_iovlen.min(16)).map(|at| (*(*message).msg_iov.add(at)).iov_len);
-        note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.collect()));
-        noted(real()(libc::SYS_sendmsg, fd, message, flags)) as isize
+        let lengths = (0..(*message).msg_iovlen).map(|at| (*(*message).msg_iov.add(at)).iov_len);
+        let given: usize = lengths.clone().sum();
+        note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.take(16).collect()));
+        let taken = noted(real()(libc::SYS_sendmsg, fd, message, flags)) as isize;
+        note(|calls| {
+            calls.less_than_left |= given < calls.left;
+            calls.left = given.saturating_sub(taken.max(0) as usize);
+        });
+        taken
     }
 
     fn close(fd: c_int) -> c_int {

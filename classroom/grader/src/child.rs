@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use crate::about::{About, CHILD, HANG, Rule};
 use crate::alloc;
+use crate::calls::FLAGS;
 use crate::inside::{After, Event, Question, THREADS};
 use crate::kernel::{self, Look};
 use crate::language::told;
@@ -48,7 +49,7 @@ const MOST_WAKES: u32 = 60;
 /// The same for a `poll`, which may wait for a handshake that the kernel tries anew.
 const QUIET_POLL: u32 = 4000;
 
-/// Looks for so many milliseconds that have found it asleep by itself, of which nothing comes.
+/// Looks for so many milliseconds that have found it asleep for a time, of which nothing comes.
 const NAPS: u32 = 2000;
 
 /// Memory that a process may keep for all calls together, in bytes.
@@ -65,6 +66,9 @@ const WAITS_ON: &str = "a call that waits, however long";
 /// Who has worked for so many ticks, or has woken so often, where nothing was to do, does not rest.
 const AWAKE_TICKS: u64 = 30;
 const AWAKE_SLEEPS: u64 = 200;
+
+/// Who has woken so often, and brings nothing, or waits on, only looks.
+const MOST_SLEEPS: u64 = 1000;
 
 /// The child. Dropping it kills it.
 pub struct Child {
@@ -249,7 +253,7 @@ impl Child {
     /// Waits until something comes to the peer from the answer, or its stream ends. `false`: the
     /// answer sleeps on, look after look, or has returned, or works and brings nothing.
     pub fn brings(&self, to: impl AsFd) -> Result<bool, Refusal> {
-        let hangs = Instant::now() + HANG;
+        let (hangs, sleeps) = (Instant::now() + HANG, kernel::look(self.pid())?.sleeps);
         let mut quiet = 0;
         while quiet < QUIET && Instant::now() < hangs {
             if readable(&to, 5)? {
@@ -257,7 +261,7 @@ impl Child {
             }
             let look = kernel::look(self.pid())?;
             quiet = if look.state == 'R' { 0 } else { quiet + 5 };
-            if look.ticks.saturating_sub(self.ticks) >= SPIN {
+            if self.spins(&look) || look.sleeps >= sleeps + MOST_SLEEPS {
                 break;
             }
         }
@@ -269,12 +273,16 @@ impl Child {
         let hangs = Instant::now() + HANG;
         loop {
             let look = kernel::look(self.pid())?;
-            let spins = look.ticks.saturating_sub(self.ticks) >= SPIN;
-            if look.state != 'R' || spins || Instant::now() > hangs {
+            if look.state != 'R' || self.spins(&look) || Instant::now() > hangs {
                 return Ok(look);
             }
             thread::yield_now();
         }
+    }
+
+    /// Whether it is in a loop without an end.
+    pub fn spins(&self, look: &Look) -> bool {
+        look.ticks.saturating_sub(self.ticks) >= SPIN
     }
 
     /// Where the answer stands, for a message.
@@ -308,18 +316,24 @@ impl Child {
     /// Waits until nothing changes any more: it sleeps, and has not woken for fifty looks. `false`:
     /// it has returned, or it does not come to rest.
     pub fn until_settled(&mut self) -> Result<bool, Refusal> {
-        Ok(self.until_blocked()? && self.rests(AWAKE_TICKS, AWAKE_SLEEPS, || true)?.is_some())
+        Ok(self.until_blocked()? && self.settles()?)
+    }
+
+    /// The same, also where it has not woken since it was last asked.
+    pub fn settles(&self) -> Result<bool, Refusal> {
+        Ok(self.rests(AWAKE_TICKS, AWAKE_SLEEPS, || true)?.is_some())
     }
 
     /// Waits until this is so and it sleeps on, for fifty looks; or has returned, or hangs.
     pub fn until_so(&mut self, is_so: impl Fn() -> bool) -> Verdict {
-        self.sleeps = self.rests(SPIN, u64::MAX, is_so)?.unwrap_or(self.sleeps);
+        self.sleeps = self.rests(SPIN, MOST_SLEEPS, is_so)?.unwrap_or(self.sleeps);
         Ok(())
     }
 
     /// It sleeps on for fifty looks, while this is so; says which of its sleeps that is. Nothing
-    /// where it returns, or works or wakes so much before. That is counted in its own time and its
-    /// own sleeps: a busy machine is slow to show them.
+    /// where it returns, or works so much before, or wakes so often while it is so, or only sleeps
+    /// for a time. That is counted in its own time and its own sleeps: a busy machine is slow to
+    /// show them.
     fn rests(
         &self,
         ticks: u64,
@@ -327,15 +341,19 @@ impl Child {
         is_so: impl Fn() -> bool,
     ) -> Result<Option<u64>, Refusal> {
         let (hangs, begin) = (Instant::now() + HANG, kernel::look(self.pid())?);
-        let (mut last, mut same) = (begin.sleeps, 0);
+        let (mut last, mut since, mut naps) = (begin.sleeps, begin.sleeps, 0);
+        let (mut same, mut still) = (0, 0);
         while same < 50 {
-            let look = kernel::look(self.pid())?;
-            let awake = look.ticks >= begin.ticks.saturating_add(ticks)
-                || look.sleeps >= begin.sleeps.saturating_add(sleeps);
-            if awake || readable(&self.control, 1)? || Instant::now() > hangs {
+            let (look, so) = (kernel::look(self.pid())?, is_so());
+            since = if so { since } else { look.sleeps };
+            naps += u32::from(look.naps());
+            let awake = look.ticks >= begin.ticks + ticks || look.sleeps >= since + sleeps;
+            let never = naps >= NAPS || still >= QUIET_POLL;
+            if awake || never || readable(&self.control, 1)? || Instant::now() > hangs {
                 return Ok(None);
             }
-            same = if look.answer_waits() && look.sleeps == last && is_so() { same + 1 } else { 0 };
+            still = if look.answer_waits() && look.sleeps == last { still + 1 } else { 0 };
+            same = if so { still.min(same + 1) } else { 0 };
             last = look.sleeps;
         }
         Ok(Some(last))
@@ -454,7 +472,8 @@ impl Child {
         let processes = children("self").len() + children(&self.pid().to_string()).len();
         let fd = after.closed.first().map_or(-1, |fd| *fd);
         let open = say!("fd {fd} open after the call");
-        let touched = calls.touched.first().map_or("", String::as_str);
+        let mut touched = calls.touched.iter().map(String::as_str);
+        let touched = touched.find(|&what| what != FLAGS || keeps(Rule::NonBlocking)).unwrap_or("");
         let signal = calls
             .actions
             .first()
@@ -480,7 +499,7 @@ impl Child {
                 "the settings as they were",
                 after.changed.join(", ")
             ),
-            !touched.is_empty() && keeps(Rule::Settings) => (
+            !touched.is_empty() => (
                 say!("it changes {touched} while it runs: all who hold the socket get that, too"),
                 "settings that stay as they are, all the time",
                 touched.into()

@@ -39,6 +39,11 @@ const CAST: &str = "a length or a count was cut to 32 bits: this buffer has 4 Gi
 const SHUT: &str = "after an error it shut the connection down: that is not its to do";
 const SENT: &str = "an empty buf was sent, and the call said that the peer has gone: with nothing to send make none";
 const GOES_ON: &str = "a connection that goes on";
+/// A cap that no message of an exercise reaches was taken for less.
+pub const CAP_CUT: &str = "a large cap was cut to fewer bits, or became negative: it is a usize, and may \
+                       be usize::MAX";
+/// The largest caps: so many bytes, and where numbers of 32 and of 64 bits end.
+pub const CAPS: [usize; 4] = [1 << 28, 1 << 31, 1 << 32, usize::MAX];
 
 /// So many signals interrupt a wait.
 const SIGNALS: usize = 40;
@@ -261,6 +266,8 @@ impl Receiver {
             text.is_empty() && play.so.non_blocking => SPINS,
             text.is_empty() && (play.reset() || failed) => LOOP,
             text.is_empty() && play.so.ended => AT_THE_END,
+            text.is_empty() && came > 0 =>
+                "it waits for more than the message has: what had come before the signal was lost",
             text.is_empty() && play.so.there => MORE,
             text.is_empty() => "",
             at_the_end && said.errno() != 0 =>
@@ -278,6 +285,9 @@ impl Receiver {
             expected == AGAIN && end =>
                 "EAGAIN was taken for the end of the stream: nothing has come yet, and more may \
                  come",
+            expected == AGAIN && !got.is_empty() && got != right =>
+                "it returned a message of which only a part had come: are there bytes of another call \
+                 in it, or was it not looked at that recv returned -1?",
             failed && (end || is_ok) =>
                 "recv returned -1 and that was taken for the end of the stream",
             failed || expected == self.reset =>
@@ -408,6 +418,20 @@ impl Receiver {
             }
         }
         Ok(())
+    }
+
+    /// Asked like this, with caps as large as they come.
+    pub fn capped(&self, child: &mut Child, ask: fn(usize) -> Value) -> Verdict {
+        const SIZE: &str = "memory was taken for the whole cap: it is a limit, and no size";
+        let mistake = |seen: &Seen| if seen.said.kind() == "InvalidData" { CAP_CUT } else { "" };
+        let (exam, sent) = (Receiver { mistake, ..*self }, (self.wire)(self.payload));
+        CAPS.into_iter().try_for_each(|cap| {
+            let (ask, says) = (ask(cap), Says(self.whole, self.payload));
+            let mut play = Play::new(&[Sends(&sent)])?;
+            play.tells(say!("the cap is {cap}"));
+            let moves = [Sends(&sent), Asked(&ask), says, AtMost(1 << 20, SIZE)];
+            exam.goes_on(child, &mut play, &moves)
+        })
     }
 
     /// With these descriptors recv fails.
@@ -567,6 +591,11 @@ impl Sender {
             let mistake = "a send for every few bytes: offer all of the rest, it takes a part";
             let seen = say!("{count} calls for {} bytes, at most {offered} in one", bytes.len());
             return refuse(mistake, "calls that offer 4096 bytes, or all of the rest", seen);
+        }
+        if said.after.calls.less_than_left && self.call == "sendmsg" {
+            let mistake = "after a part a sendmsg had less than all that was left: the rest of the \
+                           header and the payload go into the same list again";
+            return refuse(mistake, "all that is left", "less");
         }
         if peak > 1 << 20 && !self.copy.is_empty() {
             return refuse(self.copy, "no memory of its own", say!("{peak} bytes at once"));

@@ -227,11 +227,12 @@ pub fn unasked_settings(fd: RawFd) -> Vec<String> {
 }
 
 /// Whether a `recv` finds the end of the stream, behind what is unread: the peer has ended it, or
-/// this end has been shut down for reading.
+/// this end has been shut down for reading. Of a pipe: whether its writers have gone.
 pub fn ended(fd: RawFd) -> bool {
     let mut poll = libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 };
     // SAFETY: one pollfd, and its number.
-    unsafe { libc::poll(&mut poll, 1, 0) == 1 && poll.revents & libc::POLLRDHUP != 0 }
+    let ready = unsafe { libc::poll(&mut poll, 1, 0) };
+    ready == 1 && poll.revents & (libc::POLLRDHUP | libc::POLLHUP) != 0
 }
 
 /// The first of what is looked at of the process.

@@ -90,6 +90,12 @@ impl Peer {
         let _ = (&self.0).write_all(bytes);
     }
 
+    /// Sends what goes at once, and says how much that was.
+    pub fn sends_some(&self, bytes: &[u8]) -> usize {
+        send(self.0.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
+            .unwrap_or(0)
+    }
+
     /// Ends its stream with a FIN, and still reads.
     pub fn end(&self) {
         let _ = self.0.shutdown(Shutdown::Write);
@@ -148,6 +154,7 @@ impl Peer {
         Ok(match got {
             Ok(n) if n > 0 => Heard::Bytes(buf[..n].into()),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Heard::Nothing,
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Heard::Reset,
             _ => Heard::End,
         })
     }
@@ -260,6 +267,8 @@ pub enum Heard {
     Bytes(Vec<u8>),
     /// The end of the stream.
     End,
+    /// The connection has been reset.
+    Reset,
 }
 
 /// `len` bytes without a period that a mistake could hide behind: no two stretches are alike.
