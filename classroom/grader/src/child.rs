@@ -565,11 +565,13 @@ impl Child {
                 return Ok(true);
             }
             quiet = if last.as_ref() == Some(&look) { quiet + u32::from(tick) } else { 0 };
-            naps += if look.naps() { u32::from(tick) } else { 0 };
+            // A wait that it comes back to, for a handshake may be, or one for nothing.
+            let looks = !for_block && self.about.keeps(Rule::OwnTime) && look.polls_for_a_time();
+            naps += u32::from(tick) * if look.naps() { 2 } else { u32::from(looks) };
             let for_nothing = look.waits_for_the_peer() || at_once && look.blocked();
             let stuck = (for_nothing || look.stopped()) && quiet >= QUIET
                 || look.polls_for_ever() && quiet >= QUIET_POLL
-                || naps >= NAPS;
+                || naps >= 2 * NAPS;
             let spins = look.ticks.saturating_sub(self.ticks) >= SPIN;
             if stuck && !outside || spins || Instant::now() >= hangs {
                 return Err(self.hangs(&look));

@@ -144,6 +144,11 @@ impl Look {
         self.blocked() && self.timeout.is_some_and(|ms| ms < 0)
     }
 
+    /// One with a timeout.
+    pub fn polls_for_a_time(&self) -> bool {
+        self.blocked() && self.timeout.is_some_and(|ms| ms > 0)
+    }
+
     /// It sleeps until some time has passed.
     pub fn naps(&self) -> bool {
         self.blocked() && self.name() == "a sleep"
