@@ -63,7 +63,7 @@ pub fn sleeps(child: &mut Child, what: &str, mistake: &str) -> Verdict {
     let place = now.place();
     if settled && !place.contains("poll") && !place.contains("select") {
         return Err(Refusal::new(say!(
-            "it waits in {place}: only poll may wait, for all clients at once"
+            "it waits in {place}: only poll may wait, for all there is to wait for"
         )));
     }
     Ok(())
