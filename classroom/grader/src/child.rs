@@ -46,7 +46,7 @@ static WAITED: AtomicI32 = AtomicI32::new(0);
 /// Who wakes more often in that time, for nothing, does not sleep but looks.
 const MOST_WAKES: u32 = 60;
 
-/// The same for a `poll`, which may wait for a handshake that the kernel tries anew.
+/// The same for a `poll` or a `connect`: it may wait for a handshake that the kernel tries anew.
 const QUIET_POLL: u32 = 4000;
 
 /// Looks for so many milliseconds that have found it asleep for a time, of which nothing comes.
