@@ -112,7 +112,7 @@ fn what_next_frames_was_not_asked_for_comes_with_the_next_call() {
     let mut frames = FrameReader::new(&conn, 16);
     let mut arrived = frames.next_frames().unwrap().unwrap();
     assert_eq!(arrived.next(), Some(&b"a"[..]));
-    drop(frames.next_frames().unwrap().unwrap()); // asked for nothing
+    let _ = frames.next_frames().unwrap().unwrap(); // asked for nothing
     assert_eq!(frames.next_frame().unwrap(), Some(&b"b"[..]));
     let rest: Vec<_> = frames.next_frames().unwrap().unwrap().collect();
     assert_eq!(rest, [b"c"]);
