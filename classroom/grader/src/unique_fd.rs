@@ -158,6 +158,7 @@ fn plays_where(
         "reset" => Some(1),
         _ => None,
     };
+    let changed = said.after.changed.join(", ");
     let mistake = first! {
         ends[..closed].contains(&false) || said.after.closed.len() < closed => open.into(),
         ends[closed..].contains(&true) || closes > closed.max(1) => too_many.into(),
@@ -175,7 +176,8 @@ fn plays_where(
         ask == "reset" && said.more == Some(0) =>
             "after reset it still has the number of the old descriptor".into(),
         !said.after.changed.is_empty() =>
-            "a setting of the descriptor was changed: an owner hands on what it was given".into(),
+            say!("a setting of the descriptor was changed, and an owner hands on what it was given: \
+                  {changed}"),
         said.more != which =>
             say!("{ask} returned another number than the one it was given"),
     };
