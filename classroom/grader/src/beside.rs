@@ -82,9 +82,9 @@ impl Peer {
             return Ok(());
         }
         let look = child.at_rest()?;
-        let mistake = match look.name() {
+        let mistake = match mistake {
             _ if look.naps() => NAPS,
-            name if name.starts_with("re") && !got.is_empty() => IN_RECV,
+            _ if look.receives() && !got.is_empty() => IN_RECV,
             _ => mistake,
         };
         let seen = say!("{} of {} bytes; {}", got.len(), bytes.len(), child.stands()?);

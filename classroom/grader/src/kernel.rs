@@ -127,6 +127,11 @@ impl Look {
         self.blocked() && self.answering && self.call.is_some()
     }
 
+    /// The same in `recv`, `read` and their like.
+    pub fn receives(&self) -> bool {
+        self.answer_waits() && self.name().starts_with("re")
+    }
+
     /// Stopped by a signal.
     pub fn stopped(&self) -> bool {
         matches!(self.state, 'T' | 't')
