@@ -32,9 +32,9 @@ pub struct Calls {
     pub timeouts: usize,
     /// Options that could not be set.
     pub options_failed: usize,
-    /// The most bytes that one `send` was offered; 0: none was called.
+    /// The most bytes that one `send` or `sendmsg` was offered; 0: none was called.
     pub offered: usize,
-    /// The most room that one `recv` was offered.
+    /// The most room that one `recv` or `recvmsg` was offered.
     pub room: usize,
     /// Calls of `poll` that were told not to wait.
     pub looks: usize,
@@ -250,8 +250,6 @@ instead_of_libcs! {
     fn connect(fd: c_int, to: *const libc::sockaddr, len: c_uint) -> c_int
         = SYS_connect(fd, to, len);
     fn shutdown(fd: c_int, how: c_int) -> c_int = SYS_shutdown(fd, how);
-    fn recvmsg(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize
-        = SYS_recvmsg(fd, message, flags);
 }
 
 instead_of_libcs! {
@@ -265,10 +263,13 @@ instead_of_libcs! {
             libc::SYS_exit_group => libc::_exit(fd),
             libc::SYS_connect => connect(fd, b as *const _, c as c_uint).into(),
             libc::SYS_sendmsg => sendmsg(fd, b as *const _, c as c_int) as c_long,
+            libc::SYS_recvmsg => recvmsg(fd, b as *mut _, c as c_int) as c_long,
             libc::SYS_fcntl => fcntl(fd, b as c_int, c).into(),
             libc::SYS_ioctl => ioctl(fd, b as libc::c_ulong, c).into(),
             libc::SYS_setsockopt => setsockopt(fd, b as c_int, c as c_int, d as *const _, len).into(),
             libc::SYS_bind => bind(fd, b as *const _, c as c_uint).into(),
+            libc::SYS_accept4 => accept4(fd, b as *mut _, c as *mut _, d as c_int).into(),
+            libc::SYS_recvfrom if e == 0 => recv(fd, b as *mut _, c as usize, d as c_int) as c_long,
             libc::SYS_rt_sigprocmask => {
                 note(|calls| calls.masks += usize::from(b != 0));
                 real()(number, a, b, c, d)
@@ -313,7 +314,7 @@ instead_of_libcs! {
     fn sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize {
         count("sendmsg");
         let lengths = (0..(*message).msg_iovlen).map(|at| (*(*message).msg_iov.add(at)).iov_len);
-        let given: usize = lengths.clone().sum();
+        let given = most(|calls| &mut calls.offered, lengths.clone().sum());
         note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.take(16).collect()));
         let taken = noted(real()(libc::SYS_sendmsg, fd, message, flags)) as isize;
         note(|calls| {
@@ -321,6 +322,13 @@ instead_of_libcs! {
             calls.left = given.saturating_sub(taken.max(0) as usize);
         });
         taken
+    }
+
+    fn recvmsg(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize {
+        count("recvmsg");
+        let lengths = (0..(*message).msg_iovlen).map(|at| (*(*message).msg_iov.add(at)).iov_len);
+        most(|calls| &mut calls.room, lengths.sum());
+        noted(real()(libc::SYS_recvmsg, fd, message, flags)) as isize
     }
 
     fn close(fd: c_int) -> c_int {

@@ -46,7 +46,7 @@ static WAITED: AtomicI32 = AtomicI32::new(0);
 /// Who wakes more often in that time, for nothing, does not sleep but looks.
 const MOST_WAKES: u32 = 60;
 
-/// The same for a `poll`, which may wait for a handshake that the kernel tries anew.
+/// The same for a `poll` or a `connect`: it may wait for a handshake that the kernel tries anew.
 const QUIET_POLL: u32 = 4000;
 
 /// Looks for so many milliseconds that have found it asleep for a time, of which nothing comes.
@@ -565,11 +565,13 @@ impl Child {
                 return Ok(true);
             }
             quiet = if last.as_ref() == Some(&look) { quiet + u32::from(tick) } else { 0 };
-            naps += if look.naps() { u32::from(tick) } else { 0 };
+            // A wait that it comes back to, for a handshake may be, or one for nothing.
+            let looks = !for_block && self.about.keeps(Rule::OwnTime) && look.polls_for_a_time();
+            naps += u32::from(tick) * if look.naps() { 2 } else { u32::from(looks) };
             let for_nothing = look.waits_for_the_peer() || at_once && look.blocked();
             let stuck = (for_nothing || look.stopped()) && quiet >= QUIET
                 || look.polls_for_ever() && quiet >= QUIET_POLL
-                || naps >= NAPS;
+                || naps >= 2 * NAPS;
             let spins = look.ticks.saturating_sub(self.ticks) >= SPIN;
             if stuck && !outside || spins || Instant::now() >= hangs {
                 return Err(self.hangs(&look));

@@ -247,7 +247,8 @@ fn fails_later(child: &mut Child, errno: &str) -> Verdict {
     let _silent = (!refuses).then_some((listener, filler));
     let said = child.said()?;
     let mistake = match said.kind() {
-        _ if said.text() == expected && !early => "",
+        // On a busy machine the kernel may have given up before the signals came.
+        _ if said.text() == expected && !(early && refuses) => "",
         "Interrupted" => "EINTR was returned as an error: the call was only interrupted",
         "" if early => TOO_SOON,
         "" => "poll says that it is decided, not how: SO_ERROR has the outcome",

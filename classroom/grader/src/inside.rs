@@ -349,6 +349,9 @@ pub(crate) fn serve<A: DeserializeOwned, S: Serialize>(
     language::is_korean(); // looked up before memory is counted
     set_signals()?;
     let _ = thread::spawn(|| {}).join(); // with the first one libc sets up signals of its own
+    while fs::read_dir("/proc/self/task")?.count() > 1 {
+        thread::yield_now();
+    }
     alloc::limit();
     panic::set_hook(Box::new(|info| {
         let mut place = info.location().map(|l| format!("{}:{}", l.file(), l.line()));
