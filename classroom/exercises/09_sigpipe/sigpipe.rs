@@ -5,7 +5,7 @@
 //! an error instead. That the peer has gone is no failure here but an answer: `false`.
 //!
 //! EINTR is retried, partial sends go on, every other error goes to the caller as it is. An empty
-//! `buf` is `true`.
+//! `buf` is `true`, without a call.
 //!
 //! Article 12. man: send(2), signal(7). Given: `fd`, a connected TCP socket, lent. (Rust's runtime
 //! ignores SIGPIPE from the start; the grader restores what a C program has.)

@@ -3,7 +3,8 @@
 //! Left to itself `connect` waits for minutes. Made non-blocking, it says EINPROGRESS, and the
 //! attempt goes on: `poll` waits for its end with a timeout, SO_ERROR says which end it was.
 //! The error is the kernel's (as ECONNREFUSED), or its kind is `TimedOut` once the deadline has
-//! passed. However it ends, the socket is blocking again, its other flags as they were.
+//! passed; the attempt still goes on then, for its owner may wait on. However it ends, the socket
+//! is blocking again, its other flags as they were.
 //!
 //! Article 2.2, 4. man: connect(2), poll(2). Given: `fd`, a new TCP socket, lent: its owner closes
 //! it.

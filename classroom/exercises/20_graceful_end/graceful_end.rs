@@ -1,11 +1,12 @@
 //! A small echo server that ends well when it is asked to.
 //!
 //! Serve one client after the other: what it sends comes back until it ends its stream, then its
-//! connection is closed. A client that resets its connection is no error of the server. Once `stop`
-//! is readable (it stays so): close `listener` at once, so that nobody connects any more; serve the
-//! client that is connected to its end; then return how many clients there were. The clients in the
-//! queue are not served. A client that does not read keeps neither `stop` from being seen nor
-//! `listener` from being closed.
+//! connection is closed. A client that resets its connection is no error of the server, and counts;
+//! that `accept` has no descriptor left to give is one, and is returned. Once `stop` is readable,
+//! or its other end has gone (it stays so): close `listener` at once, so that nobody connects any
+//! more; serve the client that is connected to its end; then return how many clients there were.
+//! The clients in the queue are not served. A client that does not read keeps neither `stop` from
+//! being seen nor `listener` from being closed.
 //!
 //! Article 5, 7. man: poll(2), accept(2). Given: `listener`, listening and yours to close; `stop`,
 //! lent.

@@ -32,8 +32,8 @@ pub enum Rule {
     OwnTime,
     /// No memory is kept once a call has returned, but for what it returned.
     Memory,
-    /// Settings of what it was lent stay as they are, also meanwhile.
-    Settings,
+    /// O_NONBLOCK of what it was lent stays as it is, also meanwhile, as all other settings do.
+    NonBlocking,
 }
 
 impl About {
@@ -82,7 +82,8 @@ exercises! {
     gathered: "17_gathered", "3.1 and 11", "sendmsg(2)", "s11_2_one_send";
     connect_deadline: "18_connect_deadline", "2.2 and 4", "connect(2), poll(2)", "s04_connect_deadline"
         => OwnTime: "the deadline is its subject",
-           Settings: "O_NONBLOCK for a while is the usual way";
-    poll_two: "19_poll_two", "2.2 and 13", "poll(2)", "s07_2_article_silent_client";
+           NonBlocking: "O_NONBLOCK for a while is the usual way";
+    poll_two: "19_poll_two", "2.2 and 13", "poll(2)", "s07_2_article_silent_client"
+        => NonBlocking: "O_NONBLOCK for a while is the usual way";
     graceful_end: "20_graceful_end", "5 and 7", "poll(2), accept(2)", "s07_4_echo_survives";
 }

@@ -2,14 +2,13 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::thread;
 
 use say::say;
 
 use crate::child::Child;
 use crate::inside::After;
 use crate::peer::{Heard, Peer, arrived, pair};
-use crate::refusal::{Refusal, Verdict};
+use crate::refusal::{NAPS, Refusal, Verdict};
 
 const BYSTANDER: &[u8] = b"not for you";
 
@@ -46,16 +45,31 @@ impl Peer {
     }
 }
 
+/// It receives where it is to send.
+pub const IN_RECV: &str = "it waits in recv with a part of the echo still to be sent: recv only where poll \
+                       says that there is something";
+const RESET: &str = "a client that had read all was reset in the place of an end: SO_LINGER of 0 seconds, \
+                     or a close with bytes unread";
+
 /// A client of a server of the answer's.
 impl Peer {
     /// What comes back, up to so many bytes, as long as it comes.
     pub fn hears(&self, child: &Child, count: usize) -> Result<Vec<u8>, Refusal> {
+        self.exchanges(child, b"", count)
+    }
+
+    /// The same while it sends these, as it goes.
+    fn exchanges(&self, child: &Child, mut left: &[u8], count: usize) -> Result<Vec<u8>, Refusal> {
         let mut got = Vec::new();
-        while got.len() < count && child.brings(self)? {
+        while got.len() < count {
+            left = &left[self.sends_some(left)..];
+            if !child.brings(self)? {
+                break;
+            }
             match self.read_waiting()? {
                 Heard::Bytes(more) => got.extend(more),
                 Heard::Nothing => {}
-                Heard::End => break,
+                Heard::End | Heard::Reset => break,
             }
         }
         Ok(got)
@@ -63,17 +77,16 @@ impl Peer {
 
     /// It sends, and has to get the same back.
     pub fn echoes(&self, child: &mut Child, bytes: &[u8], did: &str, mistake: &str) -> Verdict {
-        let got = thread::scope(|scope| {
-            scope.spawn(|| self.send(bytes));
-            let got = self.hears(child, bytes.len());
-            if !got.as_ref().is_ok_and(|got| got.len() == bytes.len()) {
-                self.end(); // nobody takes the rest
-            }
-            got
-        })?;
+        let got = self.exchanges(child, bytes, bytes.len())?;
         if got == bytes {
             return Ok(());
         }
+        let look = child.at_rest()?;
+        let mistake = match mistake {
+            _ if look.naps() => NAPS,
+            _ if look.receives() && !got.is_empty() => IN_RECV,
+            _ => mistake,
+        };
         let seen = say!("{} of {} bytes; {}", got.len(), bytes.len(), child.stands()?);
         Err(Refusal::new(mistake).peer(did).but("the same bytes back", seen).bytes(bytes, &got))
     }
@@ -81,12 +94,17 @@ impl Peer {
     /// It ends its stream, and has to see the end of the other one.
     pub fn leaves(&self, child: &mut Child, mistake: &str, early: &str) -> Verdict {
         self.end();
-        if child.brings(self)? && self.read_waiting()? == Heard::End {
+        let heard = if child.brings(self)? { self.read_waiting()? } else { Heard::Nothing };
+        if heard == Heard::End {
             return Ok(());
         }
         let returned =
             !matches!(child.at_rest()?, look if look.answer_waits() || look.state == 'R');
-        let mistake = if returned { early } else { mistake };
+        let mistake = match heard {
+            Heard::Reset => RESET,
+            _ if returned => early,
+            _ => mistake,
+        };
         let refusal = Refusal::new(mistake).peer("ended its stream");
         Err(refusal.but("the end of the stream", child.stands()?))
     }

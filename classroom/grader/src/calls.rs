@@ -26,8 +26,16 @@ pub struct Calls {
     pub touched: Vec<String>,
     /// Signals whose action was set, if only for a while.
     pub actions: Vec<c_int>,
+    /// How often the set of blocked signals was changed, if only for a while.
+    pub masks: usize,
     /// SO_RCVTIMEO and SO_SNDTIMEO, on whatever socket.
     pub timeouts: usize,
+    /// Options that could not be set.
+    pub options_failed: usize,
+    /// The most bytes that one `send` or `sendmsg` was offered; 0: none was called.
+    pub offered: usize,
+    /// The most room that one `recv` or `recvmsg` was offered.
+    pub room: usize,
     /// Calls of `poll` that were told not to wait.
     pub looks: usize,
     /// Those that found nothing until their time was over.
@@ -36,8 +44,16 @@ pub struct Calls {
     pub closed_nothing: usize,
     /// Calls of `send` and `recv` that said EAGAIN.
     pub would_block: usize,
+    /// Bytes that `recv` has brought.
+    received: usize,
+    /// Each descriptor that they came from, in this order, and how many had come before.
+    pub first: Vec<(c_int, usize)>,
     /// The lengths of the first iovecs of the first `sendmsg`.
     pub gathered: Option<Vec<usize>>,
+    /// What the last `sendmsg` has not taken of what it was given.
+    left: usize,
+    /// The one after that was given less.
+    pub less_than_left: bool,
     /// What the last list of `getaddrinfo` holds, in its order.
     pub addresses: Vec<SocketAddr>,
     /// Lists that `getaddrinfo` has made.
@@ -85,6 +101,10 @@ pub fn start_with(seldom: Seldom) {
 pub fn counted() -> Calls {
     let log = LOG.lock().unwrap();
     let freed = log.lists.iter().filter(|(_, freed)| *freed).count();
+    if let Seldom::Taken(fd) = log.seldom {
+        // SAFETY: it takes a number; who has opened it here closes it.
+        unsafe { real()(libc::SYS_close, fd) };
+    }
     Calls { lists: log.lists.len(), freed, ..log.calls.clone().unwrap_or_default() }
 }
 
@@ -120,7 +140,10 @@ fn touch(fd: c_int, what: &str) {
 pub const FLAGS: &str = "the status flags (O_NONBLOCK among them)";
 
 /// The options that an answer might change on its way: level, option, name.
-pub const OPTIONS: [(c_int, c_int, &str); 8] = [
+pub const OPTIONS: [(c_int, c_int, &str); 11] = [
+    (libc::SOL_SOCKET, libc::SO_ZEROCOPY, "SO_ZEROCOPY"),
+    (libc::SOL_SOCKET, libc::SO_KEEPALIVE, "SO_KEEPALIVE"),
+    (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, "TCP_USER_TIMEOUT"),
     (libc::SOL_SOCKET, libc::SO_RCVTIMEO, "SO_RCVTIMEO"),
     (libc::SOL_SOCKET, libc::SO_SNDTIMEO, "SO_SNDTIMEO"),
     (libc::SOL_SOCKET, libc::SO_RCVLOWAT, "SO_RCVLOWAT"),
@@ -142,6 +165,10 @@ pub enum Seldom {
     Fails(c_int),
     /// The next `close` closes, and says EINTR: so close(2), though no TCP socket of Linux does it.
     CloseSaysEintr,
+    /// `accept` has no descriptor left to give.
+    NoDescriptor,
+    /// It has, and another descriptor has the number by now.
+    Taken(c_int),
     /// This socket begins to listen between the answer's `bind` and its `listen`.
     Rival(c_int),
 }
@@ -175,6 +202,12 @@ pub fn leave(code: c_int) -> ! {
     }
 }
 
+/// Keeps the most.
+fn most(of: fn(&mut Calls) -> &mut usize, len: usize) -> usize {
+    note(|calls| *of(calls) = len.max(*of(calls)));
+    len
+}
+
 /// EAGAIN is counted, whoever said it.
 fn noted(back: c_long) -> c_long {
     if back < 0 && Errno::last() == Errno::EAGAIN {
@@ -194,12 +227,17 @@ macro_rules! instead_of_libcs {
         }
     )*};
     ($(fn $name:ident($($arg:ident: $kind:ty),*) -> $back:ty = $number:ident($($value:expr),*);)*)
-        => {instead_of_libcs! {$(
+        => {
+        instead_of_libcs! {$(
             fn $name($($arg: $kind),*) -> $back {
                 count(stringify!($name));
                 noted(real()(libc::$number, $($value),*)) as $back
             }
-        )*}};
+        )*}
+
+        /// The same calls by their numbers.
+        const BY_NUMBER: &[(c_long, &str)] = &[$((libc::$number, stringify!($name))),*];
+    };
 }
 
 const NOBODY: *const c_void = ptr::null();
@@ -208,18 +246,10 @@ instead_of_libcs! {
     fn socket(family: c_int, kind: c_int, number: c_int) -> c_int
         = SYS_socket(family, kind, number);
     fn send(fd: c_int, at: *const c_void, len: usize, flags: c_int) -> isize
-        = SYS_sendto(fd, at, len, flags, NOBODY, 0);
-    fn recv(fd: c_int, at: *mut c_void, len: usize, flags: c_int) -> isize
-        = SYS_recvfrom(fd, at, len, flags, NOBODY, NOBODY);
+        = SYS_sendto(fd, at, most(|calls| &mut calls.offered, len), flags, NOBODY, 0);
     fn connect(fd: c_int, to: *const libc::sockaddr, len: c_uint) -> c_int
         = SYS_connect(fd, to, len);
-    fn accept(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint) -> c_int
-        = SYS_accept4(fd, at, len, 0);
-    fn accept4(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint, flags: c_int) -> c_int
-        = SYS_accept4(fd, at, len, flags);
     fn shutdown(fd: c_int, how: c_int) -> c_int = SYS_shutdown(fd, how);
-    fn recvmsg(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize
-        = SYS_recvmsg(fd, message, flags);
 }
 
 instead_of_libcs! {
@@ -233,18 +263,72 @@ instead_of_libcs! {
             libc::SYS_exit_group => libc::_exit(fd),
             libc::SYS_connect => connect(fd, b as *const _, c as c_uint).into(),
             libc::SYS_sendmsg => sendmsg(fd, b as *const _, c as c_int) as c_long,
+            libc::SYS_recvmsg => recvmsg(fd, b as *mut _, c as c_int) as c_long,
             libc::SYS_fcntl => fcntl(fd, b as c_int, c).into(),
             libc::SYS_ioctl => ioctl(fd, b as libc::c_ulong, c).into(),
             libc::SYS_setsockopt => setsockopt(fd, b as c_int, c as c_int, d as *const _, len).into(),
-            _ => real()(number, a, b, c, d, e, f),
+            libc::SYS_bind => bind(fd, b as *const _, c as c_uint).into(),
+            libc::SYS_accept4 => accept4(fd, b as *mut _, c as *mut _, d as c_int).into(),
+            libc::SYS_recvfrom if e == 0 => recv(fd, b as *mut _, c as usize, d as c_int) as c_long,
+            libc::SYS_rt_sigprocmask => {
+                note(|calls| calls.masks += usize::from(b != 0));
+                real()(number, a, b, c, d)
+            }
+            // What is not counted is not noted either: a note may have to wait, by such a call.
+            _ => match BY_NUMBER.iter().find(|(known, _)| *known == number) {
+                Some((_, name)) => {
+                    count(name);
+                    noted(real()(number, a, b, c, d, e, f))
+                }
+                None => real()(number, a, b, c, d, e, f),
+            },
         }
+    }
+
+    fn recv(fd: c_int, at: *mut c_void, len: usize, flags: c_int) -> isize {
+        count("recv");
+        most(|calls| &mut calls.room, len);
+        let got = noted(real()(libc::SYS_recvfrom, fd, at, len, flags, NOBODY, NOBODY)) as isize;
+        note(|calls| {
+            if got > 0 && calls.first.iter().all(|(other, _)| *other != fd) {
+                calls.first.push((fd, calls.received));
+            }
+            calls.received += got.max(0) as usize;
+        });
+        got
+    }
+
+    fn accept(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint) -> c_int {
+        accept4(fd, at, len, 0)
+    }
+
+    fn accept4(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint, flags: c_int) -> c_int {
+        count("accept");
+        if LOG.lock().unwrap().seldom == Seldom::NoDescriptor {
+            Errno::EMFILE.set();
+            return -1;
+        }
+        noted(real()(libc::SYS_accept4, fd, at, len, flags)) as c_int
     }
 
     fn sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize {
         count("sendmsg");
-        let lengths = (0..(*message).msg_iovlen.min(16)).map(|at| (*(*message).msg_iov.add(at)).iov_len);
-        note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.collect()));
-        noted(real()(libc::SYS_sendmsg, fd, message, flags)) as isize
+        let lengths = (0..(*message).msg_iovlen).map(|at| (*(*message).msg_iov.add(at)).iov_len);
+        let given = most(|calls| &mut calls.offered, lengths.clone().sum());
+        note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.take(16).collect()));
+        let taken = noted(real()(libc::SYS_sendmsg, fd, message, flags)) as isize;
+        note(|calls| {
+            calls.less_than_left |= given < calls.left;
+            calls.left = given.saturating_sub(taken.max(0) as usize);
+        });
+        taken
+    }
+
+    fn recvmsg(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize {
+        count("recvmsg");
+        let lengths = (0..(*message).msg_iovlen).map(|at| (*(*message).msg_iov.add(at)).iov_len);
+        most(|calls| &mut calls.room, lengths.sum());
+        noted(real()(libc::SYS_recvmsg, fd, message, flags)) as isize
     }
 
     fn close(fd: c_int) -> c_int {
@@ -256,7 +340,8 @@ instead_of_libcs! {
         }
         let seldom = &mut LOG.lock().unwrap().seldom;
         if *seldom == Seldom::CloseSaysEintr {
-            *seldom = Seldom::Nothing;
+            *seldom = Seldom::Taken(fd);
+            real()(libc::SYS_dup3, 0, fd, libc::O_CLOEXEC);
             Errno::EINTR.set();
             return -1;
         }
@@ -265,6 +350,7 @@ instead_of_libcs! {
     }
 
     fn bind(fd: c_int, at: *const libc::sockaddr, len: libc::socklen_t) -> c_int {
+        count("bind");
         let rc = real()(libc::SYS_bind, fd, at, len) as c_int;
         if let (0, Seldom::Rival(rival)) = (rc, LOG.lock().unwrap().seldom) {
             libc::listen(rival, 1);
@@ -292,7 +378,9 @@ instead_of_libcs! {
         let name = known.map_or("an option", |known| known.2);
         touch(fd, name);
         note(|calls| calls.timeouts += usize::from(name.ends_with("TIMEO")));
-        real()(libc::SYS_setsockopt, fd, level, option, at, len) as c_int
+        let rc = real()(libc::SYS_setsockopt, fd, level, option, at, len) as c_int;
+        note(|calls| calls.options_failed += usize::from(rc < 0));
+        rc
     }
 
     fn sigaction(number: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
@@ -307,6 +395,18 @@ instead_of_libcs! {
         note(|calls| calls.actions.push(number));
         let libcs = next::<unsafe extern "C" fn(_, _) -> _>(c"signal");
         libcs(number, handler)
+    }
+
+    fn pthread_sigmask(how: c_int, new: *const libc::sigset_t, old: *mut libc::sigset_t) -> c_int {
+        note(|calls| calls.masks += usize::from(!new.is_null()));
+        let libcs = next::<unsafe extern "C" fn(_, _, _) -> _>(c"pthread_sigmask");
+        libcs(how, new, old)
+    }
+
+    fn sigprocmask(how: c_int, new: *const libc::sigset_t, old: *mut libc::sigset_t) -> c_int {
+        note(|calls| calls.masks += usize::from(!new.is_null()));
+        let libcs = next::<unsafe extern "C" fn(_, _, _) -> _>(c"sigprocmask");
+        libcs(how, new, old)
     }
 
     fn poll(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int) -> c_int {

@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -19,7 +20,8 @@ use serde_json::Value;
 
 use crate::about::{About, CHILD, HANG, Rule};
 use crate::alloc;
-use crate::inside::{After, Event, Question};
+use crate::calls::FLAGS;
+use crate::inside::{After, Event, Question, THREADS};
 use crate::kernel::{self, Look};
 use crate::language::told;
 use crate::peer::readable;
@@ -44,10 +46,10 @@ static WAITED: AtomicI32 = AtomicI32::new(0);
 /// Who wakes more often in that time, for nothing, does not sleep but looks.
 const MOST_WAKES: u32 = 60;
 
-/// The same for a `poll`, which may wait for a handshake that the kernel tries anew.
+/// The same for a `poll` or a `connect`: it may wait for a handshake that the kernel tries anew.
 const QUIET_POLL: u32 = 4000;
 
-/// Looks for so many milliseconds that have found it asleep by itself, of which nothing comes.
+/// Looks for so many milliseconds that have found it asleep for a time, of which nothing comes.
 const NAPS: u32 = 2000;
 
 /// Memory that a process may keep for all calls together, in bytes.
@@ -65,6 +67,9 @@ const WAITS_ON: &str = "a call that waits, however long";
 const AWAKE_TICKS: u64 = 30;
 const AWAKE_SLEEPS: u64 = 200;
 
+/// Who has woken so often, and brings nothing, or waits on, only looks.
+const MOST_SLEEPS: u64 = 1000;
+
 /// The child. Dropping it kills it.
 pub struct Child {
     process: process::Child,
@@ -78,6 +83,10 @@ pub struct Child {
     ticks: u64,
     /// It wakes by itself, and waits on.
     patient: bool,
+    /// It was last seen asleep for a time of its own, in a call that waits for nobody.
+    pub naps: bool,
+    /// In the next call 0 is the next descriptor, as where stdin has been closed.
+    pub zero: bool,
     arrived: Option<(Event<Value>, Vec<u8>)>,
 }
 
@@ -155,6 +164,8 @@ impl Child {
             sleeps: 0,
             ticks: 0,
             patient: false,
+            naps: false,
+            zero: false,
             arrived: None,
         })
     }
@@ -167,7 +178,8 @@ impl Child {
             (self.sleeps, self.ticks) = (look.sleeps, look.ticks);
         }
         let lent: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        let asked = wire::send(&self.control, &Question::Ask(ask), bytes, &lent);
+        let question = Question::Ask(ask, mem::take(&mut self.zero));
+        let asked = wire::send(&self.control, &question, bytes, &lent);
         asked.map_err(|_| self.ended()) // it is gone, and can say why
     }
 
@@ -241,7 +253,7 @@ impl Child {
     /// Waits until something comes to the peer from the answer, or its stream ends. `false`: the
     /// answer sleeps on, look after look, or has returned, or works and brings nothing.
     pub fn brings(&self, to: impl AsFd) -> Result<bool, Refusal> {
-        let hangs = Instant::now() + HANG;
+        let (hangs, sleeps) = (Instant::now() + HANG, kernel::look(self.pid())?.sleeps);
         let mut quiet = 0;
         while quiet < QUIET && Instant::now() < hangs {
             if readable(&to, 5)? {
@@ -249,7 +261,7 @@ impl Child {
             }
             let look = kernel::look(self.pid())?;
             quiet = if look.state == 'R' { 0 } else { quiet + 5 };
-            if look.ticks.saturating_sub(self.ticks) >= SPIN {
+            if self.spins(&look) || look.sleeps >= sleeps + MOST_SLEEPS {
                 break;
             }
         }
@@ -261,12 +273,16 @@ impl Child {
         let hangs = Instant::now() + HANG;
         loop {
             let look = kernel::look(self.pid())?;
-            let spins = look.ticks.saturating_sub(self.ticks) >= SPIN;
-            if look.state != 'R' || spins || Instant::now() > hangs {
+            if look.state != 'R' || self.spins(&look) || Instant::now() > hangs {
                 return Ok(look);
             }
             thread::yield_now();
         }
+    }
+
+    /// Whether it is in a loop without an end.
+    pub fn spins(&self, look: &Look) -> bool {
+        look.ticks.saturating_sub(self.ticks) >= SPIN
     }
 
     /// Where the answer stands, for a message.
@@ -300,18 +316,24 @@ impl Child {
     /// Waits until nothing changes any more: it sleeps, and has not woken for fifty looks. `false`:
     /// it has returned, or it does not come to rest.
     pub fn until_settled(&mut self) -> Result<bool, Refusal> {
-        Ok(self.until_blocked()? && self.rests(AWAKE_TICKS, AWAKE_SLEEPS, || true)?.is_some())
+        Ok(self.until_blocked()? && self.settles()?)
+    }
+
+    /// The same, also where it has not woken since it was last asked.
+    pub fn settles(&self) -> Result<bool, Refusal> {
+        Ok(self.rests(AWAKE_TICKS, AWAKE_SLEEPS, || true)?.is_some())
     }
 
     /// Waits until this is so and it sleeps on, for fifty looks; or has returned, or hangs.
     pub fn until_so(&mut self, is_so: impl Fn() -> bool) -> Verdict {
-        self.sleeps = self.rests(SPIN, u64::MAX, is_so)?.unwrap_or(self.sleeps);
+        self.sleeps = self.rests(SPIN, MOST_SLEEPS, is_so)?.unwrap_or(self.sleeps);
         Ok(())
     }
 
     /// It sleeps on for fifty looks, while this is so; says which of its sleeps that is. Nothing
-    /// where it returns, or works or wakes so much before. That is counted in its own time and its
-    /// own sleeps: a busy machine is slow to show them.
+    /// where it returns, or works so much before, or wakes so often while it is so, or only sleeps
+    /// for a time. That is counted in its own time and its own sleeps: a busy machine is slow to
+    /// show them.
     fn rests(
         &self,
         ticks: u64,
@@ -319,15 +341,19 @@ impl Child {
         is_so: impl Fn() -> bool,
     ) -> Result<Option<u64>, Refusal> {
         let (hangs, begin) = (Instant::now() + HANG, kernel::look(self.pid())?);
-        let (mut last, mut same) = (begin.sleeps, 0);
+        let (mut last, mut since, mut naps) = (begin.sleeps, begin.sleeps, 0);
+        let (mut same, mut still) = (0, 0);
         while same < 50 {
-            let look = kernel::look(self.pid())?;
-            let awake = look.ticks >= begin.ticks.saturating_add(ticks)
-                || look.sleeps >= begin.sleeps.saturating_add(sleeps);
-            if awake || readable(&self.control, 1)? || Instant::now() > hangs {
+            let (look, so) = (kernel::look(self.pid())?, is_so());
+            since = if so { since } else { look.sleeps };
+            naps += u32::from(look.naps());
+            let awake = look.ticks >= begin.ticks + ticks || look.sleeps >= since + sleeps;
+            let never = naps >= NAPS || still >= QUIET_POLL;
+            if awake || never || readable(&self.control, 1)? || Instant::now() > hangs {
                 return Ok(None);
             }
-            same = if look.answer_waits() && look.sleeps == last && is_so() { same + 1 } else { 0 };
+            still = if look.answer_waits() && look.sleeps == last { still + 1 } else { 0 };
+            same = if so { still.min(same + 1) } else { 0 };
             last = look.sleeps;
         }
         Ok(Some(last))
@@ -446,7 +472,8 @@ impl Child {
         let processes = children("self").len() + children(&self.pid().to_string()).len();
         let fd = after.closed.first().map_or(-1, |fd| *fd);
         let open = say!("fd {fd} open after the call");
-        let touched = calls.touched.first().map_or("", String::as_str);
+        let mut touched = calls.touched.iter().map(String::as_str);
+        let touched = touched.find(|&what| what != FLAGS || keeps(Rule::NonBlocking)).unwrap_or("");
         let signal = calls
             .actions
             .first()
@@ -472,10 +499,15 @@ impl Child {
                 "the settings as they were",
                 after.changed.join(", ")
             ),
-            !touched.is_empty() && keeps(Rule::Settings) => (
+            !touched.is_empty() => (
                 say!("it changes {touched} while it runs: all who hold the socket get that, too"),
                 "settings that stay as they are, all the time",
                 touched.into()
+            ),
+            after.process.first().is_some_and(|first| first.starts_with(THREADS)) => (
+                say!("your {name} has left a thread behind: it goes on with what was lent"),
+                "the process as it was",
+                after.process[0].clone()
             ),
             !after.process.is_empty() => (
                 say!("your {name} changed something for the whole process: that is for main to decide"),
@@ -491,6 +523,13 @@ impl Child {
                 say!("it changes what {signal} does while it runs, in every thread: for one send there \
                       is MSG_NOSIGNAL"),
                 "actions of signals that stay as they are, all the time",
+                "another one".into()
+            ),
+            calls.masks > 0 => (
+                "it blocks signals while it runs: other code waits for them, and a send has \
+                 MSG_NOSIGNAL"
+                    .into(),
+                "the same set of blocked signals, all the time",
                 "another one".into()
             ),
             calls.timeouts > 0 && keeps(Rule::OwnTime) => (
@@ -522,15 +561,17 @@ impl Child {
             let look = kernel::look(self.pid())?;
             let outside = !look.answering || look.call.is_none(); // before, between, after
             if for_block && look.answer_waits() && look.sleeps > self.sleeps {
-                self.sleeps = look.sleeps;
+                (self.sleeps, self.naps) = (look.sleeps, look.naps());
                 return Ok(true);
             }
             quiet = if last.as_ref() == Some(&look) { quiet + u32::from(tick) } else { 0 };
-            naps += if look.naps() { u32::from(tick) } else { 0 };
+            // A wait that it comes back to, for a handshake may be, or one for nothing.
+            let looks = !for_block && self.about.keeps(Rule::OwnTime) && look.polls_for_a_time();
+            naps += u32::from(tick) * if look.naps() { 2 } else { u32::from(looks) };
             let for_nothing = look.waits_for_the_peer() || at_once && look.blocked();
             let stuck = (for_nothing || look.stopped()) && quiet >= QUIET
                 || look.polls_for_ever() && quiet >= QUIET_POLL
-                || naps >= NAPS;
+                || naps >= 2 * NAPS;
             let spins = look.ticks.saturating_sub(self.ticks) >= SPIN;
             if stuck && !outside || spins || Instant::now() >= hangs {
                 return Err(self.hangs(&look));
@@ -543,7 +584,12 @@ impl Child {
         let name = self.about.name;
         let [progress, _, mistake] = &self.scene;
         let space = if progress.is_empty() { "" } else { " " };
-        let what = if look.blocked() {
+        let what = if look.naps() {
+            let what = say!("your {name} sleeps and looks again{space}{progress}");
+            // It need not be what the scene would have it do.
+            let perhaps = say!("{what}, for what does not come; perhaps {mistake}");
+            return if mistake.is_empty() { Refusal::new(what) } else { Refusal::new(perhaps) };
+        } else if look.blocked() {
             say!("your {name} is blocked in {}{space}{progress}", look.place())
         } else if look.stopped() {
             return Refusal::new(say!("the process was stopped in your {name}: a signal did that"))

@@ -10,6 +10,7 @@ use nix::sys::socket::{Backlog, SockaddrLike, SockaddrStorage, bind, listen};
 
 use crate::calls::AFTER_CLOSE;
 use crate::inside::option;
+use crate::peer::full;
 use crate::prelude::*;
 
 /// An address of the list, its kind and protocol. Without an address: of a family that this kernel
@@ -114,6 +115,11 @@ const CASES: &[Case] = &[
         let mistake = "the socket is of another kind than the address: take ai_socktype";
         walk(c, "takes datagrams", &[Datagrams], mistake)?;
         walk(c, "listens, for MPTCP, too", &[Mptcp], "")
+    }),
+    ("an address takes its time", slow),
+    ("0 is a descriptor, too", |c| {
+        c.zero = true;
+        walk(c, "listens; descriptor 0 is free", &[Listens(V4)], ZERO)
     }),
     ("nobody accepts: the last error, and no descriptor is left", |c| {
         walk(c, "refuses", &[Refuses(V4)], "")?;
@@ -220,6 +226,20 @@ fn connected(
     Ok(())
 }
 
+/// The queue of the first is full, and its kernel tries again within a second.
+fn slow(child: &mut Child) -> Verdict {
+    let (listener, _, _filler, _held) = full()?;
+    let (further, entry) = open(Listens(V4))?;
+    let first = (Some(listener.local_addr()?), entry.1, entry.2);
+    child.scene("walking the list", "lets the first try wait, and then takes the connection", "");
+    child.ask(vec![first, entry], &[], vec![])?;
+    let _room = if child.until_blocked()? { Some(listener.accept()?) } else { None };
+    let said: Said<Socket> = child.unchecked()?;
+    let waited = said.result.is_ok() && further.accept().is_err();
+    let mistake = "an address that takes its time was given up: connect waits until it is decided";
+    said.ensure(waited, mistake, "Ok(fd), connected to the first address")
+}
+
 fn nobody(said: &Said<Socket>, list: &[At]) -> Verdict {
     let last = if list.ends_with(&[NoFamily]) { libc::EAFNOSUPPORT } else { libc::ECONNREFUSED };
     let mistake = first! {
@@ -231,6 +251,8 @@ fn nobody(said: &Said<Socket>, list: &[At]) -> Verdict {
         said.errno() != last => "the error is not the one of the last try",
         !said.after.opened.is_empty() =>
             "every connect failed, and the sockets stay open: close them",
+        said.calls("connect") > list.iter().filter(|at| **at != NoFamily).count() =>
+            "connect was called again for an address that had failed: one try for each",
         said.calls("socket") < list.len() =>
             "a socket whose connect had failed was used again: make a new one for each try",
     };

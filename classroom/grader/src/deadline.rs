@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 
+use crate::huge::{self, HUGE};
 use crate::kernel;
 use crate::prelude::*;
 
@@ -24,9 +25,9 @@ struct Took {
 pub fn grade(answer: fn(RawFd, &mut [u8], Instant) -> io::Result<()>) -> ExitCode {
     grading::grade(
         "deadline",
-        &EXAM.cases(CASES, &[]),
+        &EXAM.cases(CASES, &[HUGE_BUFFER]),
         |(len, within, times): (usize, i64, usize), given| {
-            let mut room = Room::new(len);
+            let mut room = Room::new(if len == HUGE { 0 } else { len });
             let mut took = Took { micros: 0, sleeps: 0, early: 0 };
             let call = || {
                 let mut result = Ok(());
@@ -34,7 +35,8 @@ pub fn grade(answer: fn(RawFd, &mut [u8], Instant) -> io::Result<()>) -> ExitCod
                     let (slept, begin) = (sleeps_so_far(), Instant::now());
                     let time = Duration::from_micros(within.unsigned_abs());
                     let deadline = if within < 0 { begin - time } else { begin + time };
-                    result = answer(given.fd(), room.buf(), deadline);
+                    let buf = if len == HUGE { huge::zeroes()? } else { room.buf() };
+                    result = answer(given.fd(), buf, deadline);
                     let end = Instant::now();
                     took.micros = (end - begin).as_micros() as i64;
                     took.early += usize::from(end < deadline);
@@ -67,12 +69,12 @@ const EXAM: Receiver = Receiver {
 };
 
 const CASES: &[Case] = &[
-    ("an empty buffer needs no call", |c| EXAM.plays(c, &[Called, Says("Ok", b"")])),
     ("the peer is silent: TimedOut at the deadline, asleep until then", silent),
+    ("an empty buffer needs no call", |c| EXAM.plays(c, &[Called, Says("Ok", b"")])),
     ("the peer drips, or signals come: that does not move the deadline", moves),
     ("the deadline has passed before the call", passed),
     ("less than a millisecond is left: sleep, do not spin", rounding),
-    ("the deadline is 50 days away", far),
+    ("the deadline is 30 days away, or 50", far),
     ("the socket is non-blocking: nothing changes", |c| {
         let all = pattern(100_000);
         let [first, rest, large] = [&all[..3], &all[3..8], &all[3..]];
@@ -82,6 +84,8 @@ const CASES: &[Case] = &[
         EXAM.plays(c, &begin)
     }),
 ];
+
+const HUGE_BUFFER: Case = ("a buffer of more than 4 GiB", |c| EXAM.huge(c, json!((HUGE, LONG, 1))));
 
 /// A deadline in microseconds that is met by far.
 const LONG: i64 = 60_000_000;
@@ -255,23 +259,29 @@ fn rounding(child: &mut Child) -> Verdict {
 }
 
 fn far(child: &mut Child) -> Verdict {
-    const WRAPS: &str = "a deadline 50 days away does not fit into poll's int, and was cut to less";
-    let days = (1_i64 << 32) * 1000 + 50_000; // 2^32 ms, and 50
-    let mut play = begin(child, b"HEL", (8, days, 1))?;
-    let did = "paused 150 ms in the middle; the deadline is 50 days away";
-    child.scene("after 3 of 8 bytes", did, WRAPS);
-    if child.until_blocked()? {
-        thread::sleep(Duration::from_millis(150)); // a slow peer
-        play.act(&Sends(b"LO WO"), false)?;
-    }
-    let said: Said<Took> = play.said(child)?;
-    if said.text() != "Ok" || said.bytes != b"HELLO WO" {
-        return Err(said.refused(WRAPS, "Ok"));
-    }
-    let sleeps = said.more.sleeps;
-    if sleeps > 20 {
-        let mistake = "with a far deadline it never sleeps for long";
-        return refuse(mistake, "a few sleeps", say!("{sleeps} in 150 ms"));
+    const WRAPS: &str = "a far deadline does not fit into poll's int, and was cut: to less, or to \
+                         less than 0, which is no deadline";
+    // In milliseconds: more than an i32 holds, and 50 more than a u32 does.
+    for (days, ms) in [(30, 30 * 86_400_000), (50, (1_i64 << 32) + 50)] {
+        let mut play = begin(child, b"HEL", (8, ms * 1000, 1))?;
+        let did = say!("paused 150 ms in the middle; the deadline is {days} days away");
+        child.scene("after 3 of 8 bytes", &did, WRAPS);
+        if child.until_blocked()? {
+            if kernel::look(child.pid())?.polls_for_ever() {
+                return refuse(WRAPS, "a poll with a timeout", "one without");
+            }
+            thread::sleep(Duration::from_millis(150)); // a slow peer
+            play.act(&Sends(b"LO WO"), false)?;
+        }
+        let said: Said<Took> = play.said(child)?;
+        if said.text() != "Ok" || said.bytes != b"HELLO WO" {
+            return Err(said.refused(WRAPS, "Ok"));
+        }
+        let sleeps = said.more.sleeps;
+        if sleeps > 20 {
+            let mistake = "with a far deadline it never sleeps for long";
+            return refuse(mistake, "a few sleeps", say!("{sleeps} in 150 ms"));
+        }
     }
     Ok(())
 }

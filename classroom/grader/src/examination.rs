@@ -8,11 +8,12 @@ use std::os::fd::OwnedFd;
 use say::say;
 use serde_json::Value;
 
-use crate::beside::{QUESTION, Stage};
+use crate::beside::{QUESTION, Stage, stage};
 use crate::child::Child;
 use crate::grading::Case;
 use crate::inside::After;
-use crate::peer::{lonely, pair, pattern};
+use crate::kernel;
+use crate::peer::{Buffers, TINY, impatient, lonely, pair, pair_with, pattern};
 use crate::play::*;
 use crate::refusal::{INTERRUPTED, Refusal, UNFOUNDED, Verdict, first, refuse};
 use crate::said::Said;
@@ -34,8 +35,15 @@ const BYTES: &str = "a recv for each byte: offer all the room, it fills what it 
 const TOO_MUCH: &str = "it took bytes out of the stream that are for the next call";
 const NO_BUFFER: &str =
     "there is no buffer: one recv takes all that is there, not one line or one byte";
+const CAST: &str = "a length or a count was cut to 32 bits: this buffer has 4 GiB and 5 bytes";
 const SHUT: &str = "after an error it shut the connection down: that is not its to do";
+const SENT: &str = "an empty buf was sent, and the call said that the peer has gone: with nothing to send make none";
 const GOES_ON: &str = "a connection that goes on";
+/// A cap that no message of an exercise reaches was taken for less.
+pub const CAP_CUT: &str = "a large cap was cut to fewer bits, or became negative: it is a usize, and may \
+                       be usize::MAX";
+/// The largest caps: so many bytes, and where numbers of 32 and of 64 bits end.
+pub const CAPS: [usize; 4] = [1 << 28, 1 << 31, 1 << 32, usize::MAX];
 
 /// So many signals interrupt a wait.
 const SIGNALS: usize = 40;
@@ -179,11 +187,23 @@ impl Receiver {
                     let seen = say!("{} bytes at once", said.after.peak);
                     return refuse(mistake, say!("at most {most} bytes of memory"), seen);
                 }
-                Leaves(_) | AtMost(..) => {}
+                Offered(all) if (1..all).contains(&said.after.calls.room) => {
+                    let mistake =
+                        "no recv was offered all the room there is: offer the rest of buf";
+                    let seen = say!("at most {} bytes", said.after.calls.room);
+                    return refuse(mistake, say!("a recv that is offered {all} bytes"), seen);
+                }
+                Leaves(_) | AtMost(..) | Offered(_) => {}
                 _ => play.does(child, one)?,
             }
         }
         Ok(())
+    }
+
+    /// Asked for 4 GiB and 5 bytes it gets 5, and the end.
+    pub fn huge(&self, child: &mut Child, ask: Value) -> Verdict {
+        let huge = Receiver { mistake: |_| CAST, ..*self };
+        huge.plays(child, &[Sends(b"HELLO"), Ends, Asked(&ask), Says(self.cut, b"")])
     }
 
     /// It has to return this, with these bytes.
@@ -196,7 +216,7 @@ impl Receiver {
     ) -> Result<Said, Refusal> {
         let hang = self.mistake(&Said::nothing(), expected, right, play);
         play.scene(child, &hang);
-        if play.so.there && !hang.is_empty() && child.until_blocked()? {
+        if play.so.there && !hang.is_empty() && child.until_blocked()? && !child.naps {
             return refuse(hang, expected, "it waits");
         }
         let said = play.said(child)?;
@@ -246,6 +266,8 @@ impl Receiver {
             text.is_empty() && play.so.non_blocking => SPINS,
             text.is_empty() && (play.reset() || failed) => LOOP,
             text.is_empty() && play.so.ended => AT_THE_END,
+            text.is_empty() && came > 0 =>
+                "it waits for more than the message has: what had come before the signal was lost",
             text.is_empty() && play.so.there => MORE,
             text.is_empty() => "",
             at_the_end && said.errno() != 0 =>
@@ -255,7 +277,7 @@ impl Receiver {
             expected == self.reset && text == RESET =>
                 "a reset is an end like the others here: Ok(Reset), not an error",
             expected == self.reset && text == self.cut =>
-                "a reset was taken for the end of the stream: recv said -1, not 0",
+                "a reset was taken for the end of the stream: recv says -1 then, and poll POLLERR",
             expected == self.reset && is_ok =>
                 "a reset was taken for a clean end: recv said -1, and says 0 only when called \
                  again",
@@ -263,6 +285,9 @@ impl Receiver {
             expected == AGAIN && end =>
                 "EAGAIN was taken for the end of the stream: nothing has come yet, and more may \
                  come",
+            expected == AGAIN && !got.is_empty() && got != right =>
+                "it returned a message of which only a part had come: are there bytes of another call \
+                 in it, or was it not looked at that recv returned -1?",
             failed && (end || is_ok) =>
                 "recv returned -1 and that was taken for the end of the stream",
             failed || expected == self.reset =>
@@ -395,6 +420,20 @@ impl Receiver {
         Ok(())
     }
 
+    /// Asked like this, with caps as large as they come.
+    pub fn capped(&self, child: &mut Child, ask: fn(usize) -> Value) -> Verdict {
+        const SIZE: &str = "memory was taken for the whole cap: it is a limit, and no size";
+        let mistake = |seen: &Seen| if seen.said.kind() == "InvalidData" { CAP_CUT } else { "" };
+        let (exam, sent) = (Receiver { mistake, ..*self }, (self.wire)(self.payload));
+        CAPS.into_iter().try_for_each(|cap| {
+            let (ask, says) = (ask(cap), Says(self.whole, self.payload));
+            let mut play = Play::new(&[Sends(&sent)])?;
+            play.tells(say!("the cap is {cap}"));
+            let moves = [Sends(&sent), Asked(&ask), says, AtMost(1 << 20, SIZE)];
+            exam.goes_on(child, &mut play, &moves)
+        })
+    }
+
     /// With these descriptors recv fails.
     fn fails(&self, child: &mut Child, expected: &str, fds: Vec<OwnedFd>) -> Verdict {
         child.scene("after 0 bytes", &say!("there is no connection: {expected}"), LOOP);
@@ -478,6 +517,7 @@ impl Sender {
                     let said = child.said()?;
                     match one {
                         Gone => self.is_gone(&said)?,
+                        _ if len == 0 => said.ensure(said.text() == self.done, SENT, self.done)?,
                         _ => said.ensure(said.text() == self.done, UNFOUNDED, self.done)?,
                     }
                 }
@@ -520,6 +560,8 @@ impl Sender {
             zero =>
                 say!("{call} of 0 bytes returns 0, and that was taken for a failure: check before \
                       the call"),
+            is_done && got.len() > right.len() && got.ends_with(&right) =>
+                say!("what had been sent was sent again: after EINTR, or a part, go on behind it"),
             is_done && right.starts_with(&got) =>
                 say!("it returned Ok before all was sent: send may take only a part, call it for \
                       the rest"),
@@ -543,9 +585,17 @@ impl Sender {
         }
         said.judged(failed, expected)?;
         let (count, peak) = (said.calls("send") + said.calls("sendmsg"), said.after.peak);
-        if count > 2 + bytes.len() / 16 {
+        let offered = said.after.calls.offered;
+        let few = !self.copy.is_empty() && bytes.len() > 4096 && (1..4096).contains(&offered);
+        if few || count > 2 + bytes.len() / 16 {
             let mistake = "a send for every few bytes: offer all of the rest, it takes a part";
-            return refuse(mistake, "at most one call for 16 bytes", say!("{count} calls"));
+            let seen = say!("{count} calls for {} bytes, at most {offered} in one", bytes.len());
+            return refuse(mistake, "calls that offer 4096 bytes, or all of the rest", seen);
+        }
+        if said.after.calls.less_than_left && self.call == "sendmsg" {
+            let mistake = "after a part a sendmsg had less than all that was left: the rest of the \
+                           header and the payload go into the same list again";
+            return refuse(mistake, "all that is left", "less");
         }
         if peak > 1 << 20 && !self.copy.is_empty() {
             return refuse(self.copy, "no memory of its own", say!("{peak} bytes at once"));
@@ -565,7 +615,7 @@ impl Sender {
                 return refuse(mistake, "nothing held back", say!("{unsent} bytes held back"));
             }
         }
-        Ok(())
+        self.taken(child)
     }
 
     /// The peer reads only when the call waits, so much each time; signals come before it does.
@@ -581,9 +631,22 @@ impl Sender {
         self.plays(child, bytes, &[vec![Tiny, Asked(&ask)], turn.repeat(times)].concat())
     }
 
-    /// There is nothing to send.
+    /// There is nothing to send; nor where a call would say that the peer has gone.
     pub fn empty(&self, child: &mut Child) -> Verdict {
-        self.plays(child, b"", &[Called])
+        self.plays(child, b"", &[Called])?;
+        self.plays(child, b"", &[Resets, Called, Says(self.done, b"")])
+    }
+
+    /// The send buffer has room for all, and the peer does not read.
+    fn taken(&self, child: &mut Child) -> Verdict {
+        let (bytes, room) = (pattern(50_000), Buffers { send: Some(1 << 20), ..TINY });
+        let (Stage { peer, bystander: _bystander }, fds) = stage(pair_with(room)?)?;
+        child.ask((self.ask)(bytes.len()), &bytes, fds)?;
+        let waits = "it waits though all bytes have been taken: when they arrive is not asked";
+        child.scene("with all bytes in the send buffer", "the peer does not read", waits);
+        let (said, all) = (child.said()?, (self.wire)(&bytes));
+        let is_done = said.text() == self.done && peer.read(all.len()) == all;
+        said.ensure(is_done, UNFOUNDED, self.done)
     }
 
     /// The peer has gone: EPIPE or ECONNRESET, or what stands for them.
@@ -640,7 +703,8 @@ impl Sender {
         Ok(())
     }
 
-    /// Errors that are the caller's to see: EBADF, and EAGAIN where the send buffer is full.
+    /// Errors that are the caller's to see: EBADF; where the send buffer is full, ETIMEDOUT once the
+    /// kernel has given up, and EAGAIN.
     pub fn errors(&self, child: &mut Child) -> Verdict {
         let call = self.call;
         let again = say!("it calls {call} again after errors other than EINTR: those stay");
@@ -661,7 +725,12 @@ impl Sender {
         let said = child.call((self.ask)(5), b"hello", vec![])?;
         expect(&said, "Err(EBADF)")?;
 
-        let message = pattern(2_000_000);
+        let (message, (peer, conn)) = (pattern(2_000_000), pair_with(TINY)?);
+        let (_stage, fds) = stage((peer, impatient(conn)?))?;
+        child.ask((self.ask)(message.len()), &message, fds)?;
+        child.scene("with a full send buffer", "the peer takes nothing more: ETIMEDOUT", &again);
+        expect(&child.said()?, "Err(ETIMEDOUT)")?;
+
         let play = self.begins(child, &message, &[Tiny, NonBlocking, Called])?;
         play.scene(child, &again);
         let waits = child.until_blocked()?;
@@ -691,4 +760,18 @@ impl Sender {
         }
         Ok(())
     }
+}
+
+/// Asked to send 4 GiB and 5 bytes it waits for room. A signal has the call return what it had taken
+/// by then; the rest remains.
+pub fn sends_huge(child: &mut Child, ask: Value) -> Verdict {
+    let ((peer, conn), (_bystander, theirs)) = (pair_with(TINY)?, pair()?);
+    child.ask(ask, &[], vec![theirs, conn])?;
+    child.scene("with 4 GiB and 5 bytes", "the peer does not read", CAST);
+    child.interrupts(1)?;
+    if child.until_blocked()? && !kernel::look(child.pid())?.name().starts_with("re") {
+        peer.reset()?;
+        return child.said().map(drop);
+    }
+    refuse(CAST, "it waits with a full send buffer", child.stands()?)
 }

@@ -1,16 +1,21 @@
 //! Exercise `gathered`: header and payload in one `sendmsg`. Article 3.1 and 11.
 
+use crate::huge;
 use crate::kernel;
 use crate::prelude::*;
 
 /// Grades the answer: asked to send so many of the bytes as the header, and the others as the
-/// payload.
+/// payload; or, with more than there are, 4 and 4 GiB and 5 zeroes.
 pub fn grade(answer: fn(RawFd, &[u8], &[u8]) -> io::Result<()>) -> ExitCode {
     grading::grade("gathered", CASES, |header: usize, given| {
-        let (head, body) = given.bytes.split_at(header);
+        let (head, body) = given.bytes.split_at(header.min(given.bytes.len()));
         // Apart from each other.
         let (first, second) = (behind(head), behind(body));
-        let call = || answer(given.fd(), &first[..head.len()], &second[..body.len()]);
+        let body = if header > given.bytes.len() { None } else { Some(&second[..body.len()]) };
+        let call = || {
+            let body = body.map_or_else(|| huge::zeroes().map(|all| &*all), Ok)?;
+            answer(given.fd(), &first[..head.len()], body)
+        };
         given.call(call, ok).with(header)
     })
 }
@@ -26,7 +31,9 @@ const EXAM: Sender = Sender {
 };
 
 const CASES: &[Case] = &[
-    ("both wait in the same sendmsg", one_call),
+    ("both wait in the same sendmsg", |c| {
+        [2996, 100, 1].into_iter().try_for_each(|payload| one_call(c, payload))
+    }),
     ("headers and payloads of many sizes arrive, one behind the other", sizes),
     ("the peer has ended its own stream, and reads on", |c| EXAM.half_closed(c)),
     ("with nothing to send it is Ok", |c| EXAM.empty(c)),
@@ -37,6 +44,7 @@ const CASES: &[Case] = &[
     ("forty signals come while sendmsg waits", |c| EXAM.signals(c)),
     ("the peer goes: an error, and no SIGPIPE", |c| EXAM.gone(c)),
     ("other errors are returned as they come", |c| EXAM.errors(c)),
+    ("more than 4 GiB, of which only the first bytes can go", |c| sends_huge(c, json!(1))),
 ];
 
 fn mistake(seen: &Seen) -> &'static str {
@@ -48,6 +56,8 @@ fn mistake(seen: &Seen) -> &'static str {
             "it sent bytes behind the end of a buffer: an iovec's length is what is left of it",
         !payload.is_empty() && got == [payload, header].concat() =>
             "the payload went before the header: iovecs are sent in their order",
+        payload.is_empty() && got.is_empty() =>
+            "a header without a payload was not sent: go on while anything is left of either",
         right.starts_with(got) =>
             "it returned Ok before all was sent: sendmsg may take only a part, call it for the rest",
         same < header.len() =>
@@ -69,16 +79,19 @@ fn sizes(child: &mut Child) -> Verdict {
     Ok(())
 }
 
-fn one_call(child: &mut Child) -> Verdict {
-    let bytes = pattern(3000);
+fn one_call(child: &mut Child, payload: usize) -> Verdict {
+    let bytes = pattern(4 + payload);
     let play = EXAM.begins(child, &bytes, &[Tiny, Full, Called])?;
     if child.until_blocked()? {
         let name = kernel::look(child.pid())?.name();
-        if name != "sendmsg" {
-            return Err(Refusal::new(say!(
-                "it waits in {name} and not in sendmsg: the task is one call for both buffers"
-            )));
-        }
+        let one =
+            say!("it waits in {name} and not in sendmsg: the task is one call for both buffers");
+        let mistake = first! {
+            name == "writev" => "writev has no flags, so a peer that has gone kills: sendmsg takes \
+                                 MSG_NOSIGNAL",
+            name != "sendmsg" => one.as_str(),
+        };
+        judge(mistake, "a wait in sendmsg", name)?;
     }
     let said = EXAM.delivers(child, play, &bytes)?;
     let lengths = said.after.calls.gathered.unwrap_or_default();
@@ -91,7 +104,7 @@ fn one_call(child: &mut Child) -> Verdict {
         given != bytes.len() => "the iovecs are not as long as what they stand for",
     };
     let seen = say!("a sendmsg with iovecs of {lengths:?} bytes");
-    judge(mistake, "one sendmsg with two iovecs: 4 and 2996 bytes", seen)
+    judge(mistake, say!("one sendmsg with two iovecs: 4 and {payload} bytes"), seen)
 }
 
 /// Signals end a sendmsg that has taken a part, and one that has taken nothing.

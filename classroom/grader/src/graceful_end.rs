@@ -1,26 +1,38 @@
 //! Exercise `graceful_end`: stop accepting, finish what is open, return. Article 5 and 7.
 
+use std::fs;
+use std::io::PipeWriter;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::about::HANG;
+use crate::beside::IN_RECV;
+use crate::calls::{self, Seldom};
+use crate::inside::Given;
 use crate::kernel;
 use crate::peer::{acknowledged, holds_back, listener};
+use crate::poll_two::sleeps;
 use crate::prelude::*;
 
 /// Grades the answer: the given descriptors are the listener and stop.
 pub fn grade(answer: fn(OwnedFd, RawFd) -> io::Result<usize>) -> ExitCode {
-    grading::grade("graceful_end", CASES, |(): (), given| {
+    grading::grade("graceful_end", CASES, |full: bool, given| {
         let [listener, stop] = [given.fds[0], given.fds[1]];
         let text = |count| (format!("Ok({count})"), Vec::new());
-        // SAFETY:
-        // - the descriptor came for this call; who lent it closes it only if it is still there.
-        let call = || answer(unsafe { OwnedFd::from_raw_fd(listener) }, stop);
-        let mut said = given.call(call, text);
+        let call = || {
+            if full {
+                calls::start_with(Seldom::NoDescriptor);
+            }
+            // SAFETY:
+            // - the descriptor came for this call; who lent it closes it only if it is still there.
+            answer(unsafe { OwnedFd::from_raw_fd(listener) }, stop)
+        };
+        // The listener is the answer's own, and may be made non-blocking.
+        let mut said = Given { fds: vec![stop], bytes: Vec::new() }.call(call, text);
         let open = said.after.closed.len();
         said.after.closed.retain(|&fd| fd != listener);
         let closed = said.after.closed.len() < open;
@@ -37,8 +49,10 @@ enum Act<'a> {
     Echoes(&'a [u8]),
     /// One connects that takes little at a time, sends so many bytes, and does not read.
     Deaf(usize),
-    /// It sends these, and perhaps ends its stream; it reads all that has not come back.
-    Hears(&'a [u8], bool),
+    /// It ends its stream.
+    Ends,
+    /// It reads all that has not come back.
+    Hears,
     /// It ends its stream, and sees the other end.
     Leaves,
     /// It sends these, and resets the connection; or at the same time, with its stream ended.
@@ -47,10 +61,16 @@ enum Act<'a> {
     Queues,
     /// A signal comes.
     Signal,
-    /// Stop is readable: a byte, or its end.
-    Stops(bool),
+    /// Stop is readable: these bytes, or its end.
+    Stops(&'a [u8]),
+    /// Stop is a pipe, and nobody has its other end any more.
+    HangsUp,
     /// It sleeps.
     Rests,
+    /// The same, and it need not have woken before.
+    Sleeps,
+    /// A client comes, and `accept` has no descriptor left to give.
+    Full,
     /// Nobody can connect any more.
     Refuses,
     /// It returns this count.
@@ -58,8 +78,11 @@ enum Act<'a> {
 }
 
 use Act::{
-    Deaf, Echoes, Hears, Joins, Leaves, Queues, Refuses, Resets, Rests, Returns, Signal, Stops,
+    Deaf, Echoes, Ends, Full, HangsUp, Hears, Joins, Leaves, Queues, Refuses, Resets, Rests,
+    Returns, Signal, Sleeps, Stops,
 };
+
+const STOP: Act = Stops(b"stop");
 
 const CASES: &[Case] = &[
     ("three clients, one after the other; then it is asked to stop", |c| {
@@ -67,37 +90,45 @@ const CASES: &[Case] = &[
         let echo = |bytes| [Joins, Echoes(bytes), Leaves];
         let three =
             [[Rests].to_vec(), [echo(b"hello"), echo(&large), echo(b"\0")].concat()].concat();
-        let many =
-            [&[Joins, Hears(&large[..50_000], true)], &[Joins, Leaves].repeat(300)[..]].concat();
-        plays(c, &[three, many, vec![Rests, Stops(false), Returns(304), Refuses]].concat())
+        let many = [Joins, Leaves].repeat(300);
+        plays(c, &[three, many, vec![Rests, STOP, Returns(303), Refuses]].concat())
     }),
+    ("it is asked to stop while a client does not read", |c| {
+        plays(c, &[Deaf(60_000), STOP, Refuses, Hears, Leaves, Returns(1)])
+    }),
+    ("accept fails: there is no descriptor left", |c| plays(c, &[Full])),
     ("it is asked to stop while a client is connected", |c| {
         let large = pattern(200_000);
-        [false, true].iter().try_for_each(|&by_end| {
-            let stop = [Joins, Echoes(b"before"), Rests, Stops(by_end), Refuses];
+        [STOP, Stops(b""), HangsUp].iter().try_for_each(|&stop| {
+            let stop = [Joins, Echoes(b"before"), Rests, stop, Refuses];
             let end = [Echoes(b"after"), Echoes(&large), Leaves, Returns(1)];
             plays(c, &[&stop[..], &end].concat())
         })
     }),
     ("signals come while it waits", |c| {
         let first = [Rests, Signal, Rests, Joins, Echoes(b"hello"), Rests, Signal, Rests];
-        plays(c, &[&first[..], &[Echoes(b"again"), Stops(false), Leaves, Returns(1)]].concat())
+        plays(c, &[&first[..], &[Echoes(b"again"), STOP, Leaves, Returns(1)]].concat())
     }),
     ("clients reset their connections, also while the echo is on its way", |c| {
         let idle = [Joins, Resets(b"and gone", false), Rests, Joins, Resets(b"", false), Rests];
         let deaf = [Deaf(60_000), Resets(b"", true), Rests, Deaf(0), Resets(b"hello", true), Rests];
-        let last = [Joins, Echoes(b"hello"), Leaves, Stops(false), Returns(5)];
+        let last = [Joins, Echoes(b"hello"), Leaves, STOP, Returns(5)];
         plays(c, &[&idle[..], &deaf, &last].concat())
     }),
-    ("a client comes, and it is asked to stop, at the same time", |c| {
-        plays(c, &[Queues, Stops(false), Returns(0), Refuses])
+    ("0 is a descriptor, too", |c| {
+        c.zero = true;
+        blames(c, ZERO, &[Joins, Echoes(b"hello"), Leaves, STOP, Returns(1)])
     }),
-    ("it is asked to stop while a client does not read", |c| {
-        let hears = [Hears(b"", false), Leaves, Returns(1)];
-        plays(c, &[&[Deaf(60_000), Stops(false), Refuses][..], &hears].concat())
+    ("a client comes, and it is asked to stop, at the same time", |c| {
+        plays(c, &[Queues, STOP, Returns(0), Refuses])
+    }),
+    ("a client ends its stream, and reads only later", |c| {
+        let late = [8000, 16_000, 24_000, 32_000, 60_000]
+            .map(|count| [Deaf(count), Ends, Sleeps, Hears, Leaves]);
+        plays(c, &[&late.concat()[..], &[STOP, Returns(5)]].concat())
     }),
     ("another client waits in the queue when it is asked to stop", |c| {
-        let before = [Joins, Echoes(b"first"), Queues, Rests, Stops(false), Refuses];
+        let before = [Joins, Echoes(b"first"), Queues, Rests, STOP, Refuses];
         plays(c, &[&before[..], &[Echoes(b"more"), Leaves, Returns(1)]].concat())
     }),
 ];
@@ -108,16 +139,27 @@ const DEAF: &str = "it waits for a client and does not see the request to stop: 
 const SPINS: &str = "stop stays readable: once it has been seen, poll must not ask for it again";
 const CUT: &str = "the client that was connected is cut off: finish what is open, then return";
 const RESET: &str = "a client that reset its connection has ended the server for all others";
-const AWAKE: &str = "it does not sleep where there is nothing to do";
 const LEFT: &str = "the clients have left";
 const STAYS: &str = "the last client has left, and it still waits";
 const FIRST: &str = "a client was accepted though stop was readable already: look at stop first";
+const HUNG_UP: &str = "the other end of stop has gone: stop is readable";
+const HUP: &str =
+    "where the other end of stop has gone poll says POLLHUP without POLLIN: that is readable";
+const POLLIN: &str = "a stream that has ended is always ready to be read: once recv has said 0, poll must \
+                      not ask for POLLIN again";
+const AGAIN: &str =
+    "accept failed, and it is called again and again: EMFILE does not go away by itself";
+const LOST: &str = "accept failed, and its errno did not reach the caller";
 const QUEUE: &str = "after the request to stop it still serves the queue";
 
 /// In the middle of a script.
 struct Server {
     at: SocketAddr,
+    /// What the kernel calls the listener.
+    listener: PathBuf,
     stop: Peer,
+    /// The same as a pipe.
+    pipe: Option<PipeWriter>,
     client: Option<Peer>,
     queued: Option<Peer>,
     /// What has not come back to a client.
@@ -128,21 +170,30 @@ struct Server {
 
 /// Does all this to a server.
 fn plays(child: &mut Child, acts: &[Act]) -> Verdict {
+    blames(child, SERVES, acts)
+}
+
+/// The same; what it means if a client is not served.
+fn blames(child: &mut Child, blame: &'static str, acts: &[Act]) -> Verdict {
     let (listener, _held) = listener(128)?; // nobody else is given the port
     setsockopt(&listener, sockopt::SndBuf, &4096).map_err(io::Error::from)?; // inherited
-    let ((stop, theirs), at) = (pair()?, listener.local_addr()?);
-    let (client, unread, did) = (None, Vec::new(), ("nobody has connected", SERVES));
-    let mut server = Server { at, stop, client, queued: None, unread, did };
+    let ((stop, conn), at) = (pair()?, listener.local_addr()?);
+    let (reader, writer) = io::pipe()?;
+    let hangs_up = acts.iter().any(|act| matches!(act, HangsUp));
+    let (theirs, pipe) = if hangs_up { (reader.into(), Some(writer)) } else { (conn, None) };
+    let open = fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd()))?;
+    let (client, unread, did) = (None, Vec::new(), ("nobody has connected", blame));
+    let mut server = Server { at, listener: open, stop, pipe, client, queued: None, unread, did };
     let mut fds = Some(vec![listener.into(), theirs]);
     for act in acts {
         if !matches!(act, Queues | Stops(_))
             && let Some(fds) = fds.take()
         {
-            child.ask((), &[], fds)?;
+            child.ask(matches!(act, Full), &[], fds)?;
         }
         server.act(child, *act)?;
-        if let (Stops(false), Some(fds)) = (act, &fds) {
-            arrived(&fds[1], 4)?;
+        if let (Stops(bytes), Some(fds)) = (act, &fds) {
+            arrived(&fds[1], bytes.len())?;
         }
     }
     Ok(())
@@ -153,12 +204,16 @@ impl Server {
         let (said, blame) = self.did;
         self.did = match act {
             Joins => ("a client is connected, and silent", blame),
+            Deaf(_) => ("a client sends, and does not read", blame),
             Queues => ("a client is connected, another one waits in the queue", blame),
             Leaves => (LEFT, blame),
             Signal => ("a signal came while it waited", "a signal cost a client its connection"),
             Resets(_, false) => ("a client has reset its connection", RESET),
             Resets(_, true) => ("a client has ended its stream and reset the connection", RESET),
             Stops(_) => ("stop is readable", CUT),
+            HangsUp => (HUNG_UP, CUT),
+            Full => ("connected, and accept has no descriptor left to give: EMFILE", blame),
+            Ends => ("a client has ended its stream, and does not read", blame),
             _ => (said, blame),
         };
         let (did, blame) = self.did;
@@ -169,30 +224,23 @@ impl Server {
         let client = self.client.as_ref();
         match (act, client) {
             (Joins, _) => self.client = Some(joins(child, self.at, None)?),
+            (Ends, Some(client)) => client.end(),
             (Echoes(bytes), Some(client)) => client.echoes(child, bytes, did, blame)?,
             (Deaf(count), _) => {
                 let client = joins(child, self.at, Some(4096))?;
                 client.echoes(child, b"first", did, blame)?;
                 self.unread = pattern(count);
                 client.send(&self.unread);
-                child.scene("with a client", "it sends, and does not read", AWAKE);
-                if count == 0 {
-                    child.until_settled()?;
-                } else {
-                    child.until_so(|| holds_back(&client))?;
-                }
+                child.scene("with a client", "it sends, and does not read", "");
+                child.until_so(|| count < 50_000 || holds_back(&client))?;
                 self.client = Some(client);
             }
-            (Hears(bytes, ends), Some(client)) => {
-                client.send(bytes);
-                self.unread.extend(bytes);
-                if ends {
-                    client.end();
-                }
+            (Hears, Some(client)) => {
                 let got = client.hears(child, self.unread.len())?;
                 if got != self.unread {
                     let look = child.at_rest()?;
                     let mistake = match blame {
+                        _ if look.receives() && !got.is_empty() => IN_RECV,
                         CUT => CUT,
                         _ if look.state != 'R' && !look.answer_waits() => EARLY,
                         _ => {
@@ -228,18 +276,46 @@ impl Server {
                 self.queued = Some(queued);
             }
             (Signal, _) => child.interrupt(),
-            (Stops(true), _) => self.stop.end(), // a stream that has ended is readable, too
-            (Stops(false), _) => self.stop.send(b"stop"),
+            (Stops(b""), _) => self.stop.end(), // a stream that has ended is readable, too
+            (Stops(bytes), _) => self.stop.send(bytes),
+            (HangsUp, _) => {
+                self.pipe = None;
+                child.scene("with a client", HUNG_UP, HUP);
+            }
             (Rests, _) => waits(child, did)?,
-            (Refuses, _) if self.unread.is_empty() => {
-                let late =
-                    "after the request to stop clients still get in: close the listener at once";
-                refused(child, self.at, late)?;
+            (Sleeps, _) => sleeps(child, did, POLLIN)?,
+            (Full, _) => {
+                self.client = Some(joins(child, self.at, None)?);
+                child.scene("at its accept", did, AGAIN);
+                let settled = child.settles()?;
+                let look = child.at_rest()?;
+                if look.state == 'R' || !settled && look.answer_waits() {
+                    return refuse(AGAIN, "Err(EMFILE)", "it runs on");
+                } else if !look.answer_waits() {
+                    let said = child.said()?;
+                    said.ensure(said.text() == "Err(EMFILE)", LOST, "Err(EMFILE)")?;
+                }
             }
             (Refuses, _) => {
-                let held = "with a client that does not read it waits in send, and does not see \
-                            the request to stop: poll for room and for stop";
-                refused(child, self.at, held)?;
+                let refuses = refused(child, self.at);
+                let look = child.at_rest()?;
+                let place = if look.answer_waits() { look.name() } else { "" };
+                let mistake = first! {
+                    refuses.is_ok() && is_open(child.pid(), &self.listener) =>
+                        "the listener is shut down, and still open: close it at once",
+                    refuses.is_ok() => "",
+                    did == HUNG_UP => HUP,
+                    look.receives() && !self.unread.is_empty() => IN_RECV,
+                    place == "send" || place == "write" =>
+                        "with a client that does not read it waits in send, and does not see the \
+                         request to stop: poll for room and for stop",
+                    true =>
+                        "after the request to stop clients still get in: close the listener at once",
+                };
+                if !mistake.is_empty() {
+                    let expected = "ECONNREFUSED, and a listener that is closed";
+                    return refuse(mistake, expected, child.stands()?);
+                }
             }
             (Returns(count), _) => {
                 let mistake = match (&self.queued, &self.client) {
@@ -250,7 +326,7 @@ impl Server {
                 };
                 child.scene("after the request to stop", did, mistake);
                 if let Some(queued) = &self.queued
-                    && (child.until_blocked()? || !queued.read(1).is_empty())
+                    && (child.until_blocked()? || !queued.hears(child, 1)?.is_empty())
                 {
                     return refuse(mistake, format!("Ok({count})"), child.stands()?);
                 }
@@ -270,7 +346,10 @@ fn returned(said: &Said, count: usize) -> Verdict {
         _ if said.more != true => "the listener is still open after the return: it was yours",
         _ if read => "it read from stop, which is lent: others wait for it, too",
         "" if text == expected => "",
-        "" => "it returned another count than there were clients",
+        "" => {
+            "it returned another count than there were clients: each that was accepted is one, however \
+             it ended"
+        }
         "Interrupted" => INTERRUPTED,
         _ => "what happens to one client is no error of the server, nor is the request to stop",
     };
@@ -279,7 +358,7 @@ fn returned(said: &Said, count: usize) -> Verdict {
 
 /// Sleeps in a call; where it has returned instead, that was too early.
 fn waits(child: &mut Child, what: &str) -> Verdict {
-    child.scene("with nothing to do", what, AWAKE);
+    child.scene("with nothing to do", what, "");
     if child.until_blocked()? {
         return Ok(());
     }
@@ -303,18 +382,25 @@ fn joins(child: &mut Child, at: SocketAddr, buffer: Option<usize>) -> Result<Pee
     })
 }
 
-/// Nobody can connect any more.
-fn refused(child: &Child, at: SocketAddr, mistake: &str) -> Verdict {
+/// Whether it has this open.
+fn is_open(pid: i32, what: &Path) -> bool {
+    let mut fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    fds.any(|fd| fs::read_link(fd.path()).is_ok_and(|open| open == what))
+}
+
+/// Waits until nobody can connect any more.
+fn refused(child: &Child, at: SocketAddr) -> Verdict {
     // It may not have seen the request yet: then the next attempt tells. Seen asleep so often, it
     // has.
+    const SECOND: Duration = Duration::from_secs(1); // the queue may be full by now
     let mut asleep = 0;
     while asleep < 50 {
-        match TcpStream::connect_timeout(&at, HANG) {
+        match TcpStream::connect_timeout(&at, SECOND) {
             Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),
             _ => thread::sleep(Duration::from_millis(5)),
         }
-        asleep += u32::from(kernel::look(child.pid())?.state != 'R');
+        let look = kernel::look(child.pid())?;
+        asleep += if child.spins(&look) { 50 } else { u32::from(look.state != 'R') };
     }
-    let refusal = Refusal::new(mistake).peer("connected after stop was readable");
-    Err(refusal.but("ECONNREFUSED", "a connection"))
+    refuse("", "", "")
 }

@@ -5,19 +5,24 @@ use std::thread;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::huge::{self, HUGE};
 use crate::prelude::*;
 
 /// Sends the pieces, returns what comes back.
 type Answer = fn(RawFd, &[&[u8]]) -> io::Result<Vec<u8>>;
 
-/// Grades the answer: asked to send the bytes in pieces of these lengths.
+/// Grades the answer: asked to send the bytes in pieces of these lengths; or 4 GiB and 5 zeroes.
 pub fn grade(answer: Answer) -> ExitCode {
     grading::grade("half_close", CASES, |lengths: Vec<usize>, given| {
         let mut rest = &given.bytes[..];
         let mut piece = |len: &usize| rest.split_off(..*len).unwrap_or_default();
         let pieces: Vec<&[u8]> = lengths.iter().map(&mut piece).collect();
         let tell = |bytes| ("Ok".into(), bytes);
-        let said = given.call(|| answer(given.fd(), &pieces), tell);
+        let call = || match lengths == [HUGE] {
+            true => answer(given.fd(), &[huge::zeroes()?]),
+            false => answer(given.fd(), &pieces),
+        };
+        let said = given.call(call, tell);
         said.with(hung_up(given.fd()).unwrap_or(false))
     })
 }
@@ -83,6 +88,7 @@ const CASES: &[Case] = &[
             .try_for_each(|pieces| plays(c, pieces, &[Resets, Called, Gone, Called, Gone]))
     }),
     ("other errors are returned as they come", other_errors),
+    ("more than 4 GiB, of which only the first bytes can go", |c| sends_huge(c, json!([HUGE]))),
 ];
 
 const NO_END: &str =
@@ -142,6 +148,8 @@ fn check(said: &Said, expected: &Move, pieces: &[&[u8]], ended: bool) -> Verdict
         expected != "Ok" => "the errno of the failed call has to reach the caller as it is",
         text == "Ok" && !ended && said.more == true =>
             "both directions have been ended: SHUT_RDWR, where the answer is still to come; SHUT_WR",
+        text == "Ok" && got.is_empty() && pieces.concat().is_empty() =>
+            "a request without a byte is one, too: end this direction, and receive the answer",
         text == "Ok" && got.is_empty() =>
             "the answer was lost: end your own direction only, and read until the 0",
         text == "Ok" && answer.starts_with(got) && answer.len() < 100 =>
@@ -180,7 +188,7 @@ fn hears(child: &mut Child, play: &mut Play, request: &[u8]) -> Verdict {
     play.tells(say!("waits for the end of the request"));
     play.scene(child, NO_END);
     let (true, Some(peer)) = (child.until_blocked()?, &play.peer) else { return Ok(()) };
-    let got = peer.read(request.len());
+    let got = peer.hears(child, request.len())?;
     let ended = child.brings(peer)?;
     if got == request && (!ended || peer.read_waiting()? != Heard::End) {
         let seen = "silence, while the client reads";

@@ -12,6 +12,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::process;
 use std::sync::Mutex;
+use std::thread;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -38,8 +39,8 @@ pub struct Given {
 /// The question of the parent.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Question<A> {
-    /// Call the answer.
-    Ask(A),
+    /// Call the answer; perhaps where 0 is the next descriptor.
+    Ask(A, bool),
     /// Close the descriptors that were given.
     Close,
 }
@@ -174,7 +175,13 @@ pub fn open_fds() -> BTreeMap<RawFd, String> {
 
 fn all_settings(fds: &[RawFd]) -> Vec<String> {
     let of = |&fd: &RawFd| {
-        settings(fd).into_iter().map(move |(name, value)| say!("{name} of fd {fd}: {value}"))
+        // SAFETY: it takes a number and returns one, whatever is open there.
+        let inherited = match unsafe { libc::fcntl(fd, libc::F_GETFD) } {
+            -1 => None,
+            flags => Some(("close-on-exec", format!("{}", flags & libc::FD_CLOEXEC))),
+        };
+        let all = settings(fd).into_iter().chain(inherited);
+        all.map(move |(name, value)| say!("{name} of fd {fd}: {value}"))
     };
     fds.iter().flat_map(of).collect()
 }
@@ -220,21 +227,25 @@ pub fn unasked_settings(fd: RawFd) -> Vec<String> {
 }
 
 /// Whether a `recv` finds the end of the stream, behind what is unread: the peer has ended it, or
-/// this end has been shut down for reading.
+/// this end has been shut down for reading. Of a pipe: whether its writers have gone.
 pub fn ended(fd: RawFd) -> bool {
     let mut poll = libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 };
     // SAFETY: one pollfd, and its number.
-    unsafe { libc::poll(&mut poll, 1, 0) == 1 && poll.revents & libc::POLLRDHUP != 0 }
+    let ready = unsafe { libc::poll(&mut poll, 1, 0) };
+    ready == 1 && poll.revents & (libc::POLLRDHUP | libc::POLLHUP) != 0
 }
+
+/// The first of what is looked at of the process.
+pub const THREADS: &str = "the number of threads";
 
 /// What the process does about signals, and how many threads it has.
 fn process_settings() -> Vec<String> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let of_interest = [
+        ("Threads:", THREADS),
         ("SigBlk:", "the set of blocked signals"),
         ("SigIgn:", "the set of ignored signals (SIGPIPE among them)"),
         ("SigCgt:", "the set of signals with a handler"),
-        ("Threads:", "the number of threads"),
     ];
     let line = |(label, text): (&str, &str)| {
         let value = status.lines().find_map(|line| line.strip_prefix(label))?;
@@ -315,6 +326,19 @@ fn take_control() -> io::Result<UnixStream> {
     Ok(control.into())
 }
 
+/// Runs it where 0 is the next descriptor, as where stdin has been closed.
+fn without_stdin<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: the calls take numbers; nobody uses fd 0 in this process.
+    unsafe {
+        let kept = libc::fcntl(0, libc::F_DUPFD_CLOEXEC, CONTROL);
+        libc::close(0);
+        let done = work();
+        libc::dup2(kept, 0);
+        libc::close(kept);
+        done
+    }
+}
+
 static PANIC: Mutex<Option<(String, String)>> = Mutex::new(None);
 
 /// Answers the parent's questions until it has no more. A call comes to what can be told, and bytes.
@@ -324,6 +348,10 @@ pub(crate) fn serve<A: DeserializeOwned, S: Serialize>(
     let control = take_control()?;
     language::is_korean(); // looked up before memory is counted
     set_signals()?;
+    let _ = thread::spawn(|| {}).join(); // with the first one libc sets up signals of its own
+    while fs::read_dir("/proc/self/task")?.count() > 1 {
+        thread::yield_now();
+    }
     alloc::limit();
     panic::set_hook(Box::new(|info| {
         let mut place = info.location().map(|l| format!("{}:{}", l.file(), l.line()));
@@ -352,9 +380,10 @@ pub(crate) fn serve<A: DeserializeOwned, S: Serialize>(
             }
             lent = fds.into_iter().map(|fd| (fd, identity(fd))).collect();
         }
-        let Question::Ask(ask) = question else { continue };
+        let Question::Ask(ask, zero) = question else { continue };
         let given = Given { fds: lent.iter().map(|(fd, _)| *fd).collect(), bytes };
-        match panic::catch_unwind(AssertUnwindSafe(|| call(ask, given))) {
+        let called = || if zero { without_stdin(|| call(ask, given)) } else { call(ask, given) };
+        match panic::catch_unwind(AssertUnwindSafe(called)) {
             Ok((said, bytes)) => {
                 wire::send(&control, &Event::Said(said), &bytes, &[])?;
                 drop(bytes);

@@ -127,6 +127,11 @@ impl Look {
         self.blocked() && self.answering && self.call.is_some()
     }
 
+    /// The same in `recv`, `read` and their like.
+    pub fn receives(&self) -> bool {
+        self.answer_waits() && self.name().starts_with("re")
+    }
+
     /// Stopped by a signal.
     pub fn stopped(&self) -> bool {
         matches!(self.state, 'T' | 't')
@@ -134,14 +139,19 @@ impl Look {
 
     /// A call that only the peer can end. The others may have a timeout of their own.
     pub fn waits_for_the_peer(&self) -> bool {
-        let calls = ["recv", "send", "read", "write", "accept", "connect", "close"];
+        let calls = ["recv", "send", "read", "write", "accept", "close"];
         self.blocked() && calls.iter().any(|call| self.name().starts_with(call))
     }
 
-    /// A `poll` or its like without a timeout. What it waits for may be the kernel's to do, in a
-    /// second or two.
+    /// A `poll` or its like without a timeout, or a `connect`. What it waits for may be the kernel's
+    /// to do, in a second or two.
     pub fn polls_for_ever(&self) -> bool {
-        self.blocked() && self.timeout.is_some_and(|ms| ms < 0)
+        self.blocked() && (self.timeout.is_some_and(|ms| ms < 0) || self.name() == "connect")
+    }
+
+    /// One with a timeout.
+    pub fn polls_for_a_time(&self) -> bool {
+        self.blocked() && self.timeout.is_some_and(|ms| ms > 0)
     }
 
     /// It sleeps until some time has passed.

@@ -1,5 +1,6 @@
 //! Exercise `length_prefix`: one frame out, one frame in. Article 3.1.
 
+use crate::examination::{CAP_CUT, CAPS};
 use crate::huge;
 use crate::prelude::*;
 
@@ -61,6 +62,7 @@ const SENDS: &[Case] = &[
 
 const RECEIVES: &[Case] = &[
     ("receive: up to the cap and no further, and nothing allocated", recv_cap),
+    ("receive: a cap is a limit, however large", |c| RECV.capped(c, |cap| json!(("receive", cap)))),
     ("receive: 1 MB through a buffer of 4 KiB", |c| {
         let more = "it takes many times the memory that the frame needs";
         let all = pattern(1_000_001);
@@ -120,11 +122,17 @@ fn mistake_of_receiver(seen: &Seen) -> &'static str {
 }
 
 fn send_cap(child: &mut Child) -> Verdict {
-    for (len, cap) in [(8, 8), (0, 0), (9, 8), (1, 0)] {
+    let large = CAPS.map(|cap| (8, cap));
+    for (len, cap) in [(8, 8), (0, 0), (9, 8), (1, 0)].into_iter().chain(large) {
         let ask = json!(("send", cap));
         let play = SEND.begins(child, &pattern(len), &[Asked(&ask)])?;
         if len <= cap {
-            SEND.delivers(child, play, &pattern(len))?;
+            let mistake = |seen: &Seen| match seen.said.kind() {
+                "InvalidInput" => CAP_CUT,
+                _ => mistake_of_sender(seen),
+            };
+            let send = if cap > 9 { Sender { mistake, ..SEND } } else { SEND };
+            send.delivers(child, play, &pattern(len))?;
             continue;
         }
         let (said, (stage, _)) = (child.said()?, play.take()?);

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::alloc;
 use crate::prelude::*;
 
 /// Grades the answer. It is asked to make reader `at` with a cap of `n`, and for a first line; for
-/// up to `n` more lines; to drop the readers.
+/// up to `n` more lines; to drop the readers, and says how much memory that frees.
 pub fn grade<Reader>(
     new: fn(RawFd, usize) -> Reader,
     next_line: fn(&mut Reader) -> io::Result<Option<Vec<u8>>>,
@@ -15,6 +16,7 @@ pub fn grade<Reader>(
         "lines",
         &EXAM.cases(&[], CASES),
         move |(what, n, at): (String, usize, usize), given| {
+            let before = alloc::now();
             let call = || {
                 let mut times = n;
                 match &*what {
@@ -26,7 +28,9 @@ pub fn grade<Reader>(
                     }
                     _ => {}
                 }
-                let Some(reader) = readers.get_mut(&at) else { return Ok((0, false, Vec::new())) };
+                let Some(reader) = readers.get_mut(&at) else {
+                    return Ok((before.saturating_sub(alloc::now()), false, Vec::new()));
+                };
                 let (mut count, mut bytes) = (0, Vec::new());
                 while count < times {
                     let Some(line) = next_line(reader)? else { return Ok((count, false, bytes)) };
@@ -69,6 +73,7 @@ const X: [u8; CAP] = [b'x'; CAP];
 const CASES: &[Case] = &[
     ("the end of a line is \\n or \\r\\n, and is not part of it", line_ends),
     ("a line as long as the cap, and one byte more", cap),
+    ("a cap is a limit, however large", |c| EXAM.capped(c, |cap| json!(("first", cap, 1)))),
     ("a line without an end costs no memory, and is not waited for", endless),
     ("the stream ends behind a line, and inside one", ends),
     ("two readers keep their bytes apart", two_readers),
@@ -99,6 +104,8 @@ fn mistake(seen: &Seen) -> &'static str {
         is(CUT, NONE) && calls > 2 =>
             "after UnexpectedEof the next call says clean end: it has to fail again",
         is(LINE, LINE) && got.ends_with(b"\n") => "the \\n is part of the line that was returned",
+        is(LINE, LINE) && right.strip_prefix(got).is_some_and(|cut| bare(cut).is_empty()) =>
+            "more than one \\r was cut off: only the one right before the \\n is no part of the line",
         is(LINE, LINE) && got.trim_ascii() == right.trim_ascii() && got.len() < right.len() =>
             "white space was trimmed: only the end of a line, \\n or \\r\\n, is not part of it",
         is(LINE, LINE) && got.contains(&b'\n') => "two lines were returned as one",
@@ -201,5 +208,8 @@ fn many(child: &mut Child) -> Verdict {
     let ask = json!(("next", LINES + 1, 1));
     let first = [Sends(b"\n"), Called, Says(LINE, b"")];
     let rest = [Asked(&ask), Streams(&all), Ends, Says(NONE, &all)];
-    EXAM.plays(child, &[&first, &rest[..]].concat())
+    EXAM.plays(child, &[&first, &rest[..]].concat())?;
+    let held = child.call(("drop", 0, 1), &[], vec![])?.more.as_u64().unwrap_or(0);
+    let grows = "what was returned stays in the buffer: it grows with the stream, without an end";
+    judge(if held > 1 << 18 { grows } else { "" }, "a buffer of a few KiB", say!("{held} bytes"))
 }

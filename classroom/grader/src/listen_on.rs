@@ -72,6 +72,11 @@ const CASES: &[Case] = &[
     ("a given port, on the loopback only", |child| listens(child, some_port()?).map(drop)),
     ("again at once where a server has just ended", time_wait),
     ("a port where somebody listens: EADDRINUSE, and no descriptor is left", in_use),
+    ("0 is a descriptor, too", |child| {
+        child.zero = true;
+        let said = call(child, (0, false), vec![], "there is none; descriptor 0 is free")?;
+        said.ensure(said.result.is_ok(), ZERO, "Ok")
+    }),
     ("no descriptor is to be had: EMFILE", |child| {
         let did = "there is none; the process may open no more descriptors";
         child.scene("", did, "");
@@ -138,6 +143,8 @@ fn listens(child: &mut Child, port: u16) -> Result<Listens, Refusal> {
 fn fails(said: &Listens, failed: &str, errno: i32, unread: &str) -> Verdict {
     let mistake = first! {
         said.result.is_ok() => String::from(unread),
+        said.calls("bind") > 1 =>
+            "bind was called again: where it fails, its errno goes to the caller at once".into(),
         said.errno() == AFTER_CLOSE as i32 =>
             say!("errno was read behind close, which may change it: read it behind {failed}"),
         errno == libc::EMFILE && said.errno() == libc::EBADF =>
@@ -178,6 +185,8 @@ fn time_wait(child: &mut Child) -> Verdict {
     let said = call(child, (port_in_time_wait()?, false), vec![], did)?;
     let mistake = first! {
         said.result.is_ok() => "",
+        said.after.calls.options_failed > 0 =>
+            "setsockopt had failed, and nobody looked at what it returned: SO_REUSEADDR is a c_int",
         elsewhere.more.reuse =>
             "SO_REUSEADDR was set too late: bind looks at it, and it came behind bind",
         true => "SO_REUSEADDR has to be set, and before bind: the port is in TIME_WAIT",

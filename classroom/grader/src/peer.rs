@@ -90,6 +90,12 @@ impl Peer {
         let _ = (&self.0).write_all(bytes);
     }
 
+    /// Sends what goes at once, and says how much that was.
+    pub fn sends_some(&self, bytes: &[u8]) -> usize {
+        send(self.0.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
+            .unwrap_or(0)
+    }
+
     /// Ends its stream with a FIN, and still reads.
     pub fn end(&self) {
         let _ = self.0.shutdown(Shutdown::Write);
@@ -148,6 +154,7 @@ impl Peer {
         Ok(match got {
             Ok(n) if n > 0 => Heard::Bytes(buf[..n].into()),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Heard::Nothing,
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Heard::Reset,
             _ => Heard::End,
         })
     }
@@ -237,6 +244,20 @@ pub fn listener(backlog: i32) -> io::Result<(TcpListener, OwnedFd)> {
     Ok((TcpListener::from(listener), held))
 }
 
+/// A listener whose queue is full: the next `connect` has to wait. Its port, the one that fills it,
+/// and the socket that keeps the port.
+pub fn full() -> io::Result<(TcpListener, u16, TcpStream, OwnedFd)> {
+    let (listener, held) = listener(0)?; // the queue holds one
+    let at = listener.local_addr()?;
+    Ok((listener, at.port(), TcpStream::connect(at)?, held))
+}
+
+/// Has the kernel give up, with ETIMEDOUT, what nobody answers: TCP_USER_TIMEOUT of tcp(7).
+pub fn impatient(conn: OwnedFd) -> io::Result<OwnedFd> {
+    setsockopt(&conn, sockopt::TcpUserTimeout, &100)?;
+    Ok(conn)
+}
+
 /// What a peer finds when it looks.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard {
@@ -246,6 +267,8 @@ pub enum Heard {
     Bytes(Vec<u8>),
     /// The end of the stream.
     End,
+    /// The connection has been reset.
+    Reset,
 }
 
 /// `len` bytes without a period that a mistake could hide behind: no two stretches are alike.

@@ -46,6 +46,8 @@ pub enum Move<'a> {
     Says(&'static str, &'a [u8]),
     /// So many bytes have to be left unread.
     Leaves(usize),
+    /// It has to have offered recv so much room, once.
+    Offered(usize),
     /// It may have taken so much memory at once; what more is called.
     AtMost(usize, &'static str),
     /// It has to say that the peer has gone.
@@ -165,8 +167,14 @@ impl Play {
                     return Ok(()); // it has returned
                 }
                 self.waited();
-                match one {
-                    AtOnce(_) => child.while_stopped(|| self.act(one, true)),
+                match (one, &self.peer) {
+                    (AtOnce(_), _) => child.while_stopped(|| self.act(one, true)),
+                    (Reads(count), Some(peer)) => {
+                        self.so.got.extend(peer.hears(child, *count)?);
+                        self.so.met = self.so.signals[1] > 0; // it may make room for too little
+                        self.tells(say!("read {count} bytes"));
+                        Ok(())
+                    }
                     _ => self.act(one, false),
                 }
             }
@@ -224,11 +232,6 @@ impl Play {
             Full => {
                 so.filled = fill(&self.conn)?;
                 say!("the send buffer is full")
-            }
-            Reads(count) => {
-                so.got.extend(peer.read(count));
-                so.met = so.signals[1] > 0; // what it makes room for may be too little
-                say!("read {count} bytes")
             }
             _ => return Ok(()),
         };

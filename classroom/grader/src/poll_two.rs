@@ -19,6 +19,12 @@ const CASES: &[Case] = &[
     ("signals come while it waits", signals),
     ("one client ends, the other goes on", one_ends),
     ("one client sends 2 MB and does not read", no_reader),
+    ("a client ends its stream, and does not read what is left", |c| {
+        (1..=9).try_for_each(|n| ended_and_deaf(c, 8000 * n))
+    }),
+    ("both have sent before it begins, and one goes on", |c| {
+        [0, 1].into_iter().try_for_each(|much| fair(c, much))
+    }),
     ("one client resets its connection, the other goes on", |child| {
         const BOTH: &str =
             "a reset of one client ended the loop: that client is done, the other is not";
@@ -46,17 +52,18 @@ fn begin(child: &mut Child, buffers: Buffers) -> Result<[Peer; 2], Refusal> {
 }
 
 /// With nothing to do it has to sleep, in poll.
-fn sleeps(child: &mut Child, what: &str, mistake: &str) -> Verdict {
+pub fn sleeps(child: &mut Child, what: &str, mistake: &str) -> Verdict {
     child.scene("with nothing to do", what, mistake);
-    let settled = child.until_settled()?;
+    let settled = child.settles()?;
     let now = child.at_rest()?;
+    let mistake = if now.naps() { NAPS } else { mistake };
     if !settled && (now.answer_waits() || now.state == 'R') {
         return refuse(mistake, "a sleep in poll", "it is awake");
     }
     let place = now.place();
     if settled && !place.contains("poll") && !place.contains("select") {
         return Err(Refusal::new(say!(
-            "it waits in {place}: only poll may wait, for all clients at once"
+            "it waits in {place}: only poll may wait, for all there is to wait for"
         )));
     }
     Ok(())
@@ -78,7 +85,7 @@ fn ends(child: &mut Child, peer: &Peer) -> Verdict {
 }
 
 /// Both have ended: it has to return Ok.
-fn done(child: &mut Child, did: &str) -> Verdict {
+fn done(child: &mut Child, did: &str) -> Result<Said, Refusal> {
     child.scene("after both clients", did, "both clients are done, and it does not return");
     let said = child.said()?;
     let peak = said.after.peak;
@@ -90,13 +97,14 @@ fn done(child: &mut Child, did: &str) -> Verdict {
         peak > 1 << 19 =>
             "it reads on from a client that does not read: what is kept for it has no limit",
     };
-    judge(mistake, "Ok, with 64 KiB for each", say!("{}, {peak} bytes at once", said.shown()))
+    judge(mistake, "Ok, with 64 KiB for each", say!("{}, {peak} bytes at once", said.shown()))?;
+    Ok(said)
 }
 
 /// The last client ends, too.
 fn last(child: &mut Child, peer: &Peer) -> Verdict {
     ends(child, peer)?;
-    done(child, BOTH_ENDED)
+    done(child, BOTH_ENDED).map(drop)
 }
 
 fn in_turn(child: &mut Child) -> Verdict {
@@ -136,8 +144,8 @@ fn one_is_gone(child: &mut Child, other: &Peer, did: &str, mistakes: [&str; 2]) 
 }
 
 fn one_ends(child: &mut Child) -> Verdict {
-    const ENDED: &str =
-        "a client that has ended is asked for again and again: recv says 0 for ever";
+    const ENDED: &str = "a client that has ended is asked for again and again: recv says 0 for ever, \
+                         and poll says POLLHUP even where it is asked for nothing";
     for (gone, stays) in [(0, 1), (1, 0)] {
         let peers = begin(child, Buffers::default())?;
         waits(child, "both clients are silent")?;
@@ -173,6 +181,76 @@ fn goes(child: &mut Child, unread: usize, ended: bool, did: &str, stopped: &str)
     one_is_gone(child, &other, did, [stopped, AWAKE])
 }
 
+/// The client has got this.
+fn all_back(message: &[u8], got: &[u8], did: &str) -> Verdict {
+    if got == message {
+        return Ok(());
+    }
+    let mistake = first! {
+        message.starts_with(got) =>
+            "the end came before the rest: send back all that is left, and then shut down; POLLRDHUP \
+             comes before what is unread has been read",
+        true => "bytes are lost or doubled: after a send that took n bytes, n are done, the rest is \
+                 not",
+    };
+    let (right, seen) = (say!("{} bytes", message.len()), say!("{} bytes", got.len()));
+    Err(Refusal::new(mistake).peer(did).but(right, seen).bytes(message, got))
+}
+
+/// A client that sends so much, ends its stream, and reads only later: sooner or later all of it has
+/// been read, and the rest of the echo waits for it.
+fn ended_and_deaf(child: &mut Child, len: usize) -> Verdict {
+    const ENDED: &str = "a stream that has ended is always ready to be read: once recv has said 0, poll \
+                         must not ask for POLLIN again";
+    let buffers = Buffers { send: Some(4096), peer_recv: Some(4096), recv: None };
+    let ((deaf, first), (other, second)) = (pair_with(buffers)?, pair()?);
+    let message = pattern(len);
+    deaf.send(&message);
+    deaf.end();
+    deaf.end_has_arrived(&first)?;
+    child.ask((), &[], vec![first, second])?;
+    let did = say!("sent {len} bytes, ended its stream, and does not read");
+    sleeps(child, &did, ENDED)?;
+    all_back(&message, &deaf.hears(child, usize::MAX)?, &did)?;
+    last(child, &other)
+}
+
+/// The client of this number has sent much and goes on, the other one little.
+fn fair(child: &mut Child, much: usize) -> Verdict {
+    let buffers = Buffers { recv: Some(200_000), ..Buffers::default() };
+    let ((one, first), (other, second)) = (pair_with(buffers)?, pair()?);
+    let message = pattern(1_000_000);
+    let got = thread::scope(|scope| {
+        scope.spawn(|| one.send(&message));
+        other.send(b"hello");
+        arrived(&second, 5)?;
+        arrived(&first, 150_000)?;
+        let mut fds = vec![first, second];
+        fds.rotate_right(much);
+        child.scene(
+            "with both clients",
+            "one has sent much and goes on, the other one little",
+            TURNS,
+        );
+        let asked = child.ask((), &[], fds);
+        let got = asked.and_then(|()| one.hears(child, message.len()));
+        got.inspect_err(|_| one.abandon())
+    })?;
+    all_back(&message, &got, "sent 1 MB, and read")?;
+    ends(child, &one)?;
+    let back = other.hears(child, 5)?;
+    ends(child, &other)?;
+    let before = done(child, BOTH_ENDED)?.after.calls.first.last().map_or(0, |last| last.1);
+    let mistake = first! {
+        back != b"hello" => TURNS,
+        before > 100_000 =>
+            "one client that sends on keeps the other one waiting: in each round all that are ready \
+             have a turn",
+    };
+    let seen = say!("{before} bytes of the one before the first of the other");
+    judge(mistake, "a turn for both", seen)
+}
+
 fn no_reader(child: &mut Child) -> Verdict {
     const HELD: &str = "a client that does not read holds up the other one: send must not wait";
     let [deaf, other] = begin(child, TINY)?;
@@ -194,20 +272,10 @@ fn no_reader(child: &mut Child) -> Verdict {
             }
             sleeps(child, "one client does not read, the other one is silent", SPINS)
         };
-        let got = serves().map(|()| deaf.read(usize::MAX));
+        let got = serves().and_then(|()| deaf.hears(child, usize::MAX));
         deaf.abandon();
         got
     })?;
-    if got == message {
-        return last(child, &other);
-    }
-    let mistake = first! {
-        message.starts_with(&got) =>
-            "the end came before the rest: send back all that is left, and then shut down",
-        true => "bytes are lost or doubled: after a send that took n bytes, n are done, the rest is \
-                 not",
-    };
-    let seen = say!("{} bytes", got.len());
-    let refusal = Refusal::new(mistake).peer("sent 2 MB, and read only later");
-    Err(refusal.but("2000000 bytes", seen).bytes(&message, &got))
+    all_back(&message, &got, "sent 2 MB, and read only later")?;
+    last(child, &other)
 }

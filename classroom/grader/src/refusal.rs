@@ -14,6 +14,13 @@ pub const UNFOUNDED: &str =
 /// The one mistake that all can make.
 pub const INTERRUPTED: &str = "EINTR was returned as an error: nothing is broken, call again";
 
+/// A wait that no event ends.
+pub const NAPS: &str =
+    "it sleeps for a while and looks again: poll wakes at the moment there is something";
+
+/// A mistake of who makes descriptors.
+pub const ZERO: &str = "descriptor 0 was taken for a failure: it is one like any other, -1 is none";
+
 /// What a case comes to.
 pub type Verdict = Result<(), Refusal>;
 

@@ -49,8 +49,12 @@ const CASES: &[Case] = &[
     }),
     ("no host: every address to listen on, in the order of the list", any),
     ("what is no numeric address: EAI_NONAME, and no lookup", |child| {
-        let hosts = ["localhost", "256.1.1.1", "not a host", "", "127.0.0.1\0.example"];
-        hosts.iter().try_for_each(|host| fails(child, host, Seldom::Nothing, libc::EAI_NONAME))?;
+        let no_hosts = ["localhost", "256.1.1.1", "", "[::1]", " ::1", "::1\n"];
+        let with_nul = ["127.0.0.1\0.example", "127.0.0.1\0"];
+        no_hosts
+            .iter()
+            .chain(&with_nul)
+            .try_for_each(|host| fails(child, host, Seldom::Nothing, libc::EAI_NONAME))?;
         let codes = [libc::EAI_AGAIN, libc::EAI_MEMORY];
         codes.into_iter().try_for_each(|code| fails(child, "::1", Seldom::Fails(code), code))
     }),
@@ -112,11 +116,17 @@ fn is(said: &Told, host: Option<&str>, right: &Found) -> Verdict {
         right.is_err() && host == Some("localhost") =>
             "AI_NUMERICHOST is missing: a name was looked up",
         right.is_err() && host == Some("") => "an empty host is not the same as no host",
+        right.is_err() && made =>
+            "the host was changed on its way to getaddrinfo: brackets and spaces are a part of it",
         right.is_err() => "getaddrinfo had failed, and the answer is an Ok",
         // It had to succeed.
         other_form => "the text was read again: the address stands in the list",
+        code == libc::EAI_SERVICE && !made =>
+            "getaddrinfo did not take the port: it is a text of digits, from 0 to 65535",
         code != 0 && !made && code != libc::EAI_NONAME =>
             "the hints leave no address of this host: of both families, AF_UNSPEC",
+        code != 0 && !made && list[0].port() == 0 =>
+            "port 0 is a service like any other, the text 0: null is none",
         code != 0 && !made && host.is_none() =>
             "no host is a null pointer for getaddrinfo, and not an empty text",
         code != 0 && !made =>
@@ -128,6 +138,10 @@ fn is(said: &Told, host: Option<&str>, right: &Found) -> Verdict {
             "the port is not there: it is getaddrinfo's second argument, as digits",
         all(got, u16::swap_bytes) == all(list, u16::from) =>
             "the port is in network byte order there: u16::from_be",
+        got.iter().any(|at| matches!(at, SocketAddr::V6(at) if at.scope_id() == 1 << 24)) =>
+            "sin6_scope_id is in the order of this machine: not swapped, as the port is",
+        got.iter().any(SocketAddr::is_ipv4) && list.iter().all(SocketAddr::is_ipv6) =>
+            "an IPv6 address became an IPv4 address: ::ffff: is a part of it",
         all(got, u16::from) == all(list, u16::from) =>
             "the scope of a link-local address is lost: sin6_scope_id",
         got.len() == list.len() && sorted(got) == sorted(list) =>
@@ -152,10 +166,11 @@ fn finds(child: &mut Child, rows: &[(&str, &str)]) -> Verdict {
 }
 
 fn any(child: &mut Child) -> Verdict {
-    for seldom in [Seldom::Nothing, Seldom::ReversedList] {
-        let said = call(child, None, 8080, seldom, 0)?;
+    use Seldom::{Nothing, ReversedList};
+    for (seldom, port) in [(Nothing, 8080), (ReversedList, 8080), (Nothing, 0)] {
+        let said = call(child, None, port, seldom, 0)?;
         let mut both = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
-            .map(|any| SocketAddr::new(any, 8080));
+            .map(|any| SocketAddr::new(any, port));
         // The order is the resolver's.
         let order =
             |any: &SocketAddr| said.after.calls.addresses.iter().position(|at| at.ip() == any.ip());

@@ -1,17 +1,19 @@
 //! Exercise `sigpipe`: send to a peer that may be gone, and live to tell. Article 10, 12.
 
+use crate::huge;
 use crate::prelude::*;
 
-/// Grades the answer.
+/// Grades the answer: asked to send the bytes; or 4 GiB and 5 zeroes.
 pub fn grade(answer: fn(RawFd, &[u8]) -> io::Result<bool>) -> ExitCode {
-    grading::grade("sigpipe", CASES, |(): (), given| {
+    grading::grade("sigpipe", CASES, |huge: bool, given| {
         let text = |there| (format!("Ok({there})"), Vec::new());
-        given.call(|| answer(given.fd(), &given.bytes), text)
+        let call = || answer(given.fd(), if huge { huge::zeroes()? } else { &given.bytes });
+        given.call(call, text)
     })
 }
 
 const EXAM: Sender = Sender {
-    ask: |_| Value::Null,
+    ask: |_| json!(false),
     call: "send",
     wire: <[u8]>::to_vec,
     done: "Ok(true)",
@@ -28,12 +30,14 @@ const EXAM: Sender = Sender {
 };
 
 const CASES: &[Case] = &[
-    ("the peer is there, and reads: true", |c| EXAM.sizes(c, &[5, 0, 300_000])),
+    ("the peer is there, and reads: true", |c| EXAM.sizes(c, &[5, 300_000])),
     ("signals come while the peer reads a little at a time", |c| {
-        EXAM.slowly(c, Value::Null, &pattern(300_000), [1, 3, 3001])
+        EXAM.slowly(c, json!(false), &pattern(300_000), [1, 3, 3001])
     }),
     ("the peer has ended its own stream, and reads on", |c| EXAM.half_closed(c)),
+    ("an empty buffer is true", |c| EXAM.empty(c)),
     ("the peer goes: false, and no SIGPIPE", |c| EXAM.gone(c)),
     ("other errors are returned as they come", |c| EXAM.errors(c)),
     ("forty signals come while send waits", |c| EXAM.signals(c)),
+    ("more than 4 GiB, of which only the first bytes can go", |c| sends_huge(c, json!(true))),
 ];

@@ -34,9 +34,9 @@ pub fn grade(answer: fn(&[u8]) -> Result<Vec<Tlv<'_>>, Damage>) -> ExitCode {
 }
 
 const CASES: &[Case] = &[
-    ("no field, one, three, ten thousand", |c| {
+    ("no field, one, three, two hundred thousand", |c| {
         let three = encode(&[(1, &b"one"[..]), (0, b"\x01\x00\x02"), (255, b"three")]);
-        let bytes = pattern(20_000);
+        let bytes = pattern(400_000);
         let many = bytes.chunks(2).map(|two| (two[0], &two[..usize::from(two[1] % 3)]));
         let many = encode(&many.collect::<Vec<_>>());
         [&b""[..], &three[..6], &three, &many].iter().try_for_each(|message| check(c, message))
@@ -54,7 +54,9 @@ const CASES: &[Case] = &[
     }),
     ("the message is cut at every place", |c| {
         let message = encode(&[(1, &b"one"[..]), (2, b""), (3, b"HELLO")]);
-        (0..=message.len()).try_for_each(|cut| check(c, &message[..cut]))
+        (0..=message.len()).try_for_each(|cut| check(c, &message[..cut]))?;
+        let long = encode(&[(1, &[7; 65_535][..]), (2, b"behind it")]);
+        check(c, &long[..long.len() - 1])
     }),
     // Behind a value of one byte lies what looks like a field, and is not whole.
     ("a length that claims more than there is", |c| {
@@ -133,6 +135,9 @@ fn mistake(expected: &Decoded, seen: &Decoded, message: &[u8]) -> &'static str {
         {
             "the length was read little-endian: its first byte is the high one"
         }
+        (Ok(_), _) if message.len() > 1 << 15 && message[1] >= 0x80 => {
+            "a length from 32768 on is read wrong: its two bytes are a u16, without a sign"
+        }
         (Ok(_), Err(d)) if d.have >= d.need => {
             "it reports damage where the field has all it needs: compare have with need"
         }
@@ -149,7 +154,10 @@ fn mistake(expected: &Decoded, seen: &Decoded, message: &[u8]) -> &'static str {
 }
 
 fn wrong_damage(right: &Damage, seen: &Damage) -> &'static str {
-    if seen.position != right.position {
+    let cuts = [usize::from(right.position as u8), usize::from(right.position as u16)];
+    if right.position > 255 && seen.position != right.position && cuts.contains(&seen.position) {
+        "position was cut to fewer bits: it is a usize, as a message may be longer than 65535 bytes"
+    } else if seen.position != right.position {
         "position is where the damaged field begins, at its type: not its value, nor the end"
     } else if seen.need + 3 == right.need && right.need > 3 {
         "need leaves out type and length: it counts from position on, as have does"

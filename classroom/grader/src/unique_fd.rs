@@ -119,7 +119,12 @@ const CASES: &[Case] = &[
             "reset overwrote the number of a descriptor that was open: it leaks",
             "reset closed what it should own from now on, or closed twice",
         ];
-        plays(c, "reset", 1, mistakes)
+        plays(c, "reset", 1, mistakes)?;
+        plays_where(c, "reset", Seldom::CloseSaysEintr, 1, mistakes)?;
+        let file = std::fs::File::open("/dev/null")?.into();
+        let said = c.call_unchecked::<Value>(("reset", Seldom::Nothing), vec![file, pair()?.1])?;
+        let mistake = "reset leaves open what is no socket: fd may be any descriptor";
+        said.ensure(said.after.closed.len() == 1, mistake, "a file closed, as a socket is")
     }),
 ];
 
@@ -153,6 +158,7 @@ fn plays_where(
         "reset" => Some(1),
         _ => None,
     };
+    let changed = said.after.changed.join(", ");
     let mistake = first! {
         ends[..closed].contains(&false) || said.after.closed.len() < closed => open.into(),
         ends[closed..].contains(&true) || closes > closed.max(1) => too_many.into(),
@@ -169,6 +175,9 @@ fn plays_where(
             "a descriptor of a small number stays open: 0 is one like any other, -1 is none".into(),
         ask == "reset" && said.more == Some(0) =>
             "after reset it still has the number of the old descriptor".into(),
+        !said.after.changed.is_empty() =>
+            say!("a setting of the descriptor was changed, and an owner hands on what it was given: \
+                  {changed}"),
         said.more != which =>
             say!("{ask} returned another number than the one it was given"),
     };
@@ -181,13 +190,16 @@ fn plays_where(
 }
 
 fn shared(child: &mut Child) -> Verdict {
-    let [(first, a), (_second, b)] = [pair()?, pair()?];
-    let _another = a.try_clone()?;
-    child.scene("", "looks whether the stream has ended; another descriptor is open", "");
-    let said = child.call_unchecked::<Value>(("drop", Seldom::Nothing), vec![a, b])?;
-    let mistake = first! {
-        first.read_waiting()? != Heard::Nothing || said.after.closed.len() != 1 =>
-            "shutdown ends the connection for every descriptor of it: close ends this one",
-    };
-    judge(mistake, "no FIN", "a FIN")
+    for ask in ["drop", "close", "reset"] {
+        let [(first, a), (_second, b)] = [pair()?, pair()?];
+        let _another = a.try_clone()?;
+        child.scene("", "looks whether the stream has ended; another descriptor is open", "");
+        let said = child.call_unchecked::<Value>((ask, Seldom::Nothing), vec![a, b])?;
+        let mistake = first! {
+            first.read_waiting()? != Heard::Nothing =>
+                "shutdown ends the connection for every descriptor of it: close ends this one",
+        };
+        judge(mistake, say!("no FIN after {ask}"), said.shown())?;
+    }
+    Ok(())
 }

@@ -2,9 +2,9 @@
 //!
 //! What a client sends comes back to it. When it ends its stream, it gets what is left, then the
 //! end of ours (`SHUT_WR`). A client that has reset its connection is done; the other one goes on.
-//! Nobody waits for the other: not for one that is silent, and not for one that sends without
-//! reading (do not read on from that one: 64 KiB are to be enough for each). Where there is nothing
-//! to do, sleep in `poll`. Return Ok once both are done.
+//! Nobody waits for the other: not for one that is silent, not for one that sends on and on, and
+//! not for one that sends without reading (do not read on from that one: 64 KiB are to be enough
+//! for each). Where there is nothing to do, sleep in `poll`. Return Ok once both are done.
 //!
 //! Article 2.2, 13. man: poll(2). Given: `clients`, two connected TCP sockets, blocking, lent:
 //! their owner closes them, and finds them as they were.
