@@ -241,6 +241,7 @@ impl Server {
                     let look = child.at_rest()?;
                     let mistake = match blame {
                         _ if look.receives() && !got.is_empty() => IN_RECV,
+                        CUT if child.spins(&look) => SPINS,
                         CUT => CUT,
                         _ if look.state != 'R' && !look.answer_waits() => EARLY,
                         _ => {
