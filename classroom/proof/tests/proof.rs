@@ -173,10 +173,11 @@ fn every_exercise_has_wrong_answers_with_messages_of_their_own() {
     }
 }
 
-/// `PROOF_TIMES=50 cargo test -p proof` has every solution pass 50 times.
+/// `PROOF_TIMES=50 cargo test -p proof` has every solution pass 50 times. Without it once, and once
+/// more where the verdicts are in Korean.
 #[test]
 fn solutions_pass_every_time() {
-    let times = env::var("PROOF_TIMES").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
+    let times = env::var("PROOF_TIMES").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     let solutions = of_kind("solution");
     let repeated = (0..times).flat_map(|_| solutions.clone()).collect();
     grade_all(repeated, |_, passed, _| (!passed).then(|| "a solution was refused".into()));
