@@ -103,7 +103,7 @@ pub fn sleeps_mostly(pid: u32) -> bool {
     let (Some(after), took) = (activity(pid), began.elapsed()) else { return false };
     let since = |thread: (&u32, &(Duration, u64))| {
         let (wanted, woke) = before.get(thread.0).copied().unwrap_or_default();
-        (thread.1.0.saturating_sub(wanted), thread.1.1 - woke)
+        (thread.1.0.saturating_sub(wanted), thread.1.1.saturating_sub(woke))
     };
     let (wanted, woke): (Vec<Duration>, Vec<u64>) = after.iter().map(since).unzip();
     let rarely = u128::from(woke.iter().sum::<u64>()) <= took.as_millis() / 10;
