@@ -1,6 +1,8 @@
 //! A server seen from outside: what the kernel tells of another process and of its sockets.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 use std::{fs, io, ptr, thread};
@@ -93,9 +95,9 @@ pub fn stays_asleep(pid: u32) -> bool {
     before.is_some() && (0..5).all(|_| sleeps_on())
 }
 
-/// Whether it sleeps nearly all of the next 50 ms: no thread wants a processor for half of them, and
-/// all together wake no more often than once in 10 ms. Who only waits for a processor wants it, too:
-/// so a busy machine makes nobody who goes round and round look asleep, and no sleeper awake.
+/// Whether it sleeps nearly all of the next 50 ms: no thread wants a processor for half of them, or
+/// wakes more often than once in 10 ms. Who only waits for a processor wants it, too: so a busy
+/// machine makes nobody who goes round and round look asleep, and no sleeper awake.
 pub fn sleeps_mostly(pid: u32) -> bool {
     let began = Instant::now();
     let Some(before) = activity(pid) else { return false };
@@ -105,9 +107,10 @@ pub fn sleeps_mostly(pid: u32) -> bool {
         let (wanted, woke) = before.get(thread.0).copied().unwrap_or_default();
         (thread.1.0.saturating_sub(wanted), thread.1.1.saturating_sub(woke))
     };
-    let (wanted, woke): (Vec<Duration>, Vec<u64>) = after.iter().map(since).unzip();
-    let rarely = u128::from(woke.iter().sum::<u64>()) <= took.as_millis() / 10;
-    rarely && wanted.iter().all(|&wanted| wanted < took / 2)
+    after
+        .iter()
+        .map(since)
+        .all(|(wanted, woke)| wanted < took / 2 && u128::from(woke) <= took.as_millis() / 10)
 }
 
 /// By thread: how long it has run or waited for a processor, and how often it has gone to sleep:
@@ -127,23 +130,23 @@ fn activity(pid: u32) -> Option<BTreeMap<u32, (Duration, u64)>> {
 }
 
 /// The port at which it listens on TCP: the socket in `/proc/net/tcp` whose number is that of one of
-/// its descriptors.
+/// its descriptors. Those that listen come first there.
 pub fn listens_at(pid: u32) -> Option<u16> {
     let of = |fd: i32| fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok();
     let open: Vec<_> = descriptors(pid).into_iter().filter_map(of).collect();
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
-    tables.iter().flatten().flat_map(|table| table.lines()).find_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let socket = format!("socket:[{}]", words.get(9)?);
-        let listens = words[3] == "0A" && open.iter().any(|link| link.as_os_str() == &*socket);
-        let port = words[1].rsplit(':').next()?;
-        listens.then(|| u16::from_str_radix(port, 16).ok()).flatten()
+    TABLES.into_iter().flat_map(|table| rows(table).take_while(|row| row.listens)).find_map(|row| {
+        let socket = format!("socket:[{}]", row.number);
+        open.iter().any(|link| link.as_os_str() == &*socket).then_some(row.local)
     })
 }
 
-/// How many connections wait to be accepted by the socket that listens at this port.
-pub fn queued(port: u16) -> u32 {
-    look_it_up(port, 0).map_or(0, |(waiting, _)| waiting)
+/// How many connections wait to be accepted by the socket that listens there.
+pub fn queued(listener: SocketAddr) -> u32 {
+    let nobody = match listener {
+        SocketAddr::V4(_) => SocketAddr::from(([0; 4], 0)),
+        SocketAddr::V6(_) => SocketAddr::from(([0; 16], 0)),
+    };
+    queues(listener, nobody).map_or(0, |(waiting, _)| waiting)
 }
 
 /// Whether it sleeps over bytes that its socket with these two ends has received, and goes on
@@ -156,32 +159,39 @@ pub fn leaves_unread(pid: u32, local: SocketAddr, remote: SocketAddr) -> bool {
 
 /// The bytes that wait in the receive buffer of the socket with these two ends.
 pub fn unread(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
-    let queues = ask_the_kernel(local, remote);
-    queues.or_else(|| look_it_up(local.port(), remote.port())).map(|(receive, _)| receive)
+    queues(local, remote).map(|(receive, _)| receive)
 }
 
 /// The bytes that were sent and have not arrived: no acknowledgement has come for them.
 pub fn under_way(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
-    let queues = ask_the_kernel(local, remote);
-    queues.or_else(|| look_it_up(local.port(), remote.port())).map(|(_, send)| send)
+    queues(local, remote).map(|(_, send)| send)
 }
 
 /// Whether the socket with these two ends is still there, and neither side has ended its stream.
 pub fn established(local: SocketAddr, remote: SocketAddr) -> bool {
     const TCP_ESTABLISHED: u8 = 1;
     // struct inet_diag_msg, after the header of 16 bytes: idiag_state is its second.
-    diagnosed(local, remote).is_some_and(|answer| answer.get(17) == Some(&TCP_ESTABLISHED))
+    diagnosed(local, remote).is_ok_and(|answer| answer.get(17) == Some(&TCP_ESTABLISHED))
 }
 
-/// Its receive queue and its send queue: idiag_rqueue and idiag_wqueue, bytes 56 to 63.
-fn ask_the_kernel(local: SocketAddr, remote: SocketAddr) -> Option<(u32, u32)> {
-    let answer = diagnosed(local, remote)?;
-    let queue = |at: usize| Some(u32::from_ne_bytes(answer.get(at..at + 4)?.try_into().ok()?));
-    Some((queue(16 + 56)?, queue(16 + 60)?))
+/// Its receive queue and its send queue.
+fn queues(local: SocketAddr, remote: SocketAddr) -> Option<(u32, u32)> {
+    match diagnosed(local, remote) {
+        Ok(answer) => Some(queues_of(&answer)),
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => None,
+        Err(_) => look_it_up(local.port(), remote.port()), // a kernel without sock_diag
+    }
 }
 
-/// What sock_diag(7) says of one socket, without a walk through all of them.
-fn diagnosed(local: SocketAddr, remote: SocketAddr) -> Option<Vec<u8>> {
+/// The same in the answer: idiag_rqueue and idiag_wqueue, bytes 56 to 63 after its header.
+fn queues_of(answer: &[u8]) -> (u32, u32) {
+    let queue = |at: usize| answer[at..at + 4].try_into().map_or(0, u32::from_ne_bytes);
+    (queue(16 + 56), queue(16 + 60))
+}
+
+/// What sock_diag(7) says of one socket, without a walk through all of them. ENOENT: there is none
+/// with these two ends.
+fn diagnosed(local: SocketAddr, remote: SocketAddr) -> io::Result<Vec<u8>> {
     const SOCK_DIAG_BY_FAMILY: u16 = 20;
     let family = if local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let address = |addr: SocketAddr| match addr.ip() {
@@ -205,26 +215,55 @@ fn diagnosed(local: SocketAddr, remote: SocketAddr) -> Option<Vec<u8>> {
         &[0xff; 8], // no cookie
     ]
     .concat();
-    let netlink = sys::socket(libc::AF_NETLINK, libc::SOCK_DGRAM, libc::NETLINK_SOCK_DIAG).ok()?;
-    sys::send(&netlink, &request, 0).ok()?;
+    let netlink = sys::socket(libc::AF_NETLINK, libc::SOCK_DGRAM, libc::NETLINK_SOCK_DIAG)?;
+    sys::send(&netlink, &request, 0)?;
     let mut answer = vec![0; 1024];
-    let n = sys::recv(&netlink, &mut answer, libc::MSG_DONTWAIT).ok()?;
+    let n = sys::recv(&netlink, &mut answer, libc::MSG_DONTWAIT)?;
     answer.truncate(n);
-    let found = answer.get(4..6)? == SOCK_DIAG_BY_FAMILY.to_ne_bytes();
-    found.then_some(answer)
+    // Otherwise it is NLMSG_ERROR, which has an errno after its header, below zero.
+    if answer.get(4..6).is_some_and(|kind| kind == SOCK_DIAG_BY_FAMILY.to_ne_bytes()) {
+        return Ok(answer);
+    }
+    let errno = answer.get(16..20).and_then(|four| Some(i32::from_ne_bytes(four.try_into().ok()?)));
+    Err(io::Error::from_raw_os_error(-errno.unwrap_or(-libc::EPROTO)))
 }
 
-/// The same in `/proc/net/tcp`, proc(5): all sockets as text. Slow where there are many.
-fn look_it_up(local: u16, remote: u16) -> Option<(u32, u32)> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
-    tables.iter().flatten().flat_map(|table| table.lines()).find_map(|line| {
+/// What the kernel lists of TCP sockets, as text. man: proc(5). Slow where there are many.
+const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
+
+/// A line of them.
+struct Row {
+    local: u16,
+    remote: u16,
+    listens: bool,
+    receive: u32,
+    send: u32,
+    number: String,
+}
+
+/// Line by line: who has found what it looks for reads no further.
+fn rows(table: &str) -> impl Iterator<Item = Row> {
+    let lines = File::open(table).into_iter().flat_map(|file| BufReader::new(file).lines());
+    lines.map_while(Result::ok).filter_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let port = |at: usize| u16::from_str_radix(words.get(at)?.rsplit(':').next()?, 16).ok();
         let (send, receive) = words.get(4)?.split_once(':')?;
-        let ours = port(1) == Some(local) && port(2) == Some(remote);
         let bytes = |hex| u32::from_str_radix(hex, 16).ok();
-        if ours { Some((bytes(receive)?, bytes(send)?)) } else { None }
+        Some(Row {
+            local: port(1)?,
+            remote: port(2)?,
+            listens: words[3] == "0A",
+            receive: bytes(receive)?,
+            send: bytes(send)?,
+            number: (*words.get(9)?).into(),
+        })
     })
+}
+
+fn look_it_up(local: u16, remote: u16) -> Option<(u32, u32)> {
+    let mut rows = TABLES.into_iter().flat_map(rows);
+    let row = rows.find(|row| (row.local, row.remote) == (local, remote))?;
+    Some((row.receive, row.send))
 }
 
 #[cfg(test)]
@@ -251,8 +290,30 @@ mod tests {
                 if look_it_up(to.port(), us.port()) == Some((6, 0)) { Ok(()) } else { Err(()) }
             })
             .unwrap();
-            assert_eq!(ask_the_kernel(to, us), Some((6, 0)), "{addr}");
-            assert_eq!(ask_the_kernel(us, to), look_it_up(us.port(), to.port()), "{addr}");
+            let asked = |local, remote| queues_of(&diagnosed(local, remote).unwrap());
+            assert_eq!(asked(to, us), (6, 0), "{addr}");
+            assert_eq!(Some(asked(us, to)), look_it_up(us.port(), to.port()), "{addr}");
+        }
+    }
+
+    #[test]
+    fn who_waits_to_be_accepted_is_counted() {
+        for addr in ["127.0.0.1:0", "[::]:0", "[::1]:0"] {
+            let listener = TcpListener::bind(addr).unwrap();
+            let at = listener.local_addr().unwrap();
+            let mut to = at;
+            if to.ip().is_unspecified() {
+                to.set_ip([127, 0, 0, 1].into());
+            }
+            assert_eq!(queued(to), 0, "{addr}");
+            let client = TcpStream::connect(to).unwrap();
+            let us = client.local_addr().unwrap();
+            within(HANG_LIMIT, || if queued(to) == 1 { Ok(()) } else { Err(queued(to)) }).unwrap();
+            assert_eq!(look_it_up(at.port(), 0).map(|(waiting, _)| waiting), Some(1), "{addr}");
+            assert_eq!(listens_at(std::process::id()).map(|port| port > 0), Some(true), "{addr}");
+            drop((listener, client));
+            let gone = diagnosed(to, us).unwrap_err();
+            assert_eq!(gone.raw_os_error(), Some(libc::ENOENT), "{addr}");
         }
     }
 }

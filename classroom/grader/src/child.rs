@@ -59,7 +59,7 @@ const KEPT: usize = 1 << 16;
 const TOO_MUCH: i32 = 86;
 
 /// Processor time, in ticks of 10 ms, after which a call is a loop without an end.
-const SPIN: u64 = 200;
+const SPIN: u64 = 100;
 
 const WAITS_ON: &str = "a call that waits, however long";
 

@@ -2,8 +2,13 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::net::SocketAddrV4;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
+};
 use say::say;
 
 /// One look at a process.
@@ -70,6 +75,36 @@ fn milliseconds(pid: i32, at: u64, parts: i64) -> Option<i32> {
         [0, 8].map(|n| i64::from_ne_bytes(time[n..n + 8].try_into().expect("eight bytes")));
     let ms = seconds.saturating_mul(1000).saturating_add((part + parts - 1) / parts);
     Some(ms.min(i32::MAX.into()) as i32)
+}
+
+/// The timer of the TCP socket with these two ends: `idiag_timer`. man: sock_diag(7).
+pub fn timer(local: SocketAddrV4, remote: SocketAddrV4) -> Option<u8> {
+    let ip = |addr: SocketAddrV4| [&addr.ip().octets()[..], &[0; 12]].concat();
+    let request = [
+        // struct nlmsghdr: length, type (SOCK_DIAG_BY_FAMILY), flags, sequence, port.
+        &72u32.to_ne_bytes()[..],
+        &20u16.to_ne_bytes(),
+        &(libc::NLM_F_REQUEST as u16).to_ne_bytes(),
+        &[0; 8],
+        // struct inet_diag_req_v2: family, protocol, no extensions; every state; which socket.
+        &[libc::AF_INET as u8, libc::IPPROTO_TCP as u8, 0, 0],
+        &[0xff; 4],
+        &local.port().to_be_bytes(),
+        &remote.port().to_be_bytes(),
+        &ip(local),
+        &ip(remote),
+        &[0; 4],    // any interface
+        &[0xff; 8], // no cookie
+    ]
+    .concat();
+    let protocol = SockProtocol::NetlinkSockDiag;
+    let (kind, flags) = (SockType::Datagram, SockFlag::SOCK_CLOEXEC);
+    let netlink = socket(AddressFamily::Netlink, kind, flags, protocol).ok()?;
+    let (fd, mut answer) = (netlink.as_raw_fd(), [0; 1024]);
+    send(fd, &request, MsgFlags::empty()).ok()?;
+    let got = recv(fd, &mut answer, MsgFlags::MSG_DONTWAIT).ok()?;
+    // After the header of 16 bytes a struct inet_diag_msg; where there is no such socket, an errno.
+    (got >= 16 + 72).then_some(answer[16 + 2])
 }
 
 /// Which argument of a call says how long it waits.

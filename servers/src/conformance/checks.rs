@@ -519,7 +519,7 @@ fn full(s: &mut Subject) -> Observed {
     let slept = within(s.patience, || {
         // One waits in the queue; or the server, which has kept a descriptor for this, lets it go.
         let noticed = |waiting: &[Client]| {
-            queued(s.server.addr.port()) > 0 || waiting.last().is_some_and(Client::has_something)
+            queued(s.server.addr) > 0 || waiting.last().is_some_and(Client::has_something)
         };
         if !noticed(&waiting) {
             waiting.push(s.connect_silent()?); // into a descriptor that another one has left
