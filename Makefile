@@ -160,7 +160,7 @@ check: ## format, lints, documentation, and what the dependencies may be
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings -D missing_docs \
 		-D clippy::undocumented_unsafe_blocks
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc -q $(ALL) --no-deps --lib
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc -q --no-deps --lib -p tcp-stream-io -p speed
 	@if [ -n "$(HAS_DENY)" ]; then $(MAKE) -s --no-print-directory deny; \
 	else echo "skipped: the dependencies' licences: make deny installs what looks at them"; fi
 
