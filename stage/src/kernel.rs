@@ -131,7 +131,11 @@ impl Ports {
 
     /// What the kernel's table says of it; `None` if nothing.
     pub fn row(self) -> io::Result<Option<Row>> {
-        Ok(tcp_table()?.into_iter().find(|row| row.ports == self))
+        let [local, remote] = [self.local, self.remote].map(|port| format!(":{port:04X} "));
+        let table = fs::read_to_string(TCP_TABLE)?;
+        // As text first: a busy machine has thousands of rows.
+        let lines = table.lines().filter(|line| line.contains(&local) && line.contains(&remote));
+        Ok(lines.filter_map(row).find(|row| row.ports == self))
     }
 
     /// Its state; "gone" if the kernel knows nothing of it (any more).
@@ -156,9 +160,11 @@ pub struct Row {
     pub timer: Option<Duration>,
 }
 
+const TCP_TABLE: &str = "/proc/net/tcp";
+
 /// The kernel's table of TCP sockets over IPv4: `/proc/net/tcp`, proc(5).
 pub fn tcp_table() -> io::Result<Vec<Row>> {
-    Ok(fs::read_to_string("/proc/net/tcp")?.lines().filter_map(row).collect())
+    Ok(fs::read_to_string(TCP_TABLE)?.lines().filter_map(row).collect())
 }
 
 /// `0: 0100007F:8F1A 0100007F:C2E4 06 00000000:00000000 03:00001770 …`: number, local and remote
