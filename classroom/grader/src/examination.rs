@@ -15,7 +15,7 @@ use crate::inside::After;
 use crate::kernel;
 use crate::peer::{Buffers, TINY, impatient, lonely, pair, pair_with, pattern};
 use crate::play::*;
-use crate::refusal::{INTERRUPTED, Refusal, UNFOUNDED, Verdict, first, refuse};
+use crate::refusal::{INTERRUPTED, Refusal, UNFOUNDED, Verdict, first, refuse, same};
 use crate::said::Said;
 
 const RESET: &str = "Err(ECONNRESET)";
@@ -81,7 +81,7 @@ pub struct Seen<'a> {
 impl Seen<'_> {
     /// So many bytes at the front are right.
     pub fn same(&self) -> usize {
-        self.right.iter().zip(self.got).take_while(|(a, b)| a == b).count()
+        same(self.right, self.got)
     }
 }
 
@@ -753,8 +753,7 @@ impl Sender {
         let mut got = reader.join().expect("the reader does not panic");
         got.truncate((self.wire)(&message).len());
         let sent = (self.wire)(&message);
-        let same = sent.iter().zip(&got).take_while(|(a, b)| a == b).count();
-        if polls && got != sent || same + (self.wire)(b"x").len() < got.len() {
+        if polls && got != sent || same(&sent, &got) + (self.wire)(b"x").len() < got.len() {
             let mistake = "the peer got other bytes than were to be sent";
             return Err(Refusal::new(mistake).bytes(&sent, &got));
         }

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -54,14 +54,15 @@ pub fn pair_with(Buffers { send, recv, peer_recv }: Buffers) -> io::Result<(Peer
     Ok((Peer::of(ours)?, conn))
 }
 
-/// Waits until this is so.
+/// Waits until this is so. The kernel tells nobody: it is looked at again, and not all the time, for
+/// the answer may need the processor to get there.
 fn until(is_so: impl Fn() -> bool) -> io::Result<()> {
     let give_up = Instant::now() + HANG;
     while !is_so() {
         if Instant::now() > give_up {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        thread::yield_now();
+        thread::sleep(Duration::from_micros(200));
     }
     Ok(())
 }
@@ -268,13 +269,13 @@ pub enum Heard {
 
 /// `len` bytes without a period that a mistake could hide behind: no two stretches are alike.
 pub fn pattern(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_u32;
-    (0..len)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            (state >> 8) as u8
-        })
-        .collect()
+    let (mut state, mut bytes) = (0x9e37_79b9_u32, Vec::with_capacity(len + 4));
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        bytes.extend_from_slice(&state.to_ne_bytes());
+    }
+    bytes.truncate(len);
+    bytes
 }

@@ -118,9 +118,18 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// So many bytes at the front are the same.
+pub fn same(one: &[u8], other: &[u8]) -> usize {
+    let len = one.len().min(other.len());
+    if one[..len] == other[..len] {
+        return len; // at once, and not byte by byte
+    }
+    one.iter().zip(other).take_while(|(a, b)| a == b).count()
+}
+
 /// Both sides around the first byte that differs, in hex and as text.
 pub fn difference(expected: &[u8], seen: &[u8]) -> String {
-    let at = expected.iter().zip(seen).take_while(|(a, b)| a == b).count();
+    let at = same(expected, seen);
     let from = (at & !15).saturating_sub(16);
     let mut out = String::new();
     let _ = writeln!(out, "  {}", say!("the first difference is at byte {at}:"));

@@ -128,8 +128,8 @@ impl<X> Said<X> {
 
 /// The bytes, and behind them memory that is readable and not to be sent.
 pub fn behind(bytes: &[u8]) -> Vec<u8> {
-    let mut memory = bytes.to_vec();
-    memory.resize(2 * bytes.len() + 4096, 0x5a);
+    let mut memory = vec![0x5a; 2 * bytes.len() + 4096];
+    memory[..bytes.len()].copy_from_slice(bytes);
     memory
 }
 
