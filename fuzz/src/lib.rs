@@ -34,6 +34,7 @@ use tcp_stream_io::framing::tlv::{Tlv, TlvError, parse_tlvs};
 #[cfg(feature = "lab")]
 pub use lab_checks::{options, traces};
 use model::Read;
+pub use source::STREAMED;
 use source::{Cuts, with_stream};
 #[cfg(feature = "speed")]
 pub use speed_checks::{fast_frames, fast_lines, read_as_they_arrive};

@@ -4,7 +4,12 @@
 //! EINTR now and then. So each cut is the same on every run, and costs no system call. Miri has a
 //! `recv` of its own: there it is a socket on the loopback, and the stream comes in one piece.
 
+use std::sync::atomic::AtomicU64;
+
 use tcp_stream_io::UniqueFd;
+
+/// Bytes of all streams so far.
+pub static STREAMED: AtomicU64 = AtomicU64::new(0);
 
 /// Where a stream is cut.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +58,7 @@ mod native {
     use std::fs::File;
     use std::os::fd::{AsRawFd, OwnedFd, RawFd};
     use std::ptr;
+    use std::sync::atomic::Ordering::Relaxed;
 
     use libc::{size_t, ssize_t};
 
@@ -76,6 +82,7 @@ mod native {
 
     /// Calls `read` with a descriptor from which `bytes` come, cut as `cuts` says.
     pub fn with_stream<R>(bytes: &[u8], cuts: Cuts, read: impl FnOnce(&UniqueFd) -> R) -> R {
+        STREAMED.fetch_add(bytes.len() as u64, Relaxed);
         FD.with(|fd| {
             let piece = Box::new(pieces(cuts, bytes.len()));
             let (fd_number, bytes) = (fd.as_raw_fd(), bytes.to_vec());

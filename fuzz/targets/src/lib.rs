@@ -4,6 +4,8 @@ use std::ffi::c_int;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use checks::STREAMED;
+
 static INPUTS: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
 
@@ -13,7 +15,8 @@ unsafe extern "C" {
 }
 
 extern "C" fn tell() {
-    eprintln!("tried: {} inputs, {} bytes", INPUTS.load(Relaxed), BYTES.load(Relaxed));
+    let [inputs, bytes, streamed] = [&INPUTS, &BYTES, &STREAMED].map(|n| n.load(Relaxed));
+    eprintln!("tried: {inputs} inputs, {bytes} bytes, {streamed} streamed");
 }
 
 /// Counts one input, whatever comes of it.
