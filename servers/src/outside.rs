@@ -95,36 +95,51 @@ pub fn stays_asleep(pid: u32) -> bool {
     before.is_some() && (0..5).all(|_| sleeps_on())
 }
 
-/// Whether it sleeps nearly all of the next 50 ms: no thread wants a processor for half of them, or
-/// wakes more often than once in 10 ms. Who only waits for a processor wants it, too: so a busy
-/// machine makes nobody who goes round and round look asleep, and no sleeper awake.
+/// Whether it sleeps nearly all of the next 50 ms: no thread wants a processor for half of them, or at
+/// their beginning and at their end, or wakes more often than once in 10 ms. Who only waits for a
+/// processor wants it, too: so a busy machine makes nobody who goes round and round look asleep, and
+/// no sleeper awake.
 pub fn sleeps_mostly(pid: u32) -> bool {
     let began = Instant::now();
     let Some(before) = activity(pid) else { return false };
     thread::sleep(Duration::from_millis(50));
     let (Some(after), took) = (activity(pid), began.elapsed()) else { return false };
-    let since = |thread: (&u32, &(Duration, u64))| {
-        let (wanted, woke) = before.get(thread.0).copied().unwrap_or_default();
-        (thread.1.0.saturating_sub(wanted), thread.1.1.saturating_sub(woke))
-    };
-    after
-        .iter()
-        .map(since)
-        .all(|(wanted, woke)| wanted < took / 2 && u128::from(woke) <= took.as_millis() / 10)
+    after.iter().all(|(thread, now)| {
+        let before = before.get(thread).copied().unwrap_or_default();
+        let wanted = now.wanted.saturating_sub(before.wanted);
+        let rarely = u128::from(now.woke.saturating_sub(before.woke)) <= took.as_millis() / 10;
+        rarely && wanted < took / 2 && !(before.runs && now.runs)
+    })
 }
 
-/// By thread: how long it has run or waited for a processor, and how often it has gone to sleep:
-/// `schedstat` and the voluntary context switches in `/proc/PID/task/TID`, proc(5).
-fn activity(pid: u32) -> Option<BTreeMap<u32, (Duration, u64)>> {
+/// Of a thread.
+#[derive(Clone, Copy, Default)]
+struct Activity {
+    /// It runs, or waits for a processor: how long it has waited is told only once it runs.
+    runs: bool,
+    /// How long it has run, or waited for a processor.
+    wanted: Duration,
+    /// How often it has gone to sleep.
+    woke: u64,
+}
+
+/// By thread: `schedstat`, the state and the voluntary context switches in `/proc/PID/task/TID`,
+/// proc(5).
+fn activity(pid: u32) -> Option<BTreeMap<u32, Activity>> {
     let mut threads = BTreeMap::new();
     for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
         let dir = thread.ok()?.path();
         let read = |name| fs::read_to_string(dir.join(name)).ok();
         let (Some(times), Some(status)) = (read("schedstat"), read("status")) else { continue };
         let wanted = times.split(' ').take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
-        let woke = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        let word = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.split_whitespace().next())
+        };
+        let (runs, woke) = (word("State:")? == "R", word("voluntary_ctxt_switches:")?);
+        let wanted = Duration::from_nanos(wanted);
         let id = dir.file_name()?.to_str()?.parse().ok()?;
-        threads.insert(id, (Duration::from_nanos(wanted), woke.trim().parse().ok()?));
+        threads.insert(id, Activity { runs, wanted, woke: woke.parse().ok()? });
     }
     Some(threads)
 }
