@@ -71,6 +71,7 @@ pub fn read(input: impl BufRead) -> Result<Trace> {
             trace.samples.push(serde_json::from_str(&text).with_context(place)?);
         } else if !text.is_empty() {
             let event: Event = serde_json::from_str(&text).with_context(place)?;
+            ensure!(event.complete() >= event.at, "{}: it ends before it begins", place());
             trace.events.push(event);
         }
     }
