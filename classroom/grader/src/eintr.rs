@@ -25,11 +25,13 @@ type Came = Option<u16>;
 pub fn grade(accept_one: Accept, connect_once: Connect, close_once: Close) -> ExitCode {
     grading::grade("eintr", CASES, |(what, port, errno): (String, u16, i32), given| {
         let fd = given.fd();
-        if errno != 0 {
-            let (only, accept) = (Some((0, fd as u64)), what == "accept");
-            let call = if accept { libc::SYS_accept4 } else { libc::SYS_close };
-            let call = if what == "connect" { libc::SYS_connect } else { call };
-            Denied { call, only, errno }.from_here_on();
+        let calls = match &*what {
+            "accept" => [libc::SYS_accept4, libc::SYS_accept],
+            "connect" => [libc::SYS_connect; 2],
+            _ => [libc::SYS_close; 2],
+        };
+        for call in calls.into_iter().filter(|_| errno != 0) {
+            Denied { call, only: Some((0, fd as u64)), errno }.from_here_on();
         }
         match &*what {
             "accept" => {
@@ -81,10 +83,8 @@ const CASES: &[Case] = &[
     ("accept: other errors are returned as they come", |c| {
         let again = "it calls accept again after errors that do not go away: only EINTR does";
         fails(c, ("accept", 0, 0), Some(pair()?.1), "EINVAL", again)?;
-        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ECONNABORTED] {
-            says(c, "accept", errno, again)?;
-        }
-        Ok(())
+        let others = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ECONNABORTED];
+        others.into_iter().try_for_each(|errno| says(c, "accept", errno, again))
     }),
     ("accept: EAGAIN of a listener that does not wait", |c| {
         let spins = "EAGAIN of a non-blocking listener goes to the caller: calling accept again at \

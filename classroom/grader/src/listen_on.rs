@@ -28,8 +28,8 @@ struct Listener {
     reuse: bool,
 }
 
-/// Grades the answer: asked to listen on a port; where a call of the kernel's
-/// fails; or where a rival, which is given, begins to listen just before it does.
+/// Grades the answer: asked to listen on a port; where a call of the kernel's fails;
+/// or where a rival, which is given, begins to listen just before it does.
 pub fn grade(answer: fn(u16) -> io::Result<(RawFd, u16)>) -> ExitCode {
     grading::grade("listen_on", CASES, |(port, denied): (u16, Option<Denied>), given| {
         let (mut fd, mut told) = (-1, 0);
@@ -93,7 +93,7 @@ const CASES: &[Case] = &[
 
 type Listens = Said<Listener>;
 
-fn denied(child: &mut Child, name: &str, call: i64, says: Errno) -> Verdict {
+fn denied(child: &mut Child, name: &str, call: libc::c_long, says: Errno) -> Verdict {
     child.scene("", &say!("{name} says {says:?}"), "");
     let denied = Denied { call, only: None, errno: says as i32 };
     let said = child.call_unchecked((0, Some(denied)), vec![])?;
