@@ -6,9 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
+use nix::errno::Errno;
 use nix::sys::socket::{Backlog, SockaddrLike, SockaddrStorage, bind, listen};
 
 use crate::calls::AFTER_CLOSE;
+use crate::denied::Denied;
 use crate::inside::option;
 use crate::peer::full;
 use crate::prelude::*;
@@ -25,9 +27,10 @@ struct Socket {
     sent: bool,
 }
 
-/// Grades the answer: asked to connect to one of the list.
+/// Grades the answer: asked to connect to one of the list, perhaps where a call fails.
 pub fn grade(answer: fn(&libc::addrinfo) -> io::Result<RawFd>) -> ExitCode {
-    grading::grade("connect_to", CASES, |list: Vec<Entry>, given| {
+    grading::grade("connect_to", CASES, |(list, denied): (Vec<Entry>, Option<Denied>), given| {
+        denied.into_iter().for_each(Denied::from_here_on);
         let any = SocketAddr::from((V4, 1));
         let addresses: Vec<_> =
             list.iter().map(|(at, ..)| SockaddrStorage::from(at.unwrap_or(any))).collect();
@@ -53,6 +56,10 @@ pub fn grade(answer: fn(&libc::addrinfo) -> io::Result<RawFd>) -> ExitCode {
     })
 }
 
+/// The length of an address, by its family.
+const V4_LEN: u32 = size_of::<libc::sockaddr_in>() as u32;
+const V6_LEN: u32 = size_of::<libc::sockaddr_in6>() as u32;
+
 fn node(((at, kind, protocol), address): (&Entry, &SockaddrStorage)) -> libc::addrinfo {
     const UNKNOWN_FAMILY: libc::c_int = 250;
     // SAFETY: addrinfo is integers and pointers, for which zero is a valid value.
@@ -60,7 +67,7 @@ fn node(((at, kind, protocol), address): (&Entry, &SockaddrStorage)) -> libc::ad
     let family = address.family().filter(|_| at.is_some());
     node.ai_family = family.map_or(UNKNOWN_FAMILY, |family| family as libc::c_int);
     (node.ai_socktype, node.ai_protocol) = (*kind, *protocol);
-    node.ai_addrlen = address.len();
+    node.ai_addrlen = if at.is_some_and(|at| at.is_ipv6()) { V6_LEN } else { V4_LEN };
     node.ai_addr = ptr::from_ref(address).cast_mut().cast();
     node
 }
@@ -75,11 +82,13 @@ enum At {
     Datagrams,
     /// A socket that keeps the port, and does not listen.
     Refuses(IpAddr),
+    /// Nobody can be: it is the address of all, and TCP is for two.
+    Unreachable,
     /// Nobody: the family is one that this kernel does not have.
     NoFamily,
 }
 
-use At::{Datagrams, Listens, Mptcp, NoFamily, Refuses};
+use At::{Datagrams, Listens, Mptcp, NoFamily, Refuses, Unreachable};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -109,7 +118,15 @@ const CASES: &[Case] = &[
     ("IPv6 accepts, and stands before IPv4", |c| {
         walk(c, "listens at [::1]", &[Listens(V6)], "")?;
         let both = [Listens(V6), Listens(V4)];
-        walk(c, "listens at [::1] and at 127.0.0.1, in this order", &both, "")
+        walk(c, "listens at [::1] and at 127.0.0.1, in this order", &both, "")?;
+        let both = [Listens(V4), Listens(V6)];
+        walk(c, "listens at 127.0.0.1 and at [::1], in this order", &both, "")
+    }),
+    ("an address cannot be reached: the next one is tried, whatever the error", unreachable),
+    ("no descriptor is to be had: EMFILE", |c| {
+        let denied = Denied { call: libc::SYS_socket, only: None, errno: libc::EMFILE };
+        let did = "listens; socket says EMFILE";
+        walk_where(c, did, &[Listens(V4), Listens(V4)], "", Some(denied))
     }),
     ("kind and protocol are those of the address", |c| {
         let mistake = "the socket is of another kind than the address: take ai_socktype";
@@ -124,6 +141,7 @@ const CASES: &[Case] = &[
     ("nobody accepts: the last error, and no descriptor is left", |c| {
         walk(c, "refuses", &[Refuses(V4)], "")?;
         walk(c, "refuses at each of 20 addresses", &[Refuses(V4); 20], "")?;
+        walk(c, "refuses, the last time at [::1]", &[Refuses(V4), Refuses(V6)], "")?;
         walk(c, "has no such family, then refuses", &[NoFamily, Refuses(V4)], "")?;
         walk(c, "refuses, then has no such family", &[Refuses(V4), NoFamily], "")
     }),
@@ -140,7 +158,10 @@ fn open(at: At) -> io::Result<(TcpListener, Entry)> {
         listen(&fd, Backlog::new(8)?)?;
     }
     let socket = TcpListener::from(fd);
-    let address = socket.local_addr().ok().filter(|_| at != NoFamily);
+    let mut address = socket.local_addr().ok().filter(|_| at != NoFamily);
+    if let (Unreachable, Some(address)) = (at, &mut address) {
+        address.set_ip(Ipv4Addr::new(127, 255, 255, 255).into());
+    }
     let protocol = match at {
         Datagrams => libc::IPPROTO_UDP,
         Mptcp => libc::IPPROTO_MPTCP,
@@ -152,20 +173,34 @@ fn open(at: At) -> io::Result<(TcpListener, Entry)> {
 /// It has to connect to the first that accepts, or to say why the last one does not. `gives_up` is
 /// what it is called if it says that none does.
 fn walk(child: &mut Child, did: &str, list: &[At], gives_up: &str) -> Verdict {
+    walk_where(child, did, list, gives_up, None)
+}
+
+/// The same where a call fails: `socket`, or `connect` for IPv6.
+fn walk_where(
+    child: &mut Child,
+    did: &str,
+    list: &[At],
+    gives_up: &str,
+    denied: Option<Denied>,
+) -> Verdict {
     let Ok(open) = list.iter().map(|at| open(*at)).collect::<io::Result<Vec<_>>>() else {
         return Ok(()); // no IPv6 on this machine
     };
     let (sockets, entries): (Vec<_>, Vec<_>) = open.into_iter().unzip();
     let ever = "it tries the same address for ever: go on to ai_next";
     child.scene("walking the list", did, ever);
-    let said: Said<Socket> = child.makes(entries, vec![])?;
+    let said: Said<Socket> = child.makes((entries, denied), vec![])?;
     if said.after.calls.freed_no_list > 0 {
         return Err(Refusal::new("the list is only lent: who called getaddrinfo frees it"));
     }
     let first = list.iter().position(|at| matches!(at, Listens(_) | Datagrams | Mptcp));
     match first {
+        Some(_) if denied.is_some_and(|denied| denied.call == libc::SYS_socket) => {
+            nobody(&said, list, denied)
+        }
         Some(first) => connected(&said, list, first, &sockets, gives_up),
-        None => nobody(&said, list),
+        None => nobody(&said, list, denied),
     }
 }
 
@@ -232,7 +267,7 @@ fn slow(child: &mut Child) -> Verdict {
     let (further, entry) = open(Listens(V4))?;
     let first = (Some(listener.local_addr()?), entry.1, entry.2);
     child.scene("walking the list", "lets the first try wait, and then takes the connection", "");
-    child.ask(vec![first, entry], &[], vec![])?;
+    child.ask((vec![first, entry], None::<Denied>), &[], vec![])?;
     let _room = if child.until_blocked()? { Some(listener.accept()?) } else { None };
     let said: Said<Socket> = child.unchecked()?;
     let waited = said.result.is_ok() && further.accept().is_err();
@@ -240,8 +275,32 @@ fn slow(child: &mut Child) -> Verdict {
     said.ensure(waited, mistake, "Ok(fd), connected to the first address")
 }
 
-fn nobody(said: &Said<Socket>, list: &[At]) -> Verdict {
-    let last = if list.ends_with(&[NoFamily]) { libc::EAFNOSUPPORT } else { libc::ECONNREFUSED };
+fn unreachable(child: &mut Child) -> Verdict {
+    let mut tries = |at, errno: Errno, denied: Option<Denied>| {
+        let did = say!("connect says {errno:?} at the first address, the second listens");
+        let gives_up =
+            say!("after {errno:?} it gives up: whatever the error, the next one is tried");
+        walk_where(child, &did, &[at, Listens(V4)], &gives_up, denied)?;
+        let did = say!("refuses at the first address, connect says {errno:?} at the second");
+        walk_where(child, &did, &[Refuses(V4), at], "", denied)
+    };
+    tries(Unreachable, Errno::ENETUNREACH, None)?;
+    use Errno::{EACCES, EADDRNOTAVAIL, EHOSTUNREACH, ENETDOWN, ENETUNREACH, ETIMEDOUT};
+    for errno in [ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, ENETDOWN, EACCES, EADDRNOTAVAIL] {
+        let only = Some((2, V6_LEN.into()));
+        let denied = Denied { call: libc::SYS_connect, only, errno: errno as i32 };
+        tries(Refuses(V6), errno, Some(denied))?;
+    }
+    Ok(())
+}
+
+fn nobody(said: &Said<Socket>, list: &[At], denied: Option<Denied>) -> Verdict {
+    let last = match list.last() {
+        Some(NoFamily) => libc::EAFNOSUPPORT,
+        Some(Unreachable) => libc::ENETUNREACH,
+        Some(at) if *at != Refuses(V4) => denied.map_or(libc::ECONNREFUSED, |denied| denied.errno),
+        _ => libc::ECONNREFUSED,
+    };
     let mistake = first! {
         said.text() == "Ok(-1)" => "it returned Ok(-1): -1 is no descriptor, but a failure",
         said.result.is_ok() => "every connect failed, and it returned a socket all the same",

@@ -3,9 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::FromRawFd;
 
+use nix::errno::Errno;
 use nix::sys::socket::{SockaddrIn, getpeername};
 
 use crate::calls::{self, Seldom};
+use crate::denied::Denied;
 use crate::inside::unasked_settings;
 use crate::peer::{full, impatient, listener};
 use crate::prelude::*;
@@ -18,10 +20,19 @@ type Close = fn(RawFd) -> io::Result<()>;
 /// descriptor is closed.
 type Came = Option<u16>;
 
-/// Grades the answer: asked to accept; to connect to a port; to close, which may say EINTR.
+/// Grades the answer: asked to accept; to connect to a port; to close, which may say EINTR;
+/// perhaps where the call always says this.
 pub fn grade(accept_one: Accept, connect_once: Connect, close_once: Close) -> ExitCode {
-    grading::grade("eintr", CASES, |(what, port): (String, u16), given| {
+    grading::grade("eintr", CASES, |(what, port, errno): (String, u16, i32), given| {
         let fd = given.fd();
+        let calls = match &*what {
+            "accept" => [libc::SYS_accept4, libc::SYS_accept],
+            "connect" => [libc::SYS_connect; 2],
+            _ => [libc::SYS_close; 2],
+        };
+        for call in calls.into_iter().filter(|_| errno != 0) {
+            Denied { call, only: Some((0, fd as u64)), errno }.from_here_on();
+        }
         match &*what {
             "accept" => {
                 let mut conn = -1;
@@ -71,17 +82,21 @@ const CASES: &[Case] = &[
     }),
     ("accept: other errors are returned as they come", |c| {
         let again = "it calls accept again after errors that do not go away: only EINTR does";
-        fails(c, ("accept", 0), Some(pair()?.1), "EINVAL", again)?;
+        fails(c, ("accept", 0, 0), Some(pair()?.1), "EINVAL", again)?;
+        let others = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ECONNABORTED];
+        others.into_iter().try_for_each(|errno| says(c, "accept", errno, again))
+    }),
+    ("accept: EAGAIN of a listener that does not wait", |c| {
         let spins = "EAGAIN of a non-blocking listener goes to the caller: calling accept again at \
                      once only spins";
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
-        fails(c, ("accept", 0), Some(listener.into()), "EAGAIN", spins)
+        fails(c, ("accept", 0, 0), Some(listener.into()), "EAGAIN", spins)
     }),
     ("connect: no signal comes", |c| {
         let (listener, _held) = listener(128)?;
         let port = listener.local_addr()?.port();
-        let _bystander = ask(c, ("connect", port), lonely()?)?;
+        let _bystander = ask(c, ("connect", port, 0), lonely()?)?;
         c.scene("", "listens", "");
         let said = c.said_more::<Came>()?;
         let is_there = said.text() == "Ok" && said.more == Some(port);
@@ -89,15 +104,18 @@ const CASES: &[Case] = &[
         said.ensure(is_there, mistake, "Ok, and a connection")?;
         drop(listener);
         let again = "it calls connect again after it was refused";
-        fails(c, ("connect", port), Some(lonely()?), "ECONNREFUSED", again)?;
+        fails(c, ("connect", port, 0), Some(lonely()?), "ECONNREFUSED", again)?;
+        fails(c, ("connect", port, 0), Some(pair()?.1), "EISCONN", again)?;
         // A socket that does not wait: its owner does.
         let waits = "it waits after EINPROGRESS: who made the socket non-blocking does not want to \
                      wait, EINTR alone is yours to wait for";
         let (_listener, port, _filler, _held) = full()?;
         let (_peer, waiting) = non_blocking((pair()?.0, lonely()?))?;
-        fails(c, ("connect", port), Some(waiting), "EINPROGRESS", waits)
+        fails(c, ("connect", port, 0), Some(waiting), "EINPROGRESS", waits)?;
+        let others = [Errno::EALREADY, Errno::EAGAIN, Errno::EACCES, Errno::ENETUNREACH];
+        others.into_iter().try_for_each(|errno| says(c, "connect", errno, again))
     }),
-    ("connect: a signal comes, and then the connection stands", connects_later),
+    ("connect: signals come, and then the connection stands", connects_later),
     ("connect: signals come, and then the peer refuses, or does not answer", |c| {
         fails_later(c, "ECONNREFUSED")?;
         fails_later(c, "ETIMEDOUT")
@@ -114,7 +132,12 @@ const CASES: &[Case] = &[
         drop(another);
         let closed = peer.read(1).is_empty();
         c.close_fds()?;
-        fails(c, ("close", 0), None, "EBADF", "close is called again after an error")?;
+        let again = "close is called again after an error";
+        fails(c, ("close", 0, 0), None, "EBADF", again)?;
+        for errno in [Errno::EIO, Errno::ENOSPC, Errno::EDQUOT] {
+            says(c, "close", errno, again)?;
+        }
+
         let mistake = "close_once has to close what it is given";
         if closed { Ok(()) } else { refuse(mistake, "the end of the stream at the peer", "none") }
     }),
@@ -125,11 +148,16 @@ const CASES: &[Case] = &[
     }),
 ];
 
+const IN_POLL: &str = "EINTR was returned as an error: the call was only interrupted";
+
+const OFTEN: &str = "after some signals EINTR was returned all the same: as often as it comes, the \
+                     call is made again";
+
 const TOO_SOON: &str =
     "it returned Ok right after EINTR: nothing is decided yet, poll waits until it is";
 
 /// The call on this descriptor, beside one that is none of its business.
-fn ask(child: &mut Child, ask: (&str, u16), fd: impl Into<OwnedFd>) -> Result<Peer, Refusal> {
+fn ask(child: &mut Child, ask: (&str, u16, i32), fd: impl Into<OwnedFd>) -> Result<Peer, Refusal> {
     let (bystander, theirs) = pair()?;
     child.ask(ask, &[], vec![theirs, fd.into()])?;
     Ok(bystander)
@@ -138,7 +166,7 @@ fn ask(child: &mut Child, ask: (&str, u16), fd: impl Into<OwnedFd>) -> Result<Pe
 /// The call fails, and has to say so.
 fn fails(
     child: &mut Child,
-    (call, port): (&str, u16),
+    (call, port, says): (&str, u16, i32),
     fd: Option<OwnedFd>,
     errno: &str,
     again: &str,
@@ -146,8 +174,8 @@ fn fails(
     let (_bystander, theirs) = pair()?;
     child.scene("", &say!("{call} says {errno}"), again);
     let fds = fd.map_or(vec![], |fd| vec![theirs, fd]);
-    child.ask((call, port), &[], fds)?;
-    if errno == "EAGAIN" && child.until_blocked()? {
+    child.ask((call, port, says), &[], fds)?;
+    if (call, errno) == ("accept", "EAGAIN") && child.until_blocked()? {
         let mistake =
             "it waits by itself after EAGAIN: the caller wanted a listener that does not wait";
         return refuse(mistake, "Err(WouldBlock) at once", "it waits");
@@ -160,10 +188,15 @@ fn fails(
     said.ensure(said.text() == expected, mistake, expected)
 }
 
+/// It has this error from the kernel, and has to say so.
+fn says(child: &mut Child, call: &str, errno: Errno, again: &str) -> Verdict {
+    fails(child, (call, 1, errno as i32), Some(pair()?.1), &format!("{errno:?}"), again)
+}
+
 /// Closed, in one call; that call may have said EINTR.
 fn closes(child: &mut Child, call: &str, conn: OwnedFd, twice: &str) -> Verdict {
     child.scene("", "waits for the end of the stream", twice);
-    let _bystander = ask(child, (call, 0), conn)?;
+    let _bystander = ask(child, (call, 0, 0), conn)?;
     let said = child.said_more::<Came>()?;
     let mistake = if said.calls("close") > 1 {
         twice
@@ -182,10 +215,10 @@ fn accepts(child: &mut Child, zero: bool) -> Verdict {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let at = listener.local_addr()?;
     child.zero = zero;
-    let _bystander = ask(child, ("accept", 0), listener)?;
-    let did = "SIGUSR1 came three times while accept waited, then a client connected";
+    let _bystander = ask(child, ("accept", 0, 0), listener)?;
+    let did = "SIGUSR1 came forty times while accept waited, then a client connected";
     child.scene("before the first client", did, if zero { ZERO } else { "" });
-    child.interrupts(3)?;
+    let came = child.interrupts(40)?;
     let client = if child.until_blocked()? { Some(TcpStream::connect(at)?) } else { None };
     let said = child.said_more::<Came>()?;
     let port = client.as_ref().and_then(|c| c.local_addr().ok()).map(|at| at.port());
@@ -193,6 +226,7 @@ fn accepts(child: &mut Child, zero: bool) -> Verdict {
         "" if said.more.is_some() && said.more == port => "",
         _ if zero => ZERO,
         "" => "what it returned is not the accepted connection",
+        "Interrupted" if came > 1 => OFTEN,
         "Interrupted" => {
             "EINTR ended accept: nobody has connected yet, and it is right to call it again"
         }
@@ -205,10 +239,10 @@ fn connects_later(child: &mut Child) -> Verdict {
     const MISSED: &str = "after EINTR it does not see that the connection stands: poll for POLLOUT, \
                           as POLLIN waits for bytes; a second connect is no way to wait";
     let (listener, port, _filler, _held) = full()?;
-    let _bystander = ask(child, ("connect", port), lonely()?)?;
-    let did = "let the first try wait; a signal came; then it took the connection";
+    let _bystander = ask(child, ("connect", port, 0), lonely()?)?;
+    let did = "let the first try wait; forty signals came; then it took the connection";
     child.scene("", did, "");
-    child.interrupts(1)?;
+    let came = child.interrupts(40)?;
     // Its kernel tries again within a second.
     let _room = if child.until_blocked()? { Some(listener.accept()?) } else { None };
     child.scene("after EINTR", did, MISSED);
@@ -224,6 +258,8 @@ fn connects_later(child: &mut Child) -> Verdict {
     }
     let mistake = if said.text() == "Ok" {
         ""
+    } else if said.kind() == "Interrupted" && came > 1 {
+        if came == 2 { IN_POLL } else { OFTEN }
     } else if said.kind() == "Interrupted" {
         "EINTR ended connect: the kernel goes on with it, and that was not waited for"
     } else {
@@ -238,10 +274,10 @@ fn fails_later(child: &mut Child, errno: &str) -> Verdict {
     let (listener, port, filler, _held) = full()?;
     let (refuses, expected) = (errno == "ECONNREFUSED", format!("Err({errno})"));
     let conn = if refuses { lonely()? } else { impatient(lonely()?)? };
-    let _bystander = ask(child, ("connect", port), conn)?;
-    let did = say!("let the first try wait; two signals came; then it came to {errno}");
+    let _bystander = ask(child, ("connect", port, 0), conn)?;
+    let did = say!("let the first try wait; forty signals came; then it came to {errno}");
     child.scene("after EINTR", &did, MISSED);
-    child.interrupts(2)?;
+    let came = child.interrupts(40)?;
     let early = !child.until_blocked()?;
     // Without a listener its kernel answers the next try with a reset.
     let _silent = (!refuses).then_some((listener, filler));
@@ -249,9 +285,13 @@ fn fails_later(child: &mut Child, errno: &str) -> Verdict {
     let mistake = match said.kind() {
         // On a busy machine the kernel may have given up before the signals came.
         _ if said.text() == expected && !(early && refuses) => "",
-        "Interrupted" => "EINTR was returned as an error: the call was only interrupted",
+        "Interrupted" if came > 2 => OFTEN,
+        "Interrupted" => IN_POLL,
         "" if early => TOO_SOON,
-        "" => "poll says that it is decided, not how: SO_ERROR has the outcome",
+        "" => {
+            "poll says that it is decided, not how: SO_ERROR has the outcome, once, for reading it \
+             takes it away"
+        }
         _ if said.result.as_ref().is_err_and(|e| e.errno == Some(0)) => {
             "reading SO_ERROR takes it away: asked again, it says 0"
         }

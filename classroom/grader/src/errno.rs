@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
 use nix::errno::Errno;
 
 use crate::inside;
+use crate::peer::{Buffers, pair_with};
 use crate::prelude::*;
 
 #[derive(Serialize, Deserialize)]
@@ -19,6 +20,9 @@ struct Logged {
 
 /// Room for so many bytes: more than a u8 can count.
 const LEN: usize = 300;
+
+/// More than a u16 can count, and no bit of a u16 is set in it.
+const LARGE: usize = 3 << 16;
 
 static LOGGED: AtomicUsize = AtomicUsize::new(0);
 static SPOIL: AtomicI32 = AtomicI32::new(0);
@@ -35,24 +39,26 @@ fn log(_: &str) {
 /// What the answer is: one `recv`, a line for the log, and a count or a name.
 pub type Answer = fn(RawFd, &mut [u8], fn(&str)) -> Result<usize, String>;
 
-/// Grades the answer: asked to receive, where the logger sets errno to this; perhaps into nothing.
+/// Grades the answer: asked to receive, where the logger sets errno to this, into so many bytes.
 pub fn grade(answer: Answer) -> ExitCode {
-    grading::grade("recv_logged", CASES, |(spoil, empty): (i32, bool), given| {
+    grading::grade("recv_logged", CASES, |(spoil, len): (i32, usize), given| {
         SPOIL.store(spoil, Relaxed);
         LOGGED.store(0, Relaxed);
         FD.store(given.fd(), Relaxed);
-        let mut buf = [0xa5; LEN];
-        let room = if empty { &mut [] } else { &mut buf[..] };
-        let (result, said) = given.watch(|| answer(given.fd(), room, log));
+        let mut buf = vec![0xa5; len];
+        let (result, said) = given.watch(|| answer(given.fd(), &mut buf, log));
         let (times, unread) = (LOGGED.load(Relaxed), UNREAD.load(Relaxed));
-        Said { bytes: buf.to_vec(), ..said.with(Logged { result, times, unread }) }
+        Said { bytes: buf, ..said.with(Logged { result, times, unread }) }
     })
 }
 
 const CASES: &[Case] = &[
     ("bytes are there: their count", |c| names(c, "has sent 5 bytes, and waits", 5, Ok(5), usual)),
     ("more bytes are there than buf has room for", |c| {
-        names(c, "sent 400 bytes", 400, Ok(LEN), usual)
+        names(c, "sent 400 bytes", 400, Ok(LEN), usual)?;
+        names(c, "sent 196708 bytes", LARGE + 100, Ok(LARGE), || {
+            pair_with(Buffers { recv: Some(LARGE + 1000), ..Buffers::default() }).map(both)
+        })
     }),
     ("the stream has ended: 0, and no error", |c| {
         names(c, "ended its stream", 0, Ok(0), || {
@@ -67,7 +73,7 @@ const CASES: &[Case] = &[
         names(c, "there is none: not connected", 0, Err("ENOTCONN"), || alone(lonely()?))?;
         let (spoil, none) = (libc::EAGAIN, "there is none: fd 150 is not open");
         names(c, none, 0, Err("EBADF"), || Ok((None, None)))?;
-        c.ask((spoil, true), &[], vec![])?;
+        c.ask((spoil, 0), &[], vec![])?;
         is(&c.said_more()?, 0, Err("EBADF"), "EAGAIN")?;
         names(c, "has reset the connection", 0, Err("ECONNRESET"), || {
             let (peer, conn) = pair()?;
@@ -125,7 +131,8 @@ fn names(
         }
         child.scene("", did, if sent > 0 { WAITS } else { AGAIN });
         child.close_fds()?;
-        child.ask((spoil, false), &[], Vec::from_iter(conn))?;
+        let room = expected.unwrap_or(0).max(LEN);
+        child.ask((spoil, room), &[], Vec::from_iter(conn))?;
         is(&child.said_more()?, sent, expected, name)?;
     }
     Ok(())
@@ -135,7 +142,7 @@ fn signal(child: &mut Child) -> Verdict {
     let (_peer, conn) = pair()?;
     let again = "it called recv again after EINTR: one call was asked for";
     child.scene("after a signal", "sends nothing; SIGUSR1 came while recv was waiting", again);
-    child.ask((libc::EBADF, false), &[], vec![conn])?;
+    child.ask((libc::EBADF, LEN), &[], vec![conn])?;
     child.interrupts(1)?;
     is(&child.said_more()?, 0, Err("EINTR"), "EBADF")
 }
@@ -168,9 +175,9 @@ fn is(said: &Said<Logged>, sent: usize, expected: Result<usize, &str>, spoil: &s
             "0 is the end of the stream and no error: errno has nothing to say",
         !fails && result.is_err() =>
             "recv had succeeded: errno counts only where a call has returned -1",
-        expected == Ok(LEN) && count == LEN % 256 =>
-            "the count was cut to 8 bits: a cast loses what is more",
-        expected == Ok(LEN) => "recv was offered less room than buf has: give it all of buf",
+        expected.is_ok_and(|n| n >= LEN && n != count && [n % 256, n % 65_536].contains(&count)) =>
+            "the count, or the length of buf, was cut to 8 or 16 bits: a cast loses what is more",
+        expected.is_ok_and(|n| n >= LEN) => "recv was offered less room than buf has: give it all of buf",
         expected == Err("EINTR") && name == "EAGAIN" =>
             "recv did not wait, though the socket does: the flags are 0",
         fails && name == "EINTR" =>

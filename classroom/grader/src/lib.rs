@@ -13,6 +13,7 @@ pub mod beside;
 pub mod calls;
 pub mod child;
 pub mod course;
+pub mod denied;
 pub mod examination;
 pub mod grading;
 pub mod huge;

@@ -6,10 +6,11 @@ use std::mem::offset_of;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::process::id;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::errno::Errno;
 use nix::sys::socket::{Backlog, SockaddrIn, getsockname, listen, setsockopt, sockopt};
 
 use crate::calls::{self, AFTER_CLOSE, Seldom};
+use crate::denied::Denied;
 use crate::inside::option;
 use crate::peer::bound;
 use crate::prelude::*;
@@ -27,10 +28,10 @@ struct Listener {
     reuse: bool,
 }
 
-/// Grades the answer: asked to listen on a port; where the process may open no more descriptors; or
-/// where a rival, which is given, begins to listen just before it does.
+/// Grades the answer: asked to listen on a port; where a call of the kernel's fails;
+/// or where a rival, which is given, begins to listen just before it does.
 pub fn grade(answer: fn(u16) -> io::Result<(RawFd, u16)>) -> ExitCode {
-    grading::grade("listen_on", CASES, |(port, full): (u16, bool), given| {
+    grading::grade("listen_on", CASES, |(port, denied): (u16, Option<Denied>), given| {
         let (mut fd, mut told) = (-1, 0);
         let keep = |(made, port)| {
             (fd, told) = (made, port);
@@ -39,22 +40,14 @@ pub fn grade(answer: fn(u16) -> io::Result<(RawFd, u16)>) -> ExitCode {
         let call = || {
             let rival = given.fds.first().map_or(Seldom::Nothing, |fd| Seldom::Rival(*fd));
             calls::start_with(rival);
-            if full { without_room(|| answer(port)) } else { answer(port) }
+            denied.into_iter().for_each(Denied::from_here_on);
+            answer(port)
         };
         let said = given.call(call, keep);
         let address = getsockname::<SockaddrIn>(fd).ok().map(SocketAddrV4::from);
         let reuse = option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR).first() == Some(&1);
         said.with(Listener { fd, told, address, backlog: backlog_of(fd), reuse })
     })
-}
-
-/// Runs `work` where every call that makes a descriptor says EMFILE.
-fn without_room<T>(work: impl FnOnce() -> T) -> T {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit that there is");
-    setrlimit(Resource::RLIMIT_NOFILE, 0, hard).expect("less than before");
-    let done = work();
-    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).expect("what it was");
-    done
 }
 
 /// Linux tells it in TCP_INFO.
@@ -69,24 +62,30 @@ const CASES: &[Case] = &[
     ("port 0: a free port, its number, a backlog of 128; close-on-exec, and blocking", |child| {
         listens(child, 0).map(drop)
     }),
-    ("a given port, on the loopback only", |child| listens(child, some_port()?).map(drop)),
+    ("a given port, on the loopback only", |child| {
+        listens(child, some_port()?)?;
+        listens(child, high_port()?).map(drop)
+    }),
     ("again at once where a server has just ended", time_wait),
     ("a port where somebody listens: EADDRINUSE, and no descriptor is left", in_use),
     ("0 is a descriptor, too", |child| {
         child.zero = true;
-        let said = call(child, (0, false), vec![], "there is none; descriptor 0 is free")?;
+        let said = call(child, (0, None), vec![], "there is none; descriptor 0 is free")?;
         said.ensure(said.result.is_ok(), ZERO, "Ok")
     }),
-    ("no descriptor is to be had: EMFILE", |child| {
-        let did = "there is none; the process may open no more descriptors";
-        child.scene("", did, "");
-        let said = child.call_unchecked((0, true), vec![])?;
-        fails(&said, "socket", libc::EMFILE, "socket failed, and it returned Ok")
+    ("socket fails: its errno", |c| denied(c, "socket", libc::SYS_socket, Errno::EMFILE)),
+    ("setsockopt fails: its errno", |c| {
+        denied(c, "setsockopt", libc::SYS_setsockopt, Errno::ENOMEM)
+    }),
+    ("bind fails: its errno", |c| denied(c, "bind", libc::SYS_bind, Errno::EACCES)),
+    ("listen fails: its errno", |c| denied(c, "listen", libc::SYS_listen, Errno::EOPNOTSUPP)),
+    ("getsockname fails: its errno", |c| {
+        denied(c, "getsockname", libc::SYS_getsockname, Errno::ENOBUFS)
     }),
     ("somebody else listens first, behind bind: EADDRINUSE", |child| {
         let (rival, port) = bound(|fd| setsockopt(fd, sockopt::ReuseAddr, &true))?;
         let did = "had bound the same port, with SO_REUSEADDR, and listens a moment earlier";
-        let said = call(child, (port, false), vec![rival], did)?;
+        let said = call(child, (port, None), vec![rival], did)?;
         let mistake = "listen had failed, and nobody looked at what it returned";
         fails(&said, "listen", libc::EADDRINUSE, mistake)
     }),
@@ -94,9 +93,17 @@ const CASES: &[Case] = &[
 
 type Listens = Said<Listener>;
 
+fn denied(child: &mut Child, name: &str, call: libc::c_long, says: Errno) -> Verdict {
+    child.scene("", &say!("{name} says {says:?}"), "");
+    let denied = Denied { call, only: None, errno: says as i32 };
+    let said = child.call_unchecked((0, Some(denied)), vec![])?;
+    let unread = say!("{name} had failed, and nobody looked at what it returned");
+    fails(&said, name, denied.errno, &unread)
+}
+
 fn call(
     child: &mut Child,
-    ask: (u16, bool),
+    ask: (u16, Option<Denied>),
     fds: Vec<OwnedFd>,
     did: &str,
 ) -> Result<Listens, Refusal> {
@@ -106,7 +113,7 @@ fn call(
 
 /// Called for this port, it listens there, and says so. `0`: at any.
 fn listens(child: &mut Child, port: u16) -> Result<Listens, Refusal> {
-    let said = call(child, (port, false), vec![], "there is no peer yet")?;
+    let said = call(child, (port, None), vec![], "there is no peer yet")?;
     let Listener { fd, told, address, backlog, .. } = said.more;
     let at = address.map_or(0, |at| at.port());
     let most = fs::read_to_string("/proc/sys/net/core/somaxconn")?.trim().parse().unwrap_or(128);
@@ -120,7 +127,8 @@ fn listens(child: &mut Child, port: u16) -> Result<Listens, Refusal> {
         backlog.is_none() => "the socket does not listen: listen comes after bind",
         port != 0 && at == port.swap_bytes() && port != port.swap_bytes() =>
             "sin_port is in network byte order: to_be",
-        port != 0 && at != port => "it listens at another port: was bind called, and its result read?",
+        port != 0 && at != port =>
+            "it listens at another port: was bind called, its result read, and the port not changed?",
         address.is_some_and(|at| *at.ip() != Ipv4Addr::LOCALHOST) =>
             "it listens for other machines, too: the address has to be 127.0.0.1",
         told == 0 => "port 0 means any free port: getsockname tells which one it became",
@@ -149,7 +157,7 @@ fn fails(said: &Listens, failed: &str, errno: i32, unread: &str) -> Verdict {
             say!("errno was read behind close, which may change it: read it behind {failed}"),
         errno == libc::EMFILE && said.errno() == libc::EBADF =>
             "socket had failed, and its -1 was used on: look at what socket returned".into(),
-        errno == libc::EMFILE && said.errno() == libc::EADDRINUSE =>
+        errno != libc::EADDRINUSE && said.errno() == libc::EADDRINUSE =>
             "it says EADDRINUSE whatever happened: errno tells what did".into(),
         said.errno() != errno => say!("{failed} failed, and its errno did not reach the caller"),
         !said.after.opened.is_empty() =>
@@ -169,6 +177,13 @@ fn some_port() -> io::Result<u16> {
     found.ok_or(io::ErrorKind::AddrInUse.into())
 }
 
+/// A free port above those that the kernel chooses, which it usually does up to 60999.
+fn high_port() -> io::Result<u16> {
+    let mut ports = (0..64).map(|n| 61_000 + (id() % 64 * 64 + n) as u16);
+    let found = ports.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    found.ok_or(io::ErrorKind::AddrInUse.into())
+}
+
 /// A connection that this end closed first, and its port: it stays in TIME_WAIT for a minute.
 fn port_in_time_wait() -> io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?; // with SO_REUSEADDR
@@ -182,7 +197,7 @@ fn port_in_time_wait() -> io::Result<u16> {
 fn time_wait(child: &mut Child) -> Verdict {
     let elsewhere = listens(child, 0)?;
     let did = "a server at this port has just closed a connection and ended";
-    let said = call(child, (port_in_time_wait()?, false), vec![], did)?;
+    let said = call(child, (port_in_time_wait()?, None), vec![], did)?;
     let mistake = first! {
         said.result.is_ok() => "",
         said.after.calls.options_failed > 0 =>
@@ -203,7 +218,7 @@ fn in_use(child: &mut Child) -> Verdict {
     for (port, unread) in
         [(live.local_addr()?.port(), "it took no notice that bind had failed"), (port, SHARES)]
     {
-        let said = call(child, (port, false), vec![], "listens at that port already")?;
+        let said = call(child, (port, None), vec![], "listens at that port already")?;
         fails(&said, "bind", libc::EADDRINUSE, unread)?;
     }
     Ok(())

@@ -45,7 +45,8 @@ const CASES: &[Case] = &[
     ("an IPv6 address, with and without a scope", |child| {
         finds(child, &[("::1", "[::1]:9000"), ("2001:db8::1:2", "[2001:db8::1:2]:9000")])?;
         finds(child, &[("::", "[::]:9000"), ("::ffff:192.0.2.1", "[::ffff:192.0.2.1]:9000")])?;
-        finds(child, &[("fe80::1%1", "[fe80::1%1]:9000")])
+        finds(child, &[("fe80::1%1", "[fe80::1%1]:9000"), ("fe80::1", "[fe80::1]:9000")])?;
+        finds(child, &[("fe80::1%lo", "[fe80::1%1]:9000"), ("fe80::1%256", "[fe80::1%256]:9000")])
     }),
     ("no host: every address to listen on, in the order of the list", any),
     ("what is no numeric address: EAI_NONAME, and no lookup", |child| {
@@ -121,12 +122,14 @@ fn is(said: &Told, host: Option<&str>, right: &Found) -> Verdict {
         right.is_err() => "getaddrinfo had failed, and the answer is an Ok",
         // It had to succeed.
         other_form => "the text was read again: the address stands in the list",
+        code != 0 && !made && list[0].port() == 0 =>
+            "port 0 is a service like any other, the text 0: null is none",
+        code != 0 && host.is_some_and(|host| host.contains('%')) =>
+            "the scope is for getaddrinfo to read: a number of up to 32 bits, or an interface's name",
         code == libc::EAI_SERVICE && !made =>
             "getaddrinfo did not take the port: it is a text of digits, from 0 to 65535",
         code != 0 && !made && code != libc::EAI_NONAME =>
             "the hints leave no address of this host: of both families, AF_UNSPEC",
-        code != 0 && !made && list[0].port() == 0 =>
-            "port 0 is a service like any other, the text 0: null is none",
         code != 0 && !made && host.is_none() =>
             "no host is a null pointer for getaddrinfo, and not an empty text",
         code != 0 && !made =>
@@ -143,11 +146,13 @@ fn is(said: &Told, host: Option<&str>, right: &Found) -> Verdict {
         got.iter().any(SocketAddr::is_ipv4) && list.iter().all(SocketAddr::is_ipv6) =>
             "an IPv6 address became an IPv4 address: ::ffff: is a part of it",
         all(got, u16::from) == all(list, u16::from) =>
-            "the scope of a link-local address is lost: sin6_scope_id",
+            "the scope of a link-local address is another one than in the list: sin6_scope_id",
         got.len() == list.len() && sorted(got) == sorted(list) =>
             "the order of the list is the order to try them in: keep it",
         single == list =>
             "each address comes several times, once for each kind of socket: hint SOCK_STREAM",
+        addresses != list && all(addresses, |_| 0) == all(list, |_| 0) =>
+            "getaddrinfo was asked for another port: all its digits, and nothing else",
         addresses != list =>
             "the hints ask for other addresses: SOCK_STREAM, AF_UNSPEC, and AI_PASSIVE without a host",
         list.starts_with(got) => "the list has more addresses: walk it by ai_next up to null",

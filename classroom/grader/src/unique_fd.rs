@@ -59,7 +59,7 @@ fn play<T: Owner>(ask: &str, fd: RawFd, second: RawFd) -> io::Result<RawFd> {
             calls::start_with(Seldom::Nothing);
             owner.close()?;
         }
-        "drop_zero" => {
+        "drop_zero" | "close_zero" | "reset_zero" => {
             // Where stdin has been closed, 0 is what the next `socket` returns.
             mem::forget(owner);
             // SAFETY:
@@ -68,7 +68,15 @@ fn play<T: Owner>(ask: &str, fd: RawFd, second: RawFd) -> io::Result<RawFd> {
             unsafe {
                 let kept = libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 100);
                 libc::dup2(fd, 0);
-                drop(T::new(0));
+                let mut owner = T::new(0);
+                match ask {
+                    "close_zero" => _ = owner.close(),
+                    "reset_zero" => {
+                        owner.reset(second);
+                        mem::forget(owner);
+                    }
+                    _ => drop(owner),
+                }
                 let closed = libc::fcntl(0, libc::F_GETFD) < 0;
                 libc::dup2(kept, 0);
                 libc::close_range(kept as u32, kept as u32, 0);
@@ -85,7 +93,12 @@ fn play<T: Owner>(ask: &str, fd: RawFd, second: RawFd) -> io::Result<RawFd> {
 }
 
 const CASES: &[Case] = &[
-    ("dropping it closes the descriptor, once", |c| plays(c, "drop", 1, DROP)),
+    ("dropping it closes the descriptor, once", |c| {
+        const AGAIN: &str = "the second one with the same number stays open: it is another \
+                             descriptor, which nobody has closed yet";
+        plays(c, "drop", 1, DROP)?;
+        plays(c, "drop", 1, [AGAIN, DROP[1]])
+    }),
     ("get gives the number and closes nothing", |c| {
         plays(c, "get", 0, ["", "get only tells the number: it must not close"])
     }),
@@ -113,7 +126,6 @@ const CASES: &[Case] = &[
         plays_where(c, "drop", Seldom::CloseSaysEintr, 1, [DROP[0], again])
     }),
     ("another descriptor of the same connection stays usable", shared),
-    ("0 is a descriptor, too", |c| plays(c, "drop_zero", 0, DROP)),
     ("reset closes the old one and owns the new one", |c| {
         let mistakes = [
             "reset overwrote the number of a descriptor that was open: it leaks",
@@ -125,6 +137,9 @@ const CASES: &[Case] = &[
         let said = c.call_unchecked::<Value>(("reset", Seldom::Nothing), vec![file, pair()?.1])?;
         let mistake = "reset leaves open what is no socket: fd may be any descriptor";
         said.ensure(said.after.closed.len() == 1, mistake, "a file closed, as a socket is")
+    }),
+    ("0 is a descriptor, too", |c| {
+        ["drop_zero", "close_zero", "reset_zero"].iter().try_for_each(|ask| plays(c, ask, 0, DROP))
     }),
 ];
 
@@ -153,29 +168,34 @@ fn plays_where(
     let said: Said<Option<usize>> = child.call_unchecked((ask, seldom), vec![a, b])?;
     let ends = [first.read_waiting()? == Heard::End, second.read_waiting()? == Heard::End];
     let (closes, nothing) = (said.calls("close"), said.after.calls.closed_nothing);
+    let zero = ask.ends_with("_zero");
     let which = match ask {
-        "get" | "into_raw" | "drop_zero" => Some(0),
+        "get" | "into_raw" => Some(0),
+        _ if zero => Some(0),
         "reset" => Some(1),
         _ => None,
     };
-    let changed = said.after.changed.join(", ");
+    let (changed, touched) = (&said.after.changed, &said.after.calls.touched);
+    let changed = changed.iter().chain(touched).map(String::as_str).collect::<Vec<_>>().join(", ");
     let mistake = first! {
         ends[..closed].contains(&false) || said.after.closed.len() < closed => open.into(),
         ends[closed..].contains(&true) || closes > closed.max(1) => too_many.into(),
         nothing > 0 && ask != "close_fails" => too_many.into(),
         !said.after.opened.is_empty() =>
             "a new descriptor is open: an owner does not duplicate".into(),
+        ask == "close_fails" && said.result.is_err() && said.errno() == 0 =>
+            "close failed, and your close says so without its errno: last_os_error".into(),
         ask == "close_fails" && said.errno() != libc::EBADF =>
             "close failed, and your close did not say so".into(),
         ask == "close" && seldom != Seldom::Nothing && said.errno() != libc::EINTR =>
             "close said EINTR, and your close said something else".into(),
         ask == "close" && seldom == Seldom::Nothing && said.result.is_err() =>
             "close succeeded, and your close returned an error".into(),
-        ask == "drop_zero" && said.more != which =>
+        zero && said.more != which =>
             "a descriptor of a small number stays open: 0 is one like any other, -1 is none".into(),
         ask == "reset" && said.more == Some(0) =>
             "after reset it still has the number of the old descriptor".into(),
-        !said.after.changed.is_empty() =>
+        !changed.is_empty() =>
             say!("a setting of the descriptor was changed, and an owner hands on what it was given: \
                   {changed}"),
         said.more != which =>
@@ -186,7 +206,8 @@ fn plays_where(
         said.shown(),
         ends.iter().filter(|end| **end).count()
     );
-    judge(mistake, say!("{closed} descriptor(s) closed, each once"), seen)
+    let once = say!("{closed} descriptor(s) closed, each once");
+    judge(mistake, if zero { say!("descriptor 0 closed, once") } else { once }, seen)
 }
 
 fn shared(child: &mut Child) -> Verdict {
