@@ -11,7 +11,7 @@ use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
-use std::{mem, ptr};
+use std::{mem, ptr, slice};
 
 use nix::errno::Errno;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
@@ -40,6 +40,13 @@ pub struct Calls {
     pub looks: usize,
     /// Those that found nothing until their time was over.
     pub over: usize,
+    /// The milliseconds of all of those.
+    pub waited: i64,
+    /// The flags of every `send` and `sendmsg`.
+    pub flags: c_int,
+    /// The sockets whose last bytes were sent with MSG_MORE, and whether it waited meanwhile.
+    more: Vec<c_int>,
+    held: bool,
     /// Calls of `close` that failed: nothing was open under that number.
     pub closed_nothing: usize,
     /// Calls of `send` and `recv` that said EAGAIN.
@@ -70,6 +77,11 @@ impl Calls {
     /// How often this was called.
     pub fn of(&self, name: &str) -> usize {
         self.by_name.get(name).copied().unwrap_or(0)
+    }
+
+    /// Whether it has waited, or returned, with bytes that the kernel was told to hold back.
+    pub fn holds_back(&self) -> bool {
+        self.held || !self.more.is_empty()
     }
 }
 
@@ -208,6 +220,23 @@ fn most(of: fn(&mut Calls) -> &mut usize, len: usize) -> usize {
     len
 }
 
+/// So many bytes were sent with these flags, or none: what had been held back may go now.
+fn sent(fd: c_int, flags: c_int, bytes: c_long) -> isize {
+    let more = flags & libc::MSG_MORE != 0;
+    note(|calls| {
+        calls.flags |= flags;
+        calls.more.retain(|other| more || *other != fd);
+        calls.more.extend((more && bytes > 0).then_some(fd));
+    });
+    bytes as isize
+}
+
+/// A wait for something else than room on the sockets that more is to follow on.
+fn waits(room: &[libc::pollfd]) {
+    let is_room = |fd: &c_int| room.iter().any(|p| p.fd == *fd && p.events & libc::POLLOUT != 0);
+    note(|calls| calls.held |= !calls.more.iter().all(is_room));
+}
+
 /// EAGAIN is counted, whoever said it.
 fn noted(back: c_long) -> c_long {
     if back < 0 && Errno::last() == Errno::EAGAIN {
@@ -240,16 +269,16 @@ macro_rules! instead_of_libcs {
     };
 }
 
+/// What every call that only lets time pass is counted as.
+pub const NAP: &str = "a sleep";
+
 const NOBODY: *const c_void = ptr::null();
 
 instead_of_libcs! {
     fn socket(family: c_int, kind: c_int, number: c_int) -> c_int
         = SYS_socket(family, kind, number);
-    fn send(fd: c_int, at: *const c_void, len: usize, flags: c_int) -> isize
-        = SYS_sendto(fd, at, most(|calls| &mut calls.offered, len), flags, NOBODY, 0);
     fn connect(fd: c_int, to: *const libc::sockaddr, len: c_uint) -> c_int
         = SYS_connect(fd, to, len);
-    fn shutdown(fd: c_int, how: c_int) -> c_int = SYS_shutdown(fd, how);
 }
 
 instead_of_libcs! {
@@ -269,9 +298,20 @@ instead_of_libcs! {
             libc::SYS_setsockopt => setsockopt(fd, b as c_int, c as c_int, d as *const _, len).into(),
             libc::SYS_bind => bind(fd, b as *const _, c as c_uint).into(),
             libc::SYS_accept4 => accept4(fd, b as *mut _, c as *mut _, d as c_int).into(),
+            libc::SYS_sendto if e == 0 => send(fd, b as *const _, c as usize, d as c_int) as c_long,
+            libc::SYS_shutdown => shutdown(fd, b as c_int).into(),
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_poll => poll(a as *mut _, b as libc::nfds_t, c as c_int).into(),
+            libc::SYS_ppoll if d == 0 => {
+                ppoll(a as *mut _, b as libc::nfds_t, c as *const _, ptr::null()).into()
+            }
             libc::SYS_recvfrom if e == 0 => recv(fd, b as *mut _, c as usize, d as c_int) as c_long,
             libc::SYS_rt_sigprocmask => {
                 note(|calls| calls.masks += usize::from(b != 0));
+                real()(number, a, b, c, d)
+            }
+            libc::SYS_nanosleep | libc::SYS_clock_nanosleep => {
+                count(NAP);
                 real()(number, a, b, c, d)
             }
             // What is not counted is not noted either: a note may have to wait, by such a call.
@@ -285,8 +325,21 @@ instead_of_libcs! {
         }
     }
 
+    fn send(fd: c_int, at: *const c_void, len: usize, flags: c_int) -> isize {
+        count("send");
+        most(|calls| &mut calls.offered, len);
+        sent(fd, flags, noted(real()(libc::SYS_sendto, fd, at, len, flags, NOBODY, 0)))
+    }
+
+    fn shutdown(fd: c_int, how: c_int) -> c_int {
+        count("shutdown");
+        sent(fd, 0, 0);
+        real()(libc::SYS_shutdown, fd, how) as c_int
+    }
+
     fn recv(fd: c_int, at: *mut c_void, len: usize, flags: c_int) -> isize {
         count("recv");
+        waits(&[]);
         most(|calls| &mut calls.room, len);
         let got = noted(real()(libc::SYS_recvfrom, fd, at, len, flags, NOBODY, NOBODY)) as isize;
         note(|calls| {
@@ -304,6 +357,7 @@ instead_of_libcs! {
 
     fn accept4(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint, flags: c_int) -> c_int {
         count("accept");
+        waits(&[]);
         if LOG.lock().unwrap().seldom == Seldom::NoDescriptor {
             Errno::EMFILE.set();
             return -1;
@@ -316,7 +370,7 @@ instead_of_libcs! {
         let lengths = (0..(*message).msg_iovlen).map(|at| (*(*message).msg_iov.add(at)).iov_len);
         let given = most(|calls| &mut calls.offered, lengths.clone().sum());
         note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.take(16).collect()));
-        let taken = noted(real()(libc::SYS_sendmsg, fd, message, flags)) as isize;
+        let taken = sent(fd, flags, noted(real()(libc::SYS_sendmsg, fd, message, flags)));
         note(|calls| {
             calls.less_than_left |= given < calls.left;
             calls.left = given.saturating_sub(taken.max(0) as usize);
@@ -333,6 +387,7 @@ instead_of_libcs! {
 
     fn close(fd: c_int) -> c_int {
         count("close");
+        sent(fd, 0, 0);
         let rc = real()(libc::SYS_close, fd) as c_int;
         if rc != 0 {
             note(|calls| calls.closed_nothing += 1);
@@ -411,21 +466,78 @@ instead_of_libcs! {
 
     fn poll(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int) -> c_int {
         count("poll");
+        let asked: &[libc::pollfd] =
+            if fds.is_null() { &[] } else { slice::from_raw_parts(fds, n as usize) };
         if timeout == 0 {
             note(|calls| calls.looks += 1);
+        } else if asked.iter().all(|one| one.fd < 0) {
+            count(NAP);
         }
+        waits(asked);
         let hastened = AHEAD.load(Relaxed) >= 0;
         let ms = i64::from(if hastened && timeout >= LONG { MOMENT } else { timeout });
         let time = libc::timespec { tv_sec: ms / 1000, tv_nsec: ms % 1000 * 1_000_000 };
         let at = if ms < 0 { ptr::null() } else { &raw const time };
         let ready = real()(libc::SYS_ppoll, fds, n, at, NOBODY, 0) as c_int;
         if ready == 0 {
-            note(|calls| calls.over += 1);
+            note(|calls| (calls.over, calls.waited) = (calls.over + 1, calls.waited + ms));
             if hastened {
                 AHEAD.fetch_add(i64::from(timeout) * HASTE, Relaxed);
             }
         }
         ready
+    }
+
+    fn ppoll(
+        fds: *mut libc::pollfd, n: libc::nfds_t, time: *const libc::timespec,
+        mask: *const libc::sigset_t
+    ) -> c_int {
+        let ms = time.as_ref().map_or(-1, |time| {
+            let ms = time.tv_sec.saturating_mul(1000).saturating_add((time.tv_nsec + 999_999) / 1_000_000);
+            ms.clamp(-2, c_int::MAX.into())
+        });
+        if mask.is_null() && (time.is_null() || ms >= 0) {
+            return poll(fds, n, ms as c_int);
+        }
+        let libcs = next::<unsafe extern "C" fn(_, _, _, _) -> _>(c"ppoll");
+        libcs(fds, n, time, mask)
+    }
+
+    fn select(
+        n: c_int, read: *mut libc::fd_set, write: *mut libc::fd_set, other: *mut libc::fd_set,
+        time: *mut libc::timeval
+    ) -> c_int {
+        if !time.is_null() && (n == 0 || [read, write, other].iter().all(|set| set.is_null())) {
+            count(NAP);
+        }
+        let libcs = next::<unsafe extern "C" fn(_, _, _, _, _) -> _>(c"select");
+        libcs(n, read, write, other, time)
+    }
+
+    fn nanosleep(time: *const libc::timespec, left: *mut libc::timespec) -> c_int {
+        count(NAP);
+        real()(libc::SYS_nanosleep, time, left) as c_int
+    }
+
+    fn clock_nanosleep(
+        clock: libc::clockid_t, flags: c_int, time: *const libc::timespec,
+        left: *mut libc::timespec
+    ) -> c_int {
+        count(NAP);
+        let libcs = next::<unsafe extern "C" fn(_, _, _, _) -> _>(c"clock_nanosleep");
+        libcs(clock, flags, time, left)
+    }
+
+    fn usleep(micros: c_uint) -> c_int {
+        count(NAP);
+        let libcs = next::<unsafe extern "C" fn(_) -> _>(c"usleep");
+        libcs(micros)
+    }
+
+    fn sleep(seconds: c_uint) -> c_uint {
+        count(NAP);
+        let libcs = next::<unsafe extern "C" fn(_) -> _>(c"sleep");
+        libcs(seconds)
     }
 
     fn clock_gettime(clock: libc::clockid_t, at: *mut libc::timespec) -> c_int {

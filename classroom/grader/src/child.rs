@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::about::{About, CHILD, HANG, Rule};
 use crate::alloc;
-use crate::calls::FLAGS;
+use crate::calls::{FLAGS, NAP};
 use crate::inside::{After, Event, Question, THREADS};
 use crate::kernel::{self, Look};
 use crate::language::told;
@@ -245,6 +245,11 @@ impl Child {
         self.scene[1].strip_prefix(told("the peer ")).unwrap_or(&self.scene[1])
     }
 
+    fn naps(&self) -> String {
+        let name = self.about.name;
+        say!("your {name} sleeps: a sleep brings no byte sooner, and the time is lost")
+    }
+
     fn gives_up(&self) -> String {
         let name = self.about.name;
         say!("your {name} gives up after a time of its own: nobody set a deadline")
@@ -465,8 +470,16 @@ impl Child {
         self.process.id() as i32
     }
 
+    /// Refuses an answer that has let time pass.
+    pub fn never_naps(&self, after: &After) -> Verdict {
+        let naps = if self.about.keeps(Rule::Awake) { after.calls.of(NAP) } else { 0 };
+        let mistake = if naps > 0 { self.naps() } else { String::new() };
+        judge(mistake, "no sleep", say!("{naps} sleeps"))
+    }
+
     /// Refuses an answer that leaves the process otherwise than it was, whatever it returned.
     pub fn left_as_it_was(&self, after: &After) -> Verdict {
+        self.never_naps(after)?;
         let (name, calls) = (self.about.name, &after.calls);
         let keeps = |rule| self.about.keeps(rule);
         let processes = children("self").len() + children(&self.pid().to_string()).len();
@@ -532,6 +545,11 @@ impl Child {
                 "the same set of blocked signals, all the time",
                 "another one".into()
             ),
+            calls.holds_back() => (
+                "the kernel was told that more would follow, and waits: MSG_MORE".into(),
+                "nothing held back",
+                "bytes held back".into()
+            ),
             calls.timeouts > 0 && keeps(Rule::OwnTime) => (
                 self.gives_up(),
                 WAITS_ON,
@@ -585,10 +603,10 @@ impl Child {
         let [progress, _, mistake] = &self.scene;
         let space = if progress.is_empty() { "" } else { " " };
         let what = if look.naps() {
-            let what = say!("your {name} sleeps and looks again{space}{progress}");
             // It need not be what the scene would have it do.
-            let perhaps = say!("{what}, for what does not come; perhaps {mistake}");
-            return if mistake.is_empty() { Refusal::new(what) } else { Refusal::new(perhaps) };
+            let perhaps =
+                if mistake.is_empty() { String::new() } else { say!("; perhaps {mistake}") };
+            return Refusal::new(format!("{}{perhaps}", self.naps()));
         } else if look.blocked() {
             say!("your {name} is blocked in {}{space}{progress}", look.place())
         } else if look.stopped() {

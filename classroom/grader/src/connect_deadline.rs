@@ -10,6 +10,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
 
+use crate::deadline::LATE;
 use crate::inside::option;
 use crate::kernel;
 use crate::peer::{bound, full, impatient, readable};
@@ -108,6 +109,7 @@ fn begin(child: &mut Child, port: u16, limit: u64, did: &str, hangs: &str) -> Ve
 /// It has to say this, and to leave the socket as it was; `limit` milliseconds were given.
 fn says(child: &mut Child, limit: u64, expected: &str) -> Result<Said<Took>, Refusal> {
     let said: Said<Took> = child.unchecked()?;
+    child.never_naps(&said.after)?;
     let (text, kind, errno, calls) = (&*said.text(), said.kind(), said.errno(), &said.after.calls);
     let Took { non_blocking, ended, ms, worked } = said.more;
     let (is_ok, ends) = (said.result.is_ok(), expected == TIMED_OUT);
@@ -128,6 +130,7 @@ fn says(child: &mut Child, limit: u64, expected: &str) -> Result<Said<Took>, Ref
             "it ended the attempt at the deadline: that is for its owner, who may wait on",
         right && ends && ms >= limit && awake =>
             "it asks over and over instead of sleeping: the timeout of poll is the wait",
+        right && ends && calls.waited > limit as i64 + 3 => LATE,
         right && ends && ms < limit =>
             "it gave up before the deadline: milliseconds are rounded up, not down",
         right => "",
@@ -186,11 +189,10 @@ fn waits_well(child: &Child, limit: u64) -> Verdict {
         ms < 0 && limit == FAR =>
             "a deadline that is far away became a wait without end: its milliseconds do not fit into \
              an i32",
-        ms < 0 || ms as u64 > limit => "poll is told to wait for longer than to the deadline",
+        ms < 0 || ms as u64 > limit + 3 => "poll is told to wait for longer than to the deadline",
         place.starts_with("connect") =>
             "it waits in connect: for minutes, or as long as SO_SNDTIMEO says, which is a setting for \
              all who hold the socket; O_NONBLOCK before connect, then poll",
-        place == "a sleep" => NAPS,
     };
     judge(mistake, say!("a wait in poll, of at most {limit} ms"), say!("it waits in {place}"))
 }

@@ -3,8 +3,10 @@
 //! An exercise says what its function is given, what it says where, and what its mistakes are
 //! called; the rest is the same for all.
 
+use std::io;
 use std::os::fd::OwnedFd;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use say::say;
 use serde_json::Value;
 
@@ -13,7 +15,7 @@ use crate::child::Child;
 use crate::grading::Case;
 use crate::inside::After;
 use crate::kernel;
-use crate::peer::{Buffers, TINY, impatient, lonely, pair, pair_with, pattern};
+use crate::peer::{Buffers, TINY, impatient, lonely, non_blocking, pair, pair_with, pattern};
 use crate::play::*;
 use crate::refusal::{INTERRUPTED, Refusal, UNFOUNDED, Verdict, first, refuse, same};
 use crate::said::Said;
@@ -38,6 +40,7 @@ const NO_BUFFER: &str =
 const CAST: &str = "a length or a count was cut to 32 bits: this buffer has 4 GiB and 5 bytes";
 const SHUT: &str = "after an error it shut the connection down: that is not its to do";
 const SENT: &str = "an empty buf was sent, and the call said that the peer has gone: with nothing to send make none";
+const HELD: &str = "the kernel was told that more would follow, and waits: MSG_MORE";
 const GOES_ON: &str = "a connection that goes on";
 /// A cap that no message of an exercise reaches was taken for less.
 pub const CAP_CUT: &str = "a large cap was cut to fewer bits, or became negative: it is a usize, and may \
@@ -510,13 +513,20 @@ impl Sender {
             match one {
                 Called => play.calls(child, (self.ask)(len), bytes)?,
                 Asked(question) => play.calls(child, question, bytes)?,
+                Gone if !play.reset() => {
+                    let said = self.delivers(child, play, bytes)?; // it returned before that
+                    return Err(said.refused(UNFOUNDED, self.done));
+                }
                 Gone | Says(..) => {
                     let call = self.call;
                     let again = say!("it calls {call} again after an error that does not go away");
                     play.scene(child, &again);
                     let said = child.said()?;
                     match one {
-                        Gone => self.is_gone(&said)?,
+                        Gone if play.so.ended || play.so.calls > 1 => {
+                            self.is_gone(&said, "Err(EPIPE)")?
+                        }
+                        Gone => self.is_gone(&said, RESET)?,
                         _ if len == 0 => said.ensure(said.text() == self.done, SENT, self.done)?,
                         _ => said.ensure(said.text() == self.done, UNFOUNDED, self.done)?,
                     }
@@ -534,6 +544,7 @@ impl Sender {
     /// The peer reads all. The call has to return, and all bytes to have come, of each call.
     pub fn delivers(&self, child: &mut Child, play: Play, bytes: &[u8]) -> Result<Said, Refusal> {
         let (calls, ended, [came, signals]) = (play.so.calls, play.so.ended, play.so.signals);
+        let full = play.so.filled > 0;
         let (Stage { peer, bystander }, mut got) = play.take()?;
         if came > 8 && came < signals {
             let seen = say!("{} after {came} signals", child.said()?.text());
@@ -555,11 +566,13 @@ impl Sender {
             is_done && got == right => String::new(),
             ended => say!("a peer that has ended its own stream was taken for gone: it still \
                            reads, half closed"),
-            !own.is_empty() => own.into(),
             zero && is_done => say!("it sent something where there was nothing to send"),
             zero =>
                 say!("{call} of 0 bytes returns 0, and that was taken for a failure: check before \
                       the call"),
+            is_done && said.after.calls.flags & libc::MSG_OOB != 0 =>
+                say!("MSG_OOB sends a byte out of band: it is not in the stream"),
+            !own.is_empty() => own.into(),
             is_done && got.len() > right.len() && got.ends_with(&right) =>
                 say!("what had been sent was sent again: after EINTR, or a part, go on behind it"),
             is_done && right.starts_with(&got) =>
@@ -592,6 +605,10 @@ impl Sender {
             let seen = say!("{count} calls for {} bytes, at most {offered} in one", bytes.len());
             return refuse(mistake, "calls that offer 4096 bytes, or all of the rest", seen);
         }
+        let unsent = said.after.unsent.last().copied().unwrap_or(0);
+        if bytes.len() <= 4096 && unsent > 0 && calls == 1 && count <= 1 && !full {
+            return refuse(HELD, "nothing held back", say!("{unsent} bytes held back"));
+        }
         if said.after.calls.less_than_left && self.call == "sendmsg" {
             let mistake = "after a part a sendmsg had less than all that was left: the rest of the \
                            header and the payload go into the same list again";
@@ -605,16 +622,7 @@ impl Sender {
 
     /// Messages of these lengths, to a peer that reads all it gets.
     pub fn sizes(&self, child: &mut Child, lengths: &[usize]) -> Verdict {
-        for &len in lengths {
-            let bytes = pattern(len);
-            let play = self.begins(child, &bytes, &[Called])?;
-            let said = self.delivers(child, play, &bytes)?;
-            let unsent = said.after.unsent.last().copied().unwrap_or(0);
-            if len <= 4096 && unsent > 0 && said.calls(self.call) <= 1 {
-                let mistake = "the kernel was told that more would follow, and waits: MSG_MORE";
-                return refuse(mistake, "nothing held back", say!("{unsent} bytes held back"));
-            }
-        }
+        lengths.iter().try_for_each(|&len| self.plays(child, &pattern(len), &[Called]))?;
         self.taken(child)
     }
 
@@ -629,6 +637,12 @@ impl Sender {
         let turn =
             if signals > 0 { vec![Signals(signals), Reads(count)] } else { vec![Reads(count)] };
         self.plays(child, bytes, &[vec![Tiny, Asked(&ask)], turn.repeat(times)].concat())
+    }
+
+    /// Many bytes, and a signal that has a call return what it had taken of the first 16 MiB, or more.
+    pub fn large(&self, child: &mut Child) -> Verdict {
+        let moves = [Called, Signals(1), Reads(16_900_000), Signals(1)];
+        self.plays(child, &pattern(30_000_001), &moves)
     }
 
     /// There is nothing to send; nor where a call would say that the peer has gone.
@@ -649,15 +663,13 @@ impl Sender {
         said.ensure(is_done, UNFOUNDED, self.done)
     }
 
-    /// The peer has gone: EPIPE or ECONNRESET, or what stands for them.
-    fn is_gone(&self, said: &Said) -> Verdict {
+    /// The peer has gone: this error, or what stands for it. The first call after a reset says
+    /// ECONNRESET; the others, and those after the end of the peer's stream, EPIPE.
+    fn is_gone(&self, said: &Said, expected: &str) -> Verdict {
         let (text, call) = (said.text(), self.call);
-        let right = match self.gone {
-            Some(gone) => text == gone,
-            None => ["Err(EPIPE)", RESET].contains(&text.as_str()),
-        };
+        let expected = self.gone.unwrap_or(expected);
         let mistake = match self.gone {
-            _ if right => return Ok(()),
+            _ if text == expected => return Ok(()),
             _ if said.without_errno() => NO_ERRNO.into(),
             Some(gone) if text == "Err(EPIPE)" => {
                 say!("EPIPE was returned as an error: it says that the peer has gone, {gone}")
@@ -672,10 +684,12 @@ impl Sender {
             _ if text == self.done => {
                 say!("{call} failed because the peer was gone, and it returned Ok")
             }
+            _ if ["Err(EPIPE)", RESET].contains(&text.as_str()) => {
+                say!("one errno was told as another: {call} said {expected}")
+            }
             _ => say!("{call} failed because the peer was gone, and its errno was lost"),
         };
-        let either = say!("{} or {}", "Err(EPIPE)", "Err(ECONNRESET)");
-        refuse(mistake, self.gone.unwrap_or(&either), text)
+        refuse(mistake, expected, text)
     }
 
     /// Forty signals while it waits. The first ends a call that has taken a part; the next ones
@@ -731,10 +745,12 @@ impl Sender {
         child.scene("with a full send buffer", "the peer takes nothing more: ETIMEDOUT", &again);
         expect(&child.said()?, "Err(ETIMEDOUT)")?;
 
-        let play = self.begins(child, &message, &[Tiny, NonBlocking, Called])?;
-        play.scene(child, &again);
+        let (peer, conn) = non_blocking(pair_with(TINY)?)?;
+        let keep = conn.try_clone()?;
+        let (Stage { peer, bystander: _bystander }, fds) = stage((peer, conn))?;
+        child.ask((self.ask)(message.len()), &message, fds)?;
+        child.scene("with a full send buffer", "the peer does not read", &again);
         let waits = child.until_blocked()?;
-        let (Stage { peer, bystander: _bystander }, _) = play.take()?;
         let reader = peer.read_all();
         let said = child.said()?;
         // It may ask poll before each call. Then it has never seen EAGAIN.
@@ -744,18 +760,22 @@ impl Sender {
         }
         if !waits {
             expect(&said, AGAIN)?;
-            let more = child.call((self.ask)(1), b"x", vec![])?;
-            if more.text() == "Err(EPIPE)" {
+            // The next call begins anew, whatever this one has sent.
+            fcntl(&keep, FcntlArg::F_SETFL(OFlag::empty())).map_err(io::Error::from)?;
+            let next = child.call((self.ask)(message.len()), &message, vec![])?;
+            if next.text() == "Err(EPIPE)" {
                 return refuse(SHUT, GOES_ON, "the next send says EPIPE");
             }
         }
         child.close_fds()?;
-        let mut got = reader.join().expect("the reader does not panic");
-        got.truncate((self.wire)(&message).len());
+        drop(keep);
+        let got = reader.join().expect("the reader does not panic");
         let sent = (self.wire)(&message);
-        if polls && got != sent || same(&sent, &got) + (self.wire)(b"x").len() < got.len() {
-            let mistake = "the peer got other bytes than were to be sent";
-            return Err(Refusal::new(mistake).bytes(&sent, &got));
+        let (part, whole) = got.split_at(got.len().saturating_sub(sent.len()));
+        if whole != sent || !sent.starts_with(part) || part.is_empty() && !polls {
+            let mistake = "after an error the next call begins anew, with its own bytes: something \
+                           of the failed one was kept, or it sends other bytes";
+            return Err(Refusal::new(mistake).bytes(&sent, whole));
         }
         Ok(())
     }

@@ -267,15 +267,19 @@ pub enum Heard {
     Reset,
 }
 
-/// `len` bytes without a period that a mistake could hide behind: no two stretches are alike.
+/// `len` bytes without a period that a mistake could hide behind: it has more bytes than any buffer,
+/// and a prime number of them.
 pub fn pattern(len: usize) -> Vec<u8> {
     let (mut state, mut bytes) = (0x9e37_79b9_u32, Vec::with_capacity(len + 4));
-    while bytes.len() < len {
+    while bytes.len() < len.min(1_000_003) {
         state ^= state << 13;
         state ^= state >> 17;
         state ^= state << 5;
         bytes.extend_from_slice(&state.to_ne_bytes());
     }
-    bytes.truncate(len);
+    bytes.truncate(len.min(1_000_003));
+    while bytes.len() < len {
+        bytes.extend_from_within(..(len - bytes.len()).min(1_000_003));
+    }
     bytes
 }

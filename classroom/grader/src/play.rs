@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::beside::{Stage, stage};
 use crate::child::Child;
-use crate::peer::{Heard, Peer, TINY, arrived, fill, pair, pair_with};
+use crate::peer::{Buffers, Heard, Peer, TINY, arrived, fill, pair_with};
 use crate::refusal::{Refusal, Verdict, refuse};
 use crate::said::Said;
 
@@ -83,9 +83,10 @@ pub struct So {
     did: Vec<String>,
     /// How far the transfer is, where that is not what the peer has sent.
     pub progress: String,
-    /// What the peer has read; so many bytes of this were there before.
+    /// What the peer has read.
     got: Vec<u8>,
-    filled: usize,
+    /// So many bytes of that were there before.
+    pub filled: usize,
     /// Bytes that were sent before it was called, or before it last waited.
     pub cut: usize,
     /// Bytes that were sent; since then; and that are to be sent in all.
@@ -111,7 +112,10 @@ impl Play {
     /// A connection for these moves.
     pub fn new(moves: &[Move]) -> Result<Play, Refusal> {
         let tiny = moves.iter().any(|one| matches!(one, Streams(_) | Tiny));
-        let (peer, conn) = if tiny { pair_with(TINY)? } else { pair()? };
+        // So that the kernel never has the rest of it.
+        let large = moves.iter().any(|one| matches!(one, Reads(1_000_000..)));
+        let fixed = Buffers { peer_recv: large.then_some(1 << 18), ..Buffers::default() };
+        let (peer, conn) = pair_with(if tiny { TINY } else { fixed })?;
         let keep = conn.try_clone()?;
         let (Stage { peer, bystander }, fds) = stage((peer, conn))?;
         let so = So { of: moves.iter().map(Move::len).sum(), there: true, ..So::default() };

@@ -42,6 +42,7 @@ const CASES: &[Case] = &[
     ("signals come while the peer reads a little at a time", |c| {
         EXAM.slowly(c, json!(false), &pattern(700_001), [60, 1, 3001])
     }),
+    ("30 MB, with a signal after 17", |c| EXAM.large(c)),
     ("the peer has ended its own stream, and reads on", |c| EXAM.half_closed(c)),
     ("the peer goes: an error, and no SIGPIPE", |c| EXAM.gone(c)),
     ("other errors are returned as they come", |c| EXAM.errors(c)),

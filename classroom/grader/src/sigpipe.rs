@@ -24,6 +24,9 @@ const EXAM: Sender = Sender {
         "Ok(false)" if seen.right.is_empty() => {
             "an empty message says nothing about the peer: it is true"
         }
+        "Ok(false)" if seen.said.calls("send") + seen.said.calls("sendmsg") == 0 => {
+            "false without a call: another connection had this descriptor's number, and has gone"
+        }
         "Ok(false)" => "the peer is there and reads, and false says that it has gone",
         _ => "",
     },
@@ -34,6 +37,7 @@ const CASES: &[Case] = &[
     ("signals come while the peer reads a little at a time", |c| {
         EXAM.slowly(c, json!(false), &pattern(300_000), [1, 3, 3001])
     }),
+    ("30 MB, with a signal after 17", |c| EXAM.large(c)),
     ("the peer has ended its own stream, and reads on", |c| EXAM.half_closed(c)),
     ("an empty buffer is true", |c| EXAM.empty(c)),
     ("the peer goes: false, and no SIGPIPE", |c| EXAM.gone(c)),
