@@ -26,7 +26,7 @@ pub enum Move<'a> {
     Sends(&'a [u8]),
     /// It sends them one by one, each once the call waits.
     Drips(&'a [u8]),
-    /// It sends them as fast as they go, through small buffers.
+    /// It sends them as fast as they go, through small buffers if they are less than `LARGE`.
     Streams(&'a [u8]),
     /// It ends its stream.
     Ends,
@@ -63,6 +63,9 @@ pub enum Move<'a> {
     /// The same, and answers.
     Serves(&'a [u8]),
 }
+
+/// What takes too long through small buffers.
+const LARGE: usize = 4 << 20;
 
 /// A connection, and what has been done on it.
 pub struct Play {
@@ -110,7 +113,9 @@ pub struct So {
 impl Play {
     /// A connection for these moves.
     pub fn new(moves: &[Move]) -> Result<Play, Refusal> {
-        let tiny = moves.iter().any(|one| matches!(one, Streams(_) | Tiny));
+        let tiny =
+            |one: &Move| matches!(one, Tiny) || matches!(one, Streams(all) if all.len() < LARGE);
+        let tiny = moves.iter().any(tiny);
         let (peer, conn) = if tiny { pair_with(TINY)? } else { pair()? };
         let keep = conn.try_clone()?;
         let (Stage { peer, bystander }, fds) = stage((peer, conn))?;

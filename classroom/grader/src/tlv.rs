@@ -1,5 +1,6 @@
 //! Exercise `tlv`: type, length, value, and damage that is named. Article 3.4.
 
+use crate::examination::values;
 use crate::prelude::*;
 
 /// A field, lent from the message it stands in.
@@ -45,6 +46,14 @@ const CASES: &[Case] = &[
         let (none, one) = (b"\x07\0\0", b"\x08\0\x01x");
         let messages = [&[&none[..]][..], &[none, one], &[one, none], &[none, none, one, none]];
         messages.iter().try_for_each(|fields| check(c, &fields.concat()))
+    }),
+    ("zeros, or 0xff, are bytes as all others, also at the end", |c| {
+        let field = |value: &[u8]| encode(&[(0, value), (255, value)]);
+        values(b"a value").iter().try_for_each(|value| check(c, &field(value)))?;
+        let front = encode(&[(1, b"one")]);
+        (0..20).try_for_each(|n| {
+            check(c, &[&front[..n % 2 * 6], &vec![n as u8 % 4 / 2 * 255; n / 2]].concat())
+        })
     }),
     ("values of 255 to 65535 bytes", |c| {
         let bytes = pattern(65_535);
