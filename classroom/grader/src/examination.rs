@@ -153,11 +153,11 @@ pub fn of_values(seen: &Seen) -> &'static str {
     first! {
         text.is_empty() => LEFT_OUT,
         text != expected =>
-            "0x00 or 0xff in a message was taken for an end or an error: they are bytes as all others",
+            "0x00 or 0xff in a message was taken for an end or an error: they are bytes like all others",
         String::from_utf8_lossy(right).as_bytes() == got =>
             "bytes that are no UTF-8 were replaced: what comes are bytes, and no text",
         got.len() < right.len() =>
-            "bytes of 0x00 or 0xff were cut off or left out: they are bytes as all others",
+            "bytes of 0x00 or 0xff were cut off or left out: they are bytes like all others",
         true => LEFT_OUT,
     }
 }

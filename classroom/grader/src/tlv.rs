@@ -47,7 +47,7 @@ const CASES: &[Case] = &[
         let messages = [&[&none[..]][..], &[none, one], &[one, none], &[none, none, one, none]];
         messages.iter().try_for_each(|fields| check(c, &fields.concat()))
     }),
-    ("zeros, or 0xff, are bytes as all others, also at the end", |c| {
+    ("zeros, or 0xff, are bytes like all others, also at the end", |c| {
         let field = |value: &[u8]| encode(&[(0, value), (255, value)]);
         values(b"a value").iter().try_for_each(|value| check(c, &field(value)))?;
         let front = encode(&[(1, b"one")]);
