@@ -135,7 +135,7 @@ pub const RECEIVER: Receiver = Receiver {
     mistake: |_| "",
 };
 
-/// A payload with 0x00 or 0xff in the place of all its bytes, the first or the last quarters, or one.
+/// A payload with 0x00 or 0xff in the place of all its bytes, of a part, of the first or the last.
 pub fn values(payload: &[u8]) -> Vec<Vec<u8>> {
     let n = payload.len();
     let filled = |byte: u8, part: Range<usize>| {
@@ -368,7 +368,8 @@ impl Receiver {
             end && right.is_empty() =>
                 say!("{what} of 0 bytes was taken for the end of the stream"),
             end && !is_whole => say!("{what} came, and {text} says that the stream has ended"),
-            is_whole && expected == text && right.is_empty() => say!("{what} of 0 bytes was left out, or something put into it"),
+            is_whole && expected == text && right.is_empty() =>
+                say!("{what} of 0 bytes was left out, or something put into it"),
             is_whole && calls == 1 && got.len() > right.len() && got.ends_with(right) =>
                 say!("before {what} stands what another connection has sent: nothing that a call \
                       leaves may be kept for all, as in a static"),

@@ -142,6 +142,7 @@ fn check(said: &Said, expected: &Move, pieces: &[&[u8]], ended: bool) -> Verdict
     if right {
         return Ok(());
     }
+    let cut = answer.strip_prefix(got).unwrap_or(b"-");
     let mistake = first! {
         is("Err(EPIPE)", "Ok") && pieces.is_empty() =>
             "shutdown returned -1, and nobody looked: the reset became an empty answer",
@@ -155,7 +156,7 @@ fn check(said: &Said, expected: &Move, pieces: &[&[u8]], ended: bool) -> Verdict
         expected != "Ok" => "the errno of the failed call has to reach the caller as it is",
         text == "Ok" && !ended && said.more == true =>
             "both directions have been ended: SHUT_RDWR, where the answer is still to come; SHUT_WR",
-        text == "Ok" && !answer.is_empty() && answer.strip_prefix(got).is_some_and(|cut| cut.iter().all(|&b| b == 0 || b == 0xff)) =>
+        text == "Ok" && !cut.is_empty() && cut.iter().all(|b| [0, 0xff].contains(b)) =>
             "bytes of 0x00 or 0xff were cut off or left out: they are bytes like all others",
         text == "Ok" && got.is_empty() && pieces.concat().is_empty() =>
             "a request without a byte is one, too: end this direction, and receive the answer",

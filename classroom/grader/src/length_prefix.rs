@@ -115,7 +115,8 @@ fn mistake_of_receiver(seen: &Seen) -> &'static str {
         (is(WHOLE, TOO_LONG) || is(WHOLE, WHOLE)) && seen.cut < 4 && right.len() < 1000 =>
             "the header was taken for complete before its four bytes had come",
         is(WHOLE, TOO_LONG) && (right.len() > 255 || right.is_empty()) =>
-            "a length within the cap was refused: the cap is what the caller says, and the last that goes",
+            "a length within the cap was refused: the cap is what the caller says, and the last \
+             that goes",
         is(WHOLE, TOO_LONG) =>
             "the length was read wrong: it is big-endian, and does not count its own four bytes",
         is(WHOLE, WHOLE) && got.len() != right.len() =>

@@ -194,7 +194,8 @@ fn all_back(message: &[u8], got: &[u8], did: &str) -> Verdict {
     }
     let mistake = first! {
         message.starts_with(got) && message.len() > 2_000_000 =>
-            "a client was left that has not ended its stream: after any number of bytes more may come",
+            "a client was left that has not ended its stream: after any number of bytes more may \
+             come",
         message.starts_with(got) =>
             "the end came before the rest: send back all that is left, and then shut down; POLLRDHUP \
              comes before what is unread has been read",
