@@ -7,8 +7,8 @@ use say::say;
 
 use crate::child::Child;
 use crate::inside::After;
-use crate::peer::{Heard, Peer, arrived, pair};
-use crate::refusal::{NAPS, Refusal, Verdict};
+use crate::peer::{Heard, Peer, arrived, holds_back, pair, readable};
+use crate::refusal::{NAPS, Refusal, Verdict, refuse};
 
 const BYSTANDER: &[u8] = b"not for you";
 
@@ -77,7 +77,20 @@ impl Peer {
 
     /// It sends, and has to get the same back.
     pub fn echoes(&self, child: &mut Child, bytes: &[u8], did: &str, mistake: &str) -> Verdict {
-        let got = self.exchanges(child, bytes, bytes.len())?;
+        let (now, later) = bytes.split_at(if bytes.len() < 100 { bytes.len() } else { 0 });
+        self.send(now);
+        // What is as short finds room here: nothing but MSG_MORE or TCP_CORK keeps it there, and
+        // for 200 ms only.
+        for _ in 0..now.len().min(1) * 100 {
+            if readable(self, 1)? {
+                break;
+            } else if holds_back(self) && !readable(self, 0)? {
+                let unsent = now.len();
+                let mistake = "the kernel was told that more would follow, and waits: MSG_MORE";
+                return refuse(mistake, "nothing held back", say!("{unsent} bytes held back"));
+            }
+        }
+        let got = self.exchanges(child, later, bytes.len())?;
         if got == bytes {
             return Ok(());
         }

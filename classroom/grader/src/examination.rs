@@ -4,6 +4,7 @@
 //! called; the rest is the same for all.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -15,7 +16,7 @@ use crate::child::Child;
 use crate::grading::Case;
 use crate::inside::After;
 use crate::kernel;
-use crate::peer::{Buffers, TINY, impatient, lonely, non_blocking, pair, pair_with, pattern};
+use crate::peer::{Buffers, TINY, fill, impatient, lonely, non_blocking, pair, pair_with, pattern};
 use crate::play::*;
 use crate::refusal::{INTERRUPTED, Refusal, UNFOUNDED, Verdict, first, refuse, same};
 use crate::said::Said;
@@ -38,6 +39,8 @@ const TOO_MUCH: &str = "it took bytes out of the stream that are for the next ca
 const NO_BUFFER: &str =
     "there is no buffer: one recv takes all that is there, not one line or one byte";
 const CAST: &str = "a length or a count was cut to 32 bits: this buffer has 4 GiB and 5 bytes";
+const LEFT_OUT: &str = "a message was left out: one that is the same as the last, or all 0x00 or 0xff, is a \
+                        message as well";
 const SHUT: &str = "after an error it shut the connection down: that is not its to do";
 const SENT: &str = "an empty buf was sent, and the call said that the peer has gone: with nothing to send make none";
 const HELD: &str = "the kernel was told that more would follow, and waits: MSG_MORE";
@@ -135,6 +138,33 @@ pub const RECEIVER: Receiver = Receiver {
     mistake: |_| "",
 };
 
+/// A payload with 0x00 or 0xff in the place of all its bytes, of a part, of the first or the last.
+pub fn values(payload: &[u8]) -> Vec<Vec<u8>> {
+    let n = payload.len();
+    let filled = |byte: u8, part: Range<usize>| {
+        let mut value = payload.to_vec();
+        value[part].fill(byte);
+        value
+    };
+    let parts = || [0..n, 0..n / 4, n / 4..n, 0..1, n - 1..n].into_iter();
+    [0, 0xff].into_iter().flat_map(|byte| parts().map(move |part| filled(byte, part))).collect()
+}
+
+/// What is wrong only where bytes are 0x00 or 0xff, or a message comes twice.
+pub fn of_values(seen: &Seen) -> &'static str {
+    let Seen { text, expected, right, got, .. } = *seen;
+    first! {
+        text.is_empty() => LEFT_OUT,
+        text != expected =>
+            "0x00 or 0xff in a message was taken for an end or an error: they are bytes like all others",
+        String::from_utf8_lossy(right).as_bytes() == got =>
+            "bytes that are no UTF-8 were replaced: what comes are bytes, and no text",
+        got.len() < right.len() =>
+            "bytes of 0x00 or 0xff were cut off or left out: they are bytes like all others",
+        true => LEFT_OUT,
+    }
+}
+
 /// What is played in a case.
 pub type Run = Box<dyn Fn(&mut Child) -> Verdict>;
 
@@ -142,19 +172,26 @@ impl Receiver {
     /// The cases of all that receive, between its own.
     pub fn cases(&'static self, first: &[Case], then: &[Case]) -> Vec<(&'static str, Run)> {
         type Part = fn(&Receiver, &mut Child) -> Verdict;
-        let all: [(&str, Part); 7] = [
+        let all: [(&str, Part); 8] = [
             ("several messages come at once: one a call, and not a byte more", Receiver::at_once),
+            ("messages of any bytes, and each of them twice", Receiver::any_bytes),
             ("the peer pauses, at every place, and a signal comes", Receiver::pauses),
             ("the peer ends its stream, at every place", Receiver::ends),
             ("the socket is non-blocking, or there is none", Receiver::would_block),
             ("forty signals come while it waits", Receiver::signals),
             ("the peer resets the connection, in all its ways", Receiver::resets),
-            ("the socket has no peer", |exam, child| {
-                let (_bystander, theirs) = pair()?;
-                exam.fails(child, "Err(ENOTCONN)", vec![theirs, lonely()?])
+            ("the socket has no peer, or one that the kernel has given up", |exam, child| {
+                let ((_bystander, theirs), (_other, also)) = (pair()?, pair()?);
+                exam.fails(child, "Err(ENOTCONN)", vec![theirs, lonely()?])?;
+                if exam.waits {
+                    return Ok(());
+                }
+                let (_peer, conn) = pair_with(TINY)?;
+                fill(&conn)?;
+                exam.fails(child, "Err(ETIMEDOUT)", vec![also, impatient(conn)?])
             }),
         ];
-        let all = all.into_iter().skip(usize::from(self.several.is_empty()));
+        let all = all.into_iter().skip(2 * usize::from(self.several.is_empty()));
         let run = |part: Part| -> Run { Box::new(move |child| part(self, child)) };
         let own = |case: &Case| (case.0, Box::new(case.1) as Run);
         let all = all.map(|(name, part)| (name, run(part)));
@@ -250,7 +287,8 @@ impl Receiver {
         let (text, got) = (&*said.text(), &*said.bytes);
         let (cut, calls, [came, signals]) = (play.so.cut, play.so.calls, play.so.signals);
         let seen = Seen { said, text, expected, right, got, cut, calls };
-        let failed = [RESET, AGAIN, "Err(EBADF)", "Err(ENOTCONN)"].contains(&expected);
+        let failed = [RESET, AGAIN, "Err(EBADF)", "Err(ENOTCONN)", "Err(ETIMEDOUT)"];
+        let failed = failed.contains(&expected);
         let own = match () {
             _ if text != expected && (play.reset() || failed) => "",
             _ => (self.mistake)(&seen),
@@ -265,6 +303,8 @@ impl Receiver {
             && [self.nothing, self.cut].contains(&expected);
         let known: &str = first! {
             came > 8 && came < signals => GIVES_UP,
+            text.is_empty() && calls > self.several.len().max(1) && !play.so.there && came == 0 =>
+                LEFT_OUT,
             !own.is_empty() => own,
             text.is_empty() && play.so.non_blocking => SPINS,
             text.is_empty() && (play.reset() || failed) => LOOP,
@@ -291,6 +331,8 @@ impl Receiver {
             expected == AGAIN && !got.is_empty() && got != right =>
                 "it returned a message of which only a part had come: are there bytes of another call \
                  in it, or was it not looked at that recv returned -1?",
+            failed && text == self.reset && text != RESET =>
+                "another error was taken for a reset: only ECONNRESET is one",
             failed && (end || is_ok) =>
                 "recv returned -1 and that was taken for the end of the stream",
             failed || expected == self.reset =>
@@ -310,7 +352,7 @@ impl Receiver {
 
     /// What it said where nothing had failed.
     fn misread(&self, seen: &Seen) -> String {
-        let Seen { text, expected, right, got, cut, .. } = *seen;
+        let Seen { text, expected, right, got, cut, calls, .. } = *seen;
         let (what, is_whole) = (self.what, text == self.whole);
         let end = [self.nothing, self.cut].contains(&text);
         let before = expected == self.nothing && (cut == 0 || self.nothing != self.cut);
@@ -329,6 +371,11 @@ impl Receiver {
             end && right.is_empty() =>
                 say!("{what} of 0 bytes was taken for the end of the stream"),
             end && !is_whole => say!("{what} came, and {text} says that the stream has ended"),
+            is_whole && expected == text && right.is_empty() =>
+                say!("{what} of 0 bytes was left out, or something put into it"),
+            is_whole && calls == 1 && got.len() > right.len() && got.ends_with(right) =>
+                say!("before {what} stands what another connection has sent: nothing that a call \
+                      leaves may be kept for all, as in a static"),
             is_whole && (unwritten || right.starts_with(got)) =>
                 say!("{what} was returned before all of it had come: call recv in a loop"),
             is_whole =>
@@ -374,9 +421,19 @@ impl Receiver {
             let left = if self.buffers { 0 } else { left };
             moves.extend([Called, Says(self.whole, payload), Leaves(left)]);
         }
-        // And one more, once it waits.
-        moves.extend([Called, Sends(&wires[0]), Says(self.whole, self.several[0])]);
+        // And the last one once more, once it waits.
+        let last = wires.len() - 1;
+        moves.extend([Called, Sends(&wires[last]), Says(self.whole, self.several[last])]);
         self.plays(child, &moves)
+    }
+
+    fn any_bytes(&self, child: &mut Child) -> Verdict {
+        let values: Vec<_> =
+            values(self.payload).into_iter().flat_map(|one| [one.clone(), one]).collect();
+        let all = values.iter().flat_map(|value| (self.wire)(value)).collect::<Vec<_>>();
+        let says = values.iter().flat_map(|value| [Called, Says(self.whole, value)]);
+        let moves: Vec<_> = [Sends(&all)].into_iter().chain(says).collect();
+        Receiver { mistake: of_values, ..*self }.plays(child, &moves)
     }
 
     fn pauses(&self, child: &mut Child) -> Verdict {
@@ -439,7 +496,11 @@ impl Receiver {
 
     /// With these descriptors recv fails.
     fn fails(&self, child: &mut Child, expected: &str, fds: Vec<OwnedFd>) -> Verdict {
-        child.scene("after 0 bytes", &say!("there is no connection: {expected}"), LOOP);
+        child.scene(
+            "after 0 bytes",
+            &say!("there is no connection, or none any more: {expected}"),
+            LOOP,
+        );
         let said = child.call((self.ask)(self.payload.len(), 0), &[], fds)?;
         let mistake = self.mistake(&said, expected, b"", &Play::new(&[])?);
         said.ensure(said.text() == expected, mistake, expected)

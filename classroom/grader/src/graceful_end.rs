@@ -91,7 +91,8 @@ const CASES: &[Case] = &[
         let three =
             [[Rests].to_vec(), [echo(b"hello"), echo(&large), echo(b"\0")].concat()].concat();
         let many = [Joins, Leaves].repeat(300);
-        plays(c, &[three, many, vec![Rests, STOP, Returns(303), Refuses]].concat())
+        plays(c, &[three, many, vec![Rests, STOP, Returns(303), Refuses]].concat())?;
+        plays(c, &[Joins, Echoes(&large.repeat(111)), Leaves, STOP, Returns(1)])
     }),
     ("it is asked to stop while a client does not read", |c| {
         plays(c, &[Deaf(60_000), STOP, Refuses, Hears, Leaves, Returns(1)])
@@ -114,6 +115,14 @@ const CASES: &[Case] = &[
         let deaf = [Deaf(60_000), Resets(b"", true), Rests, Deaf(0), Resets(b"hello", true), Rests];
         let last = [Joins, Echoes(b"hello"), Leaves, STOP, Returns(5)];
         plays(c, &[&idle[..], &deaf, &last].concat())
+    }),
+    ("a client resets its connection after the request to stop", |c| {
+        [(&b""[..], false), (b"and gone", false), (b"hello", true)].iter().try_for_each(
+            |&(last, ended)| {
+                let stop = [Joins, Echoes(b"before"), Rests, STOP, Refuses];
+                plays(c, &[&stop[..], &[Resets(last, ended), Returns(1)]].concat())
+            },
+        )
     }),
     ("0 is a descriptor, too", |c| {
         c.zero = true;
@@ -149,6 +158,7 @@ const POLLIN: &str = "a stream that has ended is always ready to be read: once r
                       not ask for POLLIN again";
 const AGAIN: &str =
     "accept failed, and it is called again and again: EMFILE does not go away by itself";
+const STILL_OPEN: &str = "the listener is still open after the return: it was yours";
 const LOST: &str = "accept failed, and its errno did not reach the caller";
 const QUEUE: &str = "after the request to stop it still serves the queue";
 
@@ -176,7 +186,9 @@ fn plays(child: &mut Child, acts: &[Act]) -> Verdict {
 /// The same; what it means if a client is not served.
 fn blames(child: &mut Child, blame: &'static str, acts: &[Act]) -> Verdict {
     let (listener, _held) = listener(128)?; // nobody else is given the port
-    setsockopt(&listener, sockopt::SndBuf, &4096).map_err(io::Error::from)?; // inherited
+    if !acts.iter().any(|act| matches!(act, Echoes(all) if all.len() > 1 << 20)) {
+        setsockopt(&listener, sockopt::SndBuf, &4096).map_err(io::Error::from)?; // inherited
+    }
     let ((stop, conn), at) = (pair()?, listener.local_addr()?);
     let (reader, writer) = io::pipe()?;
     let hangs_up = acts.iter().any(|act| matches!(act, HangsUp));
@@ -295,6 +307,7 @@ impl Server {
                 } else if !look.answer_waits() {
                     let said = child.said()?;
                     said.ensure(said.text() == "Err(EMFILE)", LOST, "Err(EMFILE)")?;
+                    said.ensure(said.more == true, STILL_OPEN, "a listener that is closed")?;
                 }
             }
             (Refuses, _) => {
@@ -322,7 +335,7 @@ impl Server {
                 let mistake = match (&self.queued, &self.client) {
                     (Some(_), None) if count == 0 => FIRST,
                     (Some(_), _) => QUEUE,
-                    _ if did == LEFT => STAYS,
+                    _ if did == LEFT || blame == RESET => STAYS,
                     _ => DEAF,
                 };
                 child.scene("after the request to stop", did, mistake);
@@ -344,7 +357,7 @@ fn returned(said: &Said, count: usize) -> Verdict {
     let read = said.unread() == 0 && said.after.ended.last() == Some(&false);
     let (text, expected) = (said.text(), format!("Ok({count})"));
     let mistake = match said.kind() {
-        _ if said.more != true => "the listener is still open after the return: it was yours",
+        _ if said.more != true => STILL_OPEN,
         _ if read => "it read from stop, which is lent: others wait for it, too",
         "" if text == expected => "",
         "" => {

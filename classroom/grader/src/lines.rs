@@ -118,6 +118,10 @@ fn mistake(seen: &Seen) -> &'static str {
     }
 }
 
+fn of_no_cap(_: &Seen) -> &'static str {
+    "a cap of 0 was taken for none, or for another one: only an empty line may pass then"
+}
+
 fn line_ends(child: &mut Child) -> Verdict {
     let sent = b"HELO\r\n\n\r\na\rb\n spaces \t\n\r\r\n\xff\x00\xc3\n\rx\r\nend\n";
     let lines: [&[u8]; 9] =
@@ -137,6 +141,10 @@ fn cap(child: &mut Child) -> Verdict {
             EXAM.plays(child, &[&[Sends(&long)], &fails[..]].concat())?;
         }
     }
+    for (sent, says) in [(&b"\n\r\n"[..], Says(LINE, b"")), (b"x\n", Says(TOO_LONG, b""))] {
+        let exam = Receiver { mistake: of_no_cap, ..EXAM };
+        exam.plays(child, &[Sends(sent), Asked(&json!(("first", 0, 1))), says, Called, says])?;
+    }
     let half = [&X[..], b"\r"].concat();
     EXAM.plays(child, &[Sends(&half), Called, Sends(b"\n"), Says(LINE, &X)])?;
     // Much longer than any buffer, and within a cap as large.
@@ -146,9 +154,11 @@ fn cap(child: &mut Child) -> Verdict {
 }
 
 fn endless(child: &mut Child) -> Verdict {
-    let long = [b'x'; CAP + 2];
     let fails = [Called, Says(TOO_LONG, b"")];
-    EXAM.plays(child, &[&[Sends(&long)], &fails[..], &fails].concat())?;
+    // Of so many bytes the last is no \r.
+    for long in [&[b'x'; CAP + 1][..], &[&X[..], b"\rx"].concat()] {
+        EXAM.plays(child, &[&[Sends(long)], &fails[..], &fails].concat())?;
+    }
     let more = "the reader gathers what the peer sends without a limit";
     let says = [Says(TOO_LONG, b""), AtMost(1 << 20, more)];
     EXAM.plays(child, &[&[Called, Streams(&[b'x'; 8_000_000])], &says[..]].concat())

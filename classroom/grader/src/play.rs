@@ -26,7 +26,7 @@ pub enum Move<'a> {
     Sends(&'a [u8]),
     /// It sends them one by one, each once the call waits.
     Drips(&'a [u8]),
-    /// It sends them as fast as they go, through small buffers.
+    /// It sends them as fast as they go, through small buffers if they are less than `LARGE`.
     Streams(&'a [u8]),
     /// It ends its stream.
     Ends,
@@ -63,6 +63,9 @@ pub enum Move<'a> {
     /// The same, and answers.
     Serves(&'a [u8]),
 }
+
+/// What takes too long through small buffers.
+const LARGE: usize = 4 << 20;
 
 /// A connection, and what has been done on it.
 pub struct Play {
@@ -111,7 +114,9 @@ pub struct So {
 impl Play {
     /// A connection for these moves.
     pub fn new(moves: &[Move]) -> Result<Play, Refusal> {
-        let tiny = moves.iter().any(|one| matches!(one, Streams(_) | Tiny));
+        let tiny =
+            |one: &Move| matches!(one, Tiny) || matches!(one, Streams(all) if all.len() < LARGE);
+        let tiny = moves.iter().any(tiny);
         // So that the kernel never has the rest of it.
         let large = moves.iter().any(|one| matches!(one, Reads(1_000_000..)));
         let fixed = Buffers { peer_recv: large.then_some(1 << 18), ..Buffers::default() };

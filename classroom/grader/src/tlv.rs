@@ -1,5 +1,6 @@
 //! Exercise `tlv`: type, length, value, and damage that is named. Article 3.4.
 
+use crate::examination::values;
 use crate::prelude::*;
 
 /// A field, lent from the message it stands in.
@@ -64,6 +65,14 @@ const CASES: &[Case] = &[
             |claim: u16| [b"\x01\0\x01x\x09", &claim.to_be_bytes()[..], b"short"].concat();
         let claims = [1, 6, 0x7fff, 0x8000, 0xfffd, 0xffff];
         claims.into_iter().try_for_each(|claim| check(c, &message(claim)))
+    }),
+    ("zeros, or 0xff, are bytes like all others, also at the end", |c| {
+        let field = |value: &[u8]| encode(&[(0, value), (255, value)]);
+        values(b"a value").iter().try_for_each(|value| check(c, &field(value)))?;
+        let front = encode(&[(1, b"one")]);
+        (0..20).try_for_each(|n| {
+            check(c, &[&front[..n % 2 * 6], &vec![n as u8 % 4 / 2 * 255; n / 2]].concat())
+        })
     }),
     ("a thousand messages of any fields, each cut somewhere", many),
 ];
