@@ -8,7 +8,7 @@ use say::say;
 use crate::child::Child;
 use crate::inside::After;
 use crate::peer::{Heard, Peer, arrived, holds_back, pair, readable};
-use crate::refusal::{NAPS, Refusal, Verdict, refuse};
+use crate::refusal::{HELD, NAPS, Refusal, Verdict, refuse};
 
 const BYSTANDER: &[u8] = b"not for you";
 
@@ -86,8 +86,7 @@ impl Peer {
                 break;
             } else if holds_back(self) && !readable(self, 0)? {
                 let unsent = now.len();
-                let mistake = "the kernel was told that more would follow, and waits: MSG_MORE";
-                return refuse(mistake, "nothing held back", say!("{unsent} bytes held back"));
+                return refuse(HELD, "nothing held back", say!("{unsent} bytes held back"));
             }
         }
         let got = self.exchanges(child, later, bytes.len())?;

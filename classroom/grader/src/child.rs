@@ -25,7 +25,7 @@ use crate::inside::{After, Event, Question, THREADS};
 use crate::kernel::{self, Look};
 use crate::language::told;
 use crate::peer::readable;
-use crate::refusal::{Refusal, Verdict, first, judge, refuse};
+use crate::refusal::{HELD, Refusal, Verdict, first, judge, refuse};
 use crate::said::Said;
 use crate::wire;
 
@@ -547,7 +547,7 @@ impl Child {
                 "another one".into()
             ),
             calls.holds_back() => (
-                "the kernel was told that more would follow, and waits: MSG_MORE".into(),
+                HELD.into(),
                 "nothing held back",
                 "bytes held back".into()
             ),

@@ -18,7 +18,7 @@ use crate::inside::After;
 use crate::kernel;
 use crate::peer::{Buffers, TINY, fill, impatient, lonely, non_blocking, pair, pair_with, pattern};
 use crate::play::*;
-use crate::refusal::{INTERRUPTED, Refusal, UNFOUNDED, Verdict, first, refuse, same};
+use crate::refusal::{HELD, INTERRUPTED, Refusal, UNFOUNDED, Verdict, first, refuse, same};
 use crate::said::Said;
 
 const RESET: &str = "Err(ECONNRESET)";
@@ -43,7 +43,6 @@ const LEFT_OUT: &str = "a message was left out: one that is the same as the last
                         message as well";
 const SHUT: &str = "after an error it shut the connection down: that is not its to do";
 const SENT: &str = "an empty buf was sent, and the call said that the peer has gone: with nothing to send make none";
-const HELD: &str = "the kernel was told that more would follow, and waits: MSG_MORE";
 const GOES_ON: &str = "a connection that goes on";
 /// A cap that no message of an exercise reaches was taken for less.
 pub const CAP_CUT: &str = "a large cap was cut to fewer bits, or became negative: it is a usize, and may \

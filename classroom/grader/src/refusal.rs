@@ -14,6 +14,9 @@ pub const UNFOUNDED: &str =
 /// The one mistake that all can make.
 pub const INTERRUPTED: &str = "EINTR was returned as an error: nothing is broken, call again";
 
+/// Bytes wait in the kernel though there is room for them.
+pub const HELD: &str = "the kernel was told that more would follow, and waits: MSG_MORE";
+
 /// A wait that no event ends.
 pub const NAPS: &str =
     "it sleeps for a while and looks again: poll wakes at the moment there is something";
