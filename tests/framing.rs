@@ -139,6 +139,7 @@ fn a_header_that_drips_and_ends_is_counted_to_its_last_byte() {
             for byte in [0, 0, 0] {
                 me.wait_until_blocked_in(libc::SYS_recvfrom);
                 send_all(&peer, &[byte]).unwrap();
+                kernel::wait_until_read(&peer, &ours).unwrap();
             }
             me.wait_until_blocked_in(libc::SYS_recvfrom);
             sys::shutdown(&peer, SHUT_WR).unwrap();
@@ -352,7 +353,7 @@ fn lines_split_at_any_byte_are_whole() {
         let (got, error) = thread::scope(|s| {
             s.spawn(|| {
                 send_all(&peer, &LINES[..cut]).unwrap();
-                kernel::wait_for("it to be read", || Ok(kernel::unread(&conn)? == 0)).unwrap();
+                kernel::wait_until_read(&peer, &conn).unwrap();
                 me.wait_until_blocked_in(libc::SYS_recvfrom);
                 send_all(&peer, &LINES[cut..]).unwrap();
                 sys::shutdown(&peer, SHUT_WR).unwrap();

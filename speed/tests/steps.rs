@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::thread;
 
 use speed::steps::*;
+use stage::kernel;
 use support::*;
 use tcp_stream_io::{UniqueFd, send_all, sys};
 
@@ -172,13 +173,14 @@ fn every_receiver_takes_a_stream_that_is_cut_anywhere() {
             let me = Receiver::this_thread();
             let mut got = Vec::new();
             thread::scope(|scope| {
-                let bytes = &bytes;
+                let (bytes, receiver) = (&bytes, &receiver);
                 scope.spawn(move || {
                     send_all(&sender, &bytes[..cut]).unwrap();
+                    kernel::wait_until_read(&sender, receiver).unwrap();
                     me.wait_until_blocked();
                     send_all(&sender, &bytes[cut..]).unwrap();
                 });
-                receive(&receiver, &mut got).unwrap();
+                receive(receiver, &mut got).unwrap();
             });
             assert_eq!(got, payloads, "{name}, cut at {cut}");
 

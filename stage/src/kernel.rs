@@ -302,6 +302,13 @@ pub fn wait_until_acked(fd: &UniqueFd) -> io::Result<()> {
     tcp_info(fd).map(drop)
 }
 
+/// Waits until all that was sent from one end has been read at the other. A sleeper that `send` has
+/// to wake may look asleep for a moment after it.
+pub fn wait_until_read(from: &UniqueFd, to: &UniqueFd) -> io::Result<()> {
+    wait_until_acked(from)?;
+    wait_for("the reader", || Ok(unread(to)? == 0))
+}
+
 /// Makes `close` send a reset instead of a FIN: SO_LINGER with zero seconds, socket(7).
 pub fn reset_on_close(fd: &UniqueFd) -> io::Result<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
