@@ -39,6 +39,8 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 }
 
 fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
+    // Less than a frame: so the second `send` cannot be over before the reset has come.
+    sys::set_option(&listener, libc::SOL_SOCKET, libc::SO_SNDBUF, 64 * 1024)?;
     // The child takes the listener over. When it ends, nobody listens any more.
     let ended = Child::start("article", listener)?.wait()?;
     let by = ended.by.map_or("nothing", |signal| signal.as_str());

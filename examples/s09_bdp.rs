@@ -21,7 +21,7 @@ use std::time::Duration;
 use libc::{SO_RCVBUF, SO_SNDBUF, SOL_SOCKET, SOL_TCP, TCP_CORK, TCP_MAXSEG};
 use stage::{At, Out, Verdict, kernel};
 use tcp_stream_io::stream::recv_some;
-use tcp_stream_io::{UniqueFd, accept, send_all, sys};
+use tcp_stream_io::{UniqueFd, accept, recv_exact, send_all, sys};
 
 const BIT_PER_SECOND: usize = 10_000_000;
 const ROUND_TRIP: Duration = Duration::from_millis(100);
@@ -37,7 +37,9 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
         // Before connect: the handshake tells the peer how large the window can become.
         let set = |fd: &UniqueFd| sys::set_option(fd, SOL_SOCKET, SO_RCVBUF, receive_buffer);
         let conn = at.connect_with(set)?;
-        // The server sends, and sees what fits. Nothing is read here.
+        // The byte says that `connect` is over. The server sends, and sees what fits: nothing is
+        // read here.
+        send_all(&conn, b".")?;
         kernel::wait_until_peer_ended(&conn)?;
     }
 
@@ -69,6 +71,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
     for (buffer, expected) in [("16 KiB", "not all of it"), ("250,000 bytes", "all of it")] {
         let (conn, _) = accept(&listener)?;
+        recv_exact(&conn, &mut [0])?;
         send_all(&conn, &vec![b'x'; bdp()])?;
         // Nothing is under way and nothing may leave: so long that it is no mere pause. Or all of
         // it has arrived. (`rwnd_limited`: how long it waited for room, in microseconds.)

@@ -20,7 +20,6 @@ use std::process::ExitCode;
 
 use stage::child::{self, Child};
 use stage::{Out, Verdict, kernel, retry_eintr};
-use tcp_stream_io::stream::wait_ready;
 use tcp_stream_io::{UniqueFd, accept, connect_to, listen_on, sys};
 
 /// One loss in how many segments, and the send buffer, if it is not the kernel's to choose.
@@ -64,8 +63,11 @@ fn mean_window(one_in: f64, send_buffer: Option<i32>) -> io::Result<String> {
         if info.tcpi_total_retrans > 40 {
             return Ok(format!("{:.1}\n", sum / sent));
         }
-        // The server reads all that has come, so that its window never is the limit.
-        wait_ready(&server, libc::POLLIN, None)?;
+        // The server reads all that has come, so that its window never is the limit. Nothing more
+        // comes, if the client had no room for it before the last acknowledgement.
+        kernel::wait_for("bytes, or room for more", || {
+            Ok(kernel::unread(&server)? > 0 || kernel::unacked(&client)? == 0)
+        })?;
         while or_none(retry_eintr(|| sys::recv(&server, &mut buf, libc::MSG_DONTWAIT)))? > 0 {}
     }
 }

@@ -154,8 +154,9 @@ fn into_five(
     shown((n, buf))
 }
 
-/// What the peer has got by now, for a call that sends.
+/// What the peer has got, for a call that sends.
 fn arrived(set: &Set) -> io::Result<String> {
+    kernel::wait_for("the peer", || Ok(kernel::unacked(set.fd())? == 0))?; // no watched call
     let unread = kernel::unread(&set.fds[1])?;
     shown(unread)
 }

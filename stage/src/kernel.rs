@@ -198,6 +198,14 @@ pub fn wait_until_queued(listener: &UniqueFd, count: usize) -> io::Result<()> {
     wait_for("connections in the queue", || Ok(queued(listener)? >= count))
 }
 
+/// Waits until a connection that was just made waits for `accept`, or was accepted: `connect`
+/// returns before its last ACK has arrived. For a listener on this machine, which may be another's.
+pub fn wait_until_in_queue(conn: &UniqueFd) -> io::Result<()> {
+    let Ports { local, remote } = Ports::of(conn)?;
+    let there = Ports { local: remote, remote: local };
+    wait_for("the handshake's last ACK", || Ok(there.state()? == "ESTABLISHED"))
+}
+
 /// The SYN that began an accepted connection, from the TCP header on: TCP_SAVED_SYN, once. The
 /// listener must have had TCP_SAVE_SYN set when the SYN came.
 pub fn saved_syn(conn: &UniqueFd) -> io::Result<Vec<u8>> {
