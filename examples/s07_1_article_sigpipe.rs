@@ -1,6 +1,6 @@
 //! A client that goes before its answer comes kills the article's server, for everyone.
 //!
-//! Article 7, 12.2. man: send(2), signal(7), tcp(7) (TCP_CORK).
+//! Article 7, 12.2. man: send(2) (MSG_MORE), signal(7).
 //!
 //! The article's `send_all` passes flags 0. Its `send_frame` calls it twice: the first `send` finds
 //! nobody, and a reset comes back; the second raises SIGPIPE, which ends a C program. So the
@@ -16,18 +16,22 @@ use std::io;
 use std::process::ExitCode;
 
 use stage::child::{self, Child};
-use stage::{At, Out, retry_eintr, said};
+use stage::{At, Out, kernel, retry_eintr, said};
 use tcp_stream_io::framing::length::DEFAULT_CAP;
-use tcp_stream_io::{UniqueFd, accept, connect_to, recv_frame, send_frame, sys};
+use tcp_stream_io::{UniqueFd, accept, connect_to, recv_frame, send_all, sys};
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
-    // Corked, the last bytes and the FIN leave together: nobody is left to get the answer.
     let conn = connect_to(&at.host, at.port)?;
-    sys::set_option(&conn, libc::SOL_TCP, libc::TCP_CORK, 1)?;
-    // A second client waits in the queue meanwhile. It has done nothing wrong.
+    kernel::wait_until_in_queue(&conn)?;
+    // A second client waits in the queue after it. It has done nothing wrong.
     let second = connect_to(&at.host, at.port)?;
     out.note("sends its request, and goes");
-    send_frame(&conn, &vec![b'x'; DEFAULT_CAP], DEFAULT_CAP)?;
+    let request = [&(DEFAULT_CAP as u32).to_be_bytes()[..], &vec![b'x'; DEFAULT_CAP]].concat();
+    let (most, last) = request.split_at(request.len() - 1);
+    send_all(&conn, most)?;
+    kernel::wait_until_acked(&conn)?;
+    // MSG_MORE: the last byte and the FIN leave together. Nobody is left to get the answer.
+    sys::send(&conn, last, sys::NO_SIGPIPE | libc::MSG_MORE)?;
     conn.close()?;
 
     // The second client is told when the server's process has ended, and the third is not let in.
