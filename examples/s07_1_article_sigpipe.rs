@@ -31,7 +31,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     send_all(&conn, most)?;
     kernel::wait_until_acked(&conn)?;
     // MSG_MORE: the last byte and the FIN leave together. Nobody is left to get the answer.
-    sys::send(&conn, last, sys::NO_SIGPIPE | libc::MSG_MORE)?;
+    retry_eintr(|| sys::send(&conn, last, sys::NO_SIGPIPE | libc::MSG_MORE))?;
     conn.close()?;
 
     // The second client is told when the server's process has ended, and the third is not let in.

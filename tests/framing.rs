@@ -421,9 +421,11 @@ fn eagain_is_a_line_readers_last_word_whatever_comes_later() {
     sys::set_nonblocking(&conn, true).unwrap();
     let mut lines = LineReader::new(&conn, 8);
     send_all(&peer, b"one\ntw").unwrap();
+    kernel::wait_until_acked(&peer).unwrap();
     assert_eq!(lines.recv_line().unwrap().unwrap(), b"one");
     assert_eq!(lines.recv_line().unwrap_err().raw_os_error(), Some(libc::EAGAIN));
     send_all(&peer, b"o\n").unwrap();
+    kernel::wait_until_acked(&peer).unwrap();
     assert_eq!(lines.recv_line().unwrap_err().raw_os_error(), Some(libc::EAGAIN));
     assert_eq!(lines.tail(), b"tw");
 }
