@@ -28,11 +28,7 @@ const MESSAGES: [&[u8]; 3] = [b"HELLO", b"", b"\0\0\0\x05"];
 
 fn client(at: &At, _: &Out) -> io::Result<()> {
     // The same three messages over five connections: one without framing, one for each way to mark.
-    let connect = || {
-        let conn = connect_to(&at.host, at.port)?;
-        // So that the server accepts them in this order.
-        kernel::wait_until_in_queue(&conn).map(|()| conn)
-    };
+    let connect = || kernel::wait_until_in_queue(connect_to(&at.host, at.port)?);
     let (none, lengths, lines) = (connect()?, connect()?, connect()?);
     let (records, tlv) = (connect()?, connect()?);
     let mut fields = Vec::new();

@@ -29,9 +29,8 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
     // The handshake is the kernel's: these succeed, and nobody has called `accept`.
     let mut queued = Vec::new();
     for _ in 0..BACKLOG + 1 {
-        queued.push(connect_to(&at.host, at.port)?);
+        queued.push(kernel::wait_until_in_queue(connect_to(&at.host, at.port)?)?);
     }
-    queued.iter().try_for_each(kernel::wait_until_in_queue)?;
 
     // The next SYN finds the queue full. It is neither answered nor refused.
     let list = resolve(Some(&at.host), at.port, libc::AF_UNSPEC, 0)?;

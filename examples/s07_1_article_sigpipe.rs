@@ -21,8 +21,7 @@ use tcp_stream_io::framing::length::DEFAULT_CAP;
 use tcp_stream_io::{UniqueFd, accept, connect_to, recv_frame, send_all, sys};
 
 fn client(at: &At, out: &Out) -> io::Result<()> {
-    let conn = connect_to(&at.host, at.port)?;
-    kernel::wait_until_in_queue(&conn)?;
+    let conn = kernel::wait_until_in_queue(connect_to(&at.host, at.port)?)?;
     // A second client waits in the queue after it. It has done nothing wrong.
     let second = connect_to(&at.host, at.port)?;
     out.note("sends its request, and goes");

@@ -19,7 +19,8 @@ use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use stage::child::{self, Child};
-use stage::{Out, Verdict, kernel, retry_eintr};
+use stage::kernel::{self, unacked, unread};
+use stage::{Out, Verdict, retry_eintr};
 use tcp_stream_io::{UniqueFd, accept, connect_to, listen_on, sys};
 
 /// One loss in how many segments, and the send buffer, if it is not the kernel's to choose.
@@ -65,9 +66,7 @@ fn mean_window(one_in: f64, send_buffer: Option<i32>) -> io::Result<String> {
         }
         // The server reads all that has come, so that its window never is the limit. Nothing more
         // comes, if the client had no room for it before the last acknowledgement.
-        kernel::wait_for("bytes, or room for more", || {
-            Ok(kernel::unread(&server)? > 0 || kernel::unacked(&client)? == 0)
-        })?;
+        kernel::wait_for("bytes, or room", || Ok(unread(&server)? > 0 || unacked(&client)? == 0))?;
         while or_none(retry_eintr(|| sys::recv(&server, &mut buf, libc::MSG_DONTWAIT)))? > 0 {}
     }
 }

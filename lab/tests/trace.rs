@@ -123,7 +123,7 @@ fn a_second_fin_does_not_end_time_wait() {
          conn = socket.create_server((\"0.0.0.0\", {port})).accept()[0]\n\
          conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)\n\
          conn.recv(1)\n\
-         conn.send(b\"x\")'";
+         conn.send(b\"x\"); conn.close()'";
     let client = "python3 -c 'import socket\n\
          conn = socket.create_connection((\"{server}\", {port}))\n\
          conn.shutdown(socket.SHUT_WR)\n\
@@ -131,6 +131,11 @@ fn a_second_fin_does_not_end_time_wait() {
     let args = ["--server", server, "--client", client, "--dup", "server:1"];
     let Some((_, trace)) = lab("second-fin", &args) else { return };
     let trace = trace.expect("a trace is written");
+    let both = |seg: &Segment| seg.from == Host::Server && seg.len > 0 && seg.flags.contains('F');
+    let is_both = |event: &Event| matches!(&event.what, What::Segment(seg) if both(seg));
+    if !trace.events.iter().any(is_both) {
+        return skipped("200 ms passed between send and close: the cork let the byte go alone");
+    }
     segment(&trace, Host::Server, "R"); // it came, and did nothing
     assert_eq!(states(&trace, Host::Client, false).last().copied(), Some("TIME_WAIT"));
 }

@@ -198,12 +198,14 @@ pub fn wait_until_queued(listener: &UniqueFd, count: usize) -> io::Result<()> {
     wait_for("connections in the queue", || Ok(queued(listener)? >= count))
 }
 
-/// Waits until a connection that was just made waits for `accept`, or was accepted: `connect`
-/// returns before its last ACK has arrived. For a listener on this machine, which may be another's.
-pub fn wait_until_in_queue(conn: &UniqueFd) -> io::Result<()> {
-    let Ports { local, remote } = Ports::of(conn)?;
+/// A connection that was just made, once it waits for `accept`, or was accepted: `connect` returns
+/// before its last ACK has arrived. Of a listener in another network nothing is known here, and
+/// nothing is waited for.
+pub fn wait_until_in_queue(conn: UniqueFd) -> io::Result<UniqueFd> {
+    let Ports { local, remote } = Ports::of(&conn)?;
     let there = Ports { local: remote, remote: local };
-    wait_for("the handshake's last ACK", || Ok(there.state()? == "ESTABLISHED"))
+    wait_for("the handshake's last ACK", || Ok(there.state()? != "SYN_RECV"))?;
+    Ok(conn)
 }
 
 /// The SYN that began an accepted connection, from the TCP header on: TCP_SAVED_SYN, once. The
