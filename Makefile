@@ -157,7 +157,7 @@ LINTS := -D warnings -D missing_docs -D clippy::undocumented_unsafe_blocks
 # Clippy's driver is a compiler, so what it lints is built by the same call, and so is what it needs.
 # Not the classroom: of forty programs nobody runs one here.
 test: formatted documented ## everything: format, lints, tests, documentation, every example
-	$(CARGO) clippy -p classroom --all-targets -- $(LINTS)
+	$(CARGO) clippy -p classroom --bins -- $(LINTS)
 	export RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/.ci/lint LINTS="$(LINTS)"; \
 	$(CARGO) build $(ALL) --bins --examples && \
 		$(or $(CARGO_TARGET_DIR),target)/debug/run-tests \
