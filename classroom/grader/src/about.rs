@@ -30,8 +30,6 @@ pub struct About {
 pub enum Rule {
     /// It does not return while the peer is silent, however long.
     OwnTime,
-    /// It never lets time pass: it waits for a descriptor.
-    Awake,
     /// No memory is kept once a call has returned, but for what it returned.
     Memory,
     /// O_NONBLOCK of what it was lent stays as it is, also meanwhile, as all other settings do.

@@ -8,7 +8,7 @@ use say::say;
 use crate::child::Child;
 use crate::inside::After;
 use crate::peer::{Heard, Peer, arrived, holds_back, pair, readable};
-use crate::refusal::{HELD, NAPS, Refusal, Verdict, refuse};
+use crate::refusal::{HELD, Refusal, Verdict, refuse};
 
 const BYSTANDER: &[u8] = b"not for you";
 
@@ -81,10 +81,10 @@ impl Peer {
         self.send(now);
         // What is as short finds room here: nothing but MSG_MORE or TCP_CORK keeps it there, and
         // for 200 ms only.
-        for _ in 0..now.len().min(1) * 100 {
-            if readable(self, 1)? {
-                break;
-            } else if holds_back(self) && !readable(self, 0)? {
+        let mut looks = 0;
+        while !now.is_empty() && looks < 100 && !readable(self, 1)? {
+            looks += 1;
+            if holds_back(self) && !readable(self, 0)? {
                 let unsent = now.len();
                 return refuse(HELD, "nothing held back", say!("{unsent} bytes held back"));
             }
@@ -95,7 +95,6 @@ impl Peer {
         }
         let look = child.at_rest()?;
         let mistake = match mistake {
-            _ if look.naps() => NAPS,
             _ if look.receives() && !got.is_empty() => IN_RECV,
             _ => mistake,
         };

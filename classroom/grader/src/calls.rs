@@ -8,8 +8,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
+use std::fs;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 use std::{mem, ptr, slice};
 
@@ -101,6 +102,7 @@ static LOG: Mutex<Log> =
 pub fn watch(lent: &[c_int]) {
     LOG.lock().unwrap().lent = lent.iter().copied().map(number).collect();
     start_with(Seldom::Nothing);
+    ANSWERS.store(true, Relaxed);
 }
 
 /// Counts from here on, where this happens.
@@ -111,6 +113,7 @@ pub fn start_with(seldom: Seldom) {
 
 /// What has been counted.
 pub fn counted() -> Calls {
+    ANSWERS.store(false, Relaxed);
     let log = LOG.lock().unwrap();
     let freed = log.lists.iter().filter(|(_, freed)| *freed).count();
     if let Seldom::Taken(fd) = log.seldom {
@@ -269,8 +272,38 @@ macro_rules! instead_of_libcs {
     };
 }
 
-/// What every call that only lets time pass is counted as.
-pub const NAP: &str = "a sleep";
+/// The answer is at work.
+static ANSWERS: AtomicBool = AtomicBool::new(false);
+
+/// The exit code of a process that has let time pass.
+pub const NAPPED: c_int = 87;
+
+/// Where this call only lets time pass the process ends: no answer may make one.
+fn nap(is_one: bool) {
+    if is_one && ANSWERS.load(Relaxed) {
+        leave(NAPPED)
+    }
+}
+
+/// A timeout of nothing: it only looks.
+///
+/// # Safety
+/// `time` is null, or points to one.
+unsafe fn is_now(time: *const libc::timespec) -> bool {
+    // SAFETY: the caller's contract.
+    unsafe { time.as_ref() }.is_some_and(|time| (time.tv_sec, time.tv_nsec) == (0, 0))
+}
+
+/// Nobody else could wake it.
+fn is_alone() -> bool {
+    fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
+}
+
+/// Whether this epoll has no descriptor to wait for: proc(5).
+fn is_empty(epoll: c_int) -> bool {
+    fs::read_to_string(format!("/proc/self/fdinfo/{epoll}"))
+        .is_ok_and(|info| !info.contains("tfd:"))
+}
 
 const NOBODY: *const c_void = ptr::null();
 
@@ -298,22 +331,28 @@ instead_of_libcs! {
             libc::SYS_setsockopt => setsockopt(fd, b as c_int, c as c_int, d as *const _, len).into(),
             libc::SYS_bind => bind(fd, b as *const _, c as c_uint).into(),
             libc::SYS_accept4 => accept4(fd, b as *mut _, c as *mut _, d as c_int).into(),
-            libc::SYS_sendto if e == 0 => send(fd, b as *const _, c as usize, d as c_int) as c_long,
+            libc::SYS_sendto => {
+                sendto(fd, b as *const _, c as usize, d as c_int, e as *const _, f as c_uint) as c_long
+            }
+            libc::SYS_sendmmsg => sendmmsg(fd, b as *mut _, c as c_uint, d as c_int).into(),
             libc::SYS_shutdown => shutdown(fd, b as c_int).into(),
             #[cfg(target_arch = "x86_64")]
             libc::SYS_poll => poll(a as *mut _, b as libc::nfds_t, c as c_int).into(),
             libc::SYS_ppoll if d == 0 => {
                 ppoll(a as *mut _, b as libc::nfds_t, c as *const _, ptr::null()).into()
             }
-            libc::SYS_recvfrom if e == 0 => recv(fd, b as *mut _, c as usize, d as c_int) as c_long,
+            libc::SYS_recvfrom => {
+                recvfrom(fd, b as *mut _, c as usize, d as c_int, e as *mut _, f as *mut _) as c_long
+            }
             libc::SYS_rt_sigprocmask => {
                 note(|calls| calls.masks += usize::from(b != 0));
                 real()(number, a, b, c, d)
             }
-            libc::SYS_nanosleep | libc::SYS_clock_nanosleep => {
-                count(NAP);
+            libc::SYS_rt_sigtimedwait => {
+                nap(!is_now(c as *const _));
                 real()(number, a, b, c, d)
             }
+            _ if naps(number, [a, b, c, d]) => leave(NAPPED),
             // What is not counted is not noted either: a note may have to wait, by such a call.
             _ => match BY_NUMBER.iter().find(|(known, _)| *known == number) {
                 Some((_, name)) => {
@@ -326,9 +365,21 @@ instead_of_libcs! {
     }
 
     fn send(fd: c_int, at: *const c_void, len: usize, flags: c_int) -> isize {
+        sendto(fd, at, len, flags, ptr::null(), 0)
+    }
+
+    fn sendto(
+        fd: c_int, at: *const c_void, len: usize, flags: c_int, to: *const libc::sockaddr,
+        size: c_uint
+    ) -> isize {
         count("send");
         most(|calls| &mut calls.offered, len);
-        sent(fd, flags, noted(real()(libc::SYS_sendto, fd, at, len, flags, NOBODY, 0)))
+        sent(fd, flags, noted(real()(libc::SYS_sendto, fd, at, len, flags, to, size)))
+    }
+
+    fn sendmmsg(fd: c_int, messages: *mut libc::mmsghdr, n: c_uint, flags: c_int) -> c_int {
+        count("sendmmsg");
+        sent(fd, flags, noted(real()(libc::SYS_sendmmsg, fd, messages, n, flags))) as c_int
     }
 
     fn shutdown(fd: c_int, how: c_int) -> c_int {
@@ -338,10 +389,17 @@ instead_of_libcs! {
     }
 
     fn recv(fd: c_int, at: *mut c_void, len: usize, flags: c_int) -> isize {
+        recvfrom(fd, at, len, flags, ptr::null_mut(), ptr::null_mut())
+    }
+
+    fn recvfrom(
+        fd: c_int, at: *mut c_void, len: usize, flags: c_int, from: *mut libc::sockaddr,
+        size: *mut c_uint
+    ) -> isize {
         count("recv");
         waits(&[]);
         most(|calls| &mut calls.room, len);
-        let got = noted(real()(libc::SYS_recvfrom, fd, at, len, flags, NOBODY, NOBODY)) as isize;
+        let got = noted(real()(libc::SYS_recvfrom, fd, at, len, flags, from, size)) as isize;
         note(|calls| {
             if got > 0 && calls.first.iter().all(|(other, _)| *other != fd) {
                 calls.first.push((fd, calls.received));
@@ -470,9 +528,8 @@ instead_of_libcs! {
             if fds.is_null() { &[] } else { slice::from_raw_parts(fds, n as usize) };
         if timeout == 0 {
             note(|calls| calls.looks += 1);
-        } else if asked.iter().all(|one| one.fd < 0) {
-            count(NAP);
         }
+        nap(timeout != 0 && asked.iter().all(|one| one.fd < 0));
         waits(asked);
         let hastened = AHEAD.load(Relaxed) >= 0;
         let ms = i64::from(if hastened && timeout >= LONG { MOMENT } else { timeout });
@@ -499,6 +556,7 @@ instead_of_libcs! {
         if mask.is_null() && (time.is_null() || ms >= 0) {
             return poll(fds, n, ms as c_int);
         }
+        nap(n == 0);
         let libcs = next::<unsafe extern "C" fn(_, _, _, _) -> _>(c"ppoll");
         libcs(fds, n, time, mask)
     }
@@ -507,15 +565,46 @@ instead_of_libcs! {
         n: c_int, read: *mut libc::fd_set, write: *mut libc::fd_set, other: *mut libc::fd_set,
         time: *mut libc::timeval
     ) -> c_int {
-        if !time.is_null() && (n == 0 || [read, write, other].iter().all(|set| set.is_null())) {
-            count(NAP);
-        }
+        nap(n == 0 || [read, write, other].iter().all(|set| set.is_null()));
+        waits(&[]);
         let libcs = next::<unsafe extern "C" fn(_, _, _, _, _) -> _>(c"select");
         libcs(n, read, write, other, time)
     }
 
+    fn pselect(
+        n: c_int, read: *mut libc::fd_set, write: *mut libc::fd_set, other: *mut libc::fd_set,
+        time: *const libc::timespec, mask: *const libc::sigset_t
+    ) -> c_int {
+        nap(n == 0 || [read, write, other].iter().all(|set| set.is_null()));
+        waits(&[]);
+        let libcs = next::<unsafe extern "C" fn(_, _, _, _, _, _) -> _>(c"pselect");
+        libcs(n, read, write, other, time, mask)
+    }
+
+    fn epoll_wait(epoll: c_int, at: *mut libc::epoll_event, n: c_int, timeout: c_int) -> c_int {
+        epoll_pwait(epoll, at, n, timeout, ptr::null())
+    }
+
+    fn epoll_pwait(
+        epoll: c_int, at: *mut libc::epoll_event, n: c_int, timeout: c_int,
+        mask: *const libc::sigset_t
+    ) -> c_int {
+        nap(timeout != 0 && is_empty(epoll));
+        waits(&[]);
+        let libcs = next::<unsafe extern "C" fn(_, _, _, _, _) -> _>(c"epoll_pwait");
+        libcs(epoll, at, n, timeout, mask)
+    }
+
+    fn sigtimedwait(
+        set: *const libc::sigset_t, info: *mut libc::siginfo_t, time: *const libc::timespec
+    ) -> c_int {
+        nap(!is_now(time));
+        let libcs = next::<unsafe extern "C" fn(_, _, _) -> _>(c"sigtimedwait");
+        libcs(set, info, time)
+    }
+
     fn nanosleep(time: *const libc::timespec, left: *mut libc::timespec) -> c_int {
-        count(NAP);
+        nap(true);
         real()(libc::SYS_nanosleep, time, left) as c_int
     }
 
@@ -523,19 +612,19 @@ instead_of_libcs! {
         clock: libc::clockid_t, flags: c_int, time: *const libc::timespec,
         left: *mut libc::timespec
     ) -> c_int {
-        count(NAP);
+        nap(true);
         let libcs = next::<unsafe extern "C" fn(_, _, _, _) -> _>(c"clock_nanosleep");
         libcs(clock, flags, time, left)
     }
 
     fn usleep(micros: c_uint) -> c_int {
-        count(NAP);
+        nap(true);
         let libcs = next::<unsafe extern "C" fn(_) -> _>(c"usleep");
         libcs(micros)
     }
 
     fn sleep(seconds: c_uint) -> c_uint {
-        count(NAP);
+        nap(true);
         let libcs = next::<unsafe extern "C" fn(_) -> _>(c"sleep");
         libcs(seconds)
     }
@@ -591,6 +680,27 @@ instead_of_libcs! {
             (*node).ai_next = ptr::null_mut();
         }
     }
+}
+
+/// Whether a call with this number and these arguments only lets time pass.
+fn naps(number: c_long, [a, b, c, d]: [c_long; 4]) -> bool {
+    let is_one = || match number {
+        libc::SYS_nanosleep | libc::SYS_clock_nanosleep => true,
+        libc::SYS_ppoll => b == 0,
+        libc::SYS_pselect6 => a == 0 || [b, c, d] == [0; 3],
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_select => a == 0 || [b, c, d] == [0; 3],
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_epoll_wait => d != 0 && is_empty(a as c_int),
+        libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => d != 0 && is_empty(a as c_int),
+        // A wait for another thread, where there is none.
+        libc::SYS_futex => {
+            let waits = [libc::FUTEX_WAIT, libc::FUTEX_WAIT_BITSET];
+            d != 0 && waits.contains(&(b as c_int & libc::FUTEX_CMD_MASK)) && is_alone()
+        }
+        _ => false,
+    };
+    ANSWERS.load(Relaxed) && is_one()
 }
 
 /// How far the clock of this process is ahead of the machine's, in milliseconds, once its time is

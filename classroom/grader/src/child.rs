@@ -20,7 +20,8 @@ use serde_json::Value;
 
 use crate::about::{About, CHILD, HANG, Rule};
 use crate::alloc;
-use crate::calls::{FLAGS, NAP};
+use crate::calls::{FLAGS, NAPPED};
+use crate::denied::NO_FILTER;
 use crate::inside::{After, Event, Question, THREADS};
 use crate::kernel::{self, Look};
 use crate::language::told;
@@ -49,9 +50,6 @@ const MOST_WAKES: u32 = 60;
 /// The same for a `poll` or a `connect`: it may wait for a handshake that the kernel tries anew.
 const QUIET_POLL: u32 = 4000;
 
-/// Looks for so many milliseconds that have found it asleep for a time, of which nothing comes.
-const NAPS: u32 = 2000;
-
 /// Memory that a process may keep for all calls together, in bytes.
 const KEPT: usize = 1 << 16;
 
@@ -59,7 +57,7 @@ const KEPT: usize = 1 << 16;
 const TOO_MUCH: i32 = 86;
 
 /// Processor time, in ticks of 10 ms, after which a call is a loop without an end.
-const SPIN: u64 = 200;
+pub const SPIN: u64 = 200;
 
 const WAITS_ON: &str = "a call that waits, however long";
 
@@ -80,11 +78,8 @@ pub struct Child {
     /// How far the transfer is, what the peer has done, and what a hang then means.
     scene: [String; 3],
     sleeps: u64,
-    ticks: u64,
     /// It wakes by itself, and waits on.
     patient: bool,
-    /// It was last seen asleep for a time of its own, in a call that waits for nobody.
-    pub naps: bool,
     /// In the next call 0 is the next descriptor, as where stdin has been closed.
     pub zero: bool,
     arrived: Option<(Event<Value>, Vec<u8>)>,
@@ -162,9 +157,7 @@ impl Child {
             about,
             scene: Default::default(),
             sleeps: 0,
-            ticks: 0,
             patient: false,
-            naps: false,
             zero: false,
             arrived: None,
         })
@@ -175,7 +168,7 @@ impl Child {
     pub fn ask(&mut self, ask: impl Serialize, bytes: &[u8], fds: Vec<OwnedFd>) -> Verdict {
         self.arrived = None;
         if let Ok(look) = kernel::look(self.pid()) {
-            (self.sleeps, self.ticks) = (look.sleeps, look.ticks);
+            self.sleeps = look.sleeps;
         }
         let lent: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         let question = Question::Ask(ask, mem::take(&mut self.zero));
@@ -198,38 +191,29 @@ impl Child {
     /// returned instead. Where it would wake by itself, it is left alone for `PATIENCE`: who
     /// returns then gives up after a time of its own.
     pub fn until_blocked(&mut self) -> Result<bool, Refusal> {
-        let blocked = self.wait(true, false)?;
-        if !blocked || !self.about.keeps(Rule::OwnTime) {
-            return Ok(blocked);
-        }
+        let Some(mut look) = self.wait(true, false)? else { return Ok(false) };
         let mut wakes = 0;
         loop {
-            let timeout = kernel::look(self.pid())?.timeout;
-            let Some(ms) = timeout.filter(|ms| (0..=LONGEST).contains(ms)) else {
+            let Some(ms) = look.timeout.filter(|ms| (0..=LONGEST).contains(ms)) else {
                 return Ok(true);
             };
-            if self.patient {
+            if self.patient || !self.about.keeps(Rule::OwnTime) {
                 return Ok(true);
             }
             // Either it returns, or it is seen asleep anew: because its time was over, or because
             // something came that was still on its way.
             let begin = Instant::now();
-            if !self.wait(true, false)? {
-                return refuse(
-                    self.gives_up(),
-                    WAITS_ON,
-                    "a wait with a timeout, and then a return",
-                );
-            }
+            let Some(next) = self.wait(true, false)? else {
+                let seen = "a wait with a timeout, and then a return";
+                return refuse(self.gives_up(), WAITS_ON, seen);
+            };
+            look = next;
             if begin.elapsed().as_millis() + 5 < ms as u128 {
                 continue;
             }
             wakes += 1;
             if wakes > MOST_WAKES {
-                return Err(Refusal::new(say!(
-                    "it looks every {ms} ms: without a timeout poll wakes when there is something"
-                ))
-                .but("one sleep, however long", say!("{wakes} sleeps of {ms} ms")));
+                return Err(looks_every(ms));
             }
             // Once it has been waited for so long in one case, once is enough in the others.
             let before = WAITED.fetch_add(ms, Relaxed);
@@ -243,11 +227,6 @@ impl Child {
     /// What the scene says of the peer, behind the label that says so.
     pub(crate) fn peer_did(&self) -> &str {
         self.scene[1].strip_prefix(told("the peer ")).unwrap_or(&self.scene[1])
-    }
-
-    fn naps(&self) -> String {
-        let name = self.about.name;
-        say!("your {name} sleeps: a sleep brings no byte sooner, and the time is lost")
     }
 
     fn gives_up(&self) -> String {
@@ -276,19 +255,14 @@ impl Child {
 
     /// What it is doing, once it is not on its way any more: asleep, stopped, ended, or in a loop.
     pub fn at_rest(&self) -> Result<Look, Refusal> {
-        let hangs = Instant::now() + HANG;
-        loop {
-            let look = kernel::look(self.pid())?;
-            if look.state != 'R' || self.spins(&look) || Instant::now() > hangs {
-                return Ok(look);
-            }
-            thread::yield_now();
+        let (hangs, begin) = (Instant::now() + HANG, kernel::look(self.pid())?);
+        let mut look = begin.clone();
+        while look.state == 'R' && look.ticks < begin.ticks + AWAKE_TICKS && Instant::now() < hangs
+        {
+            let _ = readable(&self.control, 1)?;
+            look = kernel::look(self.pid())?;
         }
-    }
-
-    /// Whether it is in a loop without an end.
-    pub fn spins(&self, look: &Look) -> bool {
-        look.ticks.saturating_sub(self.ticks) >= SPIN
+        Ok(look)
     }
 
     /// Where the answer stands, for a message.
@@ -337,8 +311,7 @@ impl Child {
     }
 
     /// It sleeps on for fifty looks, while this is so; says which of its sleeps that is. Nothing
-    /// where it returns, or works so much before, or wakes so often while it is so, or only sleeps
-    /// for a time. That is counted in its own time and its own sleeps: a busy machine is slow to
+    /// where it returns, or works so much before, or wakes so often while it is so. That is counted in its own time and its own sleeps: a busy machine is slow to
     /// show them.
     fn rests(
         &self,
@@ -347,15 +320,14 @@ impl Child {
         is_so: impl Fn() -> bool,
     ) -> Result<Option<u64>, Refusal> {
         let (hangs, begin) = (Instant::now() + HANG, kernel::look(self.pid())?);
-        let (mut last, mut since, mut naps) = (begin.sleeps, begin.sleeps, 0);
+        let (mut last, mut since) = (begin.sleeps, begin.sleeps);
         let (mut same, mut still) = (0, 0);
         while same < 50 {
             let (look, so) = (kernel::look(self.pid())?, is_so());
             since = if so { since } else { look.sleeps };
-            naps += u32::from(look.naps());
             let awake = look.ticks >= begin.ticks + ticks || look.sleeps >= since + sleeps;
-            let never = naps >= NAPS || still >= QUIET_POLL;
-            if awake || never || readable(&self.control, 1)? || Instant::now() > hangs {
+            if awake || still >= QUIET_POLL || readable(&self.control, 1)? || Instant::now() > hangs
+            {
                 return Ok(None);
             }
             still = if look.answer_waits() && look.sleeps == last { still + 1 } else { 0 };
@@ -378,7 +350,7 @@ impl Child {
         done
     }
 
-    /// Refuses an answer that sleeps, in whatever call, before it returns: nothing is to be waited
+    /// Refuses an answer that sleeps on, in whatever call, before it returns: nothing is to be waited
     /// for.
     pub fn never_sleeps(&mut self) -> Verdict {
         self.wait(false, true).map(drop)
@@ -471,16 +443,8 @@ impl Child {
         self.process.id() as i32
     }
 
-    /// Refuses an answer that has let time pass.
-    pub fn never_naps(&self, after: &After) -> Verdict {
-        let naps = if self.about.keeps(Rule::Awake) { after.calls.of(NAP) } else { 0 };
-        let mistake = if naps > 0 { self.naps() } else { String::new() };
-        judge(mistake, "no sleep", say!("{naps} sleeps"))
-    }
-
     /// Refuses an answer that leaves the process otherwise than it was, whatever it returned.
     pub fn left_as_it_was(&self, after: &After) -> Verdict {
-        self.never_naps(after)?;
         let (name, calls) = (self.about.name, &after.calls);
         let keeps = |rule| self.about.keeps(rule);
         let processes = children("self").len() + children(&self.pid().to_string()).len();
@@ -560,14 +524,15 @@ impl Child {
         judge(mistake, expected, seen)
     }
 
-    /// Waits for an event of the child; with `for_block`, also for its next sleep (`true`). With
+    /// Waits for an event of the child; with `for_block`, also for its next sleep, which it gives. With
     /// `at_once` any long sleep hangs.
-    fn wait(&mut self, for_block: bool, at_once: bool) -> Result<bool, Refusal> {
+    fn wait(&mut self, for_block: bool, at_once: bool) -> Result<Option<Look>, Refusal> {
         let hangs = Instant::now() + HANG;
-        let (mut last, mut quiet, mut naps): (Option<Look>, u32, u32) = (None, 0, 0);
+        let (mut last, mut quiet, mut looks): (Option<Look>, u32, u32) = (None, 0, 0);
+        let mut begin = None;
         loop {
             if self.arrived.is_some() {
-                return Ok(false);
+                return Ok(None);
             }
             let tick = if for_block { 1 } else { 5 };
             if readable(&self.control, tick)? {
@@ -580,18 +545,19 @@ impl Child {
             let look = kernel::look(self.pid())?;
             let outside = !look.answering || look.call.is_none(); // before, between, after
             if for_block && look.answer_waits() && look.sleeps > self.sleeps {
-                (self.sleeps, self.naps) = (look.sleeps, look.naps());
-                return Ok(true);
+                self.sleeps = look.sleeps;
+                return Ok(Some(look));
             }
             quiet = if last.as_ref() == Some(&look) { quiet + u32::from(tick) } else { 0 };
             // A wait that it comes back to, for a handshake may be, or one for nothing.
-            let looks = !for_block && self.about.keeps(Rule::OwnTime) && look.polls_for_a_time();
-            naps += u32::from(tick) * if look.naps() { 2 } else { u32::from(looks) };
+            let again = !for_block && self.about.keeps(Rule::OwnTime) && look.polls_for_a_time();
+            looks += u32::from(tick) * u32::from(again);
             let for_nothing = look.waits_for_the_peer() || at_once && look.blocked();
             let stuck = (for_nothing || look.stopped()) && quiet >= QUIET
                 || look.polls_for_ever() && quiet >= QUIET_POLL
-                || naps >= 2 * NAPS;
-            let spins = look.ticks.saturating_sub(self.ticks) >= SPIN;
+                || looks >= QUIET_POLL;
+            // It may have worked long before, and come to an end all the same.
+            let spins = look.ticks >= *begin.get_or_insert(look.ticks) + SPIN;
             if stuck && !outside || spins || Instant::now() >= hangs {
                 return Err(self.hangs(&look));
             }
@@ -603,12 +569,7 @@ impl Child {
         let name = self.about.name;
         let [progress, _, mistake] = &self.scene;
         let space = if progress.is_empty() { "" } else { " " };
-        let what = if look.naps() {
-            // It need not be what the scene would have it do.
-            let perhaps =
-                if mistake.is_empty() { String::new() } else { say!("; perhaps {mistake}") };
-            return Refusal::new(format!("{}{perhaps}", self.naps()));
-        } else if look.blocked() {
+        let what = if look.blocked() {
             say!("your {name} is blocked in {}{space}{progress}", look.place())
         } else if look.stopped() {
             return Refusal::new(say!("the process was stopped in your {name}: a signal did that"))
@@ -631,6 +592,14 @@ impl Child {
     }
 }
 
+/// It wakes after so many milliseconds, again and again, where nothing has come.
+pub fn looks_every(ms: i32) -> Refusal {
+    Refusal::new(say!(
+        "it looks every {ms} ms: without a timeout poll wakes when there is something"
+    ))
+    .but("one sleep, however long", say!("sleeps of {ms} ms"))
+}
+
 fn ended(name: &str, status: ExitStatus) -> Refusal {
     let signal = status.signal().and_then(|s| Signal::try_from(s).ok());
     match signal {
@@ -649,6 +618,14 @@ fn ended(name: &str, status: ExitStatus) -> Refusal {
             "your {name} takes more than {} MiB of memory: somebody else decides how much it needs",
             alloc::LIMIT >> 20
         )),
+        None if status.code() == Some(NO_FILTER) => Refusal {
+            skipped: true,
+            ..Refusal::new(say!("the kernel takes no filter for this process: seccomp(2)"))
+        },
+        None if status.code() == Some(NAPPED) => Refusal::new(say!(
+            "your {name} sleeps: a sleep brings no byte sooner, and the time is lost"
+        ))
+        .but("no sleep", "a call that only lets time pass"),
         None => Refusal::new(say!(
             "your {name} ended the whole process with exit code {}: it has to return",
             status.code().unwrap_or(-1)

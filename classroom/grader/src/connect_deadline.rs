@@ -109,7 +109,6 @@ fn begin(child: &mut Child, port: u16, limit: u64, did: &str, hangs: &str) -> Ve
 /// It has to say this, and to leave the socket as it was; `limit` milliseconds were given.
 fn says(child: &mut Child, limit: u64, expected: &str) -> Result<Said<Took>, Refusal> {
     let said: Said<Took> = child.unchecked()?;
-    child.never_naps(&said.after)?;
     let (text, kind, errno, calls) = (&*said.text(), said.kind(), said.errno(), &said.after.calls);
     let Took { non_blocking, ended, ms, worked } = said.more;
     let (is_ok, ends) = (said.result.is_ok(), expected == TIMED_OUT);

@@ -8,6 +8,11 @@ use seccompiler::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::calls;
+
+/// The exit code of a process that has no filter.
+pub const NO_FILTER: c_int = 88;
+
 /// A call that is not made any more, by its number.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct Denied {
@@ -20,23 +25,22 @@ pub struct Denied {
 }
 
 impl Denied {
-    /// From here on, for the rest of this process.
-    ///
-    /// # Panics
-    /// The kernel takes no filter.
+    /// From here on, for the rest of this process. It ends where the kernel takes no filter.
     pub fn from_here_on(self) {
         let dword = |(at, value)| {
             let is = SeccompCondition::new(at, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
             SeccompRule::new(vec![is?])
         };
-        let filter = || -> seccompiler::Result<BpfProgram> {
+        let apply = || -> seccompiler::Result<()> {
             let only = self.only.map(dword).transpose()?;
             let rules = [(self.call, Vec::from_iter(only))].into();
             let errno = SeccompAction::Errno(self.errno as u32);
             let arch = std::env::consts::ARCH.try_into()?;
-            Ok(SeccompFilter::new(rules, SeccompAction::Allow, errno, arch)?.try_into()?)
+            let filter = SeccompFilter::new(rules, SeccompAction::Allow, errno, arch)?;
+            apply_filter(&BpfProgram::try_from(filter)?)
         };
-        let filter = filter().expect("one call, on a machine that has such filters");
-        apply_filter(&filter).expect("a kernel with seccomp");
+        if apply().is_err() {
+            calls::leave(NO_FILTER)
+        }
     }
 }

@@ -255,7 +255,7 @@ impl Receiver {
     ) -> Result<Said, Refusal> {
         let hang = self.mistake(&Said::nothing(), expected, right, play);
         play.scene(child, &hang);
-        if play.so.there && !hang.is_empty() && child.until_blocked()? && !child.naps {
+        if play.so.there && !hang.is_empty() && child.until_blocked()? {
             return refuse(hang, expected, "it waits");
         }
         let said = play.said(child)?;

@@ -12,6 +12,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::beside::IN_RECV;
 use crate::calls::{self, Seldom};
+use crate::child::SPIN;
 use crate::inside::Given;
 use crate::kernel;
 use crate::peer::{acknowledged, holds_back, listener};
@@ -253,7 +254,7 @@ impl Server {
                     let look = child.at_rest()?;
                     let mistake = match blame {
                         _ if look.receives() && !got.is_empty() => IN_RECV,
-                        CUT if child.spins(&look) => SPINS,
+                        CUT if look.state == 'R' => SPINS,
                         CUT => CUT,
                         _ if look.state != 'R' && !look.answer_waits() => EARLY,
                         _ => {
@@ -407,14 +408,15 @@ fn refused(child: &Child, at: SocketAddr) -> Verdict {
     // It may not have seen the request yet: then the next attempt tells. Seen asleep so often, it
     // has.
     const SECOND: Duration = Duration::from_secs(1); // the queue may be full by now
-    let mut asleep = 0;
+    let (mut asleep, begin) = (0, kernel::look(child.pid())?.ticks);
     while asleep < 50 {
         match TcpStream::connect_timeout(&at, SECOND) {
             Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),
             _ => thread::sleep(Duration::from_millis(5)),
         }
         let look = kernel::look(child.pid())?;
-        asleep += if child.spins(&look) { 50 } else { u32::from(look.state != 'R') };
+        let spins = look.ticks >= begin + SPIN;
+        asleep += if spins { 50 } else { u32::from(look.state != 'R') };
     }
     refuse("", "", "")
 }

@@ -146,6 +146,11 @@ pub fn grade<A: DeserializeOwned, X: Serialize>(
                 anstream::println!("  {green}{}{green:#} {}", column(&say!("ok")), told(case));
                 report.points += 1;
             }
+            Err(refusal) if refusal.skipped => {
+                let (skipped, case) = (column(&say!("skipped")), told(case));
+                anstream::println!("  {green}{skipped}{green:#} {case}: {}", refusal.mistake);
+                report.of -= 1;
+            }
             Err(refusal) => {
                 print_refusal(about, case, &refusal);
                 report.reason = refusal.mistake;

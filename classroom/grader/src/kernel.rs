@@ -14,7 +14,7 @@ use say::say;
 /// One look at a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
-    /// `R` runs, `S` sleeps, `Z` has ended.
+    /// `R` runs, `S` sleeps, `D` sleeps where no signal wakes it, `Z` has ended.
     pub state: char,
     /// It is in the answer's call, not in what the grader does before and after it.
     pub answering: bool,
@@ -46,8 +46,9 @@ pub fn look(pid: i32) -> io::Result<Look> {
         let hex = line.split_whitespace().nth(at)?.strip_prefix("0x")?;
         u64::from_str_radix(hex, 16).ok()
     };
+    // Asleep outside of a call, as where a page is missing, it is -1.
     let call = line.split_whitespace().next().and_then(|number| number.parse().ok());
-    let call = call.zip(argument(1).map(|first| first as i32));
+    let call = call.filter(|number: &i64| *number >= 0).zip(argument(1).map(|first| first as i32));
     let timeout = call.and_then(|(number, _)| match known(number)?.2 {
         Timeout::None => None,
         Timeout::Milliseconds(at) => Some(argument(at)? as i32),
@@ -134,8 +135,6 @@ const CALLS: &[(i64, &str, Timeout)] = &[
     (libc::SYS_pselect6, "select", Timeout::Time(5, 1_000_000)),
     (libc::SYS_epoll_pwait, "epoll_wait(fd)", Timeout::Milliseconds(4)),
     (libc::SYS_epoll_pwait2, "epoll_wait(fd)", Timeout::Time(4, 1_000_000)),
-    (libc::SYS_nanosleep, "a sleep", Timeout::None),
-    (libc::SYS_clock_nanosleep, "a sleep", Timeout::None),
     (libc::SYS_futex, "a wait for another thread", Timeout::None),
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_poll, "poll", Timeout::Milliseconds(3)),
@@ -152,9 +151,10 @@ fn known(number: i64) -> Option<&'static (i64, &'static str, Timeout)> {
 }
 
 impl Look {
-    /// Asleep in a system call of its own.
+    /// Asleep until something happens. `D` is short, and no wait of a call's own: for memory, or for
+    /// who holds the socket's lock.
     pub fn blocked(&self) -> bool {
-        matches!(self.state, 'S' | 'D')
+        self.state == 'S'
     }
 
     /// Asleep in a system call that the answer made.
@@ -187,11 +187,6 @@ impl Look {
     /// One with a timeout.
     pub fn polls_for_a_time(&self) -> bool {
         self.blocked() && self.timeout.is_some_and(|ms| ms > 0)
-    }
-
-    /// It sleeps until some time has passed.
-    pub fn naps(&self) -> bool {
-        self.blocked() && self.name() == "a sleep"
     }
 
     fn place_of(&self) -> &'static str {

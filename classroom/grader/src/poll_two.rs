@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
+use crate::child::looks_every;
 use crate::peer::{Buffers, holds_back};
 use crate::prelude::*;
 
@@ -56,7 +57,9 @@ pub fn sleeps(child: &mut Child, what: &str, mistake: &str) -> Verdict {
     child.scene("with nothing to do", what, mistake);
     let settled = child.settles()?;
     let now = child.at_rest()?;
-    let mistake = if now.naps() { NAPS } else { mistake };
+    if !settled && now.polls_for_a_time() {
+        return Err(looks_every(now.timeout.unwrap_or(0)));
+    }
     if !settled && (now.answer_waits() || now.state == 'R') {
         return refuse(mistake, "a sleep in poll", "it is awake");
     }

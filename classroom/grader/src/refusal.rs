@@ -17,10 +17,6 @@ pub const INTERRUPTED: &str = "EINTR was returned as an error: nothing is broken
 /// Bytes wait in the kernel though there is room for them.
 pub const HELD: &str = "the kernel was told that more would follow, and waits: MSG_MORE";
 
-/// A wait that no event ends.
-pub const NAPS: &str =
-    "it sleeps for a while and looks again: poll wakes at the moment there is something";
-
 /// A mistake of who makes descriptors.
 pub const ZERO: &str = "descriptor 0 was taken for a failure: it is one like any other, -1 is none";
 
@@ -42,6 +38,8 @@ pub struct Refusal {
     pub bytes: Option<Box<(Vec<u8>, Vec<u8>)>>,
     /// Nothing has been written yet: this is no failure.
     pub not_started: bool,
+    /// It could not be tried on this machine: this is no failure.
+    pub skipped: bool,
 }
 
 impl Refusal {
