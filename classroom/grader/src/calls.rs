@@ -6,7 +6,6 @@
 //! in the way that shows a mistake: a `close` that succeeds changes errno.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use std::fs;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -22,7 +21,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Calls {
     /// Calls by name.
-    by_name: BTreeMap<Cow<'static, str>, usize>,
+    by_name: Vec<(Cow<'static, str>, usize)>,
     /// What was changed of a socket that was only lent, if only for a while.
     pub touched: Vec<String>,
     /// Signals whose action was set, if only for a while.
@@ -77,7 +76,21 @@ pub struct Calls {
 impl Calls {
     /// How often this was called.
     pub fn of(&self, name: &str) -> usize {
-        self.by_name.get(name).copied().unwrap_or(0)
+        self.by_name.iter().find(|(known, _)| known == name).map_or(0, |(_, times)| *times)
+    }
+
+    fn count(&mut self, name: &'static str) {
+        match self.by_name.iter_mut().find(|(known, _)| known == name) {
+            Some((_, times)) => *times += 1,
+            None => self.by_name.push((name.into(), 1)),
+        }
+    }
+
+    /// A wait for something else than room on the sockets that more is to follow on.
+    fn waits(&mut self, room: &[libc::pollfd]) {
+        let is_room =
+            |fd: &c_int| room.iter().any(|p| p.fd == *fd && p.events & libc::POLLOUT != 0);
+        self.held |= !self.more.iter().all(is_room);
     }
 
     /// Whether it has waited, or returned, with bytes that the kernel was told to hold back.
@@ -128,7 +141,7 @@ fn note(what: impl FnOnce(&mut Calls)) {
 }
 
 fn count(name: &'static str) {
-    note(|calls| *calls.by_name.entry(name.into()).or_default() += 1);
+    note(|calls| calls.count(name));
 }
 
 /// What is open under a descriptor, by its number in the kernel.
@@ -234,10 +247,8 @@ fn sent(fd: c_int, flags: c_int, bytes: c_long) -> isize {
     bytes as isize
 }
 
-/// A wait for something else than room on the sockets that more is to follow on.
 fn waits(room: &[libc::pollfd]) {
-    let is_room = |fd: &c_int| room.iter().any(|p| p.fd == *fd && p.events & libc::POLLOUT != 0);
-    note(|calls| calls.held |= !calls.more.iter().all(is_room));
+    note(|calls| calls.waits(room));
 }
 
 /// EAGAIN is counted, whoever said it.
@@ -372,8 +383,10 @@ instead_of_libcs! {
         fd: c_int, at: *const c_void, len: usize, flags: c_int, to: *const libc::sockaddr,
         size: c_uint
     ) -> isize {
-        count("send");
-        most(|calls| &mut calls.offered, len);
+        note(|calls| {
+            calls.count("send");
+            calls.offered = len.max(calls.offered);
+        });
         sent(fd, flags, noted(real()(libc::SYS_sendto, fd, at, len, flags, to, size)))
     }
 
@@ -396,16 +409,20 @@ instead_of_libcs! {
         fd: c_int, at: *mut c_void, len: usize, flags: c_int, from: *mut libc::sockaddr,
         size: *mut c_uint
     ) -> isize {
-        count("recv");
-        waits(&[]);
-        most(|calls| &mut calls.room, len);
-        let got = noted(real()(libc::SYS_recvfrom, fd, at, len, flags, from, size)) as isize;
         note(|calls| {
-            if got > 0 && calls.first.iter().all(|(other, _)| *other != fd) {
-                calls.first.push((fd, calls.received));
-            }
-            calls.received += got.max(0) as usize;
+            calls.count("recv");
+            calls.waits(&[]);
+            calls.room = len.max(calls.room);
         });
+        let got = noted(real()(libc::SYS_recvfrom, fd, at, len, flags, from, size)) as isize;
+        if got > 0 {
+            note(|calls| {
+                if calls.first.iter().all(|(other, _)| *other != fd) {
+                    calls.first.push((fd, calls.received));
+                }
+                calls.received += got as usize;
+            });
+        }
         got
     }
 

@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use say::say;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use crate::about::{About, CHILD, HANG, Rule};
 use crate::alloc;
@@ -57,7 +57,7 @@ const KEPT: usize = 1 << 16;
 const TOO_MUCH: i32 = 86;
 
 /// Processor time, in ticks of 10 ms, after which a call is a loop without an end.
-pub const SPIN: u64 = 200;
+pub const SPIN: u64 = 100;
 
 const WAITS_ON: &str = "a call that waits, however long";
 
@@ -82,7 +82,7 @@ pub struct Child {
     patient: bool,
     /// In the next call 0 is the next descriptor, as where stdin has been closed.
     pub zero: bool,
-    arrived: Option<(Event<Value>, Vec<u8>)>,
+    arrived: Option<(Event<Box<RawValue>>, Vec<u8>)>,
 }
 
 impl Drop for Child {
@@ -360,7 +360,7 @@ impl Child {
         let name = self.about.name;
         match self.arrived.take() {
             Some((Event::Said(said), bytes)) => {
-                let kept = match wire::receive::<Event<Value>>(&self.control)? {
+                let kept = match wire::receive::<Event<Box<RawValue>>>(&self.control)? {
                     Some((Event::Kept(kept), ..)) => kept,
                     _ => return Err(self.ended()),
                 };
@@ -371,7 +371,7 @@ impl Child {
                     let expected = "no memory after the call, but for what it returned";
                     return refuse(mistake, expected, say!("{kept} bytes"));
                 }
-                Ok(Said { bytes, ..serde_json::from_value(said).map_err(io::Error::from)? })
+                Ok(Said { bytes, ..serde_json::from_str(said.get()).map_err(io::Error::from)? })
             }
             Some((Event::Kept(_), _)) => Err(Refusal::new("the grader lost its place")),
             Some((Event::NotStarted, _)) => {
@@ -536,7 +536,7 @@ impl Child {
             }
             let tick = if for_block { 1 } else { 5 };
             if readable(&self.control, tick)? {
-                match wire::receive::<Event<Value>>(&self.control)? {
+                match wire::receive::<Event<Box<RawValue>>>(&self.control)? {
                     Some((event, bytes, _)) => self.arrived = Some((event, bytes)),
                     None => return Err(self.ended()),
                 }

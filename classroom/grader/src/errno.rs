@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
 
 use nix::errno::Errno;
 
+use crate::huge::{self, HUGE};
 use crate::inside;
 use crate::peer::{Buffers, pair_with};
 use crate::prelude::*;
@@ -45,12 +46,16 @@ pub fn grade(answer: Answer) -> ExitCode {
         SPOIL.store(spoil, Relaxed);
         LOGGED.store(0, Relaxed);
         FD.store(given.fd(), Relaxed);
-        let mut buf = vec![0xa5; len];
-        let (result, said) = given.watch(|| answer(given.fd(), &mut buf, log));
+        let mut usual = vec![0xa5; if len == HUGE { 0 } else { len }];
+        let buf = if len == HUGE { huge::zeroes().expect("room") } else { &mut usual };
+        let (result, said) = given.watch(|| answer(given.fd(), buf, log));
         let (times, unread) = (LOGGED.load(Relaxed), UNREAD.load(Relaxed));
-        Said { bytes: buf, ..said.with(Logged { result, times, unread }) }
+        let bytes = buf[..len.min(LARGE)].to_vec();
+        Said { bytes, ..said.with(Logged { result, times, unread }) }
     })
 }
+
+const LESS: &str = "recv was offered less room than buf has: give it all of buf";
 
 const CASES: &[Case] = &[
     ("bytes are there: their count", |c| names(c, "has sent 5 bytes, and waits", 5, Ok(5), usual)),
@@ -59,6 +64,18 @@ const CASES: &[Case] = &[
         names(c, "sent 196708 bytes", LARGE + 100, Ok(LARGE), || {
             pair_with(Buffers { recv: Some(LARGE + 1000), ..Buffers::default() }).map(both)
         })
+    }),
+    ("a buffer of more than 4 GiB", |c| {
+        let (peer, conn) = pair()?;
+        peer.send(&pattern(5));
+        arrived(&conn, 5)?;
+        c.scene("", "has sent 5 bytes, and waits", "");
+        c.ask((libc::EBADF, HUGE), &[], vec![conn])?;
+        let said: Said<Logged> = c.said_more()?;
+        is(&said, 5, Ok(5), "EBADF")?;
+        let (all, room) = (HUGE, said.after.calls.room);
+        let mistake = if (1..all).contains(&room) { LESS } else { "" };
+        judge(mistake, say!("a recv that is offered {all} bytes"), say!("at most {} bytes", room))
     }),
     ("the stream has ended: 0, and no error", |c| {
         names(c, "ended its stream", 0, Ok(0), || {
@@ -177,7 +194,7 @@ fn is(said: &Said<Logged>, sent: usize, expected: Result<usize, &str>, spoil: &s
             "recv had succeeded: errno counts only where a call has returned -1",
         expected.is_ok_and(|n| n >= LEN && n != count && [n % 256, n % 65_536].contains(&count)) =>
             "the count, or the length of buf, was cut to 8 or 16 bits: a cast loses what is more",
-        expected.is_ok_and(|n| n >= LEN) => "recv was offered less room than buf has: give it all of buf",
+        expected.is_ok_and(|n| n >= LEN) => LESS,
         expected == Err("EINTR") && name == "EAGAIN" =>
             "recv did not wait, though the socket does: the flags are 0",
         fails && name == "EINTR" =>

@@ -145,7 +145,7 @@ pub fn observe<T>(fds: &[RawFd], call: impl FnOnce() -> T) -> (T, After) {
         opened: new.clone().map(|(fd, what)| format!("fd {fd} ({what})")).collect(),
         odd: new.flat_map(|(fd, _)| odd(*fd)).collect(),
         closed: open.keys().filter(|fd| !same(fd)).copied().collect(),
-        changed: settings_now.into_iter().filter(|s| !settings.contains(s)).collect(),
+        changed: settings_now.into_iter().filter(|s| !settings.contains(s)).map(shown).collect(),
         unread: fds.iter().map(|&fd| unread(fd)).collect(),
         unsent: fds.iter().map(|&fd| count(fd, SIOCOUTQNSD)).collect(),
         ended: fds.iter().map(|&fd| ended(fd)).collect(),
@@ -173,21 +173,34 @@ pub fn open_fds() -> BTreeMap<RawFd, String> {
     numbers.into_iter().filter_map(named).collect()
 }
 
-fn all_settings(fds: &[RawFd]) -> Vec<String> {
+fn all_settings(fds: &[RawFd]) -> Vec<(RawFd, Setting)> {
     let of = |&fd: &RawFd| {
         // SAFETY: it takes a number and returns one, whatever is open there.
         let inherited = match unsafe { libc::fcntl(fd, libc::F_GETFD) } {
             -1 => None,
-            flags => Some(("close-on-exec", format!("{}", flags & libc::FD_CLOEXEC))),
+            flags => Some(("close-on-exec", (flags & libc::FD_CLOEXEC).to_ne_bytes().into())),
         };
         let all = settings(fd).into_iter().chain(inherited);
-        all.map(move |(name, value)| say!("{name} of fd {fd}: {value}"))
+        all.map(move |setting| (fd, setting))
     };
     fds.iter().flat_map(of).collect()
 }
 
-/// The settings of a descriptor that an answer might change on its way, by name.
-pub fn settings(fd: RawFd) -> Vec<(&'static str, String)> {
+fn shown((fd, (name, value)): (RawFd, Setting)) -> String {
+    say!("{name} of fd {fd}: {}", number(&value))
+}
+
+/// Most are ints.
+fn number(value: &[u8]) -> String {
+    let int = value.try_into().map(i32::from_ne_bytes);
+    int.map_or_else(|_| format!("{value:?}"), |int| format!("{int:#o}"))
+}
+
+/// A setting by its name, and its value as it is in memory.
+pub type Setting = (&'static str, Vec<u8>);
+
+/// The settings of a descriptor that an answer might change on its way.
+pub fn settings(fd: RawFd) -> Vec<Setting> {
     if fd < 0 {
         return Vec::new();
     }
@@ -195,11 +208,11 @@ pub fn settings(fd: RawFd) -> Vec<(&'static str, String)> {
     let Ok(flags) = fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_GETFL) else {
         return Vec::new();
     };
-    let mut all = vec![(calls::FLAGS, format!("{flags:#o}"))];
+    let mut all = vec![(calls::FLAGS, flags.to_ne_bytes().into())];
     for (level, name, text) in calls::OPTIONS {
         let value = option(fd, level, name);
         if !value.is_empty() {
-            all.push((text, format!("{value:?}")));
+            all.push((text, value));
         }
     }
     all
@@ -223,7 +236,7 @@ pub fn unasked_settings(fd: RawFd) -> Vec<String> {
     };
     let usual = settings(new.as_raw_fd());
     let others = settings(fd).into_iter().filter(|setting| !usual.contains(setting));
-    others.map(|(name, value)| format!("{}: {value}", language::told(name))).collect()
+    others.map(|(name, value)| format!("{}: {}", language::told(name), number(&value))).collect()
 }
 
 /// Whether a `recv` finds the end of the stream, behind what is unread: the peer has ended it, or

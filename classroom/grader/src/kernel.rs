@@ -1,7 +1,7 @@
 //! What a process is doing, as the kernel tells it in `/proc`. man: proc(5).
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddrV4;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -33,21 +33,24 @@ pub const ANSWERING: &str = "answering";
 
 /// Looks at the main thread of `pid`.
 pub fn look(pid: i32) -> io::Result<Look> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let status = fs::read_to_string(format!("/proc/{pid}/task/{pid}/status"))?;
-    // `45 0x4 0x7ffc… …` in a call, `running` outside of one.
-    let line = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    let buffers = &mut [[0; 4096]; 3];
+    let [stat, status, line] = buffers;
+    let stat = read(pid, "stat", stat)?;
+    let status = read(pid, "status", status)?;
     // The name, in parentheses, may hold anything; the state comes after it.
-    let fields: Vec<&str> =
-        stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-    let number = |at: usize| fields.get(at).and_then(|f| f.parse().ok()).unwrap_or(0);
-    let sleeps = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
+    let state = fields.next().and_then(|f| f.chars().next()).unwrap_or('?');
+    let ticks = fields.skip(10).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
+    let mut lines = status.rsplit('\n');
+    let sleeps = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    // `45 0x4 0x7ffc… …` in a call, `running` outside of one.
+    let line = if state == 'R' { "" } else { read(pid, "syscall", line).unwrap_or_default() };
     let argument = |at: usize| {
-        let hex = line.split_whitespace().nth(at)?.strip_prefix("0x")?;
+        let hex = line.split_ascii_whitespace().nth(at)?.strip_prefix("0x")?;
         u64::from_str_radix(hex, 16).ok()
     };
     // Asleep outside of a call, as where a page is missing, it is -1.
-    let call = line.split_whitespace().next().and_then(|number| number.parse().ok());
+    let call = line.split_ascii_whitespace().next().and_then(|number| number.parse().ok());
     let call = call.filter(|number: &i64| *number >= 0).zip(argument(1).map(|first| first as i32));
     let timeout = call.and_then(|(number, _)| match known(number)?.2 {
         Timeout::None => None,
@@ -56,12 +59,18 @@ pub fn look(pid: i32) -> io::Result<Look> {
     });
     Ok(Look {
         answering: stat.contains(&format!("({ANSWERING})")),
-        state: fields.first().and_then(|f| f.chars().next()).unwrap_or('?'),
+        state,
         timeout,
         call,
         sleeps: sleeps.and_then(|n| n.trim().parse().ok()).unwrap_or(0),
-        ticks: number(11) + number(12),
+        ticks,
     })
+}
+
+/// A file of this process in `/proc`, all of which comes with one call.
+fn read<'a>(pid: i32, name: &str, buffer: &'a mut [u8; 4096]) -> io::Result<&'a str> {
+    let len = File::open(format!("/proc/{pid}/{name}"))?.read(buffer)?;
+    Ok(str::from_utf8(&buffer[..len]).unwrap_or_default())
 }
 
 /// What stands at this address of the process: seconds, and parts of one, of which a second has a

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Mutex;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -267,19 +268,22 @@ pub enum Heard {
     Reset,
 }
 
-/// `len` bytes without a period that a mistake could hide behind: it has more bytes than any buffer,
-/// and a prime number of them.
+/// So many bytes of a pattern have no period: more than any buffer has, and a prime number of them.
+const PERIOD: usize = 1_000_003;
+
+/// `len` bytes without a period that a mistake could hide behind.
 pub fn pattern(len: usize) -> Vec<u8> {
-    let (mut state, mut bytes) = (0x9e37_79b9_u32, Vec::with_capacity(len + 4));
-    while bytes.len() < len.min(1_000_003) {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        bytes.extend_from_slice(&state.to_ne_bytes());
+    static SO_FAR: Mutex<(u32, Vec<u8>)> = Mutex::new((0x9e37_79b9, Vec::new()));
+    let (state, all) = &mut *SO_FAR.lock().unwrap();
+    while all.len() < len.min(PERIOD) {
+        *state ^= *state << 13;
+        *state ^= *state >> 17;
+        *state ^= *state << 5;
+        all.extend_from_slice(&state.to_ne_bytes());
     }
-    bytes.truncate(len.min(1_000_003));
+    let mut bytes = Vec::with_capacity(len);
     while bytes.len() < len {
-        bytes.extend_from_within(..(len - bytes.len()).min(1_000_003));
+        bytes.extend_from_slice(&all[..(len - bytes.len()).min(PERIOD)]);
     }
     bytes
 }

@@ -25,13 +25,44 @@ pub struct Damage {
 
 type Decoded = Result<Vec<(u8, Vec<u8>)>, Damage>;
 
-/// Grades the answer: asked to decode the bytes.
+/// Grades the answer: asked to decode messages of these lengths. Tells of each so many bytes, which
+/// are its fields, or the damage.
 pub fn grade(answer: fn(&[u8]) -> Result<Vec<Tlv<'_>>, Damage>) -> ExitCode {
-    grading::grade("tlv", CASES, |(): (), given| {
-        let (result, said) = given.watch(|| answer(&given.bytes));
-        let own = |field: &Tlv<'_>| (field.kind, field.value.to_vec());
-        said.with(result.map(|fields| fields.iter().map(own).collect::<Vec<_>>()))
+    grading::grade("tlv", CASES, |lengths: Vec<usize>, given| {
+        let mut rest = &given.bytes[..];
+        let messages = lengths.into_iter().map(|len| rest.split_off(..len).expect("all of them"));
+        let messages: Vec<_> = messages.collect();
+        let (results, said) =
+            given.watch(|| messages.into_iter().map(answer).collect::<Vec<Result<_, _>>>());
+        let mut bytes = Vec::new();
+        let tell = |result: Result<Vec<Tlv<'_>>, Damage>| {
+            let before = bytes.len();
+            let own =
+                result.map(|fields| fields.iter().for_each(|f| put(&mut bytes, f.kind, f.value)));
+            own.map(|()| bytes.len() - before)
+        };
+        let said = said.with(results.into_iter().map(tell).collect::<Vec<_>>());
+        Said { bytes, ..said }
     })
+}
+
+/// A field as it travels to the parent: however long its value is.
+fn put(to: &mut Vec<u8>, kind: u8, value: &[u8]) {
+    to.push(kind);
+    to.extend_from_slice(&value.len().to_ne_bytes());
+    to.extend_from_slice(value);
+}
+
+/// All fields that came.
+fn taken(mut from: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut fields = Vec::new();
+    while let Some((&kind, rest)) = from.split_first() {
+        let (len, rest) = rest.split_first_chunk().expect("a length");
+        let (value, rest) = rest.split_at(usize::from_ne_bytes(*len));
+        fields.push((kind, value.to_vec()));
+        from = rest;
+    }
+    fields
 }
 
 const CASES: &[Case] = &[
@@ -96,9 +127,14 @@ fn decode(message: &[u8]) -> Decoded {
 }
 
 fn encode(fields: &[(u8, impl AsRef<[u8]>)]) -> Vec<u8> {
-    let one =
-        |kind: u8, value: &[u8]| [&[kind][..], &(value.len() as u16).to_be_bytes(), value].concat();
-    fields.iter().flat_map(|(kind, value)| one(*kind, value.as_ref())).collect()
+    let mut all = Vec::new();
+    for (kind, value) in fields {
+        let value = value.as_ref();
+        all.push(*kind);
+        all.extend_from_slice(&(value.len() as u16).to_be_bytes());
+        all.extend_from_slice(value);
+    }
+    all
 }
 
 fn describe(result: &Decoded) -> String {
@@ -112,15 +148,34 @@ fn describe(result: &Decoded) -> String {
 
 /// Has `message` decoded and compares.
 fn check(child: &mut Child, message: &[u8]) -> Verdict {
-    let (expected, len) = (decode(message), message.len());
-    let did = say!("a message of {len} bytes: {}", describe(&expected));
-    child.scene(&say!("in a message of {len} bytes"), &did, "");
-    child.ask((), message, vec![])?;
-    let seen = child.said_more::<Decoded>()?.more;
+    let did = told(message, &decode(message));
+    child.scene(&say!("in a message of {} bytes", message.len()), &did, "");
+    all(child, &[message])
+}
+
+fn told(message: &[u8], expected: &Decoded) -> String {
+    say!("a message of {} bytes: {}", message.len(), describe(expected))
+}
+
+/// Has all of them decoded, and compares.
+fn all(child: &mut Child, messages: &[impl AsRef<[u8]>]) -> Verdict {
+    let messages: Vec<&[u8]> = messages.iter().map(AsRef::as_ref).collect();
+    let lengths: Vec<usize> = messages.iter().map(|message| message.len()).collect();
+    child.ask(lengths, &messages.concat(), vec![])?;
+    let said = child.said_more::<Vec<Result<usize, Damage>>>()?;
+    let mut rest = &said.bytes[..];
+    messages.into_iter().zip(said.more).try_for_each(|(message, result)| {
+        let fields = result.map(|len| rest.split_off(..len).expect("all of them"));
+        compare(message, fields.map(taken))
+    })
+}
+
+fn compare(message: &[u8], seen: Decoded) -> Verdict {
+    let expected = decode(message);
     if seen == expected {
         return Ok(());
     }
-    let refusal = Refusal::new(mistake(&expected, &seen, message));
+    let refusal = Refusal::new(mistake(&expected, &seen, message)).peer(told(message, &expected));
     let refusal = refusal.but(describe(&expected), describe(&seen));
     Err(match (&expected, &seen) {
         (Ok(right), Ok(seen)) => refusal.bytes(&encode(right), &encode(seen)),
@@ -185,14 +240,14 @@ fn many(child: &mut Child) -> Verdict {
     let random = pattern(40_000);
     let mut numbers = random.iter().map(|&b| usize::from(b));
     let mut next = |below: usize| numbers.next().expect("enough of them") % below;
-    for _ in 0..1000 {
-        let mut message = Vec::new();
+    let mut messages = vec![Vec::new(); 1000];
+    for message in &mut messages {
         for _ in 0..next(6) {
             let (kind, start, len) = (next(256) as u8, next(256), next(40));
             message.extend(encode(&[(kind, &random[start..start + len])]));
         }
         message.truncate(next(256) * message.len() / 255);
-        check(child, &message)?;
     }
-    Ok(())
+    child.scene(&say!("in one of 1000 messages"), &say!("a thousand messages"), "");
+    all(child, &messages)
 }
