@@ -582,6 +582,7 @@ instead_of_libcs! {
         n: c_int, read: *mut libc::fd_set, write: *mut libc::fd_set, other: *mut libc::fd_set,
         time: *mut libc::timeval
     ) -> c_int {
+        count("poll");
         nap(n == 0 || [read, write, other].iter().all(|set| set.is_null()));
         waits(&[]);
         let libcs = next::<unsafe extern "C" fn(_, _, _, _, _) -> _>(c"select");
@@ -592,6 +593,7 @@ instead_of_libcs! {
         n: c_int, read: *mut libc::fd_set, write: *mut libc::fd_set, other: *mut libc::fd_set,
         time: *const libc::timespec, mask: *const libc::sigset_t
     ) -> c_int {
+        count("poll");
         nap(n == 0 || [read, write, other].iter().all(|set| set.is_null()));
         waits(&[]);
         let libcs = next::<unsafe extern "C" fn(_, _, _, _, _, _) -> _>(c"pselect");
@@ -606,6 +608,7 @@ instead_of_libcs! {
         epoll: c_int, at: *mut libc::epoll_event, n: c_int, timeout: c_int,
         mask: *const libc::sigset_t
     ) -> c_int {
+        count("poll");
         nap(timeout != 0 && is_empty(epoll));
         waits(&[]);
         let libcs = next::<unsafe extern "C" fn(_, _, _, _, _) -> _>(c"epoll_pwait");
