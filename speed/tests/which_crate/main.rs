@@ -77,7 +77,7 @@ fn five_lines_bring_every_byte_through_signals_in_all_six_ways() {
     let request: Vec<u8> = (0..16 << 20).map(|n: u32| (n % 251) as u8).collect();
     for (name, waits, way) in WAYS {
         let (listener, addr) = listener();
-        let (before, expected) = (counted(), &request);
+        let (tid, before, expected) = (gettid(), counted(), &request);
         thread::scope(|scope| {
             let peer = scope.spawn(move || {
                 let (mut conn, _) = listener.accept()?;
@@ -85,7 +85,10 @@ fn five_lines_bring_every_byte_through_signals_in_all_six_ways() {
                 let mut got = vec![0; expected.len()];
                 conn.read_exact(&mut got)?;
                 conn.write_all(b"half")?;
+                // One more of this thread: the storm may have spent its thousand.
                 let before = counted();
+                wait_for("it to receive", || Ok(is_blocked_in(tid, waits[1])))?;
+                signal_thread(tid, Signal::SIGUSR1)?;
                 wait_for("a signal while it receives", || Ok(counted() > before))?;
                 conn.write_all(b" and half")?;
                 Ok::<_, io::Error>((&got == expected, conn.read(&mut [0])?))
