@@ -158,7 +158,7 @@ LINTS := -D warnings -D missing_docs -D clippy::undocumented_unsafe_blocks
 # Not the classroom: of forty programs nobody runs one here.
 test: formatted documented ## everything: format, lints, tests, documentation, every example
 	$(CARGO) clippy -p classroom --bins -- $(LINTS)
-	export RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/.ci/lint LINTS="$(LINTS)"; \
+	export RUSTC_WORKSPACE_WRAPPER="$(CURDIR)/.ci/lint" LINTS="$(LINTS)"; \
 	$(CARGO) build $(ALL) --bins --examples && \
 		$(or $(CARGO_TARGET_DIR),target)/debug/run-tests \
 		$(if $(HAS_DENY),,--skipped "the dependencies' licences: make deny installs what looks at them")
