@@ -1,5 +1,6 @@
 //! What the kernel is doing, and ways to wait until it has done it.
 
+use std::collections::BTreeSet;
 use std::ffi::{c_int, c_long, c_short};
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
@@ -164,7 +165,12 @@ const TCP_TABLE: &str = "/proc/net/tcp";
 
 /// The kernel's table of TCP sockets over IPv4: `/proc/net/tcp`, proc(5).
 pub fn tcp_table() -> io::Result<Vec<Row>> {
-    Ok(fs::read_to_string(TCP_TABLE)?.lines().filter_map(row).collect())
+    // The kernel writes it page by page: a socket stands there twice, if others come meanwhile.
+    let table = fs::read_to_string(TCP_TABLE)?;
+    let mut known = BTreeSet::new();
+    let addresses = |line: &&str| line.split_whitespace().skip(1).take(2).collect::<String>();
+    let once = table.lines().filter(|line| known.insert(addresses(line)));
+    Ok(once.filter_map(row).collect())
 }
 
 /// `0: 0100007F:8F1A 0100007F:C2E4 06 00000000:00000000 03:00001770 …`: number, local and remote
