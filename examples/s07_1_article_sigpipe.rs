@@ -2,15 +2,15 @@
 //!
 //! Article 7, 12.2. man: send(2) (MSG_MORE), signal(7).
 //!
-//! The article's `send_all` passes flags 0. Its `send_frame` calls it twice: the first `send` finds
-//! nobody, and a reset comes back; the second raises SIGPIPE, which ends a C program. So the
-//! server here is a process of its own, with SIGPIPE as a C program has it.
+//! The article's `send_all` passes flags 0. Its `send_frame` calls it twice: the first time nobody
+//! is there, and a reset comes back; the second time a `send` raises SIGPIPE, which ends a C
+//! program. So the server here is a process of its own, with SIGPIPE as a C program has it.
 //!
 //! Expect: one client closes early; the server is ended by SIGPIPE; the client that comes next in
 //! the queue gets a reset, and the one after it is refused. (`s07_4_echo_survives` does it right.)
 //!
 //! Change and see: `sys::NO_SIGPIPE` for the 0 in `send`, or no `sigpipe_kills`, for Rust ignores
-//! SIGPIPE (either way the server lives, and waits for the second client: the stage says where).
+//! SIGPIPE (either way the server lives on, and after a minute the stage ends what hangs).
 
 use std::io;
 use std::process::ExitCode;
@@ -42,7 +42,7 @@ fn client(at: &At, out: &Out) -> io::Result<()> {
 }
 
 fn server(listener: UniqueFd, out: &Out) -> io::Result<()> {
-    // Less than a frame: so the second `send` cannot be over before the reset has come.
+    // Accepted sockets inherit it. Less than a frame: it cannot be sent before the reset has come.
     sys::set_option(&listener, libc::SOL_SOCKET, libc::SO_SNDBUF, 64 * 1024)?;
     // The child takes the listener over. When it ends, nobody listens any more.
     let ended = Child::start("article", listener)?.wait()?;

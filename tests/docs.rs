@@ -69,14 +69,47 @@ fn every_example_that_is_named_is_there() {
     }
 }
 
+/// Every Markdown file in a directory, but for what a build makes.
+fn pages(dir: &str, found: &mut Vec<String>) {
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(dir)).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        let path = if dir == "." { name.clone() } else { format!("{dir}/{name}") };
+        if entry.file_type().unwrap().is_dir() && name != "target" && !name.starts_with('.') {
+            pages(&path, found);
+        } else if name.ends_with(".md") {
+            found.push(path);
+        }
+    }
+}
+
+/// What a link to this heading has after its `#`.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
 #[test]
-fn every_file_that_a_document_links_to_is_there() {
-    for document in DOCUMENTS {
-        let text = read(document);
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let base = Path::new(document).parent().unwrap();
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(base).join(target);
-            assert!(path.exists(), "{document} links to {target}, and it is not there");
+fn what_a_page_links_to_is_there() {
+    let mut documents = vec!["src/lib.rs".to_owned()];
+    pages(".", &mut documents);
+    for document in documents {
+        let text = read(&document);
+        let prose: String = text.split("```").step_by(2).collect(); // without blocks of code
+        for link in prose.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            if link.contains("://") {
+                continue;
+            }
+            let own = Path::new(env!("CARGO_MANIFEST_DIR")).join(&document);
+            let path = if file.is_empty() { own } else { own.with_file_name("").join(file) };
+            assert!(path.exists(), "{document} links to {link}, and it is not there");
+            if !heading.is_empty() && path.extension().is_some_and(|ext| ext == "md") {
+                let page = fs::read_to_string(&path).unwrap();
+                let mut headings = page.lines().filter(|line| line.starts_with('#'));
+                let there = headings.any(|line| anchor(line.trim_start_matches('#')) == heading);
+                assert!(there, "{document} links to {link}, and it has no such heading");
+            }
         }
     }
 }
@@ -121,6 +154,13 @@ fn no_page_recommends_what_the_errata_correct() {
         let filter = text.split("trace=network").skip(1).find(|rest| !rest.starts_with(",close"));
         assert!(filter.is_none(), "{document}: -e trace=network never shows close (O3)");
     }
+}
+
+#[test]
+fn the_readme_counts_the_claims() {
+    let claims = stage::claims::all().count();
+    assert!(read("README.md").contains(&format!("the article's {claims} claims")), "{claims}");
+    assert!(read("README.ko.md").contains(&format!("주장 {claims}개")), "{claims}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
 fn the_reference_has_1200_lines_at_most() {
     let files = rust_files(Path::new("src"));
     let lines: usize = files.iter().map(|f| read(Path::new("src").join(f)).lines().count()).sum();
-    assert!(lines <= 1200, "{lines} lines in src");
+    assert!(lines <= 1200, "{lines} lines in src, and 1200 are the most: what teaches least goes");
 }
 
 // ---- the map ----

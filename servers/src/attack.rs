@@ -368,6 +368,16 @@ impl Cell {
         Ok(())
     }
 
+    /// The first of the attackers was dropped then: not before the header's time.
+    fn dropped(&mut self, first: Option<Duration>, after: Duration) -> Result<(), String> {
+        let first = first.ok_or("nobody was dropped")?;
+        if first < after {
+            return Err(format!("dropped after {first:?}, before {after:?}"));
+        }
+        self.figures.note = format!("dropped after {} s", first.as_secs());
+        Ok(())
+    }
+
     /// The attackers have gone.
     fn afterwards(&mut self) -> Result<(), String> {
         self.target.exchange(HANG_LIMIT, 1000).map_err(|e| format!("after the attack: {e}"))?;
@@ -412,13 +422,12 @@ fn silence(cell: &mut Cell) -> Result<(), String> {
     cell.beside()?;
     cell.idle()?;
     if let Some(after) = cell.drops_after {
+        let mut first = None;
         for client in &clients {
             client.expect_end(HANG_LIMIT).map_err(|e| format!("silence: {e}"))?;
-            if since.elapsed() < after {
-                return Err(format!("dropped after {:?}, before {after:?}", since.elapsed()));
-            }
+            first.get_or_insert_with(|| since.elapsed());
         }
-        cell.figures.note = format!("dropped after {} s", after.as_secs());
+        cell.dropped(first, after)?;
     }
     Ok(())
 }
@@ -455,13 +464,11 @@ fn drip(cell: &mut Cell) -> Result<(), String> {
     })
     .map_err(|_| "the attackers have panicked")?;
     beside?;
-    match (after, dropped.iter().min()) {
-        (Some(_), _) if !clients.is_empty() => return Err("a drip is not dropped".into()),
-        (Some(after), Some(first)) if *first < after => {
-            return Err(format!("dropped after {first:?}, before {after:?}"));
+    if let Some(after) = after {
+        if !clients.is_empty() {
+            return Err("a drip is not dropped".into());
         }
-        (Some(after), _) => cell.figures.note = format!("dropped after {} s", after.as_secs()),
-        (None, _) => {}
+        cell.dropped(dropped.iter().min().copied(), after)?;
     }
     cell.idle()
 }
