@@ -208,7 +208,7 @@ target/tools/bin/cargo-fuzz:
 	@$(CARGO) install -q cargo-fuzz --version $(CARGO_FUZZ) --locked --debug --root target/tools
 
 # What a release has to pass.
-VERBS := test deny msrv portable sanitize fuzz
+VERBS := test attack deny msrv portable sanitize fuzz
 
 release: ## run every check, then tag: make release VERSION=0.1.0; nothing is pushed
 	@VERBS="$(VERBS)" MAKE="$(MAKE)" .ci/release "$(VERSION)"
