@@ -371,7 +371,15 @@ impl Child {
                     let expected = "no memory after the call, but for what it returned";
                     return refuse(mistake, expected, say!("{kept} bytes"));
                 }
-                Ok(Said { bytes, ..serde_json::from_str(said.get()).map_err(io::Error::from)? })
+                let said: Said<X> = serde_json::from_str(said.get()).map_err(io::Error::from)?;
+                let mistake = first! {
+                    said.after.calls.too_long > 0 =>
+                        "an address was said to be longer than it is: connect and bind may read what \
+                         lies behind it",
+                };
+                let seen = say!("{} bytes", said.after.calls.too_long);
+                judge(mistake, "the length of its family: 16 bytes, or 28 for IPv6", seen)?;
+                Ok(Said { bytes, ..said })
             }
             Some((Event::Kept(_), _)) => Err(Refusal::new("the grader lost its place")),
             Some((Event::NotStarted, _)) => {
@@ -478,7 +486,7 @@ impl Child {
                 after.changed.join(", ")
             ),
             !touched.is_empty() => (
-                say!("it changes {touched} while it runs: all who hold the socket get that, too"),
+                say!("it changes {touched} while it runs: all who use the socket get that, too"),
                 "settings that stay as they are, all the time",
                 touched.into()
             ),
@@ -501,6 +509,11 @@ impl Child {
                 say!("it changes what {signal} does while it runs, in every thread: for one send there \
                       is MSG_NOSIGNAL"),
                 "actions of signals that stay as they are, all the time",
+                "another one".into()
+            ),
+            calls.masks > 0 && calls.offered == 0 => (
+                "it blocks signals while it runs: other code waits for them".into(),
+                "the same set of blocked signals, all the time",
                 "another one".into()
             ),
             calls.masks > 0 => (

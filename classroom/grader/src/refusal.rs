@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use anstyle::{AnsiColor, Style};
 use say::say;
 
+use crate::beside::QUESTION;
 use crate::language::{column, told};
 
 /// Two mistakes that look alike from outside.
@@ -13,6 +14,10 @@ pub const UNFOUNDED: &str =
 
 /// The one mistake that all can make.
 pub const INTERRUPTED: &str = "EINTR was returned as an error: nothing is broken, call again";
+
+/// An error of the kernel's without its number.
+pub const NO_ERRNO: &str =
+    "the error was put together anew, and its errno is lost: return last_os_error";
 
 /// Bytes wait in the kernel though there is room for them.
 pub const HELD: &str = "the kernel was told that more would follow, and waits: MSG_MORE";
@@ -98,6 +103,19 @@ macro_rules! first {
 }
 
 pub(crate) use first;
+
+/// What waited unread, `QUESTION`, has to wait on once one descriptor of two is closed.
+pub fn drained(unread: usize) -> Verdict {
+    let mistake = first! {
+        unread != QUESTION.len() =>
+            "what was unread was read away before close: another descriptor of the connection loses it",
+    };
+    judge(
+        mistake,
+        say!("{} bytes still unread", QUESTION.len()),
+        say!("{unread} bytes still unread"),
+    )
+}
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
