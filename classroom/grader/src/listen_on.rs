@@ -120,6 +120,8 @@ fn listens(child: &mut Child, port: u16) -> Result<Listens, Refusal> {
     let most = fs::read_to_string("/proc/sys/net/core/somaxconn")?.trim().parse().unwrap_or(128);
     let most = most.min(128);
     let mistake = first! {
+        port == 0 && said.after.calls.port != 0 =>
+            "bind was given a port where 0 was asked for: bind picks a free one, others may have yours",
         said.errno() == libc::EADDRNOTAVAIL =>
             "s_addr is in network byte order, too: 127.0.0.1, not 1.0.0.127",
         said.result.is_err() => "it failed where nothing is in the way",
@@ -132,8 +134,6 @@ fn listens(child: &mut Child, port: u16) -> Result<Listens, Refusal> {
             "it listens at another port: was bind called, its result read, and the port not changed?",
         address.is_some_and(|at| *at.ip() != Ipv4Addr::LOCALHOST) =>
             "it listens for other machines, too: the address has to be 127.0.0.1",
-        port == 0 && said.after.calls.port != 0 =>
-            "bind was given a port where 0 was asked for: bind picks a free one, others may have yours",
         told == 0 => "port 0 means any free port: getsockname tells which one it became",
         told != at && told == at.swap_bytes() => "the port it returns is in network byte order",
         told != at => "the port it returns is not the one it listens at",

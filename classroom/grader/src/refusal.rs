@@ -5,7 +5,6 @@ use std::fmt::{self, Write};
 use anstyle::{AnsiColor, Style};
 use say::say;
 
-use crate::beside::QUESTION;
 use crate::language::{column, told};
 
 /// Two mistakes that look alike from outside.
@@ -18,6 +17,10 @@ pub const INTERRUPTED: &str = "EINTR was returned as an error: nothing is broken
 /// An error of the kernel's without its number.
 pub const NO_ERRNO: &str =
     "the error was put together anew, and its errno is lost: return last_os_error";
+
+/// Bytes that another descriptor of the connection was to read.
+pub const DRAINED: &str =
+    "what was unread was read away before close: another descriptor of the connection loses it";
 
 /// Bytes wait in the kernel though there is room for them.
 pub const HELD: &str = "the kernel was told that more would follow, and waits: MSG_MORE";
@@ -103,19 +106,6 @@ macro_rules! first {
 }
 
 pub(crate) use first;
-
-/// What waited unread, `QUESTION`, has to wait on once one descriptor of two is closed.
-pub fn drained(unread: usize) -> Verdict {
-    let mistake = first! {
-        unread != QUESTION.len() =>
-            "what was unread was read away before close: another descriptor of the connection loses it",
-    };
-    judge(
-        mistake,
-        say!("{} bytes still unread", QUESTION.len()),
-        say!("{unread} bytes still unread"),
-    )
-}
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -54,12 +54,12 @@ const CASES: &[Case] = &[
         let again = "it calls send again after errors other than EINTR: those stay";
         let (_peer, conn) = pair()?;
         let mut fds = vec![conn];
-        for errno in [ECONNABORTED, ENOTCONN, ECONNREFUSED, ENETRESET, EHOSTUNREACH, ENETDOWN] {
+        let errnos = [ECONNABORTED, ENOTCONN, ECONNREFUSED, ENETRESET, EHOSTUNREACH, ENETDOWN];
+        errnos.into_iter().try_for_each(|errno| {
             c.scene("after 0 of 5 bytes", &say!("send says {errno:?}"), again);
             let said = c.call((false, errno as i32), b"hello", mem::take(&mut fds))?;
-            EXAM.fails(&said, &format!("Err({errno:?})"))?;
-        }
-        Ok(())
+            EXAM.fails(&said, &format!("Err({errno:?})"))
+        })
     }),
     ("forty signals come while send waits", |c| EXAM.signals(c)),
     ("more than 4 GiB, of which only the first bytes can go", |c| sends_huge(c, json!((true, 0)))),
