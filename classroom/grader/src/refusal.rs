@@ -16,7 +16,7 @@ pub const INTERRUPTED: &str = "EINTR was returned as an error: nothing is broken
 
 /// An error of the kernel's without its number.
 pub const NO_ERRNO: &str =
-    "the error was put together anew, and its errno is lost: return last_os_error";
+    "the error was put together anew, and its errno is lost: last_os_error has it, or SO_ERROR";
 
 /// Bytes that another descriptor of the connection was to read.
 pub const DRAINED: &str =

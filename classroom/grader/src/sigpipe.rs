@@ -51,12 +51,13 @@ const CASES: &[Case] = &[
     ("the peer goes: false, and no SIGPIPE", |c| EXAM.gone(c)),
     ("other errors are returned as they come", |c| EXAM.errors(c)),
     ("other errors, as send seldom says them", |c| {
-        let again = "it calls send again after errors other than EINTR: those stay";
+        let call = "send";
+        let again = say!("it calls {call} again after errors other than EINTR: those stay");
         let (_peer, conn) = pair()?;
         let mut fds = vec![conn];
         let errnos = [ECONNABORTED, ENOTCONN, ECONNREFUSED, ENETRESET, EHOSTUNREACH, ENETDOWN];
         errnos.into_iter().try_for_each(|errno| {
-            c.scene("after 0 of 5 bytes", &say!("send says {errno:?}"), again);
+            c.scene("after 0 of 5 bytes", &say!("{call} says {errno:?}"), &again);
             let said = c.call((false, errno as i32), b"hello", mem::take(&mut fds))?;
             EXAM.fails(&said, &format!("Err({errno:?})"))
         })
