@@ -28,14 +28,14 @@ pub fn grade(accept_one: Accept, connect_once: Connect, close_once: Close) -> Ex
     grading::grade("eintr", CASES, |(what, port, errno): (String, u16, i32), given| {
         let fd = given.fd();
         let calls = match &*what {
-            "accept" => [libc::SYS_accept4, libc::SYS_accept],
-            "connect" => [libc::SYS_connect; 2],
-            "poll" => [libc::SYS_ppoll, libc::SYS_pselect6],
-            "getsockopt" => [libc::SYS_getsockopt; 2],
-            _ => [libc::SYS_close; 2],
+            "accept" => &[libc::SYS_accept4, libc::SYS_accept][..],
+            "connect" => &[libc::SYS_connect],
+            "poll" => &[libc::SYS_ppoll, libc::SYS_pselect6, libc::SYS_epoll_pwait],
+            "getsockopt" => &[libc::SYS_getsockopt],
+            _ => &[libc::SYS_close],
         };
         let (polls, only) = (what == "poll", Some((0, fd as u64)));
-        for call in calls.into_iter().filter(|_| errno != 0) {
+        for &call in calls.iter().filter(|_| errno != 0) {
             Denied { call, only: only.filter(|_| !polls), errno }.from_here_on();
         }
         if polls || what == "getsockopt" {
