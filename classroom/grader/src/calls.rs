@@ -47,6 +47,10 @@ pub struct Calls {
     /// The sockets whose last bytes were sent with MSG_MORE, and whether it waited meanwhile.
     more: Vec<c_int>,
     held: bool,
+    /// The length of an address, where it was more than the address has.
+    pub too_long: c_uint,
+    /// The port that `bind` was last asked for.
+    pub port: u16,
     /// Calls of `close` that failed: nothing was open under that number.
     pub closed_nothing: usize,
     /// Calls of `send` and `recv` that said EAGAIN.
@@ -101,7 +105,7 @@ impl Calls {
 
 struct Log {
     /// The sockets' own numbers: a copy of the descriptor is the same socket.
-    lent: Vec<Option<u64>>,
+    lent: Vec<(c_int, Option<u64>)>,
     calls: Option<Calls>,
     /// The lists of `getaddrinfo`, each by its head, and whether it has been freed.
     lists: Vec<(usize, bool)>,
@@ -113,7 +117,7 @@ static LOG: Mutex<Log> =
 
 /// Watches a call that these descriptors are lent to.
 pub fn watch(lent: &[c_int]) {
-    LOG.lock().unwrap().lent = lent.iter().copied().map(number).collect();
+    LOG.lock().unwrap().lent = lent.iter().map(|&fd| (fd, number(fd))).collect();
     start_with(Seldom::Nothing);
     ANSWERS.store(true, Relaxed);
 }
@@ -144,6 +148,24 @@ fn count(name: &'static str) {
     note(|calls| calls.count(name));
 }
 
+/// Notes a length that is more than this address has; its port.
+///
+/// # Safety
+/// `at` is null, or an address of `len` bytes, or of those of its family.
+unsafe fn addressed(at: *const libc::sockaddr, len: c_uint) -> u16 {
+    // SAFETY: the caller's contract; both families have the port at the same place.
+    let at = unsafe { at.cast::<libc::sockaddr_in>().as_ref() }.filter(|_| len >= 16);
+    let longest = match at.map(|at| at.sin_family.into()) {
+        Some(libc::AF_INET) => 16,
+        Some(libc::AF_INET6) => 28,
+        _ => len,
+    };
+    if len > longest {
+        note(|calls| calls.too_long = len);
+    }
+    at.map_or(0, |at| u16::from_be(at.sin_port))
+}
+
 /// What is open under a descriptor, by its number in the kernel.
 fn number(fd: c_int) -> Option<u64> {
     // SAFETY: all zeros is a stat, and it is writable.
@@ -156,7 +178,8 @@ fn number(fd: c_int) -> Option<u64> {
 /// Notes what is changed of a socket that was lent, under whatever descriptor.
 fn touch(fd: c_int, what: &str) {
     let number = number(fd);
-    let is_lent = number.is_some() && LOG.lock().unwrap().lent.contains(&number);
+    let is_it = |&(lent, of): &(c_int, _)| of == number && (what != INHERITED || lent == fd);
+    let is_lent = number.is_some() && LOG.lock().unwrap().lent.iter().any(is_it);
     note(|calls| {
         if is_lent && !calls.touched.iter().any(|other| other == what) {
             calls.touched.push(what.into());
@@ -166,6 +189,9 @@ fn touch(fd: c_int, what: &str) {
 
 /// The status flags, by name.
 pub const FLAGS: &str = "the status flags (O_NONBLOCK among them)";
+
+/// The flag of one descriptor alone.
+const INHERITED: &str = "close-on-exec";
 
 /// The options that an answer might change on its way: level, option, name.
 pub const OPTIONS: [(c_int, c_int, &str); 11] = [
@@ -321,11 +347,17 @@ const NOBODY: *const c_void = ptr::null();
 instead_of_libcs! {
     fn socket(family: c_int, kind: c_int, number: c_int) -> c_int
         = SYS_socket(family, kind, number);
-    fn connect(fd: c_int, to: *const libc::sockaddr, len: c_uint) -> c_int
-        = SYS_connect(fd, to, len);
 }
 
 instead_of_libcs! {
+    fn connect(fd: c_int, to: *const libc::sockaddr, len: c_uint) -> c_int {
+        count("connect");
+        // Who calls itself for it would run into the end of its stack: it runs in circles instead.
+        while LOG.lock().unwrap().calls.as_ref().is_some_and(|calls| calls.of("connect") > 5000) {}
+        addressed(to, len);
+        noted(real()(libc::SYS_connect, fd, to, len)) as c_int
+    }
+
     // libc's takes as many numbers as the call needs, six at most, and all travel alike.
     fn syscall(
         number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long
@@ -481,6 +513,8 @@ instead_of_libcs! {
 
     fn bind(fd: c_int, at: *const libc::sockaddr, len: libc::socklen_t) -> c_int {
         count("bind");
+        let port = addressed(at, len);
+        note(|calls| calls.port = port);
         let rc = real()(libc::SYS_bind, fd, at, len) as c_int;
         if let (0, Seldom::Rival(rival)) = (rc, LOG.lock().unwrap().seldom) {
             libc::listen(rival, 1);
@@ -490,15 +524,19 @@ instead_of_libcs! {
 
     // The last argument of libc's is an int or a pointer, and both travel as a long does.
     fn fcntl(fd: c_int, what: c_int, value: c_long) -> c_int {
-        if what == libc::F_SETFL {
-            touch(fd, FLAGS);
+        match what {
+            libc::F_SETFL => touch(fd, FLAGS),
+            libc::F_SETFD => touch(fd, INHERITED),
+            _ => {}
         }
         real()(libc::SYS_fcntl, fd, what, value) as c_int
     }
 
     fn ioctl(fd: c_int, request: libc::c_ulong, value: c_long) -> c_int {
-        if request == libc::FIONBIO as libc::c_ulong {
-            touch(fd, FLAGS);
+        match request as libc::Ioctl {
+            libc::FIONBIO => touch(fd, FLAGS),
+            libc::FIOCLEX | libc::FIONCLEX => touch(fd, INHERITED),
+            _ => {}
         }
         real()(libc::SYS_ioctl, fd, request, value) as c_int
     }

@@ -371,7 +371,14 @@ impl Child {
                     let expected = "no memory after the call, but for what it returned";
                     return refuse(mistake, expected, say!("{kept} bytes"));
                 }
-                Ok(Said { bytes, ..serde_json::from_str(said.get()).map_err(io::Error::from)? })
+                let said: Said<X> = serde_json::from_str(said.get()).map_err(io::Error::from)?;
+                if said.after.calls.too_long > 0 {
+                    let mistake = "an address was said to be longer than it is: what lies behind it may \
+                                   be read, too";
+                    let seen = say!("{} bytes", said.after.calls.too_long);
+                    return refuse(mistake, "16 bytes for IPv4, 28 for IPv6", seen);
+                }
+                Ok(Said { bytes, ..said })
             }
             Some((Event::Kept(_), _)) => Err(Refusal::new("the grader lost its place")),
             Some((Event::NotStarted, _)) => {
@@ -478,7 +485,7 @@ impl Child {
                 after.changed.join(", ")
             ),
             !touched.is_empty() => (
-                say!("it changes {touched} while it runs: all who hold the socket get that, too"),
+                say!("it changes {touched} while it runs: all who use the socket get that, too"),
                 "settings that stay as they are, all the time",
                 touched.into()
             ),
@@ -504,9 +511,7 @@ impl Child {
                 "another one".into()
             ),
             calls.masks > 0 => (
-                "it blocks signals while it runs: other code waits for them, and a send has \
-                 MSG_NOSIGNAL"
-                    .into(),
+                "it blocks signals while it runs: other code waits for them".into(),
                 "the same set of blocked signals, all the time",
                 "another one".into()
             ),

@@ -23,6 +23,8 @@ type Entry = (Option<SocketAddr>, i32, i32);
 struct Socket {
     fd: RawFd,
     protocol: i32,
+    /// The list is as it was.
+    same_list: bool,
     /// `hello` was sent to it.
     sent: bool,
 }
@@ -43,7 +45,14 @@ pub fn grade(answer: fn(&libc::addrinfo) -> io::Result<RawFd>) -> ExitCode {
             fd = made;
             (format!("Ok({made})"), Vec::new())
         };
+        let fields = |node: &libc::addrinfo| {
+            let libc::addrinfo { ai_flags, ai_family, ai_socktype, ai_protocol, .. } = *node;
+            let numbers = [ai_flags, ai_family, ai_socktype, ai_protocol];
+            (numbers, node.ai_addrlen, node.ai_addr, node.ai_canonname, node.ai_next)
+        };
+        let before = (nodes.iter().map(fields).collect::<Vec<_>>(), addresses.clone());
         let said = given.call(|| answer(&nodes[0]), keep);
+        let same_list = before == (nodes.iter().map(fields).collect(), addresses);
         let protocol = option(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL);
         let protocol = protocol.try_into().map_or(-1, i32::from_ne_bytes);
         // SAFETY: the bytes are readable; the descriptor was made for the grader, which closes it.
@@ -52,7 +61,7 @@ pub fn grade(answer: fn(&libc::addrinfo) -> io::Result<RawFd>) -> ExitCode {
             libc::close(fd);
             sent
         };
-        said.with(Socket { fd, protocol, sent })
+        said.with(Socket { fd, protocol, same_list, sent })
     })
 }
 
@@ -194,6 +203,9 @@ fn walk_where(
     if said.after.calls.freed_no_list > 0 {
         return Err(Refusal::new("the list is only lent: who called getaddrinfo frees it"));
     }
+    if !said.more.same_list {
+        return Err(Refusal::new("the list was written to, and it is only lent"));
+    }
     let first = list.iter().position(|at| matches!(at, Listens(_) | Datagrams | Mptcp));
     match first {
         Some(_) if denied.is_some_and(|denied| denied.call == libc::SYS_socket) => {
@@ -301,18 +313,22 @@ fn nobody(said: &Said<Socket>, list: &[At], denied: Option<Denied>) -> Verdict {
         Some(at) if *at != Refuses(V4) => denied.map_or(libc::ECONNREFUSED, |denied| denied.errno),
         _ => libc::ECONNREFUSED,
     };
-    let mistake = first! {
+    let (connects, sockets) = (said.calls("connect"), said.calls("socket"));
+    let errno = Errno::from_raw(said.errno());
+    let gives_up = say!("after {errno:?} it gives up: whatever the error, the next one is tried");
+    let mistake: &str = first! {
         said.text() == "Ok(-1)" => "it returned Ok(-1): -1 is no descriptor, but a failure",
         said.result.is_ok() => "every connect failed, and it returned a socket all the same",
         said.errno() == 0 => "an error without errno: say why the last try failed",
         said.errno() == AFTER_CLOSE as i32 =>
             "errno was read behind close, which may change it: read it behind connect",
+        connects <= sockets && sockets < list.len() => &gives_up,
         said.errno() != last => "the error is not the one of the last try",
         !said.after.opened.is_empty() =>
             "every connect failed, and the sockets stay open: close them",
-        said.calls("connect") > list.iter().filter(|at| **at != NoFamily).count() =>
+        connects > list.iter().filter(|at| **at != NoFamily).count() =>
             "connect was called again for an address that had failed: one try for each",
-        said.calls("socket") < list.len() =>
+        sockets < list.len() =>
             "a socket whose connect had failed was used again: make a new one for each try",
     };
     let seen = say!("{}; open: {:?}", said.shown(), said.after.opened);

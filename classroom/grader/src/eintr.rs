@@ -1,16 +1,18 @@
 //! Exercise `eintr`: a call to make again, one to wait for, one to leave alone. Article 10.
 
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{SockaddrIn, getpeername};
 
+use crate::beside::QUESTION;
 use crate::calls::{self, Seldom};
 use crate::denied::Denied;
-use crate::inside::unasked_settings;
-use crate::peer::{full, impatient, listener};
+use crate::inside::{unasked_settings, unread};
+use crate::peer::{full, impatient, listener, readable};
 use crate::prelude::*;
+use crate::refusal::{DRAINED, NO_ERRNO};
 
 type Accept = fn(RawFd) -> io::Result<RawFd>;
 type Connect = fn(RawFd, &libc::sockaddr_in) -> io::Result<()>;
@@ -26,12 +28,18 @@ pub fn grade(accept_one: Accept, connect_once: Connect, close_once: Close) -> Ex
     grading::grade("eintr", CASES, |(what, port, errno): (String, u16, i32), given| {
         let fd = given.fd();
         let calls = match &*what {
-            "accept" => [libc::SYS_accept4, libc::SYS_accept],
-            "connect" => [libc::SYS_connect; 2],
-            _ => [libc::SYS_close; 2],
+            "accept" => &[libc::SYS_accept4, libc::SYS_accept][..],
+            "connect" => &[libc::SYS_connect],
+            "poll" => &[libc::SYS_ppoll, libc::SYS_pselect6, libc::SYS_epoll_pwait],
+            "getsockopt" => &[libc::SYS_getsockopt],
+            _ => &[libc::SYS_close],
         };
-        for call in calls.into_iter().filter(|_| errno != 0) {
-            Denied { call, only: Some((0, fd as u64)), errno }.from_here_on();
+        let (polls, only) = (what == "poll", Some((0, fd as u64)));
+        for &call in calls.iter().filter(|_| errno != 0) {
+            Denied { call, only: only.filter(|_| !polls), errno }.from_here_on();
+        }
+        if polls || what == "getsockopt" {
+            Denied { call: libc::SYS_connect, only, errno: libc::EINTR }.from_here_on();
         }
         match &*what {
             "accept" => {
@@ -51,7 +59,7 @@ pub fn grade(accept_one: Accept, connect_once: Connect, close_once: Close) -> Ex
                 }
                 said.with(port)
             }
-            "connect" => {
+            "connect" | "poll" | "getsockopt" => {
                 let to = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port));
                 let said = given.call(|| connect_once(fd, to.as_ref()), ok);
                 said.with(peer_port(fd))
@@ -103,31 +111,42 @@ const CASES: &[Case] = &[
         let mistake = "a connection that could be made was not made";
         said.ensure(is_there, mistake, "Ok, and a connection")?;
         drop(listener);
-        let again = "it calls connect again after it was refused";
-        fails(c, ("connect", port, 0), Some(lonely()?), "ECONNREFUSED", again)?;
-        fails(c, ("connect", port, 0), Some(pair()?.1), "EISCONN", again)?;
+        fails(c, ("connect", port, 0), Some(lonely()?), "ECONNREFUSED", CONNECTS_AGAIN)?;
+        fails(c, ("connect", port, 0), Some(pair()?.1), "EISCONN", CONNECTS_AGAIN)?;
         // A socket that does not wait: its owner does.
         let waits = "it waits after EINPROGRESS: who made the socket non-blocking does not want to \
                      wait, EINTR alone is yours to wait for";
         let (_listener, port, _filler, _held) = full()?;
         let (_peer, waiting) = non_blocking((pair()?.0, lonely()?))?;
         fails(c, ("connect", port, 0), Some(waiting), "EINPROGRESS", waits)?;
-        let others = [Errno::EALREADY, Errno::EAGAIN, Errno::EACCES, Errno::ENETUNREACH];
-        others.into_iter().try_for_each(|errno| says(c, "connect", errno, again))
+        use Errno::*;
+        let others = [EALREADY, EAGAIN, EACCES, ENETUNREACH, ETIMEDOUT, EHOSTUNREACH, ECONNRESET];
+        others.into_iter().try_for_each(|errno| says(c, "connect", errno, CONNECTS_AGAIN))
     }),
     ("connect: signals come, and then the connection stands", connects_later),
     ("connect: signals come, and then the peer refuses, or does not answer", |c| {
-        fails_later(c, "ECONNREFUSED")?;
-        fails_later(c, "ETIMEDOUT")
+        fails_later(c, "ECONNREFUSED", false)?;
+        fails_later(c, "ECONNREFUSED", true)?;
+        fails_later(c, "ETIMEDOUT", false)
+    }),
+    ("connect: after EINTR poll fails, or getsockopt", |c| {
+        let again = "it calls poll again after errors that do not go away: only EINTR does";
+        says(c, "getsockopt", Errno::ENOPROTOOPT, "")?;
+        says(c, "poll", Errno::EINVAL, again)
     }),
     ("close: it closes, once, and says what close says", |c| {
         let (peer, conn) = pair()?;
         let another = conn.try_clone()?;
+        peer.send(QUESTION);
+        arrived(&another, QUESTION.len())?;
         closes(c, "close", conn, "close was called more than once though the first had closed")?;
         if peer.read_waiting()? != Heard::Nothing {
             let mistake =
                 "shutdown ends the connection for every descriptor of it: close ends this one";
             return refuse(mistake, "no FIN", "a FIN");
+        }
+        if unread(another.as_raw_fd()) != QUESTION.len() {
+            return refuse(DRAINED, "bytes still unread", "none");
         }
         drop(another);
         let closed = peer.read(1).is_empty();
@@ -147,6 +166,8 @@ const CASES: &[Case] = &[
         closes(c, "close_eintr", pair()?.1, twice)
     }),
 ];
+
+const CONNECTS_AGAIN: &str = "it calls connect again after it has failed: each error is final";
 
 const IN_POLL: &str = "EINTR was returned as an error: the call was only interrupted";
 
@@ -175,16 +196,21 @@ fn fails(
     child.scene("", &say!("{call} says {errno}"), again);
     let fds = fd.map_or(vec![], |fd| vec![theirs, fd]);
     child.ask((call, port, says), &[], fds)?;
-    if (call, errno) == ("accept", "EAGAIN") && child.until_blocked()? {
-        let mistake =
-            "it waits by itself after EAGAIN: the caller wanted a listener that does not wait";
-        return refuse(mistake, "Err(WouldBlock) at once", "it waits");
+    if call == "accept" && child.until_blocked()? {
+        let mistake = say!(
+            "it waits where accept says {errno} at once: poll before it, or after it, is not asked for"
+        );
+        return refuse(mistake, format!("Err({errno})"), "it waits");
     }
     let (said, expected) = (child.said()?, format!("Err({errno})"));
     if said.calls(call) > 1 {
         return Err(said.refused(again, expected));
     }
-    let mistake = say!("{call} said {errno}, and that did not reach the caller");
+    if call == "poll" && said.calls(call) == 0 {
+        return Ok(()); // it waits by another call
+    }
+    let lost = say!("{call} said {errno}, and that did not reach the caller");
+    let mistake = if said.without_errno() { NO_ERRNO.into() } else { lost };
     said.ensure(said.text() == expected, mistake, expected)
 }
 
@@ -268,21 +294,32 @@ fn connects_later(child: &mut Child) -> Verdict {
     said.judged(mistake, "Ok")
 }
 
-fn fails_later(child: &mut Child, errno: &str) -> Verdict {
+/// It fails while poll waits; or, if `decided`, before connect has even said EINTR.
+fn fails_later(child: &mut Child, errno: &str, decided: bool) -> Verdict {
     const MISSED: &str = "after EINTR it does not see that the connect has failed: poll says POLLERR \
                           and POLLHUP as well, whatever was asked for";
     let (listener, port, filler, _held) = full()?;
     let (refuses, expected) = (errno == "ECONNREFUSED", format!("Err({errno})"));
     let conn = if refuses { lonely()? } else { impatient(lonely()?)? };
+    let (another, mut silent) = (conn.try_clone()?, Some((listener, filler)));
     let _bystander = ask(child, ("connect", port, 0), conn)?;
-    let did = say!("let the first try wait; forty signals came; then it came to {errno}");
+    let did = say!("let the first try wait; signals came; then it came to {errno}");
     child.scene("after EINTR", &did, MISSED);
-    let came = child.interrupts(40)?;
-    let early = !child.until_blocked()?;
     // Without a listener its kernel answers the next try with a reset.
-    let _silent = (!refuses).then_some((listener, filler));
+    let came = if decided { 1 } else { child.interrupts(40)? };
+    let early = !child.until_blocked()?;
+    if decided && !early {
+        child.while_stopped(|| {
+            child.interrupt();
+            drop(silent.take());
+            Ok(readable(&another, 5000).map(drop)?)
+        })?;
+    }
+    drop(silent.take_if(|_| refuses));
     let said = child.said()?;
     let mistake = match said.kind() {
+        _ if said.calls("connect") > 1 => CONNECTS_AGAIN,
+        _ if said.result.as_ref().is_err_and(|e| e.errno.is_none()) => NO_ERRNO,
         // On a busy machine the kernel may have given up before the signals came.
         _ if said.text() == expected && !(early && refuses) => "",
         "Interrupted" if came > 2 => OFTEN,

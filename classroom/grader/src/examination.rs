@@ -16,15 +16,17 @@ use crate::child::Child;
 use crate::grading::Case;
 use crate::inside::After;
 use crate::kernel;
-use crate::peer::{Buffers, TINY, fill, impatient, lonely, non_blocking, pair, pair_with, pattern};
+use crate::peer::{
+    Buffers, TINY, fill, impatient, lonely, non_blocking, pair, pair_with, pattern, readable,
+};
 use crate::play::*;
-use crate::refusal::{HELD, INTERRUPTED, Refusal, UNFOUNDED, Verdict, first, refuse, same};
+use crate::refusal::{
+    HELD, INTERRUPTED, NO_ERRNO, Refusal, UNFOUNDED, Verdict, first, refuse, same,
+};
 use crate::said::Said;
 
 const RESET: &str = "Err(ECONNRESET)";
 const AGAIN: &str = "Err(EAGAIN)";
-const NO_ERRNO: &str =
-    "the error was put together anew, and its errno is lost: return last_os_error";
 const LOOP: &str = "it calls recv again after errors that do not go away: only EINTR does";
 const SPINS: &str =
     "EAGAIN on a non-blocking socket goes to the caller: calling again at once only spins";
@@ -42,7 +44,7 @@ const CAST: &str = "a length or a count was cut to 32 bits: this buffer has 4 Gi
 const LEFT_OUT: &str = "a message was left out: one that is the same as the last, or all 0x00 or 0xff, is a \
                         message as well";
 const SHUT: &str = "after an error it shut the connection down: that is not its to do";
-const SENT: &str = "an empty buf was sent, and the call said that the peer has gone: with nothing to send make none";
+const SENT: &str = "an empty buf was sent, or it was looked whether the peer is there: with nothing to send do neither";
 const GOES_ON: &str = "a connection that goes on";
 /// A cap that no message of an exercise reaches was taken for less.
 pub const CAP_CUT: &str = "a large cap was cut to fewer bits, or became negative: it is a usize, and may \
@@ -54,10 +56,6 @@ pub const CAPS: [usize; 4] = [1 << 28, 1 << 31, 1 << 32, usize::MAX];
 const SIGNALS: usize = 40;
 
 impl Said {
-    fn without_errno(&self) -> bool {
-        self.result.as_ref().is_err_and(|e| e.without_errno())
-    }
-
     /// What stands for a call that has not returned.
     fn nothing() -> Said {
         let (result, after) = (Ok(String::new()), After::default());
@@ -729,6 +727,7 @@ impl Sender {
         let (text, call) = (said.text(), self.call);
         let expected = self.gone.unwrap_or(expected);
         let mistake = match self.gone {
+            _ if said.calls("shutdown") > 0 => return refuse(SHUT, GOES_ON, "shutdown"),
             _ if text == expected => return Ok(()),
             _ if said.without_errno() => NO_ERRNO.into(),
             Some(gone) if text == "Err(EPIPE)" => {
@@ -777,33 +776,44 @@ impl Sender {
         Ok(())
     }
 
+    /// It has failed, and has to say how.
+    pub fn fails(&self, said: &Said, expected: &str) -> Verdict {
+        let (text, call) = (said.text(), self.call);
+        let mistake = match text.as_str() {
+            _ if said.calls("shutdown") > 0 => return refuse(SHUT, GOES_ON, "shutdown"),
+            text if text == expected => return Ok(()),
+            _ if said.without_errno() => NO_ERRNO.into(),
+            text if Some(text) == self.gone => {
+                "not every error means that the peer has gone".into()
+            }
+            text if text.starts_with("Ok") => say!("{call} returned -1, and it returned Ok"),
+            _ => say!("the errno of {call} has to reach the caller as it is"),
+        };
+        refuse(mistake, expected, text)
+    }
+
     /// Errors that are the caller's to see: EBADF; where the send buffer is full, ETIMEDOUT once the
     /// kernel has given up, and EAGAIN.
     pub fn errors(&self, child: &mut Child) -> Verdict {
         let call = self.call;
         let again = say!("it calls {call} again after errors other than EINTR: those stay");
-        let expect = |said: &Said, expected: &str| {
-            let text = said.text();
-            let mistake = match text.as_str() {
-                text if text == expected => return Ok(()),
-                _ if said.without_errno() => NO_ERRNO.into(),
-                text if Some(text) == self.gone => {
-                    "not every error means that the peer has gone".into()
-                }
-                text if text.starts_with("Ok") => say!("{call} returned -1, and it returned Ok"),
-                _ => say!("the errno of {call} has to reach the caller as it is"),
-            };
-            refuse(mistake, expected, text)
-        };
         child.scene("after 0 of 5 bytes", "there is no such descriptor: EBADF", &again);
         let said = child.call((self.ask)(5), b"hello", vec![])?;
-        expect(&said, "Err(EBADF)")?;
+        self.fails(&said, "Err(EBADF)")?;
+
+        let ((_peer, conn), (_bystander, theirs)) = (pair_with(TINY)?, pair()?);
+        fill(&conn)?;
+        let conn = impatient(conn)?;
+        readable(&conn, 5000)?;
+        child.scene("after 0 of 5 bytes", "has been given up before the call: ETIMEDOUT", &again);
+        let said = child.call((self.ask)(5), b"hello", vec![theirs, conn])?;
+        self.fails(&said, "Err(ETIMEDOUT)")?;
 
         let (message, (peer, conn)) = (pattern(2_000_000), pair_with(TINY)?);
         let (_stage, fds) = stage((peer, impatient(conn)?))?;
         child.ask((self.ask)(message.len()), &message, fds)?;
         child.scene("with a full send buffer", "the peer takes nothing more: ETIMEDOUT", &again);
-        expect(&child.said()?, "Err(ETIMEDOUT)")?;
+        self.fails(&child.said()?, "Err(ETIMEDOUT)")?;
 
         let (peer, conn) = non_blocking(pair_with(TINY)?)?;
         let keep = conn.try_clone()?;
@@ -819,7 +829,7 @@ impl Sender {
             return refuse(WAITS, "Err(EAGAIN) at once", "it waited by itself");
         }
         if !waits {
-            expect(&said, AGAIN)?;
+            self.fails(&said, AGAIN)?;
             // The next call begins anew, whatever this one has sent.
             fcntl(&keep, FcntlArg::F_SETFL(OFlag::empty())).map_err(io::Error::from)?;
             let next = child.call((self.ask)(message.len()), &message, vec![])?;

@@ -39,7 +39,8 @@ pub fn grade(answer: fn(u16) -> io::Result<(RawFd, u16)>) -> ExitCode {
         };
         let call = || {
             let rival = given.fds.first().map_or(Seldom::Nothing, |fd| Seldom::Rival(*fd));
-            calls::start_with(rival);
+            let binds = denied.is_some_and(|denied| denied.call == libc::SYS_bind);
+            calls::start_with(if binds { Seldom::CloseSaysEintr } else { rival });
             denied.into_iter().for_each(Denied::from_here_on);
             answer(port)
         };
@@ -119,6 +120,8 @@ fn listens(child: &mut Child, port: u16) -> Result<Listens, Refusal> {
     let most = fs::read_to_string("/proc/sys/net/core/somaxconn")?.trim().parse().unwrap_or(128);
     let most = most.min(128);
     let mistake = first! {
+        port == 0 && said.after.calls.port != 0 =>
+            "bind was given a port where 0 was asked for: bind picks a free one, others may have yours",
         said.errno() == libc::EADDRNOTAVAIL =>
             "s_addr is in network byte order, too: 127.0.0.1, not 1.0.0.127",
         said.result.is_err() => "it failed where nothing is in the way",
@@ -150,10 +153,12 @@ fn listens(child: &mut Child, port: u16) -> Result<Listens, Refusal> {
 /// This call has to fail with this; `unread`: its result was not looked at.
 fn fails(said: &Listens, failed: &str, errno: i32, unread: &str) -> Verdict {
     let mistake = first! {
+        said.result.is_ok() && failed == "setsockopt" && said.after.calls.options_failed == 0 =>
+            "SO_REUSEADDR was not set: it is asked for with every port, 0 as well".into(),
         said.result.is_ok() => String::from(unread),
         said.calls("bind") > 1 =>
             "bind was called again: where it fails, its errno goes to the caller at once".into(),
-        said.errno() == AFTER_CLOSE as i32 =>
+        [AFTER_CLOSE as i32, libc::EINTR].contains(&said.errno()) =>
             say!("errno was read behind close, which may change it: read it behind {failed}"),
         errno == libc::EMFILE && said.errno() == libc::EBADF =>
             "socket had failed, and its -1 was used on: look at what socket returned".into(),

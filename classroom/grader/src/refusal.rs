@@ -14,6 +14,14 @@ pub const UNFOUNDED: &str =
 /// The one mistake that all can make.
 pub const INTERRUPTED: &str = "EINTR was returned as an error: nothing is broken, call again";
 
+/// An error of the kernel's without its number.
+pub const NO_ERRNO: &str =
+    "the error was put together anew, and its errno is lost: last_os_error has it, or SO_ERROR";
+
+/// Bytes that another descriptor of the connection was to read.
+pub const DRAINED: &str =
+    "what was unread was read away before close: another descriptor of the connection loses it";
+
 /// Bytes wait in the kernel though there is room for them.
 pub const HELD: &str = "the kernel was told that more would follow, and waits: MSG_MORE";
 

@@ -128,12 +128,14 @@ fn is(said: &Told, host: Option<&str>, right: &Found) -> Verdict {
             "the scope is for getaddrinfo to read: a number of up to 32 bits, or an interface's name",
         code == libc::EAI_SERVICE && !made =>
             "getaddrinfo did not take the port: it is a text of digits, from 0 to 65535",
+        [libc::EAI_SOCKTYPE, libc::EAI_BADFLAGS].contains(&code) && !made =>
+            "getaddrinfo did not take the hints: what is not set in them has to be 0, as by mem::zeroed",
         code != 0 && !made && code != libc::EAI_NONAME =>
             "the hints leave no address of this host: of both families, AF_UNSPEC",
         code != 0 && !made && host.is_none() =>
             "no host is a null pointer for getaddrinfo, and not an empty text",
         code != 0 && !made =>
-            "getaddrinfo did not get the host: does the CString live until it returns?",
+            "getaddrinfo did not get the host, or not the port: does each text end with a NUL, and live on until it returns?",
         code != 0 => "getaddrinfo returned 0, which is success, and it failed",
         host.is_none() && got.iter().any(|at| at.ip().is_loopback()) =>
             "without a host, AI_PASSIVE asks for the addresses to listen on",
@@ -151,6 +153,8 @@ fn is(said: &Told, host: Option<&str>, right: &Found) -> Verdict {
             "the order of the list is the order to try them in: keep it",
         single == list =>
             "each address comes several times, once for each kind of socket: hint SOCK_STREAM",
+        got.iter().any(|at| at.port() == 0xdddd) =>
+            "the list was read after freeaddrinfo: what is needed of it is copied before",
         addresses != list && all(addresses, |_| 0) == all(list, |_| 0) =>
             "getaddrinfo was asked for another port: all its digits, and nothing else",
         addresses != list =>

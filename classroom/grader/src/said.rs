@@ -95,6 +95,11 @@ impl<X> Said<X> {
         self.result.as_ref().err().and_then(|e| e.errno).unwrap_or(0)
     }
 
+    /// It is an error of the kernel's, and has lost its number.
+    pub fn without_errno(&self) -> bool {
+        self.result.as_ref().is_err_and(|e| e.without_errno())
+    }
+
     /// Bytes that wait to be read from the last of the given descriptors.
     pub fn unread(&self) -> usize {
         self.after.unread.last().copied().unwrap_or(0)

@@ -2,11 +2,14 @@
 
 use std::mem::{self, ManuallyDrop};
 use std::net::TcpStream;
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::panic;
 
+use crate::beside::QUESTION;
 use crate::calls::{self, Seldom};
+use crate::inside::unread;
 use crate::prelude::*;
+use crate::refusal::DRAINED;
 
 /// The one owner of a descriptor. What drops it closes the descriptor.
 pub trait Owner: Sized {
@@ -185,8 +188,10 @@ fn plays_where(
             "a new descriptor is open: an owner does not duplicate".into(),
         ask == "close_fails" && said.result.is_err() && said.errno() == 0 =>
             "close failed, and your close says so without its errno: last_os_error".into(),
-        ask == "close_fails" && said.errno() != libc::EBADF =>
+        ask == "close_fails" && said.result.is_ok() =>
             "close failed, and your close did not say so".into(),
+        ask == "close_fails" && said.errno() != libc::EBADF =>
+            "close failed, and your close told another errno: last_os_error has the right one".into(),
         ask == "close" && seldom != Seldom::Nothing && said.errno() != libc::EINTR =>
             "close said EINTR, and your close said something else".into(),
         ask == "close" && seldom == Seldom::Nothing && said.result.is_err() =>
@@ -201,24 +206,37 @@ fn plays_where(
         said.more != which =>
             say!("{ask} returned another number than the one it was given"),
     };
+    let number = |of: Option<usize>| match of {
+        _ if which.is_none() || zero => String::new(),
+        Some(at) => say!("; the number of descriptor {} of the two", at + 1),
+        None => say!("; another number"),
+    };
+    let says = first! {
+        ask == "close_fails" => "Err(EBADF), ",
+        ask == "close" && seldom != Seldom::Nothing => "Err(EINTR), ",
+    };
     let seen = say!(
         "{}, {closes} call(s) of close, of which {nothing} failed; the ends that the peers saw: {}",
         said.shown(),
         ends.iter().filter(|end| **end).count()
     );
     let once = say!("{closed} descriptor(s) closed, each once");
-    judge(mistake, if zero { say!("descriptor 0 closed, once") } else { once }, seen)
+    let expected = if zero { say!("descriptor 0 closed, once") } else { once };
+    judge(mistake, says.to_owned() + &expected + &number(which), seen + &number(said.more))
 }
 
 fn shared(child: &mut Child) -> Verdict {
     for ask in ["drop", "close", "reset"] {
         let [(first, a), (_second, b)] = [pair()?, pair()?];
-        let _another = a.try_clone()?;
+        let another = a.try_clone()?;
+        first.send(QUESTION);
+        arrived(&another, QUESTION.len())?;
         child.scene("", "looks whether the stream has ended; another descriptor is open", "");
         let said = child.call_unchecked::<Value>((ask, Seldom::Nothing), vec![a, b])?;
         let mistake = first! {
             first.read_waiting()? != Heard::Nothing =>
                 "shutdown ends the connection for every descriptor of it: close ends this one",
+            unread(another.as_raw_fd()) != QUESTION.len() => DRAINED,
         };
         judge(mistake, say!("no FIN after {ask}"), said.shown())?;
     }
