@@ -2,7 +2,7 @@
 //!
 //! Send every piece, then end this direction with `shutdown`: only so does the server know that the
 //! request is complete. Then receive until the server ends its stream, and return all of it.
-//! Whatever goes wrong on the way is an error, EINTR is not. The server may have gone.
+//! Whatever goes wrong on the way is an error, EAGAIN too; EINTR is not. The server may have gone.
 //!
 //! Article 5.2. man: shutdown(2). Given: `fd`, a connected TCP socket, lent: its owner closes it.
 

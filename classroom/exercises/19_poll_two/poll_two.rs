@@ -4,7 +4,8 @@
 //! end of ours (`SHUT_WR`). A client that has reset its connection is done; the other one goes on.
 //! Nobody waits for the other: not for one that is silent, not for one that sends on and on, and
 //! not for one that sends without reading (do not read on from that one: 64 KiB are to be enough
-//! for each). Where there is nothing to do, sleep in `poll`. Return Ok once both are done.
+//! for each). Where there is nothing to do, sleep in `poll`, also once one of them is done. Return Ok
+//! once both are.
 //!
 //! Article 2.2, 13. man: poll(2). Given: `clients`, two connected TCP sockets, blocking, lent:
 //! their owner closes them, and finds them as they were.

@@ -48,6 +48,9 @@ impl Peer {
 /// It receives where it is to send.
 pub const IN_RECV: &str = "it waits in recv with a part of the echo still to be sent: recv only where poll \
                        says that there is something";
+/// Other bytes come back than were sent.
+pub const LOST: &str = "bytes are lost or doubled, or another client's: after a send that took n bytes, n are \
+                    done, the rest is not";
 const RESET: &str = "a client that had read all was reset in the place of an end: SO_LINGER of 0 seconds, \
                      or a close with bytes unread";
 
@@ -95,6 +98,7 @@ impl Peer {
         }
         let look = child.at_rest()?;
         let mistake = match mistake {
+            _ if !bytes.starts_with(&got) => LOST,
             _ if look.receives() && !got.is_empty() => IN_RECV,
             _ => mistake,
         };

@@ -44,9 +44,6 @@ pub struct Calls {
     pub waited: i64,
     /// The flags of every `send` and `sendmsg`.
     pub flags: c_int,
-    /// The sockets whose last bytes were sent with MSG_MORE, and whether it waited meanwhile.
-    more: Vec<c_int>,
-    held: bool,
     /// The length of an address, where it was more than the address has.
     pub too_long: c_uint,
     /// The port that `bind` was last asked for.
@@ -90,16 +87,9 @@ impl Calls {
         }
     }
 
-    /// A wait for something else than room on the sockets that more is to follow on.
-    fn waits(&mut self, room: &[libc::pollfd]) {
-        let is_room =
-            |fd: &c_int| room.iter().any(|p| p.fd == *fd && p.events & libc::POLLOUT != 0);
-        self.held |= !self.more.iter().all(is_room);
-    }
-
-    /// Whether it has waited, or returned, with bytes that the kernel was told to hold back.
+    /// Whether the kernel was told to hold bytes back, if only for a while.
     pub fn holds_back(&self) -> bool {
-        self.held || !self.more.is_empty()
+        self.flags & libc::MSG_MORE != 0
     }
 }
 
@@ -193,6 +183,9 @@ pub const FLAGS: &str = "the status flags (O_NONBLOCK among them)";
 /// The flag of one descriptor alone.
 const INHERITED: &str = "close-on-exec";
 
+/// Those that F_SETFL wipes out where they were not read before.
+const OTHER_FLAGS: &str = "the status flags other than O_NONBLOCK";
+
 /// The options that an answer might change on its way: level, option, name.
 pub const OPTIONS: [(c_int, c_int, &str); 11] = [
     (libc::SOL_SOCKET, libc::SO_ZEROCOPY, "SO_ZEROCOPY"),
@@ -262,19 +255,10 @@ fn most(of: fn(&mut Calls) -> &mut usize, len: usize) -> usize {
     len
 }
 
-/// So many bytes were sent with these flags, or none: what had been held back may go now.
-fn sent(fd: c_int, flags: c_int, bytes: c_long) -> isize {
-    let more = flags & libc::MSG_MORE != 0;
-    note(|calls| {
-        calls.flags |= flags;
-        calls.more.retain(|other| more || *other != fd);
-        calls.more.extend((more && bytes > 0).then_some(fd));
-    });
+/// So many bytes were sent with these flags.
+fn sent(flags: c_int, bytes: c_long) -> isize {
+    note(|calls| calls.flags |= flags);
     bytes as isize
-}
-
-fn waits(room: &[libc::pollfd]) {
-    note(|calls| calls.waits(room));
 }
 
 /// EAGAIN is counted, whoever said it.
@@ -419,17 +403,16 @@ instead_of_libcs! {
             calls.count("send");
             calls.offered = len.max(calls.offered);
         });
-        sent(fd, flags, noted(real()(libc::SYS_sendto, fd, at, len, flags, to, size)))
+        sent(flags, noted(real()(libc::SYS_sendto, fd, at, len, flags, to, size)))
     }
 
     fn sendmmsg(fd: c_int, messages: *mut libc::mmsghdr, n: c_uint, flags: c_int) -> c_int {
         count("sendmmsg");
-        sent(fd, flags, noted(real()(libc::SYS_sendmmsg, fd, messages, n, flags))) as c_int
+        sent(flags, noted(real()(libc::SYS_sendmmsg, fd, messages, n, flags))) as c_int
     }
 
     fn shutdown(fd: c_int, how: c_int) -> c_int {
         count("shutdown");
-        sent(fd, 0, 0);
         real()(libc::SYS_shutdown, fd, how) as c_int
     }
 
@@ -443,7 +426,6 @@ instead_of_libcs! {
     ) -> isize {
         note(|calls| {
             calls.count("recv");
-            calls.waits(&[]);
             calls.room = len.max(calls.room);
         });
         let got = noted(real()(libc::SYS_recvfrom, fd, at, len, flags, from, size)) as isize;
@@ -464,7 +446,6 @@ instead_of_libcs! {
 
     fn accept4(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint, flags: c_int) -> c_int {
         count("accept");
-        waits(&[]);
         if LOG.lock().unwrap().seldom == Seldom::NoDescriptor {
             Errno::EMFILE.set();
             return -1;
@@ -477,7 +458,7 @@ instead_of_libcs! {
         let lengths = (0..(*message).msg_iovlen).map(|at| (*(*message).msg_iov.add(at)).iov_len);
         let given = most(|calls| &mut calls.offered, lengths.clone().sum());
         note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.take(16).collect()));
-        let taken = sent(fd, flags, noted(real()(libc::SYS_sendmsg, fd, message, flags)));
+        let taken = sent(flags, noted(real()(libc::SYS_sendmsg, fd, message, flags)));
         note(|calls| {
             calls.less_than_left |= given < calls.left;
             calls.left = given.saturating_sub(taken.max(0) as usize);
@@ -494,7 +475,6 @@ instead_of_libcs! {
 
     fn close(fd: c_int) -> c_int {
         count("close");
-        sent(fd, 0, 0);
         let rc = real()(libc::SYS_close, fd) as c_int;
         if rc != 0 {
             note(|calls| calls.closed_nothing += 1);
@@ -525,7 +505,13 @@ instead_of_libcs! {
     // The last argument of libc's is an int or a pointer, and both travel as a long does.
     fn fcntl(fd: c_int, what: c_int, value: c_long) -> c_int {
         match what {
-            libc::F_SETFL => touch(fd, FLAGS),
+            libc::F_SETFL => {
+                touch(fd, FLAGS);
+                let before = real()(libc::SYS_fcntl, fd, libc::F_GETFL);
+                if before & !value & c_long::from(libc::O_APPEND | libc::O_ASYNC) != 0 {
+                    touch(fd, OTHER_FLAGS);
+                }
+            }
             libc::F_SETFD => touch(fd, INHERITED),
             _ => {}
         }
@@ -585,7 +571,6 @@ instead_of_libcs! {
             note(|calls| calls.looks += 1);
         }
         nap(timeout != 0 && asked.iter().all(|one| one.fd < 0));
-        waits(asked);
         let hastened = AHEAD.load(Relaxed) >= 0;
         let ms = i64::from(if hastened && timeout >= LONG { MOMENT } else { timeout });
         let time = libc::timespec { tv_sec: ms / 1000, tv_nsec: ms % 1000 * 1_000_000 };
@@ -622,7 +607,6 @@ instead_of_libcs! {
     ) -> c_int {
         count("poll");
         nap(n == 0 || [read, write, other].iter().all(|set| set.is_null()));
-        waits(&[]);
         let libcs = next::<unsafe extern "C" fn(_, _, _, _, _) -> _>(c"select");
         libcs(n, read, write, other, time)
     }
@@ -633,7 +617,6 @@ instead_of_libcs! {
     ) -> c_int {
         count("poll");
         nap(n == 0 || [read, write, other].iter().all(|set| set.is_null()));
-        waits(&[]);
         let libcs = next::<unsafe extern "C" fn(_, _, _, _, _, _) -> _>(c"pselect");
         libcs(n, read, write, other, time, mask)
     }
@@ -648,7 +631,6 @@ instead_of_libcs! {
     ) -> c_int {
         count("poll");
         nap(timeout != 0 && is_empty(epoll));
-        waits(&[]);
         let libcs = next::<unsafe extern "C" fn(_, _, _, _, _) -> _>(c"epoll_pwait");
         libcs(epoll, at, n, timeout, mask)
     }

@@ -82,6 +82,8 @@ pub struct Child {
     patient: bool,
     /// In the next call 0 is the next descriptor, as where stdin has been closed.
     pub zero: bool,
+    /// In the next call the last descriptor that it is given is 0.
+    pub lent_zero: bool,
     arrived: Option<(Event<Box<RawValue>>, Vec<u8>)>,
 }
 
@@ -159,6 +161,7 @@ impl Child {
             sleeps: 0,
             patient: false,
             zero: false,
+            lent_zero: false,
             arrived: None,
         })
     }
@@ -171,7 +174,8 @@ impl Child {
             self.sleeps = look.sleeps;
         }
         let lent: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        let question = Question::Ask(ask, mem::take(&mut self.zero));
+        let zero = [mem::take(&mut self.zero), mem::take(&mut self.lent_zero)];
+        let question = Question::Ask(ask, zero);
         let asked = wire::send(&self.control, &question, bytes, &lent);
         asked.map_err(|_| self.ended()) // it is gone, and can say why
     }

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
 
@@ -140,6 +140,7 @@ fn says(child: &mut Child, limit: u64, expected: &str) -> Result<Said<Took>, Ref
         is_ok && expected == "Err(ECONNREFUSED)" =>
             "writable does not mean connected: SO_ERROR has the reason, and nobody read it",
         is_ok => "a call returned -1, and it returned Ok",
+        (expected, text) == ("Ok", "Err(EBADF)") => ZERO,
         kind == "Interrupted" =>
             "EINTR of poll was returned as an error: wait on, for what is left",
         expected == "Err(ETIMEDOUT)" && errno == libc::ECONNREFUSED =>
@@ -165,11 +166,10 @@ fn says(child: &mut Child, limit: u64, expected: &str) -> Result<Said<Took>, Ref
 }
 
 fn connects(child: &mut Child) -> Verdict {
-    for limit in [LONG, FAR] {
+    for (limit, zero) in [(LONG, false), (FAR, false), (LONG, true)] {
+        child.lent_zero = zero;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let conn = lonely()?;
-        // A flag that is none of the answer's business.
-        fcntl(&conn, FcntlArg::F_SETFL(OFlag::O_APPEND)).map_err(io::Error::from)?;
         child.scene("at its connect", &say!("listens"), "");
         child.ask((listener.local_addr()?.port(), limit), &[], vec![conn])?;
         let said = says(child, limit, "Ok")?;
@@ -217,6 +217,11 @@ fn signals(child: &mut Child) -> Verdict {
     begin(child, port, limit, did, "")?;
     let mut signals = 0;
     while signals < 16 && child.until_blocked()? {
+        // It has slept since the signal before.
+        let left = limit.saturating_sub(50 * u64::saturating_sub(signals, 1));
+        let ms = kernel::look(child.pid())?.timeout.unwrap_or(0);
+        let mistake = if ms as u64 > left + 3 { MOVED } else { "" };
+        judge(mistake, say!("a wait in poll, of at most {left} ms"), say!("sleeps of {ms} ms"))?;
         child.interrupt();
         signals += 1;
         thread::sleep(Duration::from_millis(50)); // the time between two signals is the subject

@@ -21,7 +21,7 @@ use crate::peer::{
 };
 use crate::play::*;
 use crate::refusal::{
-    HELD, INTERRUPTED, NO_ERRNO, Refusal, UNFOUNDED, Verdict, first, refuse, same,
+    HELD, INTERRUPTED, NO_ERRNO, Refusal, UNFOUNDED, Verdict, ZERO, first, refuse, same,
 };
 use crate::said::Said;
 
@@ -337,6 +337,8 @@ impl Receiver {
             play.reset() =>
                 "what had come was lost because of a reset behind it: recv gives the bytes first, \
                  and only then the error; poll says POLLERR at once",
+            whole && end && play.so.non_blocking =>
+                "after EAGAIN it says that the stream has ended: the rest has come since",
             whole && end && calls > 1 && !right.is_empty() =>
                 "after one call the connection takes no other: was it shut down?",
             whole && eof && right.len() > 1000 =>
@@ -506,10 +508,14 @@ impl Receiver {
     /// EBADF; and EAGAIN, at every place of a message.
     fn would_block(&self, child: &mut Child) -> Verdict {
         self.fails(child, "Err(EBADF)", vec![])?;
+        let all = (self.wire)(self.payload);
+        let zero = |seen: &Seen| if seen.text == seen.expected { "" } else { ZERO };
+        let moves = [&[Sends(&all)], self.end(), &[Called, self.at(all.len())]].concat();
+        child.lent_zero = true;
+        Receiver { mistake: zero, ..*self }.plays(child, &moves)?;
         if self.waits {
             return Ok(());
         }
-        let all = (self.wire)(self.payload);
         for cut in
             self.places().into_iter().filter(|&cut| cut < all.len() || !self.marks.is_empty())
         {
@@ -800,6 +806,8 @@ impl Sender {
         child.scene("after 0 of 5 bytes", "there is no such descriptor: EBADF", &again);
         let said = child.call((self.ask)(5), b"hello", vec![])?;
         self.fails(&said, "Err(EBADF)")?;
+        child.lent_zero = true;
+        Sender { mistake: |_| ZERO, ..*self }.plays(child, b"hello", &[Called])?;
 
         let ((_peer, conn), (_bystander, theirs)) = (pair_with(TINY)?, pair()?);
         fill(&conn)?;
@@ -853,14 +861,14 @@ impl Sender {
 
 /// Asked to send 4 GiB and 5 bytes it waits for room. A signal has the call return what it had taken
 /// by then; the rest remains.
-pub fn sends_huge(child: &mut Child, ask: Value) -> Verdict {
+pub fn sends_huge(child: &mut Child, ask: Value) -> Result<Said, Refusal> {
     let ((peer, conn), (_bystander, theirs)) = (pair_with(TINY)?, pair()?);
     child.ask(ask, &[], vec![theirs, conn])?;
     child.scene("with 4 GiB and 5 bytes", "the peer does not read", CAST);
     child.interrupts(1)?;
     if child.until_blocked()? && !kernel::look(child.pid())?.name().starts_with("re") {
         peer.reset()?;
-        return child.said().map(drop);
+        return child.said();
     }
     refuse(CAST, "it waits with a full send buffer", child.stands()?)
 }

@@ -9,6 +9,7 @@ use crate::prelude::*;
 pub fn grade(answer: fn(RawFd, &[u8], &[u8]) -> io::Result<()>) -> ExitCode {
     grading::grade("gathered", CASES, |header: usize, given| {
         let (head, body) = given.bytes.split_at(header.min(given.bytes.len()));
+        let head = if header > given.bytes.len() { &[0; 4] } else { head };
         // Apart from each other.
         let (first, second) = (behind(head), behind(body));
         let body = if header > given.bytes.len() { None } else { Some(&second[..body.len()]) };
@@ -48,7 +49,9 @@ const CASES: &[Case] = &[
         asks.into_iter().try_for_each(|ask| Sender { ask, ..EXAM }.gone(c))
     }),
     ("other errors are returned as they come", |c| EXAM.errors(c)),
-    ("more than 4 GiB, of which only the first bytes can go", |c| sends_huge(c, json!(1))),
+    ("more than 4 GiB, of which only the first bytes can go", |c| {
+        in_one_list(&sends_huge(c, json!(1))?, huge::HUGE)
+    }),
 ];
 
 fn mistake(seen: &Seen) -> &'static str {
@@ -99,15 +102,22 @@ fn one_call(child: &mut Child, payload: usize) -> Verdict {
         };
         judge(mistake, "a wait in sendmsg", name)?;
     }
-    let said = EXAM.delivers(child, play, &bytes)?;
-    let lengths = said.after.calls.gathered.unwrap_or_default();
+    in_one_list(&EXAM.delivers(child, play, &bytes)?, payload)
+}
+
+/// The first sendmsg has a header of 4 bytes, and all of the payload.
+fn in_one_list(said: &Said, payload: usize) -> Verdict {
+    let lengths = said.after.calls.gathered.as_deref().unwrap_or_default();
     let given: usize = lengths.iter().sum();
     let few = lengths.iter().filter(|&&len| len > 0).count() < 2;
     let mistake = first! {
-        few && given < bytes.len() =>
+        few && given < 4 + payload =>
             "the first sendmsg has the header alone: both belong in the same list of iovecs",
         few => "header and payload were copied into one buffer: sendmsg can gather them itself",
-        given != bytes.len() => "the iovecs are not as long as what they stand for",
+        given < 4 + payload =>
+            "a sendmsg had less than all that was left: the iovecs have header and payload, to their \
+             ends",
+        given != 4 + payload => "the iovecs are not as long as what they stand for",
     };
     let seen = say!("a sendmsg with iovecs of {lengths:?} bytes");
     judge(mistake, say!("one sendmsg with two iovecs: 4 and {payload} bytes"), seen)

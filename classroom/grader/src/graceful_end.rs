@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::beside::IN_RECV;
+use crate::beside::{IN_RECV, LOST};
 use crate::calls::{self, Seldom};
 use crate::child::SPIN;
 use crate::inside::Given;
@@ -83,7 +83,8 @@ use Act::{
     Returns, Signal, Sleeps, Stops,
 };
 
-const STOP: Act = Stops(b"stop");
+const WORD: &[u8] = b"stop";
+const STOP: Act = Stops(WORD);
 
 const CASES: &[Case] = &[
     ("three clients, one after the other; then it is asked to stop", |c| {
@@ -105,11 +106,17 @@ const CASES: &[Case] = &[
             let stop = [Joins, Echoes(b"before"), Rests, stop, Refuses];
             let end = [Echoes(b"after"), Echoes(&large), Leaves, Returns(1)];
             plays(c, &[&stop[..], &end].concat())
-        })
+        })?;
+        // It has said nothing so far.
+        let silent = [Rests, Joins, Rests, STOP, Refuses, Echoes(b"first"), Leaves, Returns(1)];
+        plays(c, &silent)
     }),
     ("signals come while it waits", |c| {
         let first = [Rests, Signal, Rests, Joins, Echoes(b"hello"), Rests, Signal, Rests];
-        plays(c, &[&first[..], &[Echoes(b"again"), STOP, Leaves, Returns(1)]].concat())
+        plays(c, &[&first[..], &[Echoes(b"again"), STOP, Leaves, Returns(1)]].concat())?;
+        let stop = [Joins, Echoes(b"before"), Rests, STOP, Refuses, Rests, Signal];
+        plays(c, &[&stop[..], &[Echoes(b"after"), Leaves, Returns(1)]].concat())?;
+        plays(c, &[Deaf(60_000), STOP, Refuses, Signal, Hears, Leaves, Returns(1)])
     }),
     ("clients reset their connections, also while the echo is on its way", |c| {
         let idle = [Joins, Resets(b"and gone", false), Rests, Joins, Resets(b"", false), Rests];
@@ -125,12 +132,14 @@ const CASES: &[Case] = &[
             },
         )
     }),
-    ("0 is a descriptor, too", |c| {
-        c.zero = true;
-        blames(c, ZERO, &[Joins, Echoes(b"hello"), Leaves, STOP, Returns(1)])
-    }),
     ("a client comes, and it is asked to stop, at the same time", |c| {
         plays(c, &[Queues, STOP, Returns(0), Refuses])
+    }),
+    ("0 is a descriptor, too", |c| {
+        c.zero = true;
+        blames(c, ZERO, &[Joins, Echoes(b"hello"), Leaves, STOP, Returns(1)])?;
+        c.lent_zero = true; // stop
+        blames(c, ZERO, &[Joins, Echoes(b"hello"), Leaves, Rests, STOP, Refuses, Returns(1)])
     }),
     ("a client ends its stream, and reads only later", |c| {
         let late = [8000, 16_000, 24_000, 32_000, 60_000]
@@ -148,6 +157,7 @@ const SERVES: &str = "a client is not served: what it sends has to come back, al
 const DEAF: &str = "it waits for a client and does not see the request to stop: poll for both";
 const SPINS: &str = "stop stays readable: once it has been seen, poll must not ask for it again";
 const CUT: &str = "the client that was connected is cut off: finish what is open, then return";
+const SIGNAL: &str = "a signal cost a client its connection";
 const RESET: &str = "a client that reset its connection has ended the server for all others";
 const LEFT: &str = "the clients have left";
 const STAYS: &str = "the last client has left, and it still waits";
@@ -160,7 +170,7 @@ const POLLIN: &str = "a stream that has ended is always ready to be read: once r
 const AGAIN: &str =
     "accept failed, and it is called again and again: EMFILE does not go away by itself";
 const STILL_OPEN: &str = "the listener is still open after the return: it was yours";
-const LOST: &str = "accept failed, and its errno did not reach the caller";
+const ERRNO: &str = "accept failed, and its errno did not reach the caller";
 const QUEUE: &str = "after the request to stop it still serves the queue";
 
 /// In the middle of a script.
@@ -220,10 +230,10 @@ impl Server {
             Deaf(_) => ("a client sends, and does not read", blame),
             Queues => ("a client is connected, another one waits in the queue", blame),
             Leaves => (LEFT, blame),
-            Signal => ("a signal came while it waited", "a signal cost a client its connection"),
+            Signal => ("a signal came while it waited", SIGNAL),
             Resets(_, false) => ("a client has reset its connection", RESET),
             Resets(_, true) => ("a client has ended its stream and reset the connection", RESET),
-            Stops(_) => ("stop is readable", CUT),
+            Stops(_) => ("stop is readable", if blame == ZERO { ZERO } else { CUT }),
             HangsUp => (HUNG_UP, CUT),
             Full => ("connected, and accept has no descriptor left to give: EMFILE", blame),
             Ends => ("a client has ended its stream, and does not read", blame),
@@ -253,9 +263,10 @@ impl Server {
                 if got != self.unread {
                     let look = child.at_rest()?;
                     let mistake = match blame {
+                        _ if !self.unread.starts_with(&got) => LOST,
                         _ if look.receives() && !got.is_empty() => IN_RECV,
                         CUT if look.state == 'R' => SPINS,
-                        CUT => CUT,
+                        CUT | SIGNAL => blame,
                         _ if look.state != 'R' && !look.answer_waits() => EARLY,
                         _ => {
                             "a client that has ended its own stream still reads: it gets all of \
@@ -289,7 +300,10 @@ impl Server {
                 queued.send(b"hello");
                 self.queued = Some(queued);
             }
-            (Signal, _) => child.interrupt(),
+            (Signal, _) => {
+                child.interrupt();
+                child.settles()?;
+            }
             (Stops(b""), _) => self.stop.end(), // a stream that has ended is readable, too
             (Stops(bytes), _) => self.stop.send(bytes),
             (HangsUp, _) => {
@@ -308,7 +322,7 @@ impl Server {
                     return refuse(AGAIN, "Err(EMFILE)", "it runs on");
                 } else if !look.answer_waits() {
                     let said = child.said()?;
-                    said.ensure(said.text() == "Err(EMFILE)", LOST, "Err(EMFILE)")?;
+                    said.ensure(said.text() == "Err(EMFILE)", ERRNO, "Err(EMFILE)")?;
                     said.ensure(said.more == true, STILL_OPEN, "a listener that is closed")?;
                 } else if self.client.is_none() {
                     self.client = Some(joins(child, self.at, None)?);
@@ -322,6 +336,7 @@ impl Server {
                     refuses.is_ok() && is_open(child.pid(), &self.listener) =>
                         "the listener is shut down, and still open: close it at once",
                     refuses.is_ok() => "",
+                    blame == ZERO => ZERO,
                     did == HUNG_UP => HUP,
                     look.receives() && !self.unread.is_empty() => IN_RECV,
                     place == "send" || place == "write" =>
@@ -358,7 +373,7 @@ impl Server {
 
 /// It has to have returned this count, with the listener closed and stop as it was.
 fn returned(said: &Said, count: usize) -> Verdict {
-    let read = said.unread() == 0 && said.after.ended.last() == Some(&false);
+    let read = said.unread() < WORD.len() && said.after.ended.last() == Some(&false);
     let (text, expected) = (said.text(), format!("Ok({count})"));
     let mistake = match said.kind() {
         _ if said.more != true => STILL_OPEN,

@@ -40,8 +40,8 @@ pub struct Given {
 /// The question of the parent.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Question<A> {
-    /// Call the answer; perhaps where 0 is the next descriptor.
-    Ask(A, bool),
+    /// Call the answer; perhaps where 0 is the next descriptor, or the last that was given.
+    Ask(A, [bool; 2]),
     /// Close the descriptors that were given.
     Close,
 }
@@ -401,9 +401,18 @@ pub(crate) fn serve<A: DeserializeOwned, S: Serialize>(
             }
             lent = fds.into_iter().map(|fd| (fd, identity(fd))).collect();
         }
-        let Question::Ask(ask, zero) = question else { continue };
-        let given = Given { fds: lent.iter().map(|(fd, _)| *fd).collect(), bytes };
-        let called = || if zero { without_stdin(|| call(ask, given)) } else { call(ask, given) };
+        let Question::Ask(ask, [free, lent_zero]) = question else { continue };
+        let mut given = Given { fds: lent.iter().map(|(fd, _)| *fd).collect(), bytes };
+        let called = || match free || lent_zero {
+            false => call(ask, given),
+            true => without_stdin(|| {
+                if let Some(last) = given.fds.last_mut().filter(|_| lent_zero) {
+                    // SAFETY: fcntl takes numbers; `without_stdin` closes the copy.
+                    *last = unsafe { libc::fcntl(*last, libc::F_DUPFD_CLOEXEC, 0) };
+                }
+                call(ask, given)
+            }),
+        };
         match panic::catch_unwind(AssertUnwindSafe(called)) {
             Ok((said, bytes)) => {
                 wire::send(&control, &Event::Said(said), &bytes, &[])?;

@@ -192,9 +192,11 @@ pub fn holds_back(fd: impl AsFd) -> bool {
     kernel::timer(theirs.into(), ours.into()) == Some(4)
 }
 
-/// A TCP socket that is not connected.
+/// A TCP socket that is not connected. It has a flag that is none of an answer's business.
 pub fn lonely() -> io::Result<OwnedFd> {
-    Ok(socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?)
+    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
+    Ok(fd)
 }
 
 /// Makes the answer's end non-blocking.

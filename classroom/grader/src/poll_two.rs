@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
+use crate::beside::LOST;
 use crate::child::looks_every;
 use crate::peer::{Buffers, holds_back};
 use crate::prelude::*;
@@ -22,6 +23,13 @@ const CASES: &[Case] = &[
     ("one client sends 2 MB and does not read", no_reader),
     ("a client ends its stream, and does not read what is left", |c| {
         (1..=9).try_for_each(|n| ended_and_deaf(c, 8000 * n))
+    }),
+    ("0 is a descriptor, too", |c| {
+        c.lent_zero = true;
+        let peers = begin(c, SMALL)?;
+        peers[1].echoes(c, b"hello", "is descriptor 0, and sends", ZERO)?;
+        ends(c, &peers[1])?;
+        last(c, &peers[0])
     }),
     ("both have sent before it begins, and one goes on", |c| {
         [0, 1].into_iter().try_for_each(|much| fair(c, much))
@@ -42,9 +50,13 @@ const CASES: &[Case] = &[
 ];
 
 const TURNS: &str = "a client is served only after the other one: poll says which one is ready";
+const SIGNAL: &str = "a signal has stopped the loop";
 const FIRST: &str = "it ended with the first client that ended: the other one is still there";
 const SPINS: &str = "it asks poll over and over for something it does nothing about";
 const BOTH_ENDED: &str = "both have ended";
+
+/// What does not fit on the way back waits at the answer's end.
+const SMALL: Buffers = Buffers { send: Some(4096), peer_recv: Some(4096), recv: None };
 
 fn begin(child: &mut Child, buffers: Buffers) -> Result<[Peer; 2], Refusal> {
     let ((a, first), (b, second)) = (pair_with(buffers)?, pair_with(buffers)?);
@@ -138,7 +150,7 @@ fn signals(child: &mut Child) -> Verdict {
     child.scene("before the first byte", did, "");
     child.interrupts(3)?;
     waits(child, did)?;
-    peers[0].echoes(child, b"after the signal", did, "a signal has stopped the loop")?;
+    peers[0].echoes(child, b"after the signal", did, SIGNAL)?;
     ends(child, &peers[0])?;
     last(child, &peers[1])
 }
@@ -148,7 +160,14 @@ fn one_is_gone(child: &mut Child, other: &Peer, did: &str, mistakes: [&str; 2]) 
     let [stopped, awake] = mistakes;
     other.echoes(child, b"still here", did, stopped)?;
     sleeps(child, "one client has gone, the other one is silent", awake)?;
-    other.echoes(child, b"and still", did, stopped)?;
+    child.interrupt();
+    child.settles()?;
+    other.echoes(child, b"and still", "a signal came after one client had gone", SIGNAL)?;
+    // It reads only later.
+    let message = pattern(60_000);
+    other.send(&message);
+    child.settles()?;
+    all_back(&message, &other.hears(child, message.len())?, did)?;
     last(child, other)
 }
 
@@ -156,7 +175,7 @@ fn one_ends(child: &mut Child) -> Verdict {
     const ENDED: &str = "a client that has ended is asked for again and again: recv says 0 for ever, \
                          and poll says POLLHUP even where it is asked for nothing";
     for (gone, stays) in [(0, 1), (1, 0)] {
-        let peers = begin(child, Buffers::default())?;
+        let peers = begin(child, SMALL)?;
         waits(child, "both clients are silent")?;
         ends(child, &peers[gone])?;
         one_is_gone(child, &peers[stays], "has ended, and the other one sends", [FIRST, ENDED])?;
@@ -170,8 +189,7 @@ fn one_ends(child: &mut Child) -> Verdict {
 fn goes(child: &mut Child, unread: usize, ended: bool, did: &str, stopped: &str) -> Verdict {
     const AWAKE: &str =
         "a client whose connection was reset is asked for again and again: it is done";
-    let buffers = Buffers { send: Some(4096), peer_recv: Some(4096), recv: None };
-    let ((one, first), (other, second)) = (pair_with(buffers)?, pair()?);
+    let ((one, first), (other, second)) = (pair_with(SMALL)?, pair_with(SMALL)?);
     let keep = first.try_clone()?;
     child.ask((), &[], vec![first, second])?;
     waits(child, "both clients are silent")?;
@@ -202,8 +220,7 @@ fn all_back(message: &[u8], got: &[u8], did: &str) -> Verdict {
         message.starts_with(got) =>
             "the end came before the rest: send back all that is left, and then shut down; POLLRDHUP \
              comes before what is unread has been read",
-        true => "bytes are lost or doubled: after a send that took n bytes, n are done, the rest is \
-                 not",
+        true => LOST,
     };
     let (right, seen) = (say!("{} bytes", message.len()), say!("{} bytes", got.len()));
     Err(Refusal::new(mistake).peer(did).but(right, seen).bytes(message, got))
@@ -214,8 +231,7 @@ fn all_back(message: &[u8], got: &[u8], did: &str) -> Verdict {
 fn ended_and_deaf(child: &mut Child, len: usize) -> Verdict {
     const ENDED: &str = "a stream that has ended is always ready to be read: once recv has said 0, poll \
                          must not ask for POLLIN again";
-    let buffers = Buffers { send: Some(4096), peer_recv: Some(4096), recv: None };
-    let ((deaf, first), (other, second)) = (pair_with(buffers)?, pair()?);
+    let ((deaf, first), (other, second)) = (pair_with(SMALL)?, pair()?);
     let message = pattern(len);
     deaf.send(&message);
     deaf.end();

@@ -88,7 +88,8 @@ const CASES: &[Case] = &[
         let message = encode(&[(1, &b"one"[..]), (2, b""), (3, b"HELLO")]);
         (0..=message.len()).try_for_each(|cut| check(c, &message[..cut]))?;
         let long = encode(&[(1, &[7; 65_535][..]), (2, b"behind it")]);
-        check(c, &long[..long.len() - 1])
+        let cuts = [1, 2, 3, 65_535, 65_536, 65_537, long.len() - 1];
+        cuts.into_iter().try_for_each(|cut| check(c, &long[..cut]))
     }),
     // Behind a value of one byte lies what looks like a field, and is not whole.
     ("a length that claims more than there is", |c| {
@@ -100,6 +101,7 @@ const CASES: &[Case] = &[
     ("zeros, or 0xff, are bytes like all others, also at the end", |c| {
         let field = |value: &[u8]| encode(&[(0, value), (255, value)]);
         values(b"a value").iter().try_for_each(|value| check(c, &field(value)))?;
+        [&[255, 0, 0][..], b"\x01\0\0\xff\0\0"].iter().try_for_each(|last| check(c, last))?;
         let front = encode(&[(1, b"one")]);
         (0..20).try_for_each(|n| {
             check(c, &[&front[..n % 2 * 6], &vec![n as u8 % 4 / 2 * 255; n / 2]].concat())
