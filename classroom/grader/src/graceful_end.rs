@@ -280,7 +280,14 @@ impl Server {
             (Leaves, Some(client)) => {
                 let stays =
                     "a client that has ended its stream is not let go: close its connection";
-                client.leaves(child, stays, stays)?;
+                if let Err(mut refusal) = client.leaves(child, stays, stays) {
+                    // It may have waited in the queue of one that has returned.
+                    let look = child.at_rest()?;
+                    if blame == SERVES && look.state != 'R' && !look.answer_waits() {
+                        refusal.mistake = Refusal::new(EARLY).mistake;
+                    }
+                    return Err(refusal);
+                }
                 self.client = None;
             }
             (Resets(bytes, false), Some(client)) => {
