@@ -154,8 +154,8 @@ ALL := --workspace --exclude classroom
 
 LINTS := -D warnings -D missing_docs -D clippy::undocumented_unsafe_blocks
 
-# Clippy's driver is a compiler, so what it lints is built by the same call, and so is what it needs.
-# Not the classroom: of forty programs nobody runs one here.
+# One pass lints and builds, for clippy's driver is a compiler. `cargo clippy` and then `cargo build`
+# would compile each dependency twice. The classroom's forty programs are linted, and not built.
 test: formatted documented ## everything: format, lints, tests, documentation, every example
 	$(CARGO) clippy -p classroom --bins -- $(LINTS)
 	export RUSTC_WORKSPACE_WRAPPER="$(CURDIR)/.ci/lint" LINTS="$(LINTS)"; \

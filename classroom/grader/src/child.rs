@@ -315,8 +315,8 @@ impl Child {
     }
 
     /// It sleeps on for fifty looks, while this is so; says which of its sleeps that is. Nothing
-    /// where it returns, or works so much before, or wakes so often while it is so. That is counted in its own time and its own sleeps: a busy machine is slow to
-    /// show them.
+    /// where it returns, or works so much before, or wakes so often while it is so. That is counted
+    /// in its own time and its own sleeps: a busy machine is slow to show them.
     fn rests(
         &self,
         ticks: u64,
