@@ -16,7 +16,7 @@ use std::io;
 use std::process::ExitCode;
 
 use libc::{AF_INET6, AF_UNSPEC, AI_PASSIVE, IPPROTO_IPV6, IPV6_V6ONLY, SOCK_STREAM};
-use stage::{Out, Verdict, said};
+use stage::{Out, Verdict, kernel, said};
 use tcp_stream_io::addr::Addr;
 use tcp_stream_io::{UniqueFd, accept, connect_to, listen_on, resolve, sys};
 
@@ -26,8 +26,9 @@ fn run(out: &Out) -> io::Result<()> {
     out.note(format_args!("getaddrinfo lists {}", order.join(", then ")));
 
     // WRONG: the first address that binds, as in the article, whichever family it is of.
-    let first = any.iter().find_map(|addr| listen_at(addr, 0).ok());
-    let first = first.ok_or(io::ErrorKind::AddrNotAvailable)?;
+    let at_any = || any.iter().find_map(|addr| listen_at(addr, 0).ok());
+    let listen = || at_any().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into());
+    let (first, _held) = kernel::with_port_to_itself(listen)?;
     let at_first = who_is_served(&first)?;
     // Without IPv6 there is only one family, and nobody is left out.
     let v6 = any.iter().find(|addr| addr.family() == AF_INET6);
@@ -50,8 +51,9 @@ fn run(out: &Out) -> io::Result<()> {
     let (peer, mapped) = (peer.to_string(), "[::ffff:127.0.0.1]");
     out.check_that("its IPv4 client is seen as", mapped, &peer, peer.starts_with(mapped));
     // It is the option that lets IPv4 in: with it on, the same socket is for IPv6 only.
-    let only = who_is_served(&listen_at(v6, 1)?)?;
-    out.check("at ::, IPV6_V6ONLY 1", "IPv4 ConnectionRefused, IPv6 ok", only);
+    let (only, _held) = kernel::with_port_to_itself(|| listen_at(v6, 1))?;
+    let at_only = who_is_served(&only)?;
+    out.check("at ::, IPV6_V6ONLY 1", "IPv4 ConnectionRefused, IPv6 ok", at_only);
 
     // The option was off at both addresses. Which of the two it was made the difference.
     let served = "IPv4 ok, IPv6 ok";

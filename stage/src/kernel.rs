@@ -13,7 +13,7 @@ use std::{fs, mem, ptr};
 
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, gettid};
-use tcp_stream_io::{UniqueFd, stream, sys};
+use tcp_stream_io::{UniqueFd, resolve, stream, sys};
 
 use crate::time::HANG;
 
@@ -212,6 +212,36 @@ pub fn wait_until_in_queue(conn: UniqueFd) -> io::Result<UniqueFd> {
     let there = Ports { local: remote, remote: local };
     wait_for("the handshake's last ACK", || Ok(there.state()? != "SYN_RECV"))?;
     Ok(conn)
+}
+
+/// A listener that `listen` makes at any free port, and what keeps others off this port in the other
+/// family: another program's listener there would answer who is to be refused. `None` without IPv6.
+pub fn with_port_to_itself(
+    listen: impl Fn() -> io::Result<UniqueFd>,
+) -> io::Result<(UniqueFd, Option<UniqueFd>)> {
+    for _ in 0..100 {
+        let listener = listen()?;
+        let own = sys::getsockname(&listener)?;
+        let other = if own.as_addr().family() == libc::AF_INET { "::" } else { "0.0.0.0" };
+        match bind_only(other, own.port()) {
+            Ok(held) => return Ok((listener, Some(held))),
+            Err(e) if e.kind() == ErrorKind::AddrInUse => {} // so another port
+            Err(_) => return Ok((listener, None)),
+        }
+    }
+    Err(ErrorKind::AddrInUse.into())
+}
+
+/// A socket that is bound, for its own family alone, and does not listen.
+fn bind_only(host: &str, port: u16) -> io::Result<UniqueFd> {
+    let addrs = resolve(Some(host), port, libc::AF_UNSPEC, libc::AI_NUMERICHOST)?;
+    let addr = addrs.iter().next().ok_or(ErrorKind::NotFound)?;
+    let fd = sys::socket(addr.family(), libc::SOCK_STREAM, 0)?;
+    if addr.family() == libc::AF_INET6 {
+        sys::set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+    }
+    sys::bind(&fd, addr)?;
+    Ok(fd)
 }
 
 /// The SYN that began an accepted connection, from the TCP header on: TCP_SAVED_SYN, once. The

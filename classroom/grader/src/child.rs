@@ -59,6 +59,9 @@ const TOO_MUCH: i32 = 86;
 /// Processor time, in ticks of 10 ms, after which a call is a loop without an end.
 pub const SPIN: u64 = 100;
 
+/// Who has taken so many pages more was in no circle: a MiB, and there is a limit to memory.
+const TAKES: u64 = 256;
+
 const WAITS_ON: &str = "a call that waits, however long";
 
 /// Who has worked for so many ticks, or has woken so often, where nothing was to do, does not rest.
@@ -67,6 +70,27 @@ const AWAKE_SLEEPS: u64 = 200;
 
 /// Who has woken so often, and brings nothing, or waits on, only looks.
 const MOST_SLEEPS: u64 = 1000;
+
+/// Where its work began, for all that is known.
+struct Work {
+    ticks: u64,
+    pages: u64,
+}
+
+impl Work {
+    fn of(look: &Look) -> Work {
+        Work { ticks: look.ticks, pages: look.pages }
+    }
+
+    /// It works without an end. To take memory may cost any processor time, and has an end; so has
+    /// the kernel's work to take it back from who has ended, and has none.
+    fn circles(&mut self, look: &Look) -> bool {
+        if look.pages >= self.pages + TAKES {
+            *self = Work::of(look);
+        }
+        look.pages > 0 && look.ticks >= self.ticks + SPIN
+    }
+}
 
 /// The child. Dropping it kills it.
 pub struct Child {
@@ -242,7 +266,7 @@ impl Child {
     /// answer sleeps on, look after look, or has returned, or works and brings nothing.
     pub fn brings(&self, to: impl AsFd) -> Result<bool, Refusal> {
         let (hangs, begin) = (Instant::now() + HANG, kernel::look(self.pid())?);
-        let mut quiet = 0;
+        let (mut work, mut quiet) = (Work::of(&begin), 0);
         while quiet < QUIET && Instant::now() < hangs {
             if readable(&to, 5)? {
                 return Ok(true);
@@ -250,7 +274,7 @@ impl Child {
             let look = kernel::look(self.pid())?;
             quiet = if look.state == 'R' { 0 } else { quiet + 5 };
             // It may have been in a loop before, and bring this all the same.
-            if look.ticks >= begin.ticks + SPIN || look.sleeps >= begin.sleeps + MOST_SLEEPS {
+            if work.circles(&look) || look.sleeps >= begin.sleeps + MOST_SLEEPS {
                 break;
             }
         }
@@ -538,7 +562,7 @@ impl Child {
     fn wait(&mut self, for_block: bool, at_once: bool) -> Result<Option<Look>, Refusal> {
         let hangs = Instant::now() + HANG;
         let (mut last, mut quiet, mut looks): (Option<Look>, u32, u32) = (None, 0, 0);
-        let mut begin = None;
+        let mut work: Option<Work> = None;
         loop {
             if self.arrived.is_some() {
                 return Ok(None);
@@ -566,7 +590,7 @@ impl Child {
                 || look.polls_for_ever() && quiet >= QUIET_POLL
                 || looks >= QUIET_POLL;
             // It may have worked long before, and come to an end all the same.
-            let spins = look.ticks >= *begin.get_or_insert(look.ticks) + SPIN;
+            let spins = work.get_or_insert_with(|| Work::of(&look)).circles(&look);
             if stuck && !outside || spins || Instant::now() >= hangs {
                 return Err(self.hangs(&look));
             }

@@ -26,6 +26,8 @@ pub struct Look {
     pub sleeps: u64,
     /// Processor time used, in clock ticks of 10 ms.
     pub ticks: u64,
+    /// Memory that it has touched, in pages.
+    pub pages: u64,
 }
 
 /// The name of a process in the answer's call: PR_SET_NAME of prctl(2).
@@ -40,7 +42,11 @@ pub fn look(pid: i32) -> io::Result<Look> {
     // The name, in parentheses, may hold anything; the state comes after it.
     let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
     let state = fields.next().and_then(|f| f.chars().next()).unwrap_or('?');
-    let ticks = fields.skip(10).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
+    let numbers: Vec<u64> = fields.skip(10).take(11).filter_map(|f| f.parse().ok()).collect();
+    let (ticks, pages) = match numbers[..] {
+        [user, system, .., pages] => (user + system, pages), // utime, stime … rss
+        _ => (0, 0),
+    };
     let mut lines = status.rsplit('\n');
     let sleeps = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     // `45 0x4 0x7ffc… …` in a call, `running` outside of one.
@@ -64,6 +70,7 @@ pub fn look(pid: i32) -> io::Result<Look> {
         call,
         sleeps: sleeps.and_then(|n| n.trim().parse().ok()).unwrap_or(0),
         ticks,
+        pages,
     })
 }
 
