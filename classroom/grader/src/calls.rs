@@ -9,13 +9,17 @@ use std::borrow::Cow;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use std::fs;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
+use std::time::Instant;
 use std::{mem, ptr, slice};
 
 use nix::errno::Errno;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use serde::{Deserialize, Serialize};
+
+use crate::huge::HUGE;
 
 /// What an answer has called since [`watch`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -42,6 +46,22 @@ pub struct Calls {
     pub over: usize,
     /// The milliseconds of all of those.
     pub waited: i64,
+    /// The most milliseconds that one was told to wait.
+    pub longest: c_int,
+    /// The most microseconds by which one was told to wait for less than is left, see [`until`].
+    pub short: u64,
+    /// Calls that failed because of [`Seldom::Says`].
+    pub failed: usize,
+    /// Calls that received into, or sent from, another place than the buffer, see [`lends`].
+    pub elsewhere: usize,
+    /// Those that offered less than 4 KiB and less than all of the rest.
+    pub pieces: usize,
+    /// Bytes that were still to come, see [`Seldom::Moves`].
+    pub missing: usize,
+    /// Calls of `send` without MSG_NOSIGNAL.
+    pub bare: usize,
+    /// The flags of every `recv`.
+    pub recv_flags: c_int,
     /// The flags of every `send` and `sendmsg`.
     pub flags: c_int,
     /// The length of an address, where it was more than the address has.
@@ -100,15 +120,43 @@ struct Log {
     /// The lists of `getaddrinfo`, each by its head, and whether it has been freed.
     lists: Vec<(usize, bool)>,
     seldom: Seldom,
+    /// What is to happen in the next call.
+    next: Seldom,
+    buffer: Range<usize>,
+    until: Option<Instant>,
 }
 
-static LOG: Mutex<Log> =
-    Mutex::new(Log { lent: Vec::new(), calls: None, lists: Vec::new(), seldom: Seldom::Nothing });
+static LOG: Mutex<Log> = Mutex::new(Log {
+    lent: Vec::new(),
+    calls: None,
+    lists: Vec::new(),
+    seldom: Seldom::Nothing,
+    next: Seldom::Nothing,
+    buffer: 0..0,
+    until: None,
+});
+
+/// This is to happen in the next call of the answer.
+pub fn next_time(seldom: Seldom) {
+    LOG.lock().unwrap().next = seldom;
+}
+
+/// Each call of the answer that sends or receives is to use this buffer.
+pub fn lends(buffer: &[u8]) {
+    let at = buffer.as_ptr().addr();
+    LOG.lock().unwrap().buffer = at..at + buffer.len();
+}
+
+/// What is waited for comes until then.
+pub fn until(deadline: Instant) {
+    LOG.lock().unwrap().until = Some(deadline);
+}
 
 /// Watches a call that these descriptors are lent to.
 pub fn watch(lent: &[c_int]) {
     LOG.lock().unwrap().lent = lent.iter().map(|&fd| (fd, number(fd))).collect();
-    start_with(Seldom::Nothing);
+    let next = mem::replace(&mut LOG.lock().unwrap().next, Seldom::Nothing);
+    start_with(next);
     ANSWERS.store(true, Relaxed);
 }
 
@@ -218,10 +266,34 @@ pub enum Seldom {
     Taken(c_int),
     /// This socket begins to listen between the answer's `bind` and its `listen`.
     Rival(c_int),
+    /// So many calls that send or receive say this errno, and take so many microseconds each; with
+    /// `true` those of `poll` as well.
+    Says(c_int, usize, u32, bool),
+    /// `recv` gives so many bytes at most, and takes so many microseconds.
+    Gives(usize, u32),
+    /// Each that sends or receives moves bytes of [`HUGE`] that nobody has seen, as many as the kernel
+    /// moves at most, but for 5 at first; so many are left.
+    Moves(usize),
+    /// `send` takes 1000 bytes less than it is offered, where it is offered more.
+    TakesLess,
+    /// `poll` says once that there is something where there is nothing.
+    FalseAlarm,
+    /// The time of each `poll` is over at once: the clock is as much later, or an hour.
+    Over,
 }
 
 /// errno after a `close` that succeeded: what this call left, nobody else does.
 pub const AFTER_CLOSE: Errno = Errno::ENOTTY;
+
+/// Leaves errno as a call that has succeeded may, where that is the subject.
+pub fn spoil_errno() {
+    if SPOILS.load(Relaxed) && ANSWERS.load(Relaxed) {
+        AFTER_CLOSE.set();
+    }
+}
+
+/// A call that succeeds, and memory that is taken or given back, changes errno.
+pub static SPOILS: AtomicBool = AtomicBool::new(false);
 
 type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
 
@@ -257,8 +329,79 @@ fn most(of: fn(&mut Calls) -> &mut usize, len: usize) -> usize {
 
 /// So many bytes were sent with these flags.
 fn sent(flags: c_int, bytes: c_long) -> isize {
-    note(|calls| calls.flags |= flags);
+    note(|calls| {
+        calls.flags |= flags;
+        calls.bare += usize::from(flags & libc::MSG_NOSIGNAL == 0);
+    });
     bytes as isize
+}
+
+/// It is so many microseconds later by the clock.
+fn takes(micros: u32) {
+    AHEAD.fetch_add(i64::from(micros) * 1000, Relaxed);
+}
+
+/// What happens in this call.
+fn seldom() -> Seldom {
+    if ANSWERS.load(Relaxed) { LOG.lock().unwrap().seldom } else { Seldom::Nothing }
+}
+
+/// Whether this call, which may be a `poll`, is one that fails.
+fn fails(polls: bool) -> bool {
+    let log = &mut *LOG.lock().unwrap();
+    match &mut log.seldom {
+        Seldom::Says(errno, left, micros, all)
+            if *left > 0 && (*all || !polls) && ANSWERS.load(Relaxed) =>
+        {
+            *left -= 1;
+            takes(*micros);
+            Errno::set_raw(*errno);
+        }
+        _ => return false,
+    }
+    log.calls.get_or_insert_default().failed += 1;
+    true
+}
+
+/// What a call moves of so many bytes where they are none.
+fn moves(len: usize) -> Option<isize> {
+    let log = &mut *LOG.lock().unwrap();
+    let Seldom::Moves(left) = &mut log.seldom else { return None };
+    if !ANSWERS.load(Relaxed) {
+        return None;
+    }
+    let first = *left == HUGE;
+    let n = if first { 5 } else { len.min(*left).min(0x7fff_f000) };
+    *left -= n;
+    log.calls.get_or_insert_default().missing = *left;
+    if n == 0 {
+        Errno::EPIPE.set();
+        return Some(-1);
+    }
+    Some(n as isize)
+}
+
+/// The room that `recv` has of this.
+fn room(len: usize) -> usize {
+    match seldom() {
+        Seldom::Gives(most, micros) => {
+            takes(micros);
+            len.min(most)
+        }
+        _ => len,
+    }
+}
+
+/// Notes whether so many bytes at this address are of the buffer, and all of it that is left.
+fn uses(at: *const c_void, len: usize) {
+    let log = &mut *LOG.lock().unwrap();
+    let Range { start, end } = log.buffer;
+    let calls = log.calls.get_or_insert_default();
+    if len > 0 && !(start..=end).contains(&at.addr()) {
+        calls.elsewhere += usize::from(start != end);
+    } else if len < 4096.min(end.saturating_sub(at.addr())) {
+        calls.pieces += 1;
+    }
 }
 
 /// EAGAIN is counted, whoever said it.
@@ -399,10 +542,18 @@ instead_of_libcs! {
         fd: c_int, at: *const c_void, len: usize, flags: c_int, to: *const libc::sockaddr,
         size: c_uint
     ) -> isize {
+        if fails(false) {
+            return -1;
+        }
+        uses(at, len);
+        if let Some(moved) = moves(len) {
+            return moved;
+        }
         note(|calls| {
             calls.count("send");
             calls.offered = len.max(calls.offered);
         });
+        let len = if seldom() == Seldom::TakesLess && len > 1000 { len - 1000 } else { len };
         sent(flags, noted(real()(libc::SYS_sendto, fd, at, len, flags, to, size)))
     }
 
@@ -424,10 +575,19 @@ instead_of_libcs! {
         fd: c_int, at: *mut c_void, len: usize, flags: c_int, from: *mut libc::sockaddr,
         size: *mut c_uint
     ) -> isize {
+        if fails(false) {
+            return -1;
+        }
+        uses(at, usize::MAX);
+        if let Some(moved) = moves(len) {
+            return moved;
+        }
         note(|calls| {
             calls.count("recv");
             calls.room = len.max(calls.room);
+            calls.recv_flags |= flags;
         });
+        let len = room(len);
         let got = noted(real()(libc::SYS_recvfrom, fd, at, len, flags, from, size)) as isize;
         if got > 0 {
             note(|calls| {
@@ -438,6 +598,23 @@ instead_of_libcs! {
             });
         }
         got
+    }
+
+    fn read(fd: c_int, at: *mut c_void, len: usize) -> isize {
+        match moves(len) {
+            _ if fails(false) => -1,
+            Some(moved) => moved,
+            None => noted(real()(libc::SYS_read, fd, at, room(len))) as isize,
+        }
+    }
+
+    // As a print that has succeeded may leave it.
+    fn write(fd: c_int, at: *const c_void, len: usize) -> isize {
+        let done = real()(libc::SYS_write, fd, at, len) as isize;
+        if done >= 0 {
+            spoil_errno();
+        }
+        done
     }
 
     fn accept(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint) -> c_int {
@@ -454,9 +631,23 @@ instead_of_libcs! {
     }
 
     fn sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize {
+        if fails(false) {
+            return -1;
+        }
         count("sendmsg");
-        let lengths = (0..(*message).msg_iovlen).map(|at| (*(*message).msg_iov.add(at)).iov_len);
+        let message = &*message;
+        let pieces: &[libc::iovec] = match message.msg_iovlen {
+            0 => &[],
+            n => slice::from_raw_parts(message.msg_iov, n),
+        };
+        let lengths = pieces.iter().map(|piece| piece.iov_len);
         let given = most(|calls| &mut calls.offered, lengths.clone().sum());
+        for (at, piece) in pieces.iter().enumerate() {
+            uses(piece.iov_base, if at == 0 { given } else { usize::MAX });
+        }
+        if let Some(moved) = moves(given) {
+            return moved;
+        }
         note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.take(16).collect()));
         let taken = sent(flags, noted(real()(libc::SYS_sendmsg, fd, message, flags)));
         note(|calls| {
@@ -467,10 +658,24 @@ instead_of_libcs! {
     }
 
     fn recvmsg(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize {
+        if fails(false) {
+            return -1;
+        }
         count("recvmsg");
         let lengths = (0..(*message).msg_iovlen).map(|at| (*(*message).msg_iov.add(at)).iov_len);
-        most(|calls| &mut calls.room, lengths.sum());
-        noted(real()(libc::SYS_recvmsg, fd, message, flags)) as isize
+        let len = most(|calls| &mut calls.room, lengths.sum());
+        if let Some(moved) = moves(len) {
+            return moved;
+        }
+        let (pieces, n, room) = ((*message).msg_iov, (*message).msg_iovlen, room(len));
+        let mut first;
+        if room < len {
+            first = libc::iovec { iov_len: room.min((*pieces).iov_len), ..*pieces };
+            ((*message).msg_iov, (*message).msg_iovlen) = (&mut first, 1);
+        }
+        let got = noted(real()(libc::SYS_recvmsg, fd, message, flags)) as isize;
+        ((*message).msg_iov, (*message).msg_iovlen) = (pieces, n);
+        got
     }
 
     fn close(fd: c_int) -> c_int {
@@ -564,14 +769,34 @@ instead_of_libcs! {
     }
 
     fn poll(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int) -> c_int {
-        count("poll");
-        let asked: &[libc::pollfd] =
-            if fds.is_null() { &[] } else { slice::from_raw_parts(fds, n as usize) };
-        if timeout == 0 {
-            note(|calls| calls.looks += 1);
+        if fails(true) {
+            return -1;
         }
+        count("poll");
+        let asked: &mut [libc::pollfd] =
+            if fds.is_null() { &mut [] } else { slice::from_raw_parts_mut(fds, n as usize) };
+        let until = LOG.lock().unwrap().until.filter(|_| timeout > 0);
+        let left = until.map_or(0, |until| (until - Instant::now()).as_micros() as u64);
+        note(|calls| {
+            calls.looks += usize::from(timeout == 0);
+            calls.longest = calls.longest.max(timeout);
+            let short = left.min(LONGEST).saturating_sub(1000 * timeout.unsigned_abs() as u64);
+            calls.short = calls.short.max(short);
+        });
         nap(timeout != 0 && asked.iter().all(|one| one.fd < 0));
-        let hastened = AHEAD.load(Relaxed) >= 0;
+        match (seldom(), asked) {
+            (Seldom::FalseAlarm, [one, ..]) => {
+                LOG.lock().unwrap().seldom = Seldom::Nothing;
+                one.revents = libc::POLLIN;
+                return 1;
+            }
+            (Seldom::Over, _) if timeout >= 0 => {
+                AHEAD.fetch_add(i64::from(timeout).max(3_600_000) * 1_000_000, Relaxed);
+                return 0;
+            }
+            _ => {}
+        }
+        let hastened = HASTENED.load(Relaxed);
         let ms = i64::from(if hastened && timeout >= LONG { MOMENT } else { timeout });
         let time = libc::timespec { tv_sec: ms / 1000, tv_nsec: ms % 1000 * 1_000_000 };
         let at = if ms < 0 { ptr::null() } else { &raw const time };
@@ -579,7 +804,7 @@ instead_of_libcs! {
         if ready == 0 {
             note(|calls| (calls.over, calls.waited) = (calls.over + 1, calls.waited + ms));
             if hastened {
-                AHEAD.fetch_add(i64::from(timeout) * HASTE, Relaxed);
+                AHEAD.fetch_add(i64::from(timeout) * HASTE * 1_000_000, Relaxed);
             }
         }
         ready
@@ -597,6 +822,10 @@ instead_of_libcs! {
             return poll(fds, n, ms as c_int);
         }
         nap(n == 0);
+        if mask.is_null() {
+            return real()(libc::SYS_ppoll, fds, n, time, NOBODY, 0) as c_int;
+        }
+        note(|calls| calls.masks += usize::from(*mask.cast::<u64>() != 0));
         let libcs = next::<unsafe extern "C" fn(_, _, _, _) -> _>(c"ppoll");
         libcs(fds, n, time, mask)
     }
@@ -674,7 +903,9 @@ instead_of_libcs! {
         let ahead = AHEAD.load(Relaxed);
         let is_of_the_cpu = [libc::CLOCK_PROCESS_CPUTIME_ID, libc::CLOCK_THREAD_CPUTIME_ID];
         if rc == 0 && ahead > 0 && !is_of_the_cpu.contains(&clock) {
-            (*at).tv_sec += ahead / 1000;
+            let nanos = (*at).tv_nsec + ahead % 1_000_000_000;
+            (*at).tv_sec += ahead / 1_000_000_000 + nanos / 1_000_000_000;
+            (*at).tv_nsec = nanos % 1_000_000_000;
         }
         rc
     }
@@ -743,9 +974,15 @@ fn naps(number: c_long, [a, b, c, d]: [c_long; 4]) -> bool {
     ANSWERS.load(Relaxed) && is_one()
 }
 
-/// How far the clock of this process is ahead of the machine's, in milliseconds, once its time is
-/// hastened; -1 before.
-static AHEAD: AtomicI64 = AtomicI64::new(-1);
+/// How far the clock of this process is ahead of the machine's, in nanoseconds.
+static AHEAD: AtomicI64 = AtomicI64::new(0);
+
+/// Its time is hastened.
+static HASTENED: AtomicBool = AtomicBool::new(false);
+
+/// Who is told to wait for less than is left has a reason where it is for so many microseconds: it
+/// looks up now and then.
+const LONGEST: u64 = 500_000;
 
 /// A wait that ended because its time was over has taken so many times that time, by the clock: a
 /// machine may be as busy as that.
@@ -759,7 +996,7 @@ const MOMENT: c_int = 500;
 
 /// Hastens the time of this process: who gives up after a time of its own does so at once.
 pub fn hasten() {
-    AHEAD.store(0, Relaxed);
+    HASTENED.store(true, Relaxed);
 }
 
 /// The nodes of a list, from this one on.

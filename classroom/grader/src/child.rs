@@ -20,7 +20,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::about::{About, CHILD, HANG, Rule};
 use crate::alloc;
-use crate::calls::{FLAGS, NAPPED};
+use crate::calls::{FLAGS, NAPPED, Seldom};
 use crate::denied::NO_FILTER;
 use crate::inside::{After, Event, Question, THREADS};
 use crate::kernel::{self, Look};
@@ -108,6 +108,8 @@ pub struct Child {
     pub zero: bool,
     /// In the next call the last descriptor that it is given is 0.
     pub lent_zero: bool,
+    /// What happens in the next call.
+    pub seldom: Seldom,
     arrived: Option<(Event<Box<RawValue>>, Vec<u8>)>,
 }
 
@@ -186,6 +188,7 @@ impl Child {
             patient: false,
             zero: false,
             lent_zero: false,
+            seldom: Seldom::Nothing,
             arrived: None,
         })
     }
@@ -199,7 +202,7 @@ impl Child {
         }
         let lent: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         let zero = [mem::take(&mut self.zero), mem::take(&mut self.lent_zero)];
-        let question = Question::Ask(ask, zero);
+        let question = Question::Ask(ask, zero, mem::replace(&mut self.seldom, Seldom::Nothing));
         let asked = wire::send(&self.control, &question, bytes, &lent);
         asked.map_err(|_| self.ended()) // it is gone, and can say why
     }

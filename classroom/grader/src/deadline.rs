@@ -1,10 +1,9 @@
 //! Exercise `deadline`: fill a buffer, or give up at an instant. Article 2.2.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{UsageWho, getrusage};
-
+use crate::calls::{self, Seldom};
+use crate::examination::{GIVES_UP, anew};
 use crate::huge::{self, HUGE};
 use crate::kernel;
 use crate::prelude::*;
@@ -14,8 +13,6 @@ use crate::prelude::*;
 struct Took {
     /// Microseconds from the last call's beginning to its end.
     micros: i64,
-    /// How often it went to sleep, in all calls.
-    sleeps: i64,
     /// Calls that returned before their deadline.
     early: usize,
 }
@@ -28,19 +25,20 @@ pub fn grade(answer: fn(RawFd, &mut [u8], Instant) -> io::Result<()>) -> ExitCod
         &EXAM.cases(CASES, &[HUGE_BUFFER]),
         |(len, within, times): (usize, i64, usize), given| {
             let mut room = Room::new(if len == HUGE { 0 } else { len });
-            let mut took = Took { micros: 0, sleeps: 0, early: 0 };
+            let mut took = Took { micros: 0, early: 0 };
             let call = || {
                 let mut result = Ok(());
                 for _ in 0..times {
-                    let (slept, begin) = (sleeps_so_far(), Instant::now());
+                    let begin = Instant::now();
                     let time = Duration::from_micros(within.unsigned_abs());
                     let deadline = if within < 0 { begin - time } else { begin + time };
                     let buf = if len == HUGE { huge::zeroes()? } else { room.buf() };
+                    calls::until(deadline);
+                    calls::lends(buf);
                     result = answer(given.fd(), buf, deadline);
                     let end = Instant::now();
                     took.micros = (end - begin).as_micros() as i64;
                     took.early += usize::from(end < deadline);
-                    took.sleeps += sleeps_so_far() - slept;
                 }
                 result
             };
@@ -49,11 +47,6 @@ pub fn grade(answer: fn(RawFd, &mut [u8], Instant) -> io::Result<()>) -> ExitCod
             said
         },
     )
-}
-
-/// How often this thread went to sleep by itself.
-fn sleeps_so_far() -> i64 {
-    getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.voluntary_context_switches())
 }
 
 const EXAM: Receiver = Receiver {
@@ -72,9 +65,10 @@ const CASES: &[Case] = &[
     ("the peer is silent: TimedOut at the deadline, asleep until then", silent),
     ("an empty buffer needs no call", |c| EXAM.plays(c, &[Called, Says("Ok", b"")])),
     ("the peer drips, or signals come: that does not move the deadline", moves),
-    ("the deadline has passed before the call", passed),
+    ("the deadline has passed before the call, or between two of recv", passed),
+    ("poll says that there is something, and another reader has taken it", false_alarm),
     ("less than a millisecond is left: sleep, do not spin", rounding),
-    ("the deadline is 30 days away, or 50", far),
+    ("the deadline is 30 days away, or 50, or 585 years", far),
     ("the socket is non-blocking: nothing changes", |c| {
         let all = pattern(100_000);
         let [first, rest, large] = [&all[..3], &all[3..8], &all[3..]];
@@ -88,7 +82,7 @@ const CASES: &[Case] = &[
 const HUGE_BUFFER: Case = ("a buffer of more than 4 GiB", |c| EXAM.huge(c, json!((HUGE, LONG, 1))));
 
 /// A deadline in microseconds that is met by far.
-const LONG: i64 = 60_000_000;
+const LONG: i64 = 60_400_000;
 /// One that passes.
 const SHORT: i64 = 307_000;
 
@@ -145,6 +139,11 @@ fn timed_out(said: &Said<Took>, within: i64) -> Verdict {
     refuse(mistake, format!("Err(TimedOut) {}", millis(within)), seen)
 }
 
+const TAKEN: &str = "bytes were taken after the deadline: it is one instant for all of buf, and no time for each \
+     call; the clock is looked at before each recv";
+const SLICES: &str = "it wakes again and again while nothing comes";
+const LONGER: &str = "poll is told to wait for longer than to the deadline";
+
 /// What rounding up may add to a timeout, in milliseconds: it may do so twice.
 const ROUNDED: i64 = 3;
 
@@ -160,11 +159,17 @@ fn at_most(child: &Child, most: i64, mistake: &str) -> Verdict {
 
 fn silent(child: &mut Child) -> Verdict {
     for before in [&b""[..], b"HEL"] {
-        let mut play = begin(child, before, (8, SHORT, 1))?;
+        let mut play = Play::new(&[])?;
+        if !before.is_empty() {
+            let earlier = [Sends(b"EARLIER"), Called, Says("Ok", b"EARLIER")];
+            EXAM.goes_on(child, &mut play, &earlier)?;
+        }
+        play.does(child, &Sends(before))?;
+        play.calls(child, (8, SHORT, 1), &[])?;
         play.tells(say!("is silent"));
         play.scene(child, "it still waits though the deadline has passed: nothing limits the wait");
         if child.until_blocked()? {
-            at_most(child, SHORT / 1000, "poll is told to wait for longer than to the deadline")?;
+            at_most(child, SHORT / 1000, LONGER)?;
         }
         let said: Said<Took> = play.said(child)?;
         let calls = &said.after.calls;
@@ -174,51 +179,49 @@ fn silent(child: &mut Child) -> Verdict {
             return refuse(mistake, "a wait in poll", say!("{} times EAGAIN", calls.would_block));
         }
         if calls.over.saturating_sub(calls.looks) > 4 {
-            let mistake = "it wakes again and again while nothing comes";
-            return refuse(mistake, "one wait to the deadline", say!("{} waits", calls.over));
+            return refuse(SLICES, "one wait to the deadline", say!("{} waits", calls.over));
         }
         if calls.waited > SHORT / 1000 + ROUNDED {
             let seen = say!("{} ms in poll", calls.waited);
             return refuse(LATE, say!("{} ms", SHORT / 1000), seen);
         }
         timed_out(&said, SHORT)?;
+        if calls.short > 1000 {
+            let seen = say!("{} ms less than were left", calls.short / 1000);
+            return refuse(SLICES, "one wait to the deadline", seen);
+        }
+        let anew = Receiver { mistake: anew, ..EXAM };
+        anew.goes_on(child, &mut play, &[Sends(b"new bytes"), Called, Says("Ok", b"new bytes")])?;
     }
     Ok(())
 }
 
-/// A byte, or a signal, 20 times while the answer sleeps, 60 ms apart or more: that is four times
-/// its deadline. One whose deadline has moved is still there, and is refused.
+/// A hundred bytes, or signals, with nearly 2 ms by the clock between two, and then silence: of the time
+/// to the deadline a third is left. Who waits for more has moved it.
 fn moves(child: &mut Child) -> Verdict {
-    const BYTES: &str =
-        "each byte moved the deadline: it is one instant for all of buf, not a time for each call";
     const SIGNALS: &str =
         "each signal moved the deadline: after EINTR only the time that is left may be waited";
-    let bytes = "sends a byte every 60 ms, 20 in all; 100 were asked for";
-    let signals = "is silent; a signal comes every 60 ms, 20 in all";
-    for (drips, did, moved) in [(true, bytes, BYTES), (false, signals, SIGNALS)] {
-        let mut play = begin(child, b"", (100, SHORT, 1))?;
-        child.scene("in the middle of 100 bytes", did, moved);
-        let mut waits = child.until_blocked()?;
-        for turn in 0..20 {
-            if !waits {
-                break; // it has returned
-            }
-            // It may have begun this wait before the last pause. So much of the time was over then.
-            at_most(child, (SHORT / 1000 - 60 * (turn - 1).max(0)).max(0), moved)?;
-            if drips {
-                play.act(&Sends(b"."), false)?;
-            } else {
-                child.interrupt();
-            }
-            thread::sleep(Duration::from_millis(60)); // the time between two is the subject
-            waits = child.until_blocked()?;
-        }
-        if waits {
-            return refuse(moved, "Err(TimedOut) after 307 ms", "it waits");
-        }
+    const BETWEEN: u32 = 1900;
+    let left = SHORT / 1000 - 190;
+    let (drips, signals) =
+        (Seldom::Gives(1, BETWEEN), Seldom::Says(libc::EINTR, 100, BETWEEN, true));
+    let (sent, came) = ("sends 100 bytes in 190 ms", "is silent; 100 signals come in 190 ms");
+    for (seldom, bytes, did, moved) in
+        [(drips, &[b'.'; 100][..], sent, TAKEN), (signals, b"", came, SIGNALS)]
+    {
+        child.seldom = seldom;
+        let mut play = begin(child, bytes, (101, SHORT, 1))?;
+        child.scene("", did, moved);
         let said: Said<Took> = play.said(child)?;
+        let calls = &said.after.calls;
+        let gives_up = calls.failed > 8 && said.kind() != "TimedOut";
+        said.ensure(!gives_up, GIVES_UP, "Err(TimedOut)")?;
+        if calls.waited > left + ROUNDED {
+            let seen = say!("{} ms in poll", calls.waited);
+            return refuse(moved, say!("{left} ms"), seen);
+        }
         timed_out(&said, SHORT)?;
-        if drips && said.bytes[0] != b'.' && said.unread() > 0 {
+        if said.unread() > 0 || !said.bytes.starts_with(bytes) {
             let mistake = "the bytes that came in time are not in the buffer";
             let seen = say!("{} bytes unread", said.unread());
             return refuse(mistake, "the bytes that came, at its front", seen);
@@ -236,31 +239,91 @@ fn passed(child: &mut Child) -> Verdict {
         child.never_sleeps()?;
         timed_out(&play.said(child)?, within.max(0))?;
     }
-    // With bytes there, too: a peer that always has one more could hold us for ever.
-    let mut play = begin(child, b"HELLO WO", (8, -1000, 1))?;
-    child.scene("after 8 of 8 bytes", "had sent all 8 bytes; the deadline has passed", "");
+    // With bytes there, too, or the end: a peer that always has one more could hold us for ever.
+    // And where it passes while a part is received.
+    let (late, nothing) = (Seldom::Gives(3, 400_000), Seldom::Nothing);
+    for (bytes, ends, seldom, within, taken) in [
+        (&b"HELLO WO"[..], false, nothing, -1000, 0),
+        (b"HEL", false, nothing, -1000, 0),
+        (b"HEL", true, nothing, -1000, 0),
+        (b"HELLO WO", false, late, SHORT, 3),
+    ] {
+        let mut play = Play::new(&[])?;
+        play.does(child, &Sends(bytes))?;
+        play.does(child, if ends { &Ends } else { &Sends(b"") })?;
+        child.seldom = seldom;
+        play.calls(child, (8, within, 1), &[])?;
+        play.tells(say!("the deadline passed after {taken} bytes"));
+        play.scene(child, "");
+        let said: Said<Took> = play.said(child)?;
+        let is_so = said.kind() == "TimedOut" && said.unread() == bytes.len() - taken;
+        said.ensure(is_so, TAKEN, "Err(TimedOut), and nothing more taken")?;
+    }
+    child.seldom = Seldom::Gives(8, 400_000);
+    let mut play = begin(child, b"HELLO WO", (8, SHORT, 1))?;
+    child.scene("", "had sent 8 bytes, which were received in time; then the deadline passed", "");
     let said: Said<Took> = play.said(child)?;
-    let mistake = "bytes were taken after the deadline: look at the clock before each recv";
-    said.ensure(said.kind() == "TimedOut", mistake, "Err(TimedOut)")
+    let mistake = "TimedOut, and the buffer is full: what was received in time is not lost later";
+    said.ensure(said.text() == "Ok", mistake, "Ok")
+}
+
+fn false_alarm(child: &mut Child) -> Verdict {
+    const WAITS: &str = "it waits in recv, with no deadline: poll had said that there was something, \
+                         and by then it is gone: MSG_DONTWAIT";
+    const SPINS: &str = "after EAGAIN it asks recv again, not poll: nothing has come, and it spins";
+    const MIXED: &str =
+        "poll is told to wait for less than is left: are seconds or their parts lost?";
+    child.seldom = Seldom::FalseAlarm;
+    let mut play = begin(child, b"", (8, LONG, 1))?;
+    play.tells(say!("sent something, and another reader took it"));
+    play.scene(child, WAITS);
+    if child.until_blocked()? {
+        if kernel::look(child.pid())?.receives() {
+            return refuse(WAITS, "a wait in poll", "recv");
+        }
+        play.act(&Sends(b"HELLO WO"), false)?;
+    }
+    let said: Said = play.said(child)?;
+    EXAM.judges(&said, &play, "Ok", b"HELLO WO")?;
+    let calls = &said.after.calls;
+    if calls.would_block > 2 {
+        return refuse(SPINS, "a wait in poll", say!("{} times EAGAIN", calls.would_block));
+    }
+    judge(
+        if calls.short > 0 { MIXED } else { "" },
+        "a poll of 60 s",
+        say!("{} µs less", calls.short),
+    )
 }
 
 fn rounding(child: &mut Child) -> Verdict {
-    const TIMES: usize = 200;
-    let mut play = begin(child, b"", (8, 900, TIMES))?;
-    let did = "is silent; 200 calls with a deadline 0.9 ms away";
-    child.scene("with 0.9 ms left", did, "");
-    let said: Said<Took> = play.said(child)?;
-    if said.more.early > 0 {
-        let seen = say!("{} of 200 too early", said.more.early);
-        return refuse(EARLY, "no return before the deadline", seen);
+    const TIMES: usize = 40;
+    for within in [100, 900, 1400] {
+        let mut play = begin(child, b"", (8, within, TIMES))?;
+        let did = say!("is silent; {TIMES} calls with a deadline {within} µs away");
+        child.scene("", &did, "");
+        let said: Said<Took> = play.said(child)?;
+        let early = said.more.early;
+        if early > 0 {
+            let seen = say!("{early} of {TIMES} too early");
+            return refuse(EARLY, "no return before the deadline", seen);
+        }
+        // The last look at each deadline may be one without a wait.
+        let (looks, short) = (said.after.calls.looks, said.after.calls.short);
+        if looks > 2 * TIMES || short > 0 {
+            let mistake = "milliseconds rounded down, or to the nearest: poll wakes before the \
+                           deadline, and it spins, or waits once more";
+            let seen = say!("{looks} polls of 0 ms, or one that was {short} µs too short");
+            return refuse(mistake, "a poll to the deadline in each call", seen);
+        }
+        let most = within / 1000 + 2;
+        let ms = i64::from(said.after.calls.longest);
+        if ms > most {
+            return refuse(LONGER, say!("a poll of at most {most} ms"), say!("one of {ms} ms"));
+        }
+        timed_out(&said, within)?;
     }
-    // The last look at each deadline may be one without a wait.
-    let looks = said.after.calls.looks;
-    if looks > 2 * TIMES {
-        let mistake = "milliseconds rounded down: with less than one left poll gets 0, and spins";
-        return refuse(mistake, "a sleep in each of 200 calls", say!("{looks} polls of 0 ms"));
-    }
-    timed_out(&said, 900)
+    Ok(())
 }
 
 fn far(child: &mut Child) -> Verdict {
@@ -268,25 +331,34 @@ fn far(child: &mut Child) -> Verdict {
                          less than 0, which is no deadline";
     // In milliseconds: more than an i32 holds, and 50 more than a u32 does.
     for (days, ms) in [(30, 30 * 86_400_000), (50, (1_i64 << 32) + 50)] {
+        child.seldom = Seldom::Over;
         let mut play = begin(child, b"HEL", (8, ms * 1000, 1))?;
-        let did = say!("paused 150 ms in the middle; the deadline is {days} days away");
+        let did = say!("is silent; the deadline is {days} days away");
+        child.scene("after 3 of 8 bytes", &did, WRAPS);
+        if child.until_blocked()? {
+            return refuse(WRAPS, "a poll with a timeout", "one without");
+        }
+        let said: Said<Took> = play.said(child)?;
+        if said.after.calls.short > 0 {
+            let seen = say!("{} µs less", said.after.calls.short);
+            return refuse(WRAPS, "a poll to the deadline, or a long one", seen);
+        }
+        timed_out(&said, ms * 1000)?;
+    }
+    // In nanoseconds: more than an i64 holds, and 50 ms more than a u64 does.
+    for (years, micros) in [(300, 300 * 31_557_600_000_000), (585, (1 << 61) / 125 + 50_000)] {
+        let mut play = begin(child, b"HEL", (8, micros, 1))?;
+        let did = say!("paused; the deadline is {years} years away");
         child.scene("after 3 of 8 bytes", &did, WRAPS);
         if child.until_blocked()? {
             if kernel::look(child.pid())?.polls_for_ever() {
                 return refuse(WRAPS, "a poll with a timeout", "one without");
             }
-            thread::sleep(Duration::from_millis(150)); // a slow peer
             play.act(&Sends(b"LO WO"), false)?;
         }
         let said: Said<Took> = play.said(child)?;
-        if said.text() != "Ok" || said.bytes != b"HELLO WO" {
-            return Err(said.refused(WRAPS, "Ok"));
-        }
-        let sleeps = said.more.sleeps;
-        if sleeps > 20 {
-            let mistake = "with a far deadline it never sleeps for long";
-            return refuse(mistake, "a few sleeps", say!("{sleeps} in 150 ms"));
-        }
+        let is_so = said.text() == "Ok" && said.bytes == b"HELLO WO" && said.after.calls.short == 0;
+        said.ensure(is_so, WRAPS, "Ok, after one long poll")?;
     }
     Ok(())
 }

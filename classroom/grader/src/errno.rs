@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
 
 use nix::errno::Errno;
 
+use crate::calls::{self, Seldom};
 use crate::huge::{self, HUGE};
 use crate::inside;
 use crate::peer::{Buffers, pair_with};
@@ -37,6 +38,22 @@ fn log(_: &str) {
     Errno::from_raw(SPOIL.load(Relaxed)).set();
 }
 
+/// Room for so many bytes: every errno comes, one after the other.
+const ALL: usize = 301;
+
+/// Linux has fewer errors.
+const ERRNOS: i32 = 134;
+
+/// What an error has to be called.
+fn name(errno: i32) -> String {
+    match errno {
+        libc::EAGAIN | libc::EBADF | libc::ECONNRESET | libc::EINTR | libc::ENOTCONN => {
+            format!("{:?}", Errno::from_raw(errno))
+        }
+        other => format!("errno {other}"),
+    }
+}
+
 /// What the answer is: one `recv`, a line for the log, and a count or a name.
 pub type Answer = fn(RawFd, &mut [u8], fn(&str)) -> Result<usize, String>;
 
@@ -45,15 +62,29 @@ pub fn grade(answer: Answer) -> ExitCode {
     grading::grade("recv_logged", CASES, |(spoil, len): (i32, usize), given| {
         SPOIL.store(spoil, Relaxed);
         LOGGED.store(0, Relaxed);
-        FD.store(given.fd(), Relaxed);
+        calls::SPOILS.store(true, Relaxed);
+        let fd = if len == 0 { -1 } else { given.fd() };
+        FD.store(fd, Relaxed);
         let mut usual = vec![0xa5; if len == HUGE { 0 } else { len }];
         let buf = if len == HUGE { huge::zeroes().expect("room") } else { &mut usual };
-        let (result, said) = given.watch(|| answer(given.fd(), buf, log));
+        let (result, said) = given.watch(|| {
+            // Where all are asked for, of the first that has another name.
+            let others = (1..ERRNOS).filter(|_| len == ALL).find_map(|errno| {
+                calls::start_with(Seldom::Says(errno, 1, 0, false));
+                let named = answer(fd, buf, log);
+                let right = named.as_ref().err() == Some(&name(errno));
+                (!right).then_some(named)
+            });
+            others.unwrap_or_else(|| answer(fd, buf, log))
+        });
         let (times, unread) = (LOGGED.load(Relaxed), UNREAD.load(Relaxed));
         let bytes = buf[..len.min(LARGE)].to_vec();
         Said { bytes, ..said.with(Logged { result, times, unread }) }
     })
 }
+
+/// What a call that has succeeded leaves in errno: ENOTTY.
+const AFTER: &str = "errno 25";
 
 const LESS: &str = "recv was offered less room than buf has: give it all of buf";
 
@@ -110,6 +141,22 @@ const CASES: &[Case] = &[
             socket.send(b"anybody?")?;
             alone(socket)
         })
+    }),
+    ("each errno there is: five have names, the others their numbers", |c| {
+        let (_peer, conn) = non_blocking(pair()?)?;
+        c.scene("", "sends nothing; recv fails with each errno there is", "");
+        c.ask((libc::EBADF, ALL), &[], vec![conn])?;
+        let Logged { result, .. } = c.said_more::<Logged>()?.more;
+        let mistake = "an errno has a name that the task does not give it, or another one's: five have \
+                       names, all others are told by their numbers";
+        let seen = format!("{result:?}");
+        judge(if result == Err("EAGAIN".into()) { "" } else { mistake }, "the number", seen)?;
+        c.close_fds()?;
+        c.ask((libc::EAGAIN, 0), &[], vec![])?;
+        let said: Said<Logged> = c.said_more()?;
+        let mistake =
+            "recv was not called: the kernel says what is wrong with fd, also where it is -1";
+        judge(if said.calls("recv") > 0 { "" } else { mistake }, "recv", "")
     }),
 ];
 
@@ -185,7 +232,14 @@ fn is(said: &Said<Logged>, sent: usize, expected: Result<usize, &str>, spoil: &s
             "recv comes first, takes the bytes, and then comes the log",
         result == expected && !said.bytes.starts_with(bytes) =>
             "the bytes that came have to be in buf",
+        result == expected && said.calls("poll") > 0 =>
+            "poll was called, and one recv was asked for: EAGAIN is said at once",
+        result == expected && said.after.calls.recv_flags & !libc::MSG_DONTWAIT != 0 =>
+            "the flags of recv are 0: nothing else was asked for",
         result == expected => "",
+        fails && name == AFTER =>
+            "errno was read after another call, or after memory was taken or given back: read it right \
+             behind recv",
         fails && name == spoil =>
             "errno was read after log had made calls of its own: read it right behind recv",
         expected == Ok(0) && result.is_err() =>

@@ -4,6 +4,7 @@
 //! called; the rest is the same for all.
 
 use std::io;
+use std::mem;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
@@ -12,12 +13,15 @@ use say::say;
 use serde_json::Value;
 
 use crate::beside::{QUESTION, Stage, stage};
+use crate::calls::{Calls, Seldom};
 use crate::child::Child;
 use crate::grading::Case;
+use crate::huge::HUGE;
 use crate::inside::After;
 use crate::kernel;
 use crate::peer::{
-    Buffers, TINY, fill, impatient, lonely, non_blocking, pair, pair_with, pattern, readable,
+    Buffers, TINY, arrived, fill, impatient, lonely, non_blocking, pair, pair_with, pattern,
+    readable,
 };
 use crate::play::*;
 use crate::refusal::{
@@ -32,7 +36,10 @@ const SPINS: &str =
     "EAGAIN on a non-blocking socket goes to the caller: calling again at once only spins";
 const WAITS: &str =
     "it waits by itself after EAGAIN: the caller wanted a socket that does not wait";
-const GIVES_UP: &str =
+const ELSEWHERE: &str =
+    "it receives into memory of its own: recv can write into buf itself, and looks no further";
+/// EINTR was counted.
+pub const GIVES_UP: &str =
     "it gives up after some signals: EINTR is no failure, however often it comes";
 const AT_THE_END: &str = "recv returned 0, which is the end of the stream; it called recv again";
 const MORE: &str = "it waits for more than the message has, and that has come whole";
@@ -43,9 +50,16 @@ const NO_BUFFER: &str =
 const CAST: &str = "a length or a count was cut to 32 bits: this buffer has 4 GiB and 5 bytes";
 const LEFT_OUT: &str = "a message was left out: one that is the same as the last, or all 0x00 or 0xff, is a \
                         message as well";
-const SHUT: &str = "after an error it shut the connection down: that is not its to do";
+/// shutdown was called.
+pub const SHUT: &str = "it shut the connection down: how long it lasts is for its owner to say";
 const SENT: &str = "an empty buf was sent, or it was looked whether the peer is there: with nothing to send do neither";
 const GOES_ON: &str = "a connection that goes on";
+const ANEW: &str = "bytes of a call that failed came out of the next one, or something else was \
+                    kept: it has to begin anew";
+const LOOKS: &str = "a sender has no recv to call, not even to look: it may wait, and takes the \
+                     socket's error away";
+const BARE: &str = "MSG_NOSIGNAL was forgotten in one of the calls of send: each of them may meet a \
+                    peer that has gone";
 /// A cap that no message of an exercise reaches was taken for less.
 pub const CAP_CUT: &str = "a large cap was cut to fewer bits, or became negative: it is a usize, and may \
                        be usize::MAX";
@@ -54,6 +68,9 @@ pub const CAPS: [usize; 4] = [1 << 28, 1 << 31, 1 << 32, usize::MAX];
 
 /// So many signals interrupt a wait.
 const SIGNALS: usize = 40;
+
+/// And so many calls are interrupted at once, before anything else happens.
+const STORM: usize = 2500;
 
 impl Said {
     /// What stands for a call that has not returned.
@@ -162,6 +179,11 @@ pub fn of_values(seen: &Seen) -> &'static str {
     }
 }
 
+/// What is wrong only in a call behind one that has failed.
+pub fn anew(seen: &Seen) -> &'static str {
+    if seen.text == seen.expected && seen.got == seen.right { "" } else { ANEW }
+}
+
 /// What is played in a case.
 pub type Run = Box<dyn Fn(&mut Child) -> Verdict>;
 
@@ -180,9 +202,8 @@ impl Receiver {
             ("the socket has no peer, or one that the kernel has given up", |exam, child| {
                 let ((_bystander, theirs), (_other, also)) = (pair()?, pair()?);
                 exam.fails(child, "Err(ENOTCONN)", vec![theirs, lonely()?])?;
-                if exam.waits {
-                    return Ok(());
-                }
+                child.seldom = Seldom::Says(libc::ENOMEM, 100, 0, exam.waits);
+                exam.fails(child, "Err(ENOMEM)", vec![])?;
                 let (_peer, conn) = pair_with(TINY)?;
                 fill(&conn)?;
                 exam.fails(child, "Err(ETIMEDOUT)", vec![also, impatient(conn)?])
@@ -214,11 +235,18 @@ impl Receiver {
                     play.calls(child, (self.ask)(len, play.so.calls), &[])?;
                 }
                 Asked(question) => play.calls(child, question, &[])?,
+                Storm => {
+                    child.seldom = Seldom::Says(libc::EINTR, STORM, 0, self.waits);
+                    play.does(child, one)?;
+                }
                 Says(text, bytes) => said = self.says(child, play, text, bytes)?,
                 Leaves(count) if said.unread() != count => {
                     let seen = say!("{} bytes still unread", said.unread());
                     let mistake = if self.buffers { NO_BUFFER } else { TOO_MUCH };
                     return refuse(mistake, say!("{count} bytes still unread"), seen);
+                }
+                Leaves(_) if said.after.calls.elsewhere > 0 => {
+                    return refuse(ELSEWHERE, "a recv into buf", "one into memory of its own");
                 }
                 AtMost(most, mistake) if said.after.peak > most => {
                     let seen = say!("{} bytes at once", said.after.peak);
@@ -240,7 +268,8 @@ impl Receiver {
     /// Asked for 4 GiB and 5 bytes it gets 5, and the end.
     pub fn huge(&self, child: &mut Child, ask: Value) -> Verdict {
         let huge = Receiver { mistake: |_| CAST, ..*self };
-        huge.plays(child, &[Sends(b"HELLO"), Ends, Asked(&ask), Says(self.cut, b"")])
+        huge.plays(child, &[Sends(b"HELLO"), Ends, Asked(&ask), Says(self.cut, b"")])?;
+        moves_huge(child, ask, self.whole)
     }
 
     /// It has to return this, with these bytes.
@@ -256,7 +285,10 @@ impl Receiver {
         if play.so.there && !hang.is_empty() && child.until_blocked()? {
             return refuse(hang, expected, "it waits");
         }
-        let said = play.said(child)?;
+        let said: Said = play.said(child)?;
+        if mem::take(&mut play.so.storm) && said.text() != expected {
+            play.so.signals = [said.after.calls.failed, STORM];
+        }
         self.judges(&said, play, expected, right)?;
         Ok(said)
     }
@@ -284,7 +316,7 @@ impl Receiver {
         let (text, got) = (&*said.text(), &*said.bytes);
         let (cut, calls, [came, signals]) = (play.so.cut, play.so.calls, play.so.signals);
         let seen = Seen { said, text, expected, right, got, cut, calls };
-        let failed = [RESET, AGAIN, "Err(EBADF)", "Err(ENOTCONN)", "Err(ETIMEDOUT)"];
+        let failed = [RESET, AGAIN, "Err(EBADF)", "Err(ENOTCONN)", "Err(ETIMEDOUT)", "Err(ENOMEM)"];
         let failed = failed.contains(&expected);
         let own = match () {
             _ if text != expected && (play.reset() || failed) => "",
@@ -339,8 +371,6 @@ impl Receiver {
                  and only then the error; poll says POLLERR at once",
             whole && end && play.so.non_blocking =>
                 "after EAGAIN it says that the stream has ended: the rest has come since",
-            whole && end && calls > 1 && !right.is_empty() =>
-                "after one call the connection takes no other: was it shut down?",
             whole && eof && right.len() > 1000 =>
                 "it gives up after some calls of recv: go on until all has come",
             whole && eof => "a recv that returns fewer bytes than asked is no end of stream",
@@ -458,6 +488,8 @@ impl Receiver {
     fn signals(&self, child: &mut Child) -> Verdict {
         let all = (self.wire)(self.payload);
         [0, all.len() / 2].into_iter().try_for_each(|cut| {
+            let storm = [Sends(&all[..cut]), Storm, Called, Sends(&all[cut..])];
+            self.plays(child, &[&storm, self.end(), &[self.at(all.len())]].concat())?;
             let moves = [Sends(&all[..cut]), Called, Signals(SIGNALS), Sends(&all[cut..])];
             self.plays(child, &[&moves, self.end(), &[self.at(all.len())]].concat())
         })
@@ -501,6 +533,10 @@ impl Receiver {
             LOOP,
         );
         let said = child.call((self.ask)(self.payload.len(), 0), &[], fds)?;
+        let failed = said.after.calls.failed;
+        if failed > 1 {
+            return refuse(LOOP, "one call that fails", say!("{failed} of them"));
+        }
         let mistake = self.mistake(&said, expected, b"", &Play::new(&[])?);
         said.ensure(said.text() == expected, mistake, expected)
     }
@@ -534,8 +570,14 @@ impl Receiver {
             }
             let Says(_, right) = self.at(cut) else { continue };
             let said = self.says(child, &mut play, AGAIN, right)?;
-            if said.after.ended.last() == Some(&true) {
-                return refuse(SHUT, GOES_ON, "an end of the stream of its own");
+            // It may have asked without a wait before.
+            if said.after.calls.would_block > 2 {
+                let seen = say!("{} times EAGAIN", said.after.calls.would_block);
+                return refuse(SPINS, AGAIN, seen);
+            }
+            if !self.buffers && self.marks.is_empty() {
+                let again = [Sends(&all), Called, Says(self.whole, self.payload)];
+                Receiver { mistake: anew, ..*self }.goes_on(child, &mut play, &again)?;
             }
         }
         Ok(())
@@ -577,6 +619,10 @@ impl Sender {
             match one {
                 Called => play.calls(child, (self.ask)(len), bytes)?,
                 Asked(question) => play.calls(child, question, bytes)?,
+                Storm => {
+                    child.seldom = Seldom::Says(libc::EINTR, STORM, 0, false);
+                    play.does(child, one)?;
+                }
                 Gone if !play.reset() => {
                     let said = self.delivers(child, play, bytes)?; // it returned before that
                     return Err(said.refused(UNFOUNDED, self.done));
@@ -607,15 +653,22 @@ impl Sender {
 
     /// The peer reads all. The call has to return, and all bytes to have come, of each call.
     pub fn delivers(&self, child: &mut Child, play: Play, bytes: &[u8]) -> Result<Said, Refusal> {
-        let (calls, ended, [came, signals]) = (play.so.calls, play.so.ended, play.so.signals);
-        let full = play.so.filled > 0;
+        let (calls, ended, [mut came, mut signals]) =
+            (play.so.calls, play.so.ended, play.so.signals);
+        let (full, storm) = (play.so.filled > 0, play.so.storm);
         let (Stage { peer, bystander }, mut got) = play.take()?;
-        if came > 8 && came < signals {
-            let seen = say!("{} after {came} signals", child.said()?.text());
-            return refuse(GIVES_UP, self.done, seen);
-        }
         let reader = peer.read_all();
         let said = child.said()?;
+        if storm && said.text() != self.done {
+            [came, signals] = [said.after.calls.failed, STORM];
+        }
+        if came > 8 && came < signals {
+            let seen = say!("{} after {came} signals", said.text());
+            return refuse(GIVES_UP, self.done, seen);
+        }
+        if said.calls("shutdown") > 0 {
+            return refuse(SHUT, GOES_ON, "shutdown");
+        }
         bystander.untouched(&said.after)?;
         if said.unread() != if ended { 0 } else { QUESTION.len() } {
             return Err(Refusal::new("sending must not read what the peer has sent"));
@@ -661,10 +714,13 @@ impl Sender {
             return Err(refusal.bytes(&right, &got));
         }
         said.judged(failed, expected)?;
+        if said.calls("recv") + said.calls("recvmsg") > 0 {
+            return refuse(LOOKS, "no recv", "recv");
+        }
         let (count, peak) = (said.calls("send") + said.calls("sendmsg"), said.after.peak);
-        let offered = said.after.calls.offered;
+        let Calls { offered, pieces, elsewhere, flags, bare, .. } = said.after.calls;
         let few = !self.copy.is_empty() && bytes.len() > 4096 && (1..4096).contains(&offered);
-        if few || count > 2 + bytes.len() / 16 {
+        if few || pieces > 0 || count > 2 + bytes.len() / 16 {
             let mistake = "a send for every few bytes: offer all of the rest, it takes a part";
             let seen = say!("{count} calls for {} bytes, at most {offered} in one", bytes.len());
             return refuse(mistake, "calls that offer 4096 bytes, or all of the rest", seen);
@@ -678,8 +734,13 @@ impl Sender {
                            header and the payload go into the same list again";
             return refuse(mistake, "all that is left", "less");
         }
-        if peak > 1 << 20 && !self.copy.is_empty() {
-            return refuse(self.copy, "no memory of its own", say!("{peak} bytes at once"));
+        if (peak > 1 << 20 || elsewhere > 0) && !self.copy.is_empty() {
+            let seen =
+                say!("{peak} bytes at once, and {elsewhere} calls that did not send from buf");
+            return refuse(self.copy, "no memory of its own", seen);
+        }
+        if bare > 0 && flags & libc::MSG_NOSIGNAL != 0 {
+            return refuse(BARE, "MSG_NOSIGNAL in each call", say!("{bare} without it"));
         }
         Ok(said)
     }
@@ -760,6 +821,7 @@ impl Sender {
     /// Forty signals while it waits. The first ends a call that has taken a part; the next ones
     /// find the buffer full, and end one that has taken nothing.
     pub fn signals(&self, child: &mut Child) -> Verdict {
+        self.plays(child, &pattern(100), &[Storm, Called])?;
         self.plays(child, &pattern(2_000_000), &[Tiny, Called, Signals(SIGNALS)])
     }
 
@@ -802,10 +864,19 @@ impl Sender {
     /// kernel has given up, and EAGAIN.
     pub fn errors(&self, child: &mut Child) -> Verdict {
         let call = self.call;
-        let again = say!("it calls {call} again after errors other than EINTR: those stay");
-        child.scene("after 0 of 5 bytes", "there is no such descriptor: EBADF", &again);
+        let again = &say!("it calls {call} again after errors other than EINTR: those stay");
+        child.scene("after 0 of 5 bytes", "there is no such descriptor: EBADF", again);
         let said = child.call((self.ask)(5), b"hello", vec![])?;
         self.fails(&said, "Err(EBADF)")?;
+        for (errno, expected) in [(libc::ENOMEM, "Err(ENOMEM)"), (libc::ENOBUFS, "Err(ENOBUFS)")] {
+            child.seldom = Seldom::Says(errno, 100, 0, false);
+            let said = child.call((self.ask)(5), b"hello", vec![])?;
+            let failed = said.after.calls.failed;
+            if failed > 1 {
+                return refuse(again, "one call that fails", say!("{failed} of them"));
+            }
+            self.fails(&said, expected)?;
+        }
         child.lent_zero = true;
         Sender { mistake: |_| ZERO, ..*self }.plays(child, b"hello", &[Called])?;
 
@@ -813,21 +884,21 @@ impl Sender {
         fill(&conn)?;
         let conn = impatient(conn)?;
         readable(&conn, 5000)?;
-        child.scene("after 0 of 5 bytes", "has been given up before the call: ETIMEDOUT", &again);
+        child.scene("after 0 of 5 bytes", "has been given up before the call: ETIMEDOUT", again);
         let said = child.call((self.ask)(5), b"hello", vec![theirs, conn])?;
         self.fails(&said, "Err(ETIMEDOUT)")?;
 
         let (message, (peer, conn)) = (pattern(2_000_000), pair_with(TINY)?);
         let (_stage, fds) = stage((peer, impatient(conn)?))?;
         child.ask((self.ask)(message.len()), &message, fds)?;
-        child.scene("with a full send buffer", "the peer takes nothing more: ETIMEDOUT", &again);
+        child.scene("with a full send buffer", "the peer takes nothing more: ETIMEDOUT", again);
         self.fails(&child.said()?, "Err(ETIMEDOUT)")?;
 
         let (peer, conn) = non_blocking(pair_with(TINY)?)?;
         let keep = conn.try_clone()?;
         let (Stage { peer, bystander: _bystander }, fds) = stage((peer, conn))?;
         child.ask((self.ask)(message.len()), &message, fds)?;
-        child.scene("with a full send buffer", "the peer does not read", &again);
+        child.scene("with a full send buffer", "the peer does not read", again);
         let waits = child.until_blocked()?;
         let reader = peer.read_all();
         let said = child.said()?;
@@ -837,13 +908,12 @@ impl Sender {
             return refuse(WAITS, "Err(EAGAIN) at once", "it waited by itself");
         }
         if !waits {
+            said.ensure(said.after.calls.would_block <= 2, again, AGAIN)?;
             self.fails(&said, AGAIN)?;
             // The next call begins anew, whatever this one has sent.
             fcntl(&keep, FcntlArg::F_SETFL(OFlag::empty())).map_err(io::Error::from)?;
             let next = child.call((self.ask)(message.len()), &message, vec![])?;
-            if next.text() == "Err(EPIPE)" {
-                return refuse(SHUT, GOES_ON, "the next send says EPIPE");
-            }
+            next.ensure(next.text() != "Err(EPIPE)", SHUT, GOES_ON)?;
         }
         child.close_fds()?;
         drop(keep);
@@ -857,6 +927,19 @@ impl Sender {
         }
         Ok(())
     }
+}
+
+/// Asked to move 4 GiB and 5 bytes it does so, in a few calls that move as many as one can.
+pub fn moves_huge(child: &mut Child, ask: Value, done: &str) -> Verdict {
+    let ((peer, conn), (_bystander, theirs)) = (pair()?, pair()?);
+    peer.send(b".");
+    arrived(&conn, 1)?;
+    child.seldom = Seldom::Moves(HUGE);
+    child.scene("with 4 GiB and 5 bytes", "takes or sends all that it can", CAST);
+    let said = child.call(ask, &[], vec![theirs, conn])?;
+    let missing = said.after.calls.missing;
+    let seen = say!("{}, with {missing} bytes still to come", said.shown());
+    if said.text() == done && missing == 0 { Ok(()) } else { refuse(CAST, done, seen) }
 }
 
 /// Asked to send 4 GiB and 5 bytes it waits for room. A signal has the call return what it had taken

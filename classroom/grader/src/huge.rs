@@ -2,6 +2,7 @@
 
 use std::io;
 use std::slice;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::alloc;
 
@@ -11,15 +12,22 @@ pub const HUGE: usize = (1 << 32) + 5;
 /// [`HUGE`] bytes that read as zeroes and take no memory until they are written to. An answer that
 /// copies them runs out of room.
 pub fn zeroes() -> io::Result<&'static mut [u8]> {
-    alloc::limit_all(6 << 30);
+    static TIMES: AtomicU64 = AtomicU64::new(1);
+    let times = TIMES.fetch_add(1, Relaxed);
+    alloc::limit_all(times * HUGE as u64 + (2 << 30));
+    map(HUGE)
+}
+
+/// So many bytes of the same kind.
+pub fn map(len: usize) -> io::Result<&'static mut [u8]> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     let access = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: the mapping is new, is nobody else's, and is never unmapped.
     unsafe {
-        let at = libc::mmap(std::ptr::null_mut(), HUGE, access, flags, -1, 0);
+        let at = libc::mmap(std::ptr::null_mut(), len, access, flags, -1, 0);
         if at == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(slice::from_raw_parts_mut(at.cast(), HUGE))
+        Ok(slice::from_raw_parts_mut(at.cast(), len))
     }
 }

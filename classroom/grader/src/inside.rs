@@ -22,7 +22,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use say::say;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::calls::Calls;
+use crate::calls::{Calls, Seldom};
 use crate::refusal::{Verdict, first, judge};
 use crate::{alloc, calls, kernel, language, wire};
 
@@ -40,8 +40,9 @@ pub struct Given {
 /// The question of the parent.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Question<A> {
-    /// Call the answer; perhaps where 0 is the next descriptor, or the last that was given.
-    Ask(A, [bool; 2]),
+    /// Call the answer; perhaps where 0 is the next descriptor, or the last that was given; and where
+    /// this happens.
+    Ask(A, [bool; 2], Seldom),
     /// Close the descriptors that were given.
     Close,
 }
@@ -401,7 +402,8 @@ pub(crate) fn serve<A: DeserializeOwned, S: Serialize>(
             }
             lent = fds.into_iter().map(|fd| (fd, identity(fd))).collect();
         }
-        let Question::Ask(ask, [free, lent_zero]) = question else { continue };
+        let Question::Ask(ask, [free, lent_zero], seldom) = question else { continue };
+        calls::next_time(seldom);
         let mut given = Given { fds: lent.iter().map(|(fd, _)| *fd).collect(), bytes };
         let called = || match free || lent_zero {
             false => call(ask, given),

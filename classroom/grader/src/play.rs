@@ -12,8 +12,9 @@ use serde_json::Value;
 
 use crate::beside::{Stage, stage};
 use crate::child::Child;
+use crate::examination::SHUT;
 use crate::peer::{Buffers, Heard, Peer, TINY, arrived, fill, pair_with};
-use crate::refusal::{Refusal, Verdict, refuse};
+use crate::refusal::{Refusal, Verdict, judge, refuse};
 use crate::said::Said;
 
 pub use Move::*;
@@ -38,6 +39,8 @@ pub enum Move<'a> {
     NonBlocking,
     /// So many signals come, each once the call waits.
     Signals(usize),
+    /// Very many calls are interrupted, from the beginning of the next one on.
+    Storm,
     /// The answer is called, for the first time or again.
     Called,
     /// The same with a question of its own.
@@ -107,6 +110,8 @@ pub struct So {
     pub ended: bool,
     /// The socket does not wait.
     pub non_blocking: bool,
+    /// Very many calls are interrupted.
+    pub storm: bool,
     /// So many signals came, of so many.
     pub signals: [usize; 2],
 }
@@ -238,6 +243,10 @@ impl Play {
                 so.non_blocking = true;
                 say!("the socket is non-blocking")
             }
+            Storm => {
+                so.storm = true;
+                say!("very many signals came")
+            }
             Full => {
                 so.filled = fill(&self.conn)?;
                 say!("the send buffer is full")
@@ -279,6 +288,8 @@ impl Play {
         let (Some(bytes), Some(peer)) = (self.streams.take(), &self.peer) else {
             let said = child.said_more()?;
             self.bystander.untouched(&said.after)?;
+            let shut = said.after.calls.of("shutdown") > 0;
+            judge(if shut { SHUT } else { "" }, "a connection that goes on", "shutdown")?;
             let heard = self.peer.as_ref().map_or(Ok(Heard::Nothing), Peer::read_waiting)?;
             let mistake = "receiving must not send anything, nor end a direction";
             return match heard {
