@@ -266,7 +266,7 @@ pub enum Seldom {
     Taken(c_int),
     /// This socket begins to listen between the answer's `bind` and its `listen`.
     Rival(c_int),
-    /// So many calls that send or receive say this errno, and take so many microseconds each; with
+    /// So many calls that send, receive or accept say this errno, and take so many microseconds each; with
     /// `true` those of `poll` as well.
     Says(c_int, usize, u32, bool),
     /// `recv` gives so many bytes at most, and takes so many microseconds.
@@ -622,6 +622,9 @@ instead_of_libcs! {
     }
 
     fn accept4(fd: c_int, at: *mut libc::sockaddr, len: *mut c_uint, flags: c_int) -> c_int {
+        if fails(false) {
+            return -1;
+        }
         count("accept");
         if LOG.lock().unwrap().seldom == Seldom::NoDescriptor {
             Errno::EMFILE.set();
@@ -769,9 +772,6 @@ instead_of_libcs! {
     }
 
     fn poll(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int) -> c_int {
-        if fails(true) {
-            return -1;
-        }
         count("poll");
         let asked: &mut [libc::pollfd] =
             if fds.is_null() { &mut [] } else { slice::from_raw_parts_mut(fds, n as usize) };
@@ -783,6 +783,9 @@ instead_of_libcs! {
             let short = left.min(LONGEST).saturating_sub(1000 * timeout.unsigned_abs() as u64);
             calls.short = calls.short.max(short);
         });
+        if fails(true) {
+            return -1;
+        }
         nap(timeout != 0 && asked.iter().all(|one| one.fd < 0));
         match (seldom(), asked) {
             (Seldom::FalseAlarm, [one, ..]) => {

@@ -3,14 +3,15 @@
 use std::mem;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::BorrowedFd;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
 
+use crate::calls::{self, Seldom};
 use crate::deadline::LATE;
+use crate::examination::STORM;
 use crate::inside::option;
 use crate::kernel;
 use crate::peer::{bound, full, impatient, readable};
@@ -38,6 +39,7 @@ pub fn grade(answer: fn(RawFd, &libc::sockaddr_in, Instant) -> io::Result<()>) -
         };
         let (begun, before) = (Instant::now(), processor_ms());
         let deadline = begun + Duration::from_millis(limit);
+        calls::until(deadline);
         let said = given.call(|| answer(given.fd(), &to, deadline), ok);
         let (ms, worked) = (begun.elapsed().as_millis() as u64, processor_ms() - before);
         // SAFETY: whatever is open under the number stays so during this call.
@@ -131,7 +133,11 @@ fn says(child: &mut Child, limit: u64, expected: &str) -> Result<Said<Took>, Ref
             "it asks over and over instead of sleeping: the timeout of poll is the wait",
         right && ends && calls.waited > limit as i64 + 3 => LATE,
         right && ends && ms < limit =>
-            "it gave up before the deadline: milliseconds are rounded up, not down",
+            "it gave up before the deadline: the clock decides, not the 0 of poll, and milliseconds are \
+             rounded up",
+        right && calls.short > 0 =>
+            "poll wakes before the deadline, and once more: milliseconds rounded down, or to the \
+             nearest, or a wait in small parts",
         right => "",
         // A refusal may be on its way.
         is_ok && (ends && ms + 5 < limit || said.calls("poll") == 0) =>
@@ -168,6 +174,7 @@ fn says(child: &mut Child, limit: u64, expected: &str) -> Result<Said<Took>, Ref
 fn connects(child: &mut Child) -> Verdict {
     for (limit, zero) in [(LONG, false), (FAR, false), (LONG, true)] {
         child.lent_zero = zero;
+        child.seldom = Seldom::Says(libc::EINTR, STORM, 0, true);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let conn = lonely()?;
         child.scene("at its connect", &say!("listens"), "");
@@ -212,26 +219,13 @@ fn times_out(child: &mut Child) -> Verdict {
 fn signals(child: &mut Child) -> Verdict {
     const MOVED: &str = "the deadline moved: after a signal only what is left of the time is left";
     let (_listener, port, _filler, _held) = full()?;
-    let limit = 400;
-    let did = "does not answer, and a signal comes 16 times while it sleeps, 50 ms apart";
-    begin(child, port, limit, did, "")?;
-    let mut signals = 0;
-    while signals < 16 && child.until_blocked()? {
-        // It has slept since the signal before.
-        let left = limit.saturating_sub(50 * u64::saturating_sub(signals, 1));
-        let ms = kernel::look(child.pid())?.timeout.unwrap_or(0);
-        let mistake = if ms as u64 > left + 3 { MOVED } else { "" };
-        judge(mistake, say!("a wait in poll, of at most {left} ms"), say!("sleeps of {ms} ms"))?;
-        child.interrupt();
-        signals += 1;
-        thread::sleep(Duration::from_millis(50)); // the time between two signals is the subject
-    }
-    // 800 ms have passed, at least.
-    if signals == 16 && child.until_blocked()? {
-        let expected = say!("Err(TimedOut) after {limit} ms");
-        return refuse(MOVED, expected, "it still waits");
-    }
-    says(child, limit, TIMED_OUT).map(drop)
+    let (limit, left) = (400, 227);
+    child.seldom = Seldom::Says(libc::EINTR, 100, 1730, true);
+    begin(child, port, limit, "does not answer, and 100 signals come in 173 ms", "")?;
+    let said = says(child, limit, TIMED_OUT)?;
+    let ms = said.after.calls.waited;
+    let mistake = if ms > left + 3 { MOVED } else { "" };
+    judge(mistake, say!("a wait in poll, of at most {left} ms"), say!("sleeps of {ms} ms"))
 }
 
 fn late(child: &mut Child) -> Verdict {
@@ -244,5 +238,13 @@ fn late(child: &mut Child) -> Verdict {
     // The next SYN, after a second, finds room: and then there is nothing to wait for.
     let _accepted = [listener.accept()?, listener.accept()?];
     child.never_sleeps()?;
-    says(child, FAR, "Ok").map(drop)
+    says(child, FAR, "Ok")?;
+    // Or the deadline comes, after all these days.
+    let (_listener, port, _filler, _held) = full()?;
+    child.seldom = Seldom::Over;
+    begin(child, port, FAR, "does not answer; the deadline is 34 days away", "")?;
+    if child.until_blocked()? {
+        waits_well(child, FAR)?;
+    }
+    says(child, FAR, TIMED_OUT).map(drop)
 }

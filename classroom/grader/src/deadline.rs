@@ -241,18 +241,18 @@ fn passed(child: &mut Child) -> Verdict {
     }
     // With bytes there, too, or the end: a peer that always has one more could hold us for ever.
     // And where it passes while a part is received.
-    let (late, nothing) = (Seldom::Gives(3, 400_000), Seldom::Nothing);
+    let (late, nothing) = (Seldom::Gives(20, 400_000), Seldom::Nothing);
     for (bytes, ends, seldom, within, taken) in [
         (&b"HELLO WO"[..], false, nothing, -1000, 0),
         (b"HEL", false, nothing, -1000, 0),
         (b"HEL", true, nothing, -1000, 0),
-        (b"HELLO WO", false, late, SHORT, 3),
+        (&[b'.'; 60], false, late, SHORT, 20),
     ] {
         let mut play = Play::new(&[])?;
         play.does(child, &Sends(bytes))?;
         play.does(child, if ends { &Ends } else { &Sends(b"") })?;
         child.seldom = seldom;
-        play.calls(child, (8, within, 1), &[])?;
+        play.calls(child, (bytes.len().max(8), within, 1), &[])?;
         play.tells(say!("the deadline passed after {taken} bytes"));
         play.scene(child, "");
         let said: Said<Took> = play.said(child)?;

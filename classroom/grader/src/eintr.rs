@@ -9,6 +9,7 @@ use nix::sys::socket::{SockaddrIn, getpeername};
 use crate::beside::QUESTION;
 use crate::calls::{self, Seldom};
 use crate::denied::Denied;
+use crate::examination::STORM;
 use crate::inside::{unasked_settings, unread};
 use crate::peer::{full, impatient, listener, readable};
 use crate::prelude::*;
@@ -241,6 +242,7 @@ fn accepts(child: &mut Child, zero: bool) -> Verdict {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let at = listener.local_addr()?;
     child.zero = zero;
+    child.seldom = Seldom::Says(libc::EINTR, STORM, 0, true);
     let _bystander = ask(child, ("accept", 0, 0), listener)?;
     let did = "SIGUSR1 came forty times while accept waited, then a client connected";
     child.scene("before the first client", did, if zero { ZERO } else { "" });
@@ -252,7 +254,7 @@ fn accepts(child: &mut Child, zero: bool) -> Verdict {
         "" if said.more.is_some() && said.more == port => "",
         _ if zero => ZERO,
         "" => "what it returned is not the accepted connection",
-        "Interrupted" if came > 1 => OFTEN,
+        "Interrupted" if came > 0 || said.after.calls.failed > 1 => OFTEN,
         "Interrupted" => {
             "EINTR ended accept: nobody has connected yet, and it is right to call it again"
         }
@@ -265,10 +267,11 @@ fn connects_later(child: &mut Child) -> Verdict {
     const MISSED: &str = "after EINTR it does not see that the connection stands: poll for POLLOUT, \
                           as POLLIN waits for bytes; a second connect is no way to wait";
     let (listener, port, _filler, _held) = full()?;
+    child.seldom = Seldom::Says(libc::EINTR, STORM, 0, true);
     let _bystander = ask(child, ("connect", port, 0), lonely()?)?;
     let did = "let the first try wait; forty signals came; then it took the connection";
     child.scene("", did, "");
-    let came = child.interrupts(40)?;
+    child.interrupts(40)?;
     // Its kernel tries again within a second.
     let _room = if child.until_blocked()? { Some(listener.accept()?) } else { None };
     child.scene("after EINTR", did, MISSED);
@@ -284,8 +287,8 @@ fn connects_later(child: &mut Child) -> Verdict {
     }
     let mistake = if said.text() == "Ok" {
         ""
-    } else if said.kind() == "Interrupted" && came > 1 {
-        if came == 2 { IN_POLL } else { OFTEN }
+    } else if said.kind() == "Interrupted" && said.after.calls.failed > 0 {
+        if said.after.calls.failed == 1 { IN_POLL } else { OFTEN }
     } else if said.kind() == "Interrupted" {
         "EINTR ended connect: the kernel goes on with it, and that was not waited for"
     } else {

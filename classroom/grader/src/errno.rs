@@ -38,11 +38,9 @@ fn log(_: &str) {
     Errno::from_raw(SPOIL.load(Relaxed)).set();
 }
 
-/// Room for so many bytes: every errno comes, one after the other.
-const ALL: usize = 301;
-
-/// Linux has fewer errors.
-const ERRNOS: i32 = 134;
+/// Room for so many bytes: every errno comes, one after the other. Or many a count.
+const ERRNOS: usize = 70_000;
+const COUNTS: usize = ERRNOS + 1;
 
 /// What an error has to be called.
 fn name(errno: i32) -> String {
@@ -68,14 +66,17 @@ pub fn grade(answer: Answer) -> ExitCode {
         let mut usual = vec![0xa5; if len == HUGE { 0 } else { len }];
         let buf = if len == HUGE { huge::zeroes().expect("room") } else { &mut usual };
         let (result, said) = given.watch(|| {
-            // Where all are asked for, of the first that has another name.
-            let others = (1..ERRNOS).filter(|_| len == ALL).find_map(|errno| {
-                calls::start_with(Seldom::Says(errno, 1, 0, false));
-                let named = answer(fd, buf, log);
-                let right = named.as_ref().err() == Some(&name(errno));
-                (!right).then_some(named)
+            // Where all are asked for, the first of them that comes out wrong.
+            let errnos = (1..134).filter(|_| len == ERRNOS);
+            let counts = (1..=300).chain([32_767, 32_768, 65_535, 65_536]);
+            let errnos = errnos.map(|errno| (Seldom::Says(errno, 1, 0, false), Err(name(errno))));
+            let counts = counts.filter(|_| len == COUNTS).map(|n| (Seldom::Moves(n), Ok(n)));
+            let wrong = errnos.chain(counts).find_map(|(seldom, right)| {
+                calls::start_with(seldom);
+                Some(answer(fd, buf, log)).filter(|result| *result != right)
             });
-            others.unwrap_or_else(|| answer(fd, buf, log))
+            calls::start_with(Seldom::Nothing);
+            wrong.unwrap_or_else(|| answer(fd, buf, log))
         });
         let (times, unread) = (LOGGED.load(Relaxed), UNREAD.load(Relaxed));
         let bytes = buf[..len.min(LARGE)].to_vec();
@@ -142,15 +143,21 @@ const CASES: &[Case] = &[
             alone(socket)
         })
     }),
-    ("each errno there is: five have names, the others their numbers", |c| {
-        let (_peer, conn) = non_blocking(pair()?)?;
-        c.scene("", "sends nothing; recv fails with each errno there is", "");
-        c.ask((libc::EBADF, ALL), &[], vec![conn])?;
-        let Logged { result, .. } = c.said_more::<Logged>()?.more;
-        let mistake = "an errno has a name that the task does not give it, or another one's: five have \
-                       names, all others are told by their numbers";
-        let seen = format!("{result:?}");
-        judge(if result == Err("EAGAIN".into()) { "" } else { mistake }, "the number", seen)?;
+    ("each errno there is, five of them by name; and counts of all sizes", |c| {
+        const NAMES: &str = "an errno has a name that the task does not give it, or another one's: five \
+                             have names, all others are told by their numbers";
+        const CAST: &str = "a count was taken for an error, or for another one: compare what recv \
+                            returns with -1 before any cast";
+        let errnos = "sends nothing; recv fails with each errno there is";
+        let counts = "sends 1 byte, 2, and so on, up to 65536";
+        for (did, len, mistake) in [(errnos, ERRNOS, NAMES), (counts, COUNTS, CAST)] {
+            let (_peer, conn) = non_blocking(pair()?)?;
+            c.scene("", did, "");
+            c.ask((libc::EBADF, len), &[], vec![conn])?;
+            let Logged { result, .. } = c.said_more::<Logged>()?.more;
+            let wrong = if result == Err("EAGAIN".into()) { "" } else { mistake };
+            judge(wrong, "the number", format!("{result:?}"))?;
+        }
         c.close_fds()?;
         c.ask((libc::EAGAIN, 0), &[], vec![])?;
         let said: Said<Logged> = c.said_more()?;

@@ -70,7 +70,7 @@ pub const CAPS: [usize; 4] = [1 << 28, 1 << 31, 1 << 32, usize::MAX];
 const SIGNALS: usize = 40;
 
 /// And so many calls are interrupted at once, before anything else happens.
-const STORM: usize = 2500;
+pub const STORM: usize = 2500;
 
 impl Said {
     /// What stands for a call that has not returned.
