@@ -19,7 +19,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use serde::{Deserialize, Serialize};
 
-use crate::huge::HUGE;
+/// No multiple of 4 GiB: cut to 32 bits, signed or not, it is 5.
+pub const HUGE: usize = (1 << 32) + 5;
 
 /// What an answer has called since [`watch`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -25,7 +25,7 @@ use crate::peer::{
 };
 use crate::play::*;
 use crate::refusal::{
-    HELD, INTERRUPTED, NO_ERRNO, Refusal, UNFOUNDED, Verdict, ZERO, first, refuse, same,
+    HELD, INTERRUPTED, NO_ERRNO, Refusal, SHUT, UNFOUNDED, Verdict, ZERO, first, refuse, same,
 };
 use crate::said::Said;
 
@@ -50,12 +50,12 @@ const NO_BUFFER: &str =
 const CAST: &str = "a length or a count was cut to 32 bits: this buffer has 4 GiB and 5 bytes";
 const LEFT_OUT: &str = "a message was left out: one that is the same as the last, or all 0x00 or 0xff, is a \
                         message as well";
-/// shutdown was called.
-pub const SHUT: &str = "it shut the connection down: how long it lasts is for its owner to say";
 const SENT: &str = "an empty buf was sent, or it was looked whether the peer is there: with nothing to send do neither";
 const GOES_ON: &str = "a connection that goes on";
 const ANEW: &str = "bytes of a call that failed came out of the next one, or something else was \
                     kept: it has to begin anew";
+const KEPT: &str = "after an error the next call begins anew, with its own bytes: something of the failed \
+                    one was kept, or it sends other bytes";
 const LOOKS: &str = "a sender has no recv to call, not even to look: it may wait, and takes the \
                      socket's error away";
 const BARE: &str = "MSG_NOSIGNAL was forgotten in one of the calls of send: each of them may meet a \
@@ -841,7 +841,9 @@ impl Sender {
                 self.plays(child, &pattern(2_000_000), &moves)?;
             }
         }
-        Ok(())
+        // Two new ones: one of them has the number of the one before.
+        let anew = Sender { mistake: |_| KEPT, ..*self };
+        (0..2).try_for_each(|_| anew.plays(child, b"hello", &[Called]))
     }
 
     /// It has failed, and has to say how.
@@ -921,9 +923,7 @@ impl Sender {
         let sent = (self.wire)(&message);
         let (part, whole) = got.split_at(got.len().saturating_sub(sent.len()));
         if whole != sent || !sent.starts_with(part) || part.is_empty() && !polls {
-            let mistake = "after an error the next call begins anew, with its own bytes: something \
-                           of the failed one was kept, or it sends other bytes";
-            return Err(Refusal::new(mistake).bytes(&sent, whole));
+            return Err(Refusal::new(KEPT).bytes(&sent, whole));
         }
         Ok(())
     }

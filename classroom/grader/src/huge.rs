@@ -5,9 +5,7 @@ use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::alloc;
-
-/// No multiple of 4 GiB: cut to 32 bits, signed or not, it is 5.
-pub const HUGE: usize = (1 << 32) + 5;
+pub use crate::calls::HUGE;
 
 /// [`HUGE`] bytes that read as zeroes and take no memory until they are written to. An answer that
 /// copies them runs out of room.

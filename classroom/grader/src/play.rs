@@ -12,9 +12,8 @@ use serde_json::Value;
 
 use crate::beside::{Stage, stage};
 use crate::child::Child;
-use crate::examination::SHUT;
 use crate::peer::{Buffers, Heard, Peer, TINY, arrived, fill, pair_with};
-use crate::refusal::{Refusal, Verdict, judge, refuse};
+use crate::refusal::{Refusal, SHUT, Verdict, judge, refuse};
 use crate::said::Said;
 
 pub use Move::*;

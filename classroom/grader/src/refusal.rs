@@ -25,6 +25,9 @@ pub const DRAINED: &str =
 /// Bytes wait in the kernel though there is room for them.
 pub const HELD: &str = "the kernel was told that more would follow, and waits: MSG_MORE";
 
+/// How a connection ends is not for who only sends or receives.
+pub const SHUT: &str = "it shut the connection down: how long it lasts is for its owner to say";
+
 /// A mistake of who makes descriptors.
 pub const ZERO: &str = "descriptor 0 was taken for a failure: it is one like any other, -1 is none";
 
