@@ -841,9 +841,11 @@ impl Sender {
                 self.plays(child, &pattern(2_000_000), &moves)?;
             }
         }
-        // Two new ones: one of them has the number of the one before.
-        let anew = Sender { mistake: |_| KEPT, ..*self };
-        (0..2).try_for_each(|_| anew.plays(child, b"hello", &[Called]))
+        // And a new one, under the number of one that has gone.
+        child.close_fds()?;
+        self.plays(child, b"hello", &[Resets, Called, Gone])?;
+        child.close_fds()?;
+        Sender { mistake: |_| KEPT, ..*self }.plays(child, b"hello", &[Called])
     }
 
     /// It has failed, and has to say how.
