@@ -12,7 +12,7 @@ use nix::sys::socket::{Backlog, SockaddrLike, SockaddrStorage, bind, listen};
 use crate::calls::AFTER_CLOSE;
 use crate::denied::Denied;
 use crate::inside::option;
-use crate::peer::full;
+use crate::peer::{bound, full};
 use crate::prelude::*;
 
 /// An address of the list, its kind and protocol. Without an address: of a family that this kernel
@@ -162,7 +162,14 @@ fn open(at: At) -> io::Result<(TcpListener, Entry)> {
     let family = if ip.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let kind = if at == Datagrams { SockType::Datagram } else { SockType::Stream };
     let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(ip, 0)))?;
+    let mut port = 0;
+    if at == Datagrams {
+        // A stream to this number is not to reach another program: it is held until this one ends.
+        let (held, free) = bound(|_| Ok(()))?;
+        mem::forget(held);
+        port = free;
+    }
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(ip, port)))?;
     if matches!(at, Listens(_) | Mptcp) {
         listen(&fd, Backlog::new(8)?)?;
     }
