@@ -220,7 +220,14 @@ fn walk_where(
         }
         Some(first) => connected(&said, list, first, &sockets, gives_up),
         None => nobody(&said, list, denied),
+    }?;
+    // Two may take turns, where the last one is closed once the next is there.
+    if said.after.calls.connected.len() > 2 {
+        let mistake = "sockets of addresses that failed stay open until the walk ends: a long list needs \
+                       more descriptors than there are";
+        return refuse(mistake, "each closed before the next but one", "all of them open");
     }
+    Ok(())
 }
 
 fn connected(
@@ -259,6 +266,9 @@ fn connected(
     judge(mistake, "Ok(fd), and one new descriptor", say!("{}; open: {opened:?}", said.shown()))?;
     said.after.made()?;
     let mistake = first! {
+        said.after.calls.inherited =>
+            "the socket becomes close-on-exec behind connect: a program that another thread starts \
+             meanwhile has it, too",
         list[first] == Mptcp && socket.protocol != libc::IPPROTO_MPTCP =>
             "the socket has the usual protocol of its kind: take ai_protocol",
         !socket.sent =>

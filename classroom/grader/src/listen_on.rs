@@ -197,7 +197,7 @@ fn high_port() -> io::Result<u16> {
 /// process has at a time, says so.
 fn is_ours(port: u16) -> bool {
     static OURS: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
-    let name = SocketAddr::from_abstract_name(format!("tcp-stream-io grader: port {port}"));
+    let name = SocketAddr::from_abstract_name(format!("tcp-stream-io/grader/{port}"));
     let held = name.and_then(|name| UnixListener::bind_addr(&name));
     let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     held.is_ok_and(|held| {
