@@ -177,8 +177,10 @@ documented:
 CARGO_DENY := 0.20.2
 HAS_DENY := $(wildcard target/tools/bin/cargo-deny)
 
+# It looks at what other systems would compile, too, and that may not have been fetched yet.
 # The public advisories only where they have been fetched before, for that needs a network.
 deny: target/tools/bin/cargo-deny ## licences, versions and sources of the dependencies
+	@$(CARGO) fetch --locked
 	@target/tools/bin/cargo-deny --log-level error --workspace --offline check licenses bans sources || exit; \
 	if ls $${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs/* >/dev/null 2>&1; then \
 		target/tools/bin/cargo-deny --log-level error --workspace check --disable-fetch advisories; \

@@ -14,19 +14,20 @@ use std::io;
 use std::process::ExitCode;
 
 use libc::{AF_UNSPEC, SOCK_STREAM};
-use stage::{Out, Verdict};
+use stage::{Out, Verdict, kernel};
 use tcp_stream_io::addr::Addr;
 use tcp_stream_io::{UniqueFd, net, resolve, sys};
 
 fn run(out: &Out) -> io::Result<()> {
     // No host means this machine. Its last address gets a listener, the others get none.
     let this_machine = resolve(None, 0, AF_UNSPEC, 0)?;
-    let mut bound = this_machine.iter().filter_map(|addr| bind(addr).ok());
-    let (Some(_), Some(listener)) = (bound.next(), bound.last()) else {
+    let addrs: Vec<Addr> = this_machine.iter().filter(|addr| bind(*addr).is_ok()).collect();
+    let [_, .., last] = addrs[..] else {
         out.claim("A1", Verdict::NotObserved, "this machine has one address");
         return out.not_here("it takes two addresses, IPv6 and IPv4");
     };
-    // Port 0 has given each of them a port of its own, so the number belongs to one address.
+    // Its port number could be another program's in the other family, so it is held there, too.
+    let (listener, _held) = kernel::with_port_to_itself(|| bind(last))?;
     sys::listen(&listener, 1)?;
     let at = sys::getsockname(&listener)?;
     out.note(format_args!("the server listens on {at}"));

@@ -811,8 +811,9 @@ fn frames_that_arrive_together_with_the_end_are_answered() {
 #[test]
 fn what_is_lent_to_a_rung_is_left_as_it_was() {
     each(|rung| {
-        let (reads, takes): (OwnedFd, OwnedFd) =
-            UnixStream::pair().map(|(a, b)| (a.into(), b.into())).unwrap();
+        let (reads, takes) = UnixStream::pair().unwrap();
+        reads.set_read_timeout(Some(HANG_LIMIT)).unwrap(); // of the socket, and no flag of the file
+        let (reads, takes): (OwnedFd, OwnedFd) = (reads.into(), takes.into());
         let modes = || [&reads, &takes].map(|fd| fcntl(fd, FcntlArg::F_GETFL).unwrap());
         let before = modes();
         let mut command = Command::new(program(rung.name));
@@ -820,12 +821,12 @@ fn what_is_lent_to_a_rung_is_left_as_it_was() {
         command.stdout(takes.try_clone().unwrap()).stderr(takes.try_clone().unwrap());
         let mut child = command.spawn().unwrap();
         let mut out = BufReader::new(File::from(reads.try_clone().unwrap()));
-        let mut line = String::new();
-        while !line.contains("[listen-ok]") {
-            line.clear();
-            out.read_line(&mut line).unwrap();
+        let mut said = String::new();
+        while !said.contains("[listen-ok]") {
+            let read = out.read_line(&mut said);
+            assert!(read.is_ok(), "{}: it does not listen, and said {said:?}", rung.name);
         }
-        let addr = line.trim().rsplit(' ').next().unwrap().to_owned();
+        let addr = said.trim().rsplit(' ').next().unwrap().to_owned();
         let mut bad = TcpStream::connect(addr).unwrap();
         bad.write_all(&[0xff; 20]).unwrap();
         let _ = bad.read_to_end(&mut Vec::new()); // with TLS an alert comes before the end

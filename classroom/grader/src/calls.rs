@@ -67,6 +67,10 @@ pub struct Calls {
     pub flags: c_int,
     /// The length of an address, where it was more than the address has.
     pub too_long: c_uint,
+    /// The descriptors that `connect` was called with, each once.
+    pub connected: Vec<c_int>,
+    /// One of them was not close-on-exec by then.
+    pub inherited: bool,
     /// The port that `bind` was last asked for.
     pub port: u16,
     /// Calls of `close` that failed: nothing was open under that number.
@@ -483,6 +487,13 @@ instead_of_libcs! {
         // Who calls itself for it would run into the end of its stack: it runs in circles instead.
         while LOG.lock().unwrap().calls.as_ref().is_some_and(|calls| calls.of("connect") > 5000) {}
         addressed(to, len);
+        let flags = real()(libc::SYS_fcntl, fd, libc::F_GETFD);
+        note(|calls| {
+            calls.inherited |= flags == 0;
+            if !calls.connected.contains(&fd) {
+                calls.connected.push(fd);
+            }
+        });
         noted(real()(libc::SYS_connect, fd, to, len)) as c_int
     }
 

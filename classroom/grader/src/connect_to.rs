@@ -12,7 +12,7 @@ use nix::sys::socket::{Backlog, SockaddrLike, SockaddrStorage, bind, listen};
 use crate::calls::AFTER_CLOSE;
 use crate::denied::Denied;
 use crate::inside::option;
-use crate::peer::full;
+use crate::peer::{bound, full};
 use crate::prelude::*;
 
 /// An address of the list, its kind and protocol. Without an address: of a family that this kernel
@@ -162,7 +162,14 @@ fn open(at: At) -> io::Result<(TcpListener, Entry)> {
     let family = if ip.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let kind = if at == Datagrams { SockType::Datagram } else { SockType::Stream };
     let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(ip, 0)))?;
+    let mut port = 0;
+    if at == Datagrams {
+        // A stream to this number is not to reach another program: it is held until this one ends.
+        let (held, free) = bound(|_| Ok(()))?;
+        mem::forget(held);
+        port = free;
+    }
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(ip, port)))?;
     if matches!(at, Listens(_) | Mptcp) {
         listen(&fd, Backlog::new(8)?)?;
     }
@@ -213,7 +220,14 @@ fn walk_where(
         }
         Some(first) => connected(&said, list, first, &sockets, gives_up),
         None => nobody(&said, list, denied),
+    }?;
+    // Two may take turns, where the last one is closed once the next is there.
+    if said.after.calls.connected.len() > 2 {
+        let mistake = "sockets of addresses that failed stay open until the walk ends: a long list needs \
+                       more descriptors than there are";
+        return refuse(mistake, "each closed before the next but one", "all of them open");
     }
+    Ok(())
 }
 
 fn connected(
@@ -252,6 +266,9 @@ fn connected(
     judge(mistake, "Ok(fd), and one new descriptor", say!("{}; open: {opened:?}", said.shown()))?;
     said.after.made()?;
     let mistake = first! {
+        said.after.calls.inherited =>
+            "the socket becomes close-on-exec behind connect: a program that another thread starts \
+             meanwhile has it, too",
         list[first] == Mptcp && socket.protocol != libc::IPPROTO_MPTCP =>
             "the socket has the usual protocol of its kind: take ai_protocol",
         !socket.sent =>

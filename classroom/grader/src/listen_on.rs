@@ -4,7 +4,10 @@ use std::fs;
 use std::io::Read;
 use std::mem::offset_of;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::id;
+use std::sync::Mutex;
 
 use nix::errno::Errno;
 use nix::sys::socket::{Backlog, SockaddrIn, getsockname, listen, setsockopt, sockopt};
@@ -58,6 +61,9 @@ fn backlog_of(fd: RawFd) -> Option<u32> {
     let backlog = info.get(offset_of!(libc::tcp_info, tcpi_sacked)..)?.first_chunk()?;
     (info[offset_of!(libc::tcp_info, tcpi_state)] == LISTEN).then(|| u32::from_ne_bytes(*backlog))
 }
+
+const ANOTHER_PORT: &str =
+    "it listens at another port: was bind called, its result read, and the port not changed?";
 
 const CASES: &[Case] = &[
     ("port 0: a free port, its number, a backlog of 128; close-on-exec, and blocking", |child| {
@@ -124,14 +130,14 @@ fn listens(child: &mut Child, port: u16) -> Result<Listens, Refusal> {
             "bind was given a port where 0 was asked for: bind picks a free one, others may have yours",
         said.errno() == libc::EADDRNOTAVAIL =>
             "s_addr is in network byte order, too: 127.0.0.1, not 1.0.0.127",
+        said.errno() == libc::EADDRINUSE && port != 0 && said.after.calls.port != port => ANOTHER_PORT,
         said.result.is_err() => "it failed where nothing is in the way",
         address.is_none() && backlog.is_some() => "127.0.0.1 is an IPv4 address: AF_INET",
         address.is_none() => "the listener is closed by the time it returns",
         backlog.is_none() => "the socket does not listen: listen comes after bind",
         port != 0 && at == port.swap_bytes() && port != port.swap_bytes() =>
             "sin_port is in network byte order: to_be",
-        port != 0 && at != port =>
-            "it listens at another port: was bind called, its result read, and the port not changed?",
+        port != 0 && at != port => ANOTHER_PORT,
         address.is_some_and(|at| *at.ip() != Ipv4Addr::LOCALHOST) =>
             "it listens for other machines, too: the address has to be 127.0.0.1",
         told == 0 => "port 0 means any free port: getsockname tells which one it became",
@@ -172,21 +178,32 @@ fn fails(said: &Listens, failed: &str, errno: i32, unread: &str) -> Verdict {
     said.judged(mistake, expected)
 }
 
-/// A free port that nobody is given meanwhile: the kernel chooses from 32768 on, and another grader,
-/// with another process id, another one. The same holds for its bytes in the other order.
+/// A free port that nobody is given meanwhile: the kernel chooses from 32768 on. The same holds for
+/// its bytes in the other order.
 fn some_port() -> io::Result<u16> {
-    let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     let high = 40 + (id() % 70) as u16;
     let mut ports = (0..36).map(|n| high << 8 | (4 + (id() / 70 + n) % 36) as u16);
-    let found = ports.find(|port| free(*port) && free(port.swap_bytes()));
+    let found = ports.find(|port| is_ours(*port) && is_ours(port.swap_bytes()));
     found.ok_or(io::ErrorKind::AddrInUse.into())
 }
 
 /// A free port above those that the kernel chooses, which it usually does up to 60999.
 fn high_port() -> io::Result<u16> {
     let mut ports = (0..64).map(|n| 61_000 + (id() % 64 * 64 + n) as u16);
-    let found = ports.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
-    found.ok_or(io::ErrorKind::AddrInUse.into())
+    ports.find(|port| is_ours(*port)).ok_or(io::ErrorKind::AddrInUse.into())
+}
+
+/// It is free, and no other grader takes it as long as this one runs: a name of unix(7), which one
+/// process has at a time, says so.
+fn is_ours(port: u16) -> bool {
+    static OURS: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+    let name = SocketAddr::from_abstract_name(format!("tcp-stream-io/grader/{port}"));
+    let held = name.and_then(|name| UnixListener::bind_addr(&name));
+    let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    held.is_ok_and(|held| {
+        OURS.lock().unwrap().push(held);
+        free()
+    })
 }
 
 /// A connection that this end closed first, and its port: it stays in TIME_WAIT for a minute.

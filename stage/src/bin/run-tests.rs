@@ -179,7 +179,15 @@ impl Job {
 
 fn lines(pipe: Option<impl Read>) -> Vec<String> {
     let lines = pipe.into_iter().flat_map(|pipe| BufReader::new(pipe).split(b'\n'));
-    lines.map_while(Result::ok).map(|line| String::from_utf8_lossy(&line).into_owned()).collect()
+    let text = |line: Vec<u8>| {
+        let line = String::from_utf8_lossy(&line).into_owned();
+        // Told at once: it may be one that never ends.
+        if line.ends_with(" has been running for over 60 seconds") {
+            say(&line);
+        }
+        line
+    };
+    lines.map_while(Result::ok).map(text).collect()
 }
 
 /// A program that has ended.
