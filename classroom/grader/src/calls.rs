@@ -302,14 +302,14 @@ pub static SPOILS: AtomicBool = AtomicBool::new(false);
 
 type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
 
-/// libc's `syscall`, behind the one below.
+/// libc's `syscall`, after the one below.
 fn real() -> Syscall {
     static REAL: OnceLock<Syscall> = OnceLock::new();
     // SAFETY: libc has a `syscall`, and this is its type.
     *REAL.get_or_init(|| unsafe { next(c"syscall") })
 }
 
-/// libc's function of this name, behind the one that stands here.
+/// libc's function of this name, after the one that stands here.
 ///
 /// # Safety
 /// libc has it, and `F` is a pointer to a function of its type.

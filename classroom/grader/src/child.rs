@@ -255,7 +255,7 @@ impl Child {
         }
     }
 
-    /// What the scene says of the peer, behind the label that says so.
+    /// What the scene says of the peer, after the label that says so.
     pub(crate) fn peer_did(&self) -> &str {
         self.scene[1].strip_prefix(told("the peer ")).unwrap_or(&self.scene[1])
     }
@@ -404,7 +404,7 @@ impl Child {
                 }
                 let said: Said<X> = serde_json::from_str(said.get()).map_err(io::Error::from)?;
                 if said.after.calls.too_long > 0 {
-                    let mistake = "an address was said to be longer than it is: what lies behind it may \
+                    let mistake = "an address was said to be longer than it is: what lies after it may \
                                    be read, too";
                     let seen = say!("{} bytes", said.after.calls.too_long);
                     return refuse(mistake, "16 bytes for IPv4, 28 for IPv6", seen);
@@ -498,7 +498,7 @@ impl Child {
             after.outside => (
                 "recv was told of more room than there is: after n bytes, len - n are left".into(),
                 "nothing written outside the buffer",
-                "bytes behind its end have changed".into()
+                "bytes after its end have changed".into()
             ),
             fd >= 0 => (
                 say!("your {name} closed fd {fd}, which was only lent to it: its owner closes it"),

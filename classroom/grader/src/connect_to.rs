@@ -267,7 +267,7 @@ fn connected(
     said.after.made()?;
     let mistake = first! {
         said.after.calls.inherited =>
-            "the socket becomes close-on-exec behind connect: a program that another thread starts \
+            "the socket becomes close-on-exec after connect: a program that another thread starts \
              meanwhile has it, too",
         list[first] == Mptcp && socket.protocol != libc::IPPROTO_MPTCP =>
             "the socket has the usual protocol of its kind: take ai_protocol",
@@ -338,7 +338,7 @@ fn nobody(said: &Said<Socket>, list: &[At], denied: Option<Denied>) -> Verdict {
         said.result.is_ok() => "every connect failed, and it returned a socket all the same",
         said.errno() == 0 => "an error without errno: say why the last try failed",
         said.errno() == AFTER_CLOSE as i32 =>
-            "errno was read behind close, which may change it: read it behind connect",
+            "errno was read after close, which may change it: read it after connect",
         connects <= sockets && sockets < list.len() => &gives_up,
         said.errno() != last => "the error is not the one of the last try",
         !said.after.opened.is_empty() =>

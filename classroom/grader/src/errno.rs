@@ -246,9 +246,9 @@ fn is(said: &Said<Logged>, sent: usize, expected: Result<usize, &str>, spoil: &s
         result == expected => "",
         fails && name == AFTER =>
             "errno was read after another call, or after memory was taken or given back: read it right \
-             behind recv",
+             after recv",
         fails && name == spoil =>
-            "errno was read after log had made calls of its own: read it right behind recv",
+            "errno was read after log had made calls of its own: read it right after recv",
         expected == Ok(0) && result.is_err() =>
             "0 is the end of the stream and no error: errno has nothing to say",
         !fails && result.is_err() =>

@@ -34,8 +34,8 @@ const AGAIN: &str = "Err(EAGAIN)";
 const LOOP: &str = "it calls recv again after errors that do not go away: only EINTR does";
 const SPINS: &str =
     "EAGAIN on a non-blocking socket goes to the caller: calling again at once only spins";
-const WAITS: &str =
-    "it waits by itself after EAGAIN: the caller wanted a socket that does not wait";
+const WAITS: &str = "it waits by itself where the call says EAGAIN at once: the caller wanted a socket that \
+                     does not wait";
 const ELSEWHERE: &str =
     "it receives into memory of its own: recv can write into buf itself, and looks no further";
 /// EINTR was counted.
@@ -179,7 +179,7 @@ pub fn of_values(seen: &Seen) -> &'static str {
     }
 }
 
-/// What is wrong only in a call behind one that has failed.
+/// What is wrong only in a call after one that has failed.
 pub fn anew(seen: &Seen) -> &'static str {
     if seen.text == seen.expected && seen.got == seen.right { "" } else { ANEW }
 }
@@ -367,7 +367,7 @@ impl Receiver {
             failed || expected == self.reset =>
                 "recv failed, and its errno did not reach the caller",
             play.reset() =>
-                "what had come was lost because of a reset behind it: recv gives the bytes first, \
+                "what had come was lost because of a reset after it: recv gives the bytes first, \
                  and only then the error; poll says POLLERR at once",
             whole && end && play.so.non_blocking =>
                 "after EAGAIN it says that the stream has ended: the rest has come since",
@@ -408,7 +408,7 @@ impl Receiver {
             is_whole && (unwritten || right.starts_with(got)) =>
                 say!("{what} was returned before all of it had come: call recv in a loop"),
             is_whole =>
-                say!("{what} is not what was sent: each recv has to write behind what the last \
+                say!("{what} is not what was sent: each recv has to write after what the last \
                       one wrote"),
             expected.starts_with("Err") =>
                 say!("it is an error, and of another kind than the task asks for"),
@@ -467,13 +467,13 @@ impl Receiver {
 
     fn pauses(&self, child: &mut Child) -> Verdict {
         let all = (self.wire)(self.payload);
-        let behind: &[u8] = if self.buffers || !self.marks.is_empty() { b"" } else { b"\0\0\0" };
+        let more: &[u8] = if self.buffers || !self.marks.is_empty() { b"" } else { b"\0\0\0" };
         let says = [self.end(), &[self.at(all.len())]].concat();
         self.plays(child, &[&[Called, Drips(&all)], &says[..]].concat())?;
         (0..all.len()).try_for_each(|cut| {
-            let rest = [&all[cut..], behind].concat();
+            let rest = [&all[cut..], more].concat();
             let moves = [Sends(&all[..cut]), Called, Signals(1), Sends(&rest)];
-            let left = Leaves(behind.len());
+            let left = Leaves(more.len());
             self.plays(child, &[&moves, &says[..], &[left]].concat())
         })
     }
@@ -495,7 +495,7 @@ impl Receiver {
         })
     }
 
-    /// Before the call and while it waits; behind bytes, and behind the end of the stream.
+    /// Before the call and while it waits; after bytes, and after the end of the stream.
     fn resets(&self, child: &mut Child) -> Verdict {
         let all = (self.wire)(self.payload);
         for cut in self.places() {
@@ -560,12 +560,6 @@ impl Receiver {
             play.calls(child, (self.ask)(self.payload.len(), 0), &[])?;
             play.scene(child, SPINS);
             if child.until_blocked()? {
-                // It may ask poll before each recv. Then it has never seen EAGAIN.
-                play.act(&AtOnce(&[Sends(&all[cut..]), Ends]), false)?;
-                let said: Said = play.said(child)?;
-                if said.text() == self.whole && said.after.calls.would_block == 0 {
-                    continue;
-                }
                 return refuse(WAITS, AGAIN, "it waited by itself");
             }
             let Says(_, right) = self.at(cut) else { continue };
@@ -691,18 +685,18 @@ impl Sender {
                 say!("MSG_OOB sends a byte out of band: it is not in the stream"),
             !own.is_empty() => own.into(),
             is_done && got.len() > right.len() && got.ends_with(&right) =>
-                say!("what had been sent was sent again: after EINTR, or a part, go on behind it"),
+                say!("what had been sent was sent again: after EINTR, or a part, go on after it"),
             is_done && right.starts_with(&got) =>
                 say!("it returned Ok before all was sent: send may take only a part, call it for \
                       the rest"),
             is_done && got.starts_with(&right) =>
-                say!("it sent bytes behind the end of buf: after n bytes, len - n are left"),
+                say!("it sent bytes after the end of buf: after n bytes, len - n are left"),
             is_done && got.len() < right.len() =>
                 say!("bytes are missing in the middle: a send that took a part was taken for a \
                       whole one"),
             is_done =>
                 say!("after a partial send it goes on at the wrong place: n bytes are done, go on \
-                      behind them"),
+                      after them"),
             said.kind() == "Interrupted" => INTERRUPTED.into(),
             said.kind() == "WriteZero" =>
                 say!("a send that took fewer bytes than asked is no failure: send the rest"),
@@ -906,25 +900,21 @@ impl Sender {
         let waits = child.until_blocked()?;
         let reader = peer.read_all();
         let said = child.said()?;
-        // It may ask poll before each call. Then it has never seen EAGAIN.
-        let polls = said.text() == self.done && said.after.calls.would_block == 0;
-        if waits && !polls {
+        if waits {
             return refuse(WAITS, "Err(EAGAIN) at once", "it waited by itself");
         }
-        if !waits {
-            said.ensure(said.after.calls.would_block <= 2, again, AGAIN)?;
-            self.fails(&said, AGAIN)?;
-            // The next call begins anew, whatever this one has sent.
-            fcntl(&keep, FcntlArg::F_SETFL(OFlag::empty())).map_err(io::Error::from)?;
-            let next = child.call((self.ask)(message.len()), &message, vec![])?;
-            next.ensure(next.text() != "Err(EPIPE)", SHUT, GOES_ON)?;
-        }
+        said.ensure(said.after.calls.would_block <= 2, again, AGAIN)?;
+        self.fails(&said, AGAIN)?;
+        // The next call begins anew, whatever this one has sent.
+        fcntl(&keep, FcntlArg::F_SETFL(OFlag::empty())).map_err(io::Error::from)?;
+        let next = child.call((self.ask)(message.len()), &message, vec![])?;
+        next.ensure(next.text() != "Err(EPIPE)", SHUT, GOES_ON)?;
         child.close_fds()?;
         drop(keep);
         let got = reader.join().expect("the reader does not panic");
         let sent = (self.wire)(&message);
         let (part, whole) = got.split_at(got.len().saturating_sub(sent.len()));
-        if whole != sent || !sent.starts_with(part) || part.is_empty() && !polls {
+        if whole != sent || !sent.starts_with(part) || part.is_empty() {
             return Err(Refusal::new(KEPT).bytes(&sent, whole));
         }
         Ok(())

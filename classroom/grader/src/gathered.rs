@@ -35,7 +35,7 @@ const CASES: &[Case] = &[
     ("both wait in the same sendmsg", |c| {
         [2996, 100, 1].into_iter().try_for_each(|payload| one_call(c, payload))
     }),
-    ("headers and payloads of many sizes arrive, one behind the other", sizes),
+    ("headers and payloads of many sizes arrive, one after the other", sizes),
     ("the peer has ended its own stream, and reads on", |c| EXAM.half_closed(c)),
     ("with nothing to send it is Ok", |c| EXAM.empty(c)),
     ("sendmsg takes a part: it ends in the header, in the payload", parts),
@@ -60,7 +60,7 @@ fn mistake(seen: &Seen) -> &'static str {
     first! {
         seen.text != EXAM.done => "",
         got.starts_with(right) =>
-            "it sent bytes behind the end of a buffer: an iovec's length is what is left of it",
+            "it sent bytes after the end of a buffer: an iovec's length is what is left of it",
         !payload.is_empty() && got == [payload, header].concat() =>
             "the payload went before the header: iovecs are sent in their order",
         payload.is_empty() && got.is_empty() =>

@@ -190,7 +190,7 @@ fn arrives(sent: &[u8], got: &[u8]) -> Verdict {
     } else if sent.starts_with(got) {
         "the request ended too early at the server: every byte of every piece comes before the end"
     } else {
-        "the server did not get the pieces one behind the other"
+        "the server did not get the pieces one after the other"
     };
     let (right, seen) = (say!("{} bytes at the server", sent.len()), say!("{} bytes", got.len()));
     Err(Refusal::new(mistake).but(right, seen).bytes(sent, got))

@@ -117,7 +117,7 @@ pub struct After {
     pub unread: Vec<usize>,
     /// Bytes that were handed to the kernel and held back by it, for each of them.
     pub unsent: Vec<usize>,
-    /// Whether the stream has ended behind those, for each of them.
+    /// Whether the stream has ended after those, for each of them.
     pub ended: Vec<bool>,
     /// Settings of the process that are not as they were.
     pub process: Vec<String>,
@@ -248,7 +248,7 @@ pub fn unasked_settings(fd: RawFd) -> Vec<String> {
     others.map(|(name, value)| format!("{}: {}", language::told(name), number(&value))).collect()
 }
 
-/// Whether a `recv` finds the end of the stream, behind what is unread: the peer has ended it, or
+/// Whether a `recv` finds the end of the stream, after what is unread: the peer has ended it, or
 /// this end has been shut down for reading. Of a pipe: whether its writers have gone.
 pub fn ended(fd: RawFd) -> bool {
     let mut poll = libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 };

@@ -51,8 +51,8 @@ fn fill(sentence: &str, values: &[(&str, String)]) -> String {
     let mut unnamed = values.iter().filter(|(name, _)| name.is_empty());
     let mut out = String::new();
     let mut rest = sentence;
-    while let Some((before, behind)) = rest.split_once('{') {
-        let Some((place, after)) = behind.split_once('}') else { break };
+    while let Some((before, inside)) = rest.split_once('{') {
+        let Some((place, after)) = inside.split_once('}') else { break };
         let name = place.split(':').next().unwrap_or_default();
         let value = match name.parse() {
             Ok(n) => values.iter().filter(|(name, _)| name.is_empty()).nth(n),

@@ -95,11 +95,11 @@ fn mistake_of_sender(seen: &Seen) -> &'static str {
         seen.got == header => "the header went out and the payload did not",
         begins(header) && seen.right.starts_with(seen.got) =>
             "the frame is not complete: send may take only a part, call it for the rest",
-        begins(header) => "the payload is not as it was given: go on behind what send has taken",
+        begins(header) => "the payload is not as it was given: go on after what send has taken",
         begins(&len.to_le_bytes()) =>
             "the length went out with its low byte first: network byte order is big-endian",
         begins(&(len + 4).to_be_bytes()) =>
-            "the length counts its own four bytes: it says how many come behind it",
+            "the length counts its own four bytes: it says how many come after it",
         true => "the frame does not begin with four bytes of length, big-endian",
     }
 }

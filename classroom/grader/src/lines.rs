@@ -75,7 +75,7 @@ const CASES: &[Case] = &[
     ("a line as long as the cap, and one byte more", cap),
     ("a cap is a limit, however large", |c| EXAM.capped(c, |cap| json!(("first", cap, 1)))),
     ("a line without an end costs no memory, and is not waited for", endless),
-    ("the stream ends behind a line, and inside one", ends),
+    ("the stream ends after a line, and inside one", ends),
     ("two readers keep their bytes apart", two_readers),
     ("half a line, EAGAIN, the other half: nothing is lost", halves),
     ("20000 lines through a buffer of 4 KiB", many),
@@ -87,7 +87,7 @@ fn mistake(seen: &Seen) -> &'static str {
     let is = |right, said| (expected, text) == (right, said);
     first! {
         is(LINE, "") && calls > 1 =>
-            "the bytes behind the first line were lost: keep them for the next call",
+            "the bytes after the first line were lost: keep them for the next call",
         is(LINE, "") => "it waits although a \\n has come",
         is(TOO_LONG, "") && calls == 1 =>
             "it waits for the end of a line that is over the cap already",

@@ -89,7 +89,7 @@ const CASES: &[Case] = &[
     ("getsockname fails: its errno", |c| {
         denied(c, "getsockname", libc::SYS_getsockname, Errno::ENOBUFS)
     }),
-    ("somebody else listens first, behind bind: EADDRINUSE", |child| {
+    ("somebody else listens first, after bind: EADDRINUSE", |child| {
         let (rival, port) = bound(|fd| setsockopt(fd, sockopt::ReuseAddr, &true))?;
         let did = "had bound the same port, with SO_REUSEADDR, and listens a moment earlier";
         let said = call(child, (port, None), vec![rival], did)?;
@@ -165,7 +165,7 @@ fn fails(said: &Listens, failed: &str, errno: i32, unread: &str) -> Verdict {
         said.calls("bind") > 1 =>
             "bind was called again: where it fails, its errno goes to the caller at once".into(),
         [AFTER_CLOSE as i32, libc::EINTR].contains(&said.errno()) =>
-            say!("errno was read behind close, which may change it: read it behind {failed}"),
+            say!("errno was read after close, which may change it: read it after {failed}"),
         errno == libc::EMFILE && said.errno() == libc::EBADF =>
             "socket had failed, and its -1 was used on: look at what socket returned".into(),
         errno != libc::EADDRINUSE && said.errno() == libc::EADDRINUSE =>
@@ -225,7 +225,7 @@ fn time_wait(child: &mut Child) -> Verdict {
         said.after.calls.options_failed > 0 =>
             "setsockopt had failed, and nobody looked at what it returned: SO_REUSEADDR is a c_int",
         elsewhere.more.reuse =>
-            "SO_REUSEADDR was set too late: bind looks at it, and it came behind bind",
+            "SO_REUSEADDR was set too late: bind looks at it, and it came after bind",
         true => "SO_REUSEADDR has to be set, and before bind: the port is in TIME_WAIT",
     };
     said.judged(mistake, "Ok")

@@ -4,7 +4,7 @@
 pub struct Paragraph {
     /// The first line, from 0.
     pub from: usize,
-    /// The first line behind it.
+    /// The first line after it.
     pub to: usize,
     /// What stands before each line: `//! `, or `    // `.
     pub mark: String,

@@ -18,7 +18,7 @@ use crate::said::Said;
 
 pub use Move::*;
 
-/// A move of the peer's, or what is expected of the answer. Those behind [`Called`] are made once
+/// A move of the peer's, or what is expected of the answer. Those after [`Called`] are made once
 /// the call waits.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Move<'a> {

@@ -47,14 +47,14 @@ const fn record(first: u8) -> [u8; SIZE] {
 }
 
 fn mistake(seen: &Seen) -> &'static str {
-    // What is wrong begins in this record, behind so many right bytes.
+    // What is wrong begins in this record, after so many right bytes.
     let (same, got) = (seen.same() % SIZE, &seen.got[seen.same() / SIZE * SIZE..]);
     if got.len() < SIZE || seen.expected == EXAM.cut {
         ""
     } else if same == 0 && got[32..SIZE] == seen.right[..96] {
         "header and body are swapped: the header comes first"
     } else if same == 32 {
-        "the body is not what came behind the header: it is the next 96 bytes"
+        "the body is not what came after the header: it is the next 96 bytes"
     } else {
         ""
     }

@@ -160,7 +160,7 @@ pub fn difference(expected: &[u8], seen: &[u8]) -> String {
     out
 }
 
-/// `00000010  68 65>6c 6c 6f  hel…`: the byte behind `>` is the first that differs.
+/// `00000010  68 65>6c 6c 6f  hel…`: the byte after `>` is the first that differs.
 fn hex_row(start: usize, row: &[u8], mark: usize) -> String {
     let hex = (0..16).map(|column| {
         let gap = if start + column == mark { '>' } else { ' ' };

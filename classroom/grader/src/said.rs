@@ -131,7 +131,7 @@ impl<X> Said<X> {
     }
 }
 
-/// The bytes, and behind them memory that is readable and not to be sent.
+/// The bytes, and after them memory that is readable and not to be sent.
 pub fn behind(bytes: &[u8]) -> Vec<u8> {
     let mut memory = vec![0x5a; 2 * bytes.len() + 4096];
     memory[..bytes.len()].copy_from_slice(bytes);

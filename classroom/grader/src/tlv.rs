@@ -80,14 +80,14 @@ const CASES: &[Case] = &[
     }),
     ("values of 255 to 65535 bytes", |c| {
         let bytes = pattern(65_535);
-        let message = |len: usize| encode(&[(1, &bytes[..len]), (2, b"behind it")]);
+        let message = |len: usize| encode(&[(1, &bytes[..len]), (2, b"after it")]);
         let lengths = [255, 256, 257, 32_767, 32_768, 65_535];
         lengths.into_iter().try_for_each(|len| check(c, &message(len)))
     }),
     ("the message is cut at every place", |c| {
         let message = encode(&[(1, &b"one"[..]), (2, b""), (3, b"HELLO")]);
         (0..=message.len()).try_for_each(|cut| check(c, &message[..cut]))?;
-        let long = encode(&[(1, &[7; 65_535][..]), (2, b"behind it")]);
+        let long = encode(&[(1, &[7; 65_535][..]), (2, b"after it")]);
         let cuts = [1, 2, 3, 65_535, 65_536, 65_537, long.len() - 1];
         cuts.into_iter().try_for_each(|cut| check(c, &long[..cut]))
     }),
@@ -208,7 +208,7 @@ fn mistake(expected: &Decoded, seen: &Decoded, message: &[u8]) -> &'static str {
             "it reports damage where the field has all it needs: compare have with need"
         }
         (Ok(_), Err(d)) if d.position == message.len() => {
-            "the end of the message behind a whole field is no damage: nothing is left"
+            "the end of the message after a whole field is no damage: nothing is left"
         }
         (Ok(_), Err(_)) => "it reports damage in a message that is whole",
         (Err(right), Ok(seen)) if encode(seen).len() <= right.position => {

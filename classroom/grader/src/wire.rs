@@ -31,7 +31,7 @@ pub fn send(
     to.write_all(bytes)
 }
 
-/// A message, the bytes behind it, and the descriptors that came with it. `None` at the end.
+/// A message, the bytes after it, and the descriptors that came with it. `None` at the end.
 pub type Received<T> = Option<(T, Vec<u8>, Vec<RawFd>)>;
 
 pub fn receive<T: DeserializeOwned>(mut from: &UnixStream) -> io::Result<Received<T>> {

@@ -11,7 +11,7 @@ use proc_macro::{Delimiter, Group, Ident, TokenStream, TokenTree};
 pub fn say(input: TokenStream) -> TokenStream {
     let mut tokens = input.into_iter();
     let sentence = tokens.next().expect("a sentence");
-    // What stands between the commas behind it.
+    // What stands between the commas after it.
     let mut values = vec![TokenStream::new()];
     for token in tokens.skip(1) {
         match &token {

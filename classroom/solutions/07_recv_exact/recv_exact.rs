@@ -2,8 +2,9 @@
 //!
 //! `recv` gives what has arrived by now, however little. If the stream ends before the buffer is
 //! full, the error's kind is `UnexpectedEof`; every other error but EINTR goes to the caller as it
-//! is. An empty `buf` is Ok without a call. Each call offers all the room there is, and nothing on
-//! the socket changes, not even for a while.
+//! is: `recv` waits for bytes, not `poll`, so that EAGAIN comes where nobody is to wait. An empty
+//! `buf` is Ok without a call. Each call offers all the room there is, and nothing on the socket
+//! changes, not even for a while.
 //!
 //! Article 2.1. man: recv(2). Given: `fd`, a connected TCP socket, lent: its owner closes it.
 

@@ -19,9 +19,9 @@ fn tlv(message: &[u8]) -> Result<Vec<Tlv<'_>>, Damage> {
     while position < message.len() {
         let rest = &message[position..];
         let damage = |need| Damage { position, need, have: rest.len() };
-        let [kind, high, low, behind @ ..] = rest else { return Err(damage(3)) };
+        let [kind, high, low, after @ ..] = rest else { return Err(damage(3)) };
         let len = usize::from(u16::from_be_bytes([*high, *low]));
-        let value = behind.get(..len).ok_or(damage(3 + len))?;
+        let value = after.get(..len).ok_or(damage(3 + len))?;
         fields.push(Tlv { kind: *kind, value });
         position += 3 + len;
     }

@@ -19,7 +19,7 @@ fn half_close(fd: RawFd, pieces: &[&[u8]]) -> io::Result<Vec<u8>> {
     for piece in pieces {
         send_all(fd, piece)?;
     }
-    // The FIN goes out behind the last byte, and recv goes on working.
+    // The FIN goes out after the last byte, and recv goes on working.
     // SAFETY: shutdown takes numbers only.
     if unsafe { libc::shutdown(fd, libc::SHUT_WR) } != 0 {
         return Err(io::Error::last_os_error());

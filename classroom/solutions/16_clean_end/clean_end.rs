@@ -2,7 +2,7 @@
 //!
 //! A frame is a length of four bytes, big-endian, and as many bytes of payload, 65536 at most: a
 //! header that claims more is `InvalidData`, before any memory is taken for it. Put every whole
-//! payload into `frames`, behind what is there. Then say which end it was: `Clean` between two
+//! payload into `frames`, after what is there. Then say which end it was: `Clean` between two
 //! frames, `Broken` inside one (a frame that is not whole is not put anywhere), `Reset` where the
 //! peer reset the connection, wherever that was. Every other error but EINTR goes to the caller.
 //!

@@ -1,7 +1,7 @@
 //! Send a header and its payload together: one `sendmsg` for both, and no copy.
 //!
 //! `sendmsg` takes a list of buffers, the iovecs. It may take only a part of the bytes: the end of
-//! that part may lie in the header or in the payload, and the next call goes on behind it, with all
+//! that part may lie in the header or in the payload, and the next call goes on after it, with all
 //! that is left. `sendmsg` waits for room, not `poll`. Every error but EINTR goes to the caller as
 //! it is; a peer that has gone is an error. With nothing to send it is Ok, without a call.
 //!
