@@ -9,6 +9,8 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::TimeVal;
 use say::say;
 use serde_json::Value;
 
@@ -36,6 +38,8 @@ const SPINS: &str =
     "EAGAIN on a non-blocking socket goes to the caller: calling again at once only spins";
 const WAITS: &str = "it waits by itself where the call says EAGAIN at once: the caller wanted a socket that \
                      does not wait";
+/// As long as a socket waits whose owner has said so.
+const A_MOMENT: TimeVal = TimeVal::new(0, 1000);
 const ELSEWHERE: &str =
     "it receives into memory of its own: recv can write into buf itself, and looks no further";
 /// EINTR was counted.
@@ -574,7 +578,12 @@ impl Receiver {
                 Receiver { mistake: anew, ..*self }.goes_on(child, &mut play, &again)?;
             }
         }
-        Ok(())
+        let ((_peer, conn), (_bystander, theirs)) = (pair()?, pair()?);
+        setsockopt(&conn, sockopt::ReceiveTimeout, &A_MOMENT).map_err(io::Error::from)?;
+        child.scene("after 0 bytes", "sends nothing; SO_RCVTIMEO is a millisecond", WAITS);
+        let said = child.call((self.ask)(self.payload.len(), 0), &[], vec![theirs, conn])?;
+        let mistake = self.mistake(&said, AGAIN, b"", &Play::new(&[])?);
+        said.ensure(said.text() == AGAIN, mistake, AGAIN)
     }
 }
 
@@ -917,7 +926,13 @@ impl Sender {
         if whole != sent || !sent.starts_with(part) || part.is_empty() {
             return Err(Refusal::new(KEPT).bytes(&sent, whole));
         }
-        Ok(())
+
+        let ((_peer, conn), (_bystander, theirs)) = (pair_with(TINY)?, pair()?);
+        setsockopt(&conn, sockopt::SendTimeout, &A_MOMENT).map_err(io::Error::from)?;
+        let did = "does not read; SO_SNDTIMEO is a millisecond";
+        child.scene("with a full send buffer", did, WAITS);
+        let said = child.call((self.ask)(message.len()), &message, vec![theirs, conn])?;
+        self.fails(&said, AGAIN)
     }
 }
 
