@@ -25,8 +25,8 @@ fn run(out: &Out) -> io::Result<()> {
     let order: Vec<String> = any.iter().map(|addr| addr.to_string()).collect();
     out.note(format_args!("getaddrinfo lists {}", order.join(", then ")));
 
-    // WRONG: the first address that binds, as in the article, whichever family it is of. Its port is
-    // held in the other family, or another program might answer there.
+    // WRONG: the first address that binds, as in the article, whichever family it is of. Its port
+    // is held in the other family, or another program might answer there.
     let at_any = || any.iter().find_map(|addr| listen_at(addr, 0).ok());
     let listen = || at_any().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into());
     let (first, _held) = kernel::with_port_to_itself(listen)?;
