@@ -115,9 +115,9 @@ docs: target/tools/bin/mdbook ## the book, with every line of the sources: targe
 OUTPUTS := target/book/outputs
 RUN_EXAMPLES = for source in examples/*.rs; do \
 		name=$$(basename $$source .rs); text=$(OUTPUTS)/$$name.txt; \
-		program=$(or $(CARGO_TARGET_DIR),target)/debug/examples/$$name; \
-		if [ ! $$text -nt $$program ]; then \
-			$$program >$$text.new 2>&1 </dev/null; mv $$text.new $$text; fi; done
+		program="$(or $(CARGO_TARGET_DIR),target)/debug/examples/$$name"; \
+		if [ ! $$text -nt "$$program" ]; then \
+			"$$program" >$$text.new 2>&1 </dev/null; mv $$text.new $$text; fi; done
 
 strings: ## the catalogues in docs/po anew: changed strings are fuzzy, new ones empty, those gone dropped
 	@$(CARGO) build -q -p press
@@ -160,7 +160,7 @@ test: formatted documented ## everything: format, lints, tests, documentation, e
 	$(CARGO) clippy -p classroom --bins -- $(LINTS)
 	export RUSTC_WORKSPACE_WRAPPER="$(CURDIR)/.ci/lint" LINTS="$(LINTS)"; \
 	$(CARGO) build $(ALL) --bins --examples && \
-		$(or $(CARGO_TARGET_DIR),target)/debug/run-tests \
+		"$(or $(CARGO_TARGET_DIR),target)/debug/run-tests" \
 		$(if $(HAS_DENY),,--skipped "the dependencies' licences: make deny installs what looks at them")
 
 check: formatted documented ## format, lints, documentation, and what the dependencies may be
@@ -182,7 +182,7 @@ HAS_DENY := $(wildcard target/tools/bin/cargo-deny)
 deny: target/tools/bin/cargo-deny ## licences, versions and sources of the dependencies
 	@$(CARGO) fetch --locked
 	@target/tools/bin/cargo-deny --log-level error --workspace --offline check licenses bans sources || exit; \
-	if ls $${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs/* >/dev/null 2>&1; then \
+	if ls "$${CARGO_HOME:-$$HOME/.cargo}"/advisory-dbs/* >/dev/null 2>&1; then \
 		target/tools/bin/cargo-deny --log-level error --workspace check --disable-fetch advisories; \
 	else echo "skipped: advisories: no database; target/tools/bin/cargo-deny fetch db brings it"; fi
 

@@ -13,12 +13,12 @@ mod programs;
 mod support;
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, id};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{env, fs, thread};
+use std::{env, fs, iter, thread};
 
 use programs::{Program, Server, run, skipped};
 use tcp_stream_io::{accept, sys};
@@ -57,7 +57,7 @@ fn command(program: &Path, fault: Fault, log: &Path) -> Command {
         Fault::Strace(calls, error) => (calls, error),
         Fault::Shim(library, faults) => {
             let mut command = Command::new(program);
-            command.env("LD_PRELOAD", library).env("FAULTS", faults).env("FAULTS_LOG", log);
+            command.envs(preload(library)).env("FAULTS", faults).env("FAULTS_LOG", log);
             return command;
         }
     };
@@ -192,9 +192,12 @@ fn built() -> PathBuf {
 fn assert_is_new(program: &Path) {
     let built = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
     let sources = fs::read_to_string(program.with_extension("d")).unwrap_or_default();
-    let sources = sources.split_once(": ").map_or("", |(_, sources)| sources);
-    let is_new = !sources.is_empty()
-        && sources.split_whitespace().all(|source| built(Path::new(source)) <= built(program));
+    let sources = sources.split_once(": ").map_or("", |(_, sources)| sources.trim_end());
+    // A blank within a name stands after a backslash, and there is no zero byte in one.
+    let sources = sources.replace("\\ ", "\0");
+    let names = sources.split(' ').map(|name| name.replace('\0', " "));
+    let mut dates = names.map(|name| built(Path::new(&name)));
+    let is_new = dates.all(|date| date.is_some() && date <= built(program));
     assert!(is_new, "{} is not built of its source: cargo build --examples", program.display());
 }
 
@@ -313,6 +316,15 @@ fn shim() -> Option<PathBuf> {
     None
 }
 
+/// What makes the loader load it. LD_PRELOAD is split at blanks, so it has the bare name only, and
+/// LD_LIBRARY_PATH the directory.
+fn preload(library: &Path) -> [(&'static str, OsString); 2] {
+    let (dir, name) = (library.parent().unwrap(), library.file_name().unwrap());
+    let others = env::var_os("LD_LIBRARY_PATH");
+    let dirs = iter::once(dir.to_owned()).chain(others.iter().flat_map(env::split_paths));
+    [("LD_PRELOAD", name.to_owned()), ("LD_LIBRARY_PATH", env::join_paths(dirs).unwrap())]
+}
+
 /// Which kinds of call the shim hit.
 fn hits(log: &Log) -> BTreeSet<String> {
     let text = fs::read_to_string(&log.0).unwrap_or_default();
@@ -373,7 +385,8 @@ fn an_address_is_no_longer_than_the_room_for_it() {
     if !support::is_own_process() {
         let Some(shim) = shim() else { return };
         let test = "an_address_is_no_longer_than_the_room_for_it";
-        let variables = [("LD_PRELOAD", shim.as_os_str()), ("FAULTS", OsStr::new("long"))];
+        let [name, place] = preload(&shim);
+        let variables = [name, place, ("FAULTS", "long".into())];
         return support::assert_passed(&support::run_again_with(test, &variables));
     }
     let (listener, port) = support::listener(1);

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use crate::Usage;
@@ -38,6 +39,11 @@ pub fn all_written() -> anyhow::Result<()> {
         Some(error) => Err(Usage(format!("cannot write the output: {error}")).into()),
         None => Ok(()),
     }
+}
+
+/// A path as one word of a shell's command line, whatever is in it.
+pub fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
 
 /// The text on one line, whatever somebody put into it: a line's end becomes `\n`.

@@ -113,7 +113,7 @@ fn greet(world: &World, host: Host, link: &LinkConfig) {
          {} shell --join {}{on}\n\n`exit` here takes both down.",
         world.client.ip(),
         world.server.ip(),
-        exe.display(),
+        say::quoted(&exe),
         std::process::id(),
     ));
 }

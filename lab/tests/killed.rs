@@ -1,5 +1,7 @@
 //! Killed at a random moment, the lab leaves nothing behind: no process, no namespace.
 
+#[path = "common/path.rs"]
+mod path;
 #[path = "common/skip.rs"]
 mod skip;
 
@@ -17,6 +19,7 @@ use lab::link::LinkConfig;
 use lab::world::{self, World};
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
+use path::path;
 use skip::skipped;
 
 /// So many by default; LAB_ROUNDS asks for more.
@@ -111,12 +114,12 @@ fn a_killed_shell_leaves_nothing_behind() {
 
 #[test]
 fn a_killed_trace_leaves_nothing_behind() {
-    let lab = Path::new(env!("CARGO_BIN_EXE_lab"));
-    let half_close = lab.with_file_name("examples").join("half_close");
-    let server = format!("{STUBBORN} & exec {} server {{server}}:{{port}}", half_close.display());
+    let examples = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples");
+    let server = format!("{STUBBORN} & exec half_close server {{server}}:{{port}}");
     kill_in_rounds(Duration::from_millis(250), |round, command| {
         command.args(["trace", "--server", &server, "--client", STUBBORN]);
         command.arg("--out").arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("killed"));
+        command.env("PATH", path(&examples));
         // With a tracer and without, each with every signal.
         command.args((round % 2 == 1).then_some("--no-calls"));
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()

@@ -1,5 +1,7 @@
 //! The lines of source that led to a call: the innermost has the call's name in its text.
 
+#[path = "common/path.rs"]
+mod path;
 #[path = "common/skip.rs"]
 mod skip;
 
@@ -10,6 +12,7 @@ use std::process::Command;
 
 use lab::output::jsonl;
 use lab::record::{Call, Trace, What};
+use path::path;
 use skip::skipped;
 
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
@@ -30,12 +33,13 @@ fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the lab is in the project")
 }
 
-/// Traces; `None`: this machine does not allow it, which it says.
+/// Traces; `None`: this machine does not allow it, which it says. What is compiled for the trace of
+/// this name is called by its own name alone.
 fn lab(name: &str, args: &[&str]) -> Option<Trace> {
     let dir = dir(name);
     let mut lab = Command::new(LAB);
     let lab = lab.arg("trace").args(args).args(["--strict", "--out"]).arg(&dir).current_dir(here());
-    let ran = lab.output().expect("lab runs");
+    let ran = lab.env("PATH", path(&dir)).output().expect("lab runs");
     let said = String::from_utf8_lossy(&ran.stderr);
     if ran.status.code() == Some(3) {
         skipped(said.trim_end());
@@ -105,8 +109,8 @@ fn each_call_of_an_example_knows_its_lines() {
     }
 }
 
-/// Compiles the pair; `None`: there is no compiler, which it says.
-fn compiled(name: &str, options: &[&str]) -> Option<PathBuf> {
+/// Compiles the pair and traces it; `None`: there is no compiler, which it says.
+fn traced_pair(name: &str, options: &[&str]) -> Option<Trace> {
     let program = dir(name).join("pair");
     match Command::new("cc").args(options).arg(PAIR).arg("-o").arg(&program).status() {
         Ok(status) => assert!(status.success(), "cc {options:?}"),
@@ -115,14 +119,9 @@ fn compiled(name: &str, options: &[&str]) -> Option<PathBuf> {
             return None;
         }
     }
-    Some(program)
-}
-
-fn traced_pair(name: &str, options: &[&str]) -> Option<Trace> {
-    let program = compiled(name, options)?;
-    let command = |role| format!("{} {role} {{server}} {{port}}", program.display());
-    let (server, client) = (command("server"), command("client"));
-    lab(name, &["--server", &server, "--client", &client])
+    let pair =
+        ["--server", "pair server {server} {port}", "--client", "pair client {server} {port}"];
+    lab(name, &pair)
 }
 
 /// The functions' calls, by what stands in their lines.

@@ -1,5 +1,7 @@
 //! `lab trace` on real programs: all states, and no effect before its cause.
 
+#[path = "common/path.rs"]
+mod path;
 #[path = "common/skip.rs"]
 mod skip;
 
@@ -14,6 +16,7 @@ use lab::output::{jsonl, outline};
 use lab::record::{Call, Event, Host, Nanos, Segment, Trace, What};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use path::path;
 use skip::skipped;
 
 /// What is not over by now hangs.
@@ -22,15 +25,32 @@ const HANGS: Duration = Duration::from_secs(60);
 const SERVER: [&str; 5] = ["SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSED"];
 const CLIENT: [&str; 5] = ["SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT"];
 
-/// Runs `lab trace`; `None`: this machine does not allow it, which it says.
+const LAB: &str = env!("CARGO_BIN_EXE_lab");
+
+/// The pair of this crate, for `lab` with [`examples`] in its PATH.
+const HALF_CLOSE: [&str; 4] = [
+    "--server",
+    "half_close server {server}:{port}",
+    "--client",
+    "half_close client {server}:{port}",
+];
+
+/// Where cargo has built this crate's examples.
+fn examples() -> PathBuf {
+    Path::new(LAB).with_file_name("examples")
+}
+
+/// Runs `lab trace` on programs that are looked for among the examples first; `None`: this machine
+/// does not allow it, which it says.
 fn lab(name: &str, args: &[&str]) -> Option<(Output, Option<Trace>)> {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&dir);
-    let output = Command::new(env!("CARGO_BIN_EXE_lab"))
+    let output = Command::new(LAB)
         .args(["trace", "--strict"])
         .args(args)
         .arg("--out")
         .arg(&dir)
+        .env("PATH", path(&examples()))
         .output()
         .expect("lab runs");
     let said = String::from_utf8_lossy(&output.stderr);
@@ -51,9 +71,8 @@ fn lab(name: &str, args: &[&str]) -> Option<(Output, Option<Trace>)> {
 
 /// The pair of this crate, on a link of that delay.
 fn half_close(name: &str, more: &[&str]) -> Option<Trace> {
-    let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("half_close");
     let address = if more.contains(&"--ipv6") { "[{server}]:{port}" } else { "{server}:{port}" };
-    let command = |role: &str| format!("{} {role} {address}", pair.display());
+    let command = |role: &str| format!("half_close {role} {address}");
     let (server, client) = (command("server"), command("client"));
     let mut args = vec!["--server", &server, "--client", &client];
     args.extend(more);
@@ -358,7 +377,7 @@ fn a_recorded_trace_is_shown_with_what_is_wrong_with_it() {
     std::fs::create_dir_all(&dir).unwrap();
     let file = dir.join("trace.jsonl");
     let run = |args: &[&str], stdout: Stdio| {
-        let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
+        let mut lab = Command::new(LAB);
         let output = lab.args(args).stdout(stdout).output().expect("lab runs");
         let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
         (output.status.code(), said[0].clone(), said[1].clone())
@@ -400,9 +419,9 @@ fn a_recorded_trace_is_shown_with_what_is_wrong_with_it() {
 
 #[test]
 fn every_bad_value_is_said_in_one_line_before_anything_runs() {
-    let mark = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("it-ran");
-    let pair = ["--server".to_owned(), format!("touch {}", mark.display())];
-    let pair: Vec<&str> = pair.iter().map(|word| &**word).chain(["--client", "true"]).collect();
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let mark = dir.join("it-ran");
+    let pair = ["--server", "touch it-ran", "--client", "true"];
     let options = [
         "--port",
         "--out",
@@ -443,13 +462,13 @@ fn every_bad_value_is_said_in_one_line_before_anything_runs() {
     ] {
         wrong.push([&pair[..], more].concat());
     }
-    wrong.push(vec!["--server", &pair[1], "--client", "true {portt}"]);
-    wrong.push(vec!["--server", &pair[1], "--client", ""]);
+    wrong.push(vec!["--server", pair[1], "--client", "true {portt}"]);
+    wrong.push(vec!["--server", pair[1], "--client", ""]);
     wrong.push(vec!["a\nb"]);
     wrong.push(vec![""]);
     for args in wrong {
-        let output = Command::new(env!("CARGO_BIN_EXE_lab")).arg("trace").args(&args).output();
-        let output = output.expect("lab runs");
+        let mut lab = Command::new(LAB);
+        let output = lab.arg("trace").args(&args).current_dir(dir).output().expect("lab runs");
         let said = String::from_utf8_lossy(&output.stderr);
         if output.status.code() == Some(3) {
             return skipped(said.trim_end());
@@ -471,7 +490,7 @@ fn output_that_cannot_be_written_is_said_and_no_panic() {
         &["--version"],
     ] {
         let full = || File::options().write(true).open("/dev/full").expect("it is on every Linux");
-        let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
+        let mut lab = Command::new(LAB);
         let output = lab.args(args).stdout(full()).output().expect("lab runs");
         let said = String::from_utf8_lossy(&output.stderr);
         if output.status.code() == Some(3) {
@@ -488,10 +507,7 @@ fn output_that_cannot_be_written_is_said_and_no_panic() {
 
 #[test]
 fn a_rule_that_met_nothing_is_named() {
-    let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("half_close");
-    let command = |role: &str| format!("{} {role} {{server}}:{{port}}", pair.display());
-    let (server, client) = (command("server"), command("client"));
-    let args = ["--server", &server, "--client", &client, "--drop", "99", "--dup", "1"];
+    let args = [&HALF_CLOSE[..], &["--drop", "99", "--dup", "1"]].concat();
     let Some((output, _)) = lab("idle-rule", &args) else { return };
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("note: rule drop 99 met no segment\n"), "{said}");
@@ -502,11 +518,10 @@ fn a_rule_that_met_nothing_is_named() {
 
 #[test]
 fn a_client_that_cannot_be_run_ends_the_server_too() {
-    let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("half_close");
     // It stays when it is told to end, and so does its child.
-    let server = format!("trap '' TERM; sleep 600 & {} server {{server}}:{{port}}", pair.display());
+    let server = "trap '' TERM; sleep 600 & half_close server {server}:{port}";
     for more in [&[][..], &["--no-calls"]] {
-        let args = [&["--server", &server, "--client", "./none"][..], more].concat();
+        let args = [&["--server", server, "--client", "./none"][..], more].concat();
         let began = Instant::now();
         let Some((output, _)) = lab("no-client", &args) else { return };
         let said = String::from_utf8_lossy(&output.stderr);
@@ -520,9 +535,8 @@ fn a_client_that_cannot_be_run_ends_the_server_too() {
 
 #[test]
 fn a_time_limit_says_where_each_hangs() {
-    let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("half_close");
-    let server = format!("{} server {{server}}:{{port}}", pair.display());
-    let args = ["--server", &server, "--client", "sleep 60", "--time-limit", "5"];
+    let server = "half_close server {server}:{port}";
+    let args = ["--server", server, "--client", "sleep 60", "--time-limit", "5"];
     let Some((output, _)) = lab("hangs", &args) else { return };
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -533,15 +547,15 @@ fn a_time_limit_says_where_each_hangs() {
 
 #[test]
 fn ctrl_c_while_tcp_settles_loses_nothing() {
-    let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("half_close");
-    let command = |role: &str| format!("{} {role} {{server}}:{{port}}", pair.display());
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("settling");
     let _ = std::fs::remove_dir_all(&dir);
-    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"))
+    let mut lab = Command::new(LAB)
         // The last FIN and its acknowledgement are under way for two seconds.
-        .args(["trace", "--delay", "1s", "--server", &command("server")])
-        .args(["--client", &command("client"), "--out"])
+        .args(["trace", "--delay", "1s"])
+        .args(HALF_CLOSE)
+        .arg("--out")
         .arg(&dir)
+        .env("PATH", path(&examples()))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -569,12 +583,11 @@ fn ctrl_c_while_tcp_settles_loses_nothing() {
 
 #[test]
 fn a_long_trace_is_cut_and_says_so() {
-    let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("half_close");
-    let server = format!("{} server {{server}}:{{port}}", pair.display());
-    let client = format!("{} flood {{server}}:{{port}}", pair.display());
+    let (server, client) =
+        ("half_close server {server}:{port}", "half_close flood {server}:{port}");
     // A busy machine takes its time for so much.
     let limit = ["--no-calls", "--time-limit", "300"];
-    let args = [&["--server", &server, "--client", &client][..], &limit].concat();
+    let args = [&["--server", server, "--client", client][..], &limit].concat();
     let Some((output, trace)) = lab("long", &args) else { return };
     let said = String::from_utf8_lossy(&output.stdout);
     let trace = trace.expect("a trace is written");
@@ -616,10 +629,8 @@ fn what_a_program_calls_itself_stays_on_one_line() {
 
 #[test]
 fn of_many_connections_one_alone_is_told() {
-    let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("many");
-    let command = |role: &str| format!("{} {role} {{server}}:{{port}} 5", pair.display());
-    let (server, client) = (command("server"), command("client"));
-    let args = ["--server", &server, "--client", &client, "--connection", "3"];
+    let (server, client) = ("many server {server}:{port} 5", "many client {server}:{port} 5");
+    let args = ["--server", server, "--client", client, "--connection", "3"];
     let Some((output, trace)) = lab("chosen", &args) else { return };
     let (said, trace) = (String::from_utf8_lossy(&output.stdout), trace.expect("a trace"));
     assert_eq!(calls(&trace, Host::Client, &["socket"]).count(), 1);
@@ -632,11 +643,9 @@ fn of_many_connections_one_alone_is_told() {
 
 #[test]
 fn four_hundred_connections_at_once_have_all_their_states() {
-    let pair = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("many");
-    let command = |role: &str| format!("{} {role} {{server}}:{{port}} 400", pair.display());
+    let (server, client) = ("many server {server}:{port} 400", "many client {server}:{port} 400");
     for more in [&[][..], &["--no-calls"]] {
-        let (server, client) = (command("server"), command("client"));
-        let args = [&["--server", &server, "--client", &client], more].concat();
+        let args = [&["--server", server, "--client", client], more].concat();
         let Some((output, trace)) = lab("many", &args) else { return };
         let said = String::from_utf8_lossy(&output.stdout);
         let end = said.lines().rev().take(9).collect::<Vec<_>>();

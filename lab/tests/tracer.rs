@@ -1,5 +1,7 @@
 //! `lab trace` on programs that are hard to trace, and on machines that do not allow it.
 
+#[path = "common/path.rs"]
+mod path;
 #[path = "common/skip.rs"]
 mod skip;
 
@@ -13,6 +15,7 @@ use lab::output::jsonl;
 use lab::record::{Call, Host, Trace, What};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
+use path::path;
 use skip::skipped;
 
 /// What is not over after so many seconds hangs.
@@ -20,9 +23,9 @@ const HANGS: &str = "60";
 
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
 
-/// An example of this crate, as cargo builds it for its tests.
-fn helper(name: &str) -> String {
-    Path::new(LAB).with_file_name("examples").join(name).display().to_string()
+/// Where cargo has built this crate's examples.
+fn examples() -> PathBuf {
+    Path::new(LAB).with_file_name("examples")
 }
 
 /// A directory of the test's own.
@@ -33,18 +36,15 @@ fn dir(name: &str) -> PathBuf {
     dir
 }
 
-/// Adds a server, and the client that waits for a line from `fifo` if there is one.
-fn trace_command(command: &mut Command, server: &str, fifo: Option<&Path>, out: &Path) {
-    let client = format!("{} client {{server}}:{{port}}", helper("half_close"));
-    let fifo = fifo.map(|fifo| fifo.display().to_string());
-    let client = match &fifo {
-        Some(fifo) => format!("read go < {fifo}; exec {client}"),
-        None => client,
-    };
-    let server = format!("{} {server}", helper("servers"));
-    let server = fifo.map_or(server.clone(), |fifo| format!("{server} {fifo}"));
+/// Adds a server, and its client. With a fifo, which is called so in `out`, the client waits for a
+/// line from it.
+fn trace_command(command: &mut Command, server: &str, fifo: bool, out: &Path) {
+    let (fifo, wait) = if fifo { (" fifo", "read go < fifo; exec ") } else { ("", "") };
+    let server = format!("servers {server}{fifo}");
+    let client = format!("{wait}half_close client {{server}}:{{port}}");
     command.arg("trace").args(["--server", &server, "--client", &client]);
     command.args(["--time-limit", HANGS, "--out"]).arg(out);
+    command.current_dir(out).env("PATH", path(&examples()));
 }
 
 fn read(dir: &Path) -> Trace {
@@ -55,12 +55,11 @@ fn read(dir: &Path) -> Trace {
 /// `None`: this machine does not allow it, which it says.
 fn lab(name: &str, server: &str, fifo: bool) -> Option<(Output, Trace)> {
     let dir = dir(name);
-    let path = dir.join("fifo");
     if fifo {
-        mkfifo(&path, Mode::S_IRWXU).expect("a fifo can be made");
+        mkfifo(&dir.join("fifo"), Mode::S_IRWXU).expect("a fifo can be made");
     }
     let mut command = Command::new(LAB);
-    trace_command(&mut command, server, fifo.then_some(&*path), &dir);
+    trace_command(&mut command, server, fifo, &dir);
     let output = command.output().expect("lab runs");
     let said = String::from_utf8_lossy(&output.stderr);
     if output.status.code() == Some(3) {
@@ -175,9 +174,9 @@ fn a_killed_program_is_told_of() {
 #[test]
 fn where_ptrace_is_refused_segments_and_states_are_left() {
     let dir = dir("no-ptrace");
-    let mut command = Command::new(helper("without"));
+    let mut command = Command::new(examples().join("without"));
     command.arg("ptrace").arg(LAB);
-    trace_command(&mut command, "threaded {server}:{port}", None, &dir);
+    trace_command(&mut command, "threaded {server}:{port}", false, &dir);
     let output = command.output().expect("the helper runs");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     if output.status.code() == Some(3) {
@@ -196,7 +195,7 @@ fn where_ptrace_is_refused_segments_and_states_are_left() {
 #[test]
 fn where_packet_sockets_are_refused_it_says_so_in_the_doctors_words() {
     let run = |args: &[&str]| {
-        let mut command = Command::new(helper("without"));
+        let mut command = Command::new(examples().join("without"));
         command.arg("packets").arg(LAB).args(args).output().expect("the helper runs")
     };
     let output = run(&["trace", "--server", "true", "--client", "true"]);
@@ -223,7 +222,7 @@ fn a_daemon_is_followed_to_the_process_that_listens() {
     assert_eq!(calls(&trace, "accept4").count(), 1);
     let dir = dir("daemon-no-calls");
     let mut command = Command::new(LAB);
-    trace_command(&mut command, "daemon {server}:{port}", None, &dir);
+    trace_command(&mut command, "daemon {server}:{port}", false, &dir);
     let output = command.arg("--no-calls").output().expect("lab runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("client| 13 bytes\n"), "{said}");
@@ -246,7 +245,7 @@ fn every_byte_has_its_call() {
 fn a_byte_that_no_drawn_call_sent_is_named() {
     let dir = dir("unseen");
     let mut command = Command::new(LAB);
-    trace_command(&mut command, "unseen {server}:{port}", None, &dir);
+    trace_command(&mut command, "unseen {server}:{port}", false, &dir);
     let output = command.output().expect("lab runs");
     if output.status.code() == Some(3) {
         return skipped(&String::from_utf8_lossy(&output.stderr));

@@ -2,7 +2,7 @@
 
 #![allow(dead_code)] // no test file uses all of it
 
-use std::ffi::{OsStr, c_int, c_long};
+use std::ffi::{OsString, c_int, c_long};
 use std::io::{self, Write};
 use std::process::{self, Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -253,9 +253,9 @@ pub fn own_process(test: &str) -> Option<Output> {
 }
 
 /// Runs it with these variables in its environment.
-pub fn run_again_with(test: &str, variables: &[(&str, &OsStr)]) -> Output {
+pub fn run_again_with(test: &str, variables: &[(&str, OsString)]) -> Output {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.envs(variables.iter().copied());
+    command.envs(variables.iter().cloned());
     run_again(command, test)
 }
 

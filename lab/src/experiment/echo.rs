@@ -20,6 +20,7 @@ use super::{Run, joined};
 use crate::NotPossible;
 use crate::output::{jsonl, svg, words};
 use crate::record::{Host, Trace, What};
+use crate::say;
 
 const MESSAGE: &str = "hello";
 
@@ -61,7 +62,7 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
 fn record(dir: &std::path::Path) -> anyhow::Result<Trace> {
     let lab = std::env::current_exe()?;
     let echo = echo(&lab)?;
-    let quoted = format!("'{}'", echo.display().to_string().replace('\'', r"'\''"));
+    let quoted = say::quoted(&echo);
     let mut command = Command::new(lab);
     command
         .args(["trace", "--delay", "5ms", "--time-limit", "60"])
