@@ -154,7 +154,7 @@ ALL := --workspace --exclude classroom
 
 LINTS := -D warnings -D missing_docs -D clippy::undocumented_unsafe_blocks
 
-# One pass lints and builds, for clippy's driver is a compiler. `cargo clippy` and then `cargo build`
+# One pass lints and builds, for clippy's driver is a compiler. `cargo clippy`, then `cargo build`
 # would compile each dependency twice. The classroom's forty programs are linted, and not built.
 test: formatted documented ## everything: format, lints, tests, documentation, every example
 	$(CARGO) clippy -p classroom --bins -- $(LINTS)

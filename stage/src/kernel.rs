@@ -214,8 +214,9 @@ pub fn wait_until_in_queue(conn: UniqueFd) -> io::Result<UniqueFd> {
     Ok(conn)
 }
 
-/// A listener that `listen` makes at any free port, and what keeps others off this port in the other
-/// family: another program's listener there would answer who is to be refused. `None` without IPv6.
+/// A listener that `listen` makes at any free port, and what keeps others off this port in the
+/// other family: another program's listener there would answer who is to be refused. `None` without
+/// IPv6. Errors: those of `listen`, and of the socket that keeps the port.
 pub fn with_port_to_itself(
     listen: impl Fn() -> io::Result<UniqueFd>,
 ) -> io::Result<(UniqueFd, Option<UniqueFd>)> {
@@ -226,10 +227,16 @@ pub fn with_port_to_itself(
         match bind_only(other, own.port()) {
             Ok(held) => return Ok((listener, Some(held))),
             Err(e) if e.kind() == ErrorKind::AddrInUse => {} // so another port
-            Err(_) => return Ok((listener, None)),
+            Err(e) if has_no_family(&e) => return Ok((listener, None)),
+            Err(e) => return Err(e),
         }
     }
     Err(ErrorKind::AddrInUse.into())
+}
+
+/// This machine has no such addresses: it was built, or is set, to have none.
+fn has_no_family(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
 /// A socket that is bound, for its own family alone, and does not listen.

@@ -20,8 +20,8 @@ static LIMITED: AtomicBool = AtomicBool::new(false);
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-/// Blocks of so many bytes are filled when they are given back, and kept for a while: who reads a text
-/// afterwards finds no text in it, every time.
+/// Blocks of so many bytes are filled when they are given back, and kept for a while: who reads a
+/// text afterwards finds no text in it, every time.
 const SMALL: usize = 64;
 static KEPT: [AtomicPtr<u8>; 256] = [const { AtomicPtr::new(ptr::null_mut()) }; 256];
 static FREED: AtomicUsize = AtomicUsize::new(0);

@@ -271,13 +271,13 @@ pub enum Seldom {
     Taken(c_int),
     /// This socket begins to listen between the answer's `bind` and its `listen`.
     Rival(c_int),
-    /// So many calls that send, receive or accept say this errno, and take so many microseconds each; with
-    /// `true` those of `poll` as well.
+    /// So many calls that send, receive or accept say this errno, and take so many microseconds
+    /// each; with `true` those of `poll` as well.
     Says(c_int, usize, u32, bool),
     /// `recv` gives so many bytes at most, and takes so many microseconds.
     Gives(usize, u32),
-    /// Each that sends or receives moves bytes of [`HUGE`] that nobody has seen, as many as the kernel
-    /// moves at most, but for 5 at first; so many are left.
+    /// Each that sends or receives moves bytes of [`HUGE`] that nobody has seen, as many as the
+    /// kernel moves at most, but for 5 at first; so many are left.
     Moves(usize),
     /// `send` takes 1000 bytes less than it is offered, where it is offered more.
     TakesLess,
@@ -302,14 +302,14 @@ pub static SPOILS: AtomicBool = AtomicBool::new(false);
 
 type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
 
-/// libc's `syscall`, after the one below.
+/// libc's own `syscall`, which the one below hides.
 fn real() -> Syscall {
     static REAL: OnceLock<Syscall> = OnceLock::new();
     // SAFETY: libc has a `syscall`, and this is its type.
     *REAL.get_or_init(|| unsafe { next(c"syscall") })
 }
 
-/// libc's function of this name, after the one that stands here.
+/// libc's own function of this name, which the one that stands here hides.
 ///
 /// # Safety
 /// libc has it, and `F` is a pointer to a function of its type.

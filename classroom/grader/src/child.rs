@@ -404,8 +404,8 @@ impl Child {
                 }
                 let said: Said<X> = serde_json::from_str(said.get()).map_err(io::Error::from)?;
                 if said.after.calls.too_long > 0 {
-                    let mistake = "an address was said to be longer than it is: what lies after it may \
-                                   be read, too";
+                    let mistake = "an address was said to be longer than it is: what lies after \
+                                   it may be read, too";
                     let seen = say!("{} bytes", said.after.calls.too_long);
                     return refuse(mistake, "16 bytes for IPv4, 28 for IPv6", seen);
                 }

@@ -79,7 +79,8 @@ fn mistake(seen: &Seen) -> &'static str {
         && (right[got.len()..].starts_with(&[0; 4])
             || got == [&EXAM.payload[..9], &EXAM.payload[13..]].concat());
     first! {
-        text == GONE => "a frame that was there before the call is gone: push the new ones after it",
+        text == GONE =>
+            "a frame that was there before the call is gone: push the new ones after it",
         text.is_empty() && expected == TOO_LONG =>
             "it waits for a payload that no frame may have: 65536 bytes at most",
         text.is_empty() => "",

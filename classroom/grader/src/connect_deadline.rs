@@ -133,8 +133,8 @@ fn says(child: &mut Child, limit: u64, expected: &str) -> Result<Said<Took>, Ref
             "it asks over and over instead of sleeping: the timeout of poll is the wait",
         right && ends && calls.waited > limit as i64 + 3 => LATE,
         right && ends && ms < limit =>
-            "it gave up before the deadline: the clock decides, not the 0 of poll, and milliseconds are \
-             rounded up",
+            "it gave up before the deadline: the clock decides, not the 0 of poll, and milliseconds \
+             are rounded up",
         right && calls.short > 0 =>
             "poll wakes before the deadline, and once more: milliseconds rounded down, or to the \
              nearest, or a wait in small parts",

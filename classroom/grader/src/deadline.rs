@@ -139,8 +139,8 @@ fn timed_out(said: &Said<Took>, within: i64) -> Verdict {
     refuse(mistake, format!("Err(TimedOut) {}", millis(within)), seen)
 }
 
-const TAKEN: &str = "bytes were taken after the deadline: it is one instant for all of buf, and no time for each \
-     call; the clock is looked at before each recv";
+const TAKEN: &str = "bytes were taken after the deadline: it is one instant for all of buf, and no \
+     time for each call; the clock is looked at before each recv";
 const SLICES: &str = "it wakes again and again while nothing comes";
 const LONGER: &str = "poll is told to wait for longer than to the deadline";
 
@@ -196,8 +196,8 @@ fn silent(child: &mut Child) -> Verdict {
     Ok(())
 }
 
-/// A hundred bytes, or signals, with nearly 2 ms by the clock between two, and then silence: of the time
-/// to the deadline a third is left. Who waits for more has moved it.
+/// A hundred bytes, or signals, with nearly 2 ms by the clock between two, and then silence: of the
+/// time to the deadline a third is left. Who waits for more has moved it.
 fn moves(child: &mut Child) -> Verdict {
     const SIGNALS: &str =
         "each signal moved the deadline: after EINTR only the time that is left may be waited";
@@ -268,8 +268,8 @@ fn passed(child: &mut Child) -> Verdict {
 }
 
 fn false_alarm(child: &mut Child) -> Verdict {
-    const WAITS: &str = "it waits in recv, with no deadline: poll had said that there was something, \
-                         and by then it is gone: MSG_DONTWAIT";
+    const WAITS: &str = "it waits in recv, with no deadline: poll had said that there was \
+                         something, and by then it is gone: MSG_DONTWAIT";
     const SPINS: &str = "after EAGAIN it asks recv again, not poll: nothing has come, and it spins";
     const MIXED: &str =
         "poll is told to wait for less than is left: are seconds or their parts lost?";

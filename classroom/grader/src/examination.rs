@@ -36,8 +36,8 @@ const AGAIN: &str = "Err(EAGAIN)";
 const LOOP: &str = "it calls recv again after errors that do not go away: only EINTR does";
 const SPINS: &str =
     "EAGAIN on a non-blocking socket goes to the caller: calling again at once only spins";
-const WAITS: &str = "it waits by itself where the call says EAGAIN at once: the caller wanted a socket that \
-                     does not wait";
+const WAITS: &str = "it waits by itself where the call says EAGAIN at once: the caller wanted a \
+                     socket that does not wait";
 /// As long as a socket waits whose owner has said so.
 const A_MOMENT: TimeVal = TimeVal::new(0, 1000);
 const ELSEWHERE: &str =
@@ -58,12 +58,12 @@ const SENT: &str = "an empty buf was sent, or it was looked whether the peer is 
 const GOES_ON: &str = "a connection that goes on";
 const ANEW: &str = "bytes of a call that failed came out of the next one, or something else was \
                     kept: it has to begin anew";
-const KEPT: &str = "after an error the next call begins anew, with its own bytes: something of the failed \
-                    one was kept, or it sends other bytes";
+const KEPT: &str = "after an error the next call begins anew, with its own bytes: something of \
+                    the failed one was kept, or it sends other bytes";
 const LOOKS: &str = "a sender has no recv to call, not even to look: it may wait, and takes the \
                      socket's error away";
-const BARE: &str = "MSG_NOSIGNAL was forgotten in one of the calls of send: each of them may meet a \
-                    peer that has gone";
+const BARE: &str = "MSG_NOSIGNAL was forgotten in one of the calls of send: each of them may meet \
+                    a peer that has gone";
 /// A cap that no message of an exercise reaches was taken for less.
 pub const CAP_CUT: &str = "a large cap was cut to fewer bits, or became negative: it is a usize, and may \
                        be usize::MAX";

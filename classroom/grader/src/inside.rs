@@ -40,8 +40,8 @@ pub struct Given {
 /// The question of the parent.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Question<A> {
-    /// Call the answer; perhaps where 0 is the next descriptor, or the last that was given; and where
-    /// this happens.
+    /// Call the answer; perhaps where 0 is the next descriptor, or the last that was given; and
+    /// where this happens.
     Ask(A, [bool; 2], Seldom),
     /// Close the descriptors that were given.
     Close,

@@ -130,7 +130,8 @@ fn listens(child: &mut Child, port: u16) -> Result<Listens, Refusal> {
             "bind was given a port where 0 was asked for: bind picks a free one, others may have yours",
         said.errno() == libc::EADDRNOTAVAIL =>
             "s_addr is in network byte order, too: 127.0.0.1, not 1.0.0.127",
-        said.errno() == libc::EADDRINUSE && port != 0 && said.after.calls.port != port => ANOTHER_PORT,
+        said.errno() == libc::EADDRINUSE && port != 0 && said.after.calls.port != port =>
+            ANOTHER_PORT,
         said.result.is_err() => "it failed where nothing is in the way",
         address.is_none() && backlog.is_some() => "127.0.0.1 is an IPv4 address: AF_INET",
         address.is_none() => "the listener is closed by the time it returns",
