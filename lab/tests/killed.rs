@@ -70,8 +70,15 @@ fn end_of(lab: &mut Child, hangs: Instant) -> Option<ExitStatus> {
     None
 }
 
-/// Kills what `start` starts at a random moment of its first `span`, again and again.
-fn kill_in_rounds(span: Duration, start: impl Fn(u32, &mut Command) -> Child) {
+/// Whether a process that bears the mark runs this program.
+fn runs(mark: &str, program: &str) -> bool {
+    let name = |pid| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    marked(mark).0.into_iter().any(|pid| name(pid).trim_end() == program)
+}
+
+/// Kills what `start` starts at a random moment of its first `span`, again and again; and once more
+/// when this program runs in it.
+fn kill_in_rounds(span: Duration, program: &str, start: impl Fn(u32, &mut Command) -> Child) {
     if Command::new(env!("CARGO_BIN_EXE_lab")).arg("doctor").status().unwrap().code() != Some(0) {
         return skipped(&format!("{:#}", world::become_able().unwrap_err()));
     }
@@ -79,21 +86,32 @@ fn kill_in_rounds(span: Duration, start: impl Fn(u32, &mut Command) -> Child) {
     // SAFETY: no handler is installed.
     unsafe { signal(Signal::SIGINT, SigHandler::SigDfl) }.unwrap();
     let rounds = std::env::var("LAB_ROUNDS").map_or(ROUNDS, |text| text.parse().unwrap());
-    for round in 0..rounds {
+    for round in 0..=rounds {
         let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
         let mark = format!("{}-{round}-{nanos}", std::process::id());
         let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
         let mut lab = start(round, command.env(MARK, &mark));
-        thread::sleep(Duration::from_nanos((nanos % span.as_nanos()) as u64));
+        let mark = format!("{MARK}={mark}");
+        let began = Instant::now();
+        if round < rounds {
+            thread::sleep(Duration::from_nanos((nanos % span.as_nanos()) as u64));
+        }
+        while round == rounds && !runs(&mark, program) {
+            if began.elapsed() > HANGS {
+                lab.kill().unwrap();
+                panic!("{program} does not run");
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
         let signal = [Signal::SIGKILL, Signal::SIGINT, Signal::SIGTERM][round as usize % 3];
-        let (pids, namespaces) = marked(&format!("{MARK}={mark}"));
+        let (pids, namespaces) = marked(&mark);
         let begin = Instant::now();
         kill(Pid::from_raw(lab.id() as i32), signal).unwrap();
         let status = end_of(&mut lab, begin + HANGS)
             .unwrap_or_else(|| panic!("{signal} in round {round}: it runs on"));
         println!("{signal}: {} processes, {} namespaces, {status}", pids.len(), namespaces.len());
         assert!(status.signal().is_some() || status.code() == Some(1), "{status}");
-        let left = left_behind(&format!("{MARK}={mark}"));
+        let left = left_behind(&mark);
         assert_eq!(left, BTreeSet::new(), "{signal} in round {round}");
     }
 }
@@ -104,7 +122,7 @@ const STUBBORN: &str = "(trap '' HUP INT TERM; setsid sleep 1000) & wait";
 #[test]
 fn a_killed_shell_leaves_nothing_behind() {
     // From before there is a world to when all runs: some 60 ms.
-    kill_in_rounds(Duration::from_millis(120), |_, command| {
+    kill_in_rounds(Duration::from_millis(120), "sleep", |_, command| {
         let command = command.args(["shell", "--delay", "1ms"]);
         let mut lab = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         lab.stdin.as_mut().unwrap().write_all(format!("{STUBBORN}\n").as_bytes()).unwrap();
@@ -116,7 +134,7 @@ fn a_killed_shell_leaves_nothing_behind() {
 fn a_killed_trace_leaves_nothing_behind() {
     let examples = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples");
     let server = format!("{STUBBORN} & exec half_close server {{server}}:{{port}}");
-    kill_in_rounds(Duration::from_millis(250), |round, command| {
+    kill_in_rounds(Duration::from_millis(250), "half_close", |round, command| {
         command.args(["trace", "--server", &server, "--client", STUBBORN]);
         command.arg("--out").arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("killed"));
         command.env("PATH", path(&examples));

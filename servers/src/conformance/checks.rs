@@ -515,22 +515,29 @@ fn full(s: &mut Subject) -> Observed {
     let server = s.server.id();
     let limit = |most| limit_descriptors(server, most).map_err(|e| format!("prlimit: {e}"));
     let before = limit(next_descriptor(server) as u64)?;
-    let mut waiting = Vec::new();
-    let slept = within(s.patience, || {
-        // One waits in the queue; or the server, which has kept a descriptor for this, lets it go.
-        let noticed = |waiting: &[Client]| {
-            queued(s.server.addr) > 0 || waiting.last().is_some_and(Client::has_something)
-        };
-        if !noticed(&waiting) {
-            waiting.push(s.connect_silent()?); // into a descriptor that another one has left
-        }
-        // Before and after: a server that has just been woken, to accept, was still asleep.
-        let slept = noticed(&waiting) && sleeps_mostly(server) && noticed(&waiting);
-        let spins = || "it does not sleep: it calls accept again and again".to_owned();
-        if slept { Ok(()) } else { Err(spins()) }
-    });
+    // One waits in the queue; or the server, which has kept a descriptor for this, lets it go.
+    let noticed = |waiting: &[Client]| {
+        queued(s.server.addr) > 0 || waiting.last().is_some_and(Client::has_something)
+    };
+    let (mut waiting, mut slept) = (Vec::new(), Ok(false));
+    while matches!(slept, Ok(false)) && waiting.len() < CROWD {
+        waiting.push(s.connect_silent()?); // perhaps into a descriptor that another one has left
+        slept = within(s.patience, || {
+            if !noticed(&waiting) {
+                return Ok(false);
+            }
+            let sleeps = sleeps_mostly(server);
+            match noticed(&waiting) {
+                true if !sleeps => Err("it does not sleep: it calls accept again and again"),
+                // A server that has just been woken, to accept, was still asleep.
+                noticed => Ok(noticed),
+            }
+        });
+    }
     limit(before)?;
-    slept?;
+    if !slept.map_err(str::to_owned)? {
+        return Err(Fault::Failed(format!("it serves {CROWD} more with no descriptor left")));
+    }
     drop(waiting);
     s.serves_another().map_err(|e| format!("with descriptors again, {e}"))?;
     Ok("it slept, and serves again".into())
