@@ -30,17 +30,20 @@ fn package() -> &'static Path {
         let classroom = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("attempts");
         fs::create_dir_all(&package).unwrap();
+        // A string of JSON is one of TOML.
+        let quoted = |path: &Path| serde_json::to_string(path).unwrap();
         let mut manifest = format!(
             "[package]\nname = \"attempts\"\nedition = \"2024\"\nautobins = false\n[workspace]\n\
              [profile.dev]\ndebug = \"line-tables-only\"\nincremental = false\n\
              [profile.dev.package.\"*\"]\ndebug = false\n\
-             [dependencies]\nlibc = \"0.2\"\ngrader = {{ path = {:?} }}\n",
-            classroom.join("grader")
+             [dependencies]\nlibc = \"0.2\"\ngrader = {{ path = {} }}\n",
+            quoted(&classroom.join("grader"))
         );
         for entry in fs::read_dir(classroom.join("proof/attempts")).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap();
-            manifest += &format!("[[bin]]\nname = \"attempt-{name}\"\npath = {path:?}\n");
+            let path = quoted(&path);
+            manifest += &format!("[[bin]]\nname = \"attempt-{name}\"\npath = {path}\n");
         }
         fs::write(package.join("Cargo.toml"), manifest).unwrap();
         fs::copy(classroom.join("build.rs"), package.join("build.rs")).unwrap();

@@ -102,7 +102,9 @@ fn cargo(args: &[&str]) -> Command {
 fn programs(here: &Path) -> Result<Vec<Job>, Box<dyn Error>> {
     let list = here.with_file_name("tests.list");
     File::create(&list)?;
-    let runner = [here, Path::new("--note"), &list].map(|part| format!("{part:?}")).join(", ");
+    let quoted = |part: &str| format!("\"{}\"", part.replace('\\', "\\\\").replace('"', "\\\""));
+    let parts = [here, Path::new("--note"), &list].map(Path::to_string_lossy);
+    let runner = parts.map(|part| quoted(&part)).join(", "); // as TOML has it
     let mut cargo = cargo(TESTS);
     cargo.arg("--config").arg(format!("target.\"cfg(all())\".runner = [{runner}]"));
     say("the tests are being built");
