@@ -79,15 +79,19 @@ target/tools/bin/rustlings:
 
 exercise: ## grade one exercise without rustlings: make exercise EX=send_all
 	@test -n "$(EX)" || { echo "which one? make exercise EX=NAME, with NAME one of:"; \
-		ls classroom/exercises/*/*.rs | sed 's|.*/\(.*\)\.rs|  \1|'; exit 2; }
-	@$(TASKS)
+		sed -n 's|.*name = "\(.*\)", path = "exercises.*|  \1|p' classroom/Cargo.toml; exit 2; }
+	@$(TASKS) $(EX)
 	@$(CARGO) run -q -p classroom --bin $(EX)
 
 starters: ## write the exercises anew, as they are cut out of the solutions: drops what was written
 	@STARTERS=write $(CARGO) test -q -p proof starters_are_cut >/dev/null
 
+# What an earlier run left is gone, also where this one does not come so far as to write.
+GRADE = $(or $(CARGO_TARGET_DIR),target)/grade
+
 grade: ## grade all exercises: a table, JSON and JUnit XML in target; SKIP="tlv lines" leaves some out
-	@$(CARGO) run -q -p grader --bin grade -- $(if $(SKIP),--skip "$(SKIP)")
+	@rm -f "$(GRADE).json" "$(GRADE).xml" "$(GRADE)-github.json"
+	@$(CARGO) run -q -p grader --bin grade -- $(if $(SKIP),--skip "$(SKIP)") $(if $(EX),--only "$(EX)")
 
 MDBOOK := 0.5.4
 

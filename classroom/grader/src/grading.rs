@@ -55,7 +55,7 @@ impl Report {
     /// Of a program that has not come to a verdict.
     pub fn none(about: &About, reason: impl Into<String>) -> Report {
         let (exercise, reason) = (about.name.into(), told(&reason.into()).into());
-        Report { exercise, of: 1, reason, ..Report::default() }
+        Report { exercise, of: about.cases, reason, ..Report::default() }
     }
 
     /// Whether every case passed.
