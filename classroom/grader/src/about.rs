@@ -1,6 +1,6 @@
 //! The exercises: where each stands, and what is not examined in it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use say::say;
@@ -42,12 +42,16 @@ pub enum Rule {
 }
 
 impl About {
-    /// Says that the file to write in is missing, and how it comes back.
-    pub fn missing(&self) -> Option<String> {
-        let About { name, dir, .. } = self;
-        let file = format!("classroom/exercises/{dir}/{name}.rs");
-        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-        (!Path::new(root).join(&file).exists())
+    /// The file to write in, in `classroom`.
+    pub fn file(&self) -> PathBuf {
+        Path::new("exercises").join(self.dir).join(self.name).with_extension("rs")
+    }
+
+    /// Where that is missing: how it comes back.
+    pub fn missing(&self, classroom: &Path) -> Option<String> {
+        let (place, file) = (self.file(), Path::new("classroom").join(self.file()));
+        let file = file.display();
+        (!classroom.join(place).exists())
             .then(|| say!("{file} is missing: git restore {file} brings the last commit's back"))
     }
 

@@ -102,7 +102,8 @@ fn grade(about: &About, bin: &str, debug: &Path) -> io::Result<Report> {
     build.args(["build", "-q", "-p", "classroom", "--bin", bin]).stderr(Stdio::null());
     if !build.status()?.success() {
         let why = || say!("it does not compile: make exercise EX={} says why", about.name);
-        return Ok(Report::none(about, about.missing().unwrap_or_else(why)));
+        let classroom = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        return Ok(Report::none(about, about.missing(classroom).unwrap_or_else(why)));
     }
     judge(about, &debug.join(bin), LONGEST)
 }

@@ -16,9 +16,14 @@ use textwrap::{Options, WordSplitter};
 const WIDTH: usize = 100;
 
 fn main() -> ExitCode {
+    let Some(classroom) = env::args_os().nth(1).map(PathBuf::from) else {
+        eprintln!("tasks CLASSROOM [EXERCISE]: its directory is missing");
+        return ExitCode::from(2);
+    };
     let asked = env::args().nth(2);
     let is_asked = |about: &&About| asked.as_deref().is_none_or(|name| name == about.name);
-    let missing: Vec<_> = grader::ALL.iter().filter(is_asked).filter_map(About::missing).collect();
+    let missing = grader::ALL.iter().filter(is_asked).filter_map(|one| one.missing(&classroom));
+    let missing: Vec<String> = missing.collect();
     missing.iter().for_each(|why| eprintln!("{why}"));
     if asked.is_some() && !missing.is_empty() {
         return ExitCode::FAILURE;
@@ -27,15 +32,8 @@ fn main() -> ExitCode {
     if !is_korean() && !chosen().is_some_and(|language| language.starts_with("en")) {
         return ExitCode::SUCCESS;
     }
-    let Some(classroom) = env::args_os().nth(1).map(PathBuf::from) else {
-        eprintln!("tasks CLASSROOM [EXERCISE]: its directory is missing");
-        return ExitCode::from(2);
-    };
     let mut files = vec![classroom.join("info.toml")];
-    for about in grader::ALL {
-        let file = classroom.join("exercises").join(about.dir).join(about.name);
-        files.push(file.with_extension("rs"));
-    }
+    files.extend(grader::ALL.iter().map(|about| classroom.join(about.file())));
     for file in files {
         match translate(&file) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
