@@ -198,6 +198,7 @@ fn no_student_gets_the_points_of_another() {
     for (place, text) in [
         ("a b/classroom/exercises/1/one.rs", "of a\n"),
         ("a b/classroom/exercises/2/two.rs", "of a\n"),
+        ("a b/classroom/exercises/3/more.rs", "of a\n"),
         ("c/classroom/exercises/1/one.rs", "of c\n"),
         ("d/README.md", "no exercises\n"),
         ("e/classroom/exercises/2/two.rs", "broken\n"),
@@ -210,7 +211,7 @@ fn no_student_gets_the_points_of_another() {
     }
     run(&here, &["sh"], &block("submissions/"));
     let points = |name: &str| fs::read_to_string(here.join(format!("points-{name}.json"))).ok();
-    assert_eq!(points("a b").as_deref(), Some("of a\nof a\n"));
+    assert_eq!(points("a b").as_deref(), Some("of a\nof a\nof a\n"));
     assert_eq!(points("c").as_deref(), Some("of c\nstarter 2\n"));
     assert_eq!(points("d"), None);
     assert_eq!(points("e"), None);
