@@ -40,6 +40,9 @@ pub fn quoted(root: &Path, english: &Path, korean: &Path) -> anyhow::Result<Vec<
         let quotes = |rows: &[Row]| rows.iter().map(|row| row.quoted.is_some()).collect::<Vec<_>>();
         ensure!(quotes(&rows) == quotes(&korean_rows), "{name}: another table in Korean");
         for (row, korean_row) in rows.iter().zip(&korean_rows) {
+            if row.answers.is_empty() {
+                faults.push(format!("{name}: a row of a table names no answer"));
+            }
             let quotations = row.quoted.as_deref().zip(korean_row.quoted.as_deref());
             for answer in &row.answers {
                 let Some(message) = answers.get(answer) else {
@@ -79,6 +82,10 @@ fn answers(root: &Path, exercise: &str) -> anyhow::Result<BTreeMap<String, Strin
     Ok(answers)
 }
 
+/// The columns, as their headers call them.
+const ANSWER: [&str; 2] = ["answer", "답"];
+const SAYS: [&str; 2] = ["what the grader says", "채점기가 하는 말"];
+
 /// A row of a table of answers.
 struct Row {
     answers: Vec<String>,
@@ -98,7 +105,7 @@ fn rows(page: &str) -> Vec<Row> {
         let cells: Vec<&str> = cells.split('|').map(str::trim).collect();
         let at = |names: [&str; 2]| cells.iter().position(|cell| names.contains(cell));
         match columns {
-            None => columns = Some((at(["answer", "답"]), at([SAYS, "채점기가 하는 말"]))),
+            None => columns = Some((at(ANSWER), at(SAYS))),
             Some((Some(answer), quoted)) if !line.chars().all(|c| "|-: ".contains(c)) => {
                 let quoted = quoted.and_then(|at| cells.get(at)).map(|cell| unescaped(cell));
                 rows.push(Row { answers: in_code(cells.get(answer).unwrap_or(&"")), quoted });
@@ -108,8 +115,6 @@ fn rows(page: &str) -> Vec<Row> {
     }
     rows
 }
-
-const SAYS: &str = "what the grader says";
 
 /// The answers that a sentence with `NAME.diff` names.
 fn more(page: &str) -> Vec<String> {

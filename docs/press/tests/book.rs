@@ -404,6 +404,7 @@ fn the_teachers_pages_quote_what_the_grader_says() {
         (&english, "teachers-05_listen.md", "`says_zero`", "`says_nothing`"),
         (&english, "teachers-06_send_all.md", "`closes_it`", "`opens_it`"),
         (&english, "teachers-08_eintr.md", "where the lab is there", "or"),
+        (&english, "teachers-12_lines.md", "`byte_by_byte`", "byte_by_byte"),
         (&english, "teachers-13_records.md", " answer |", " name |"),
     ];
     for (book, page, from, to) in spoilt {
@@ -416,6 +417,7 @@ fn the_teachers_pages_quote_what_the_grader_says() {
         "05_listen.md: there is no answer says_nothing",
         "06_send_all.md: there is no answer opens_it",
         "08_eintr.md: not everybody has the lab: **Show**",
+        "12_lines.md: a row of a table names no answer",
         "13_records.md: no table names the answers",
     ];
     assert_eq!(faults.len(), expected.len(), "{}", faults.join("\n"));
