@@ -417,7 +417,7 @@ fn noted(back: c_long) -> c_long {
     back
 }
 
-/// Functions under libc's names. Those with `=` only count, and make this call of the kernel.
+/// Functions under libc's names.
 macro_rules! instead_of_libcs {
     ($(fn $name:ident($($arg:ident: $kind:ty),*) -> $back:ty $body:block)*) => {$(
         // SAFETY: the signature is libc's, and it does what libc's does.
@@ -427,18 +427,6 @@ macro_rules! instead_of_libcs {
             unsafe { $body }
         }
     )*};
-    ($(fn $name:ident($($arg:ident: $kind:ty),*) -> $back:ty = $number:ident($($value:expr),*);)*)
-        => {
-        instead_of_libcs! {$(
-            fn $name($($arg: $kind),*) -> $back {
-                count(stringify!($name));
-                noted(real()(libc::$number, $($value),*)) as $back
-            }
-        )*}
-
-        /// The same calls by their numbers.
-        const BY_NUMBER: &[(c_long, &str)] = &[$((libc::$number, stringify!($name))),*];
-    };
 }
 
 /// The answer is at work.
@@ -477,11 +465,11 @@ fn is_empty(epoll: c_int) -> bool {
 const NOBODY: *const c_void = ptr::null();
 
 instead_of_libcs! {
-    fn socket(family: c_int, kind: c_int, number: c_int) -> c_int
-        = SYS_socket(family, kind, number);
-}
+    fn socket(family: c_int, kind: c_int, number: c_int) -> c_int {
+        count("socket");
+        noted(real()(libc::SYS_socket, family, kind, number)) as c_int
+    }
 
-instead_of_libcs! {
     fn connect(fd: c_int, to: *const libc::sockaddr, len: c_uint) -> c_int {
         count("connect");
         // Who calls itself for it would run into the end of its stack: it runs in circles instead.
@@ -504,6 +492,7 @@ instead_of_libcs! {
         let (fd, len) = (a as c_int, e as c_uint);
         match number {
             libc::SYS_close => close(fd).into(),
+            libc::SYS_socket => socket(fd, b as c_int, c as c_int).into(),
             libc::SYS_exit_group => libc::_exit(fd),
             libc::SYS_connect => connect(fd, b as *const _, c as c_uint).into(),
             libc::SYS_sendmsg => sendmsg(fd, b as *const _, c as c_int) as c_long,
@@ -536,13 +525,7 @@ instead_of_libcs! {
             }
             _ if naps(number, [a, b, c, d]) => leave(NAPPED),
             // What is not counted is not noted either: a note may have to wait, by such a call.
-            _ => match BY_NUMBER.iter().find(|(known, _)| *known == number) {
-                Some((_, name)) => {
-                    count(name);
-                    noted(real()(number, a, b, c, d, e, f))
-                }
-                None => real()(number, a, b, c, d, e, f),
-            },
+            _ => real()(number, a, b, c, d, e, f),
         }
     }
 
