@@ -429,6 +429,20 @@ macro_rules! instead_of_libcs {
     )*};
 }
 
+/// Those that do this, and then all that libc's does.
+macro_rules! before_libcs {
+    ($(fn $name:ident($($arg:ident: $kind:ty),*) -> $back:ty $body:block)*) => {
+        instead_of_libcs! {$(
+            fn $name($($arg: $kind),*) -> $back {
+                $body
+                let name = CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes());
+                let libcs: unsafe extern "C" fn($($kind),*) -> $back = next(name.expect("a name"));
+                libcs($($arg),*)
+            }
+        )*}
+    };
+}
+
 /// The answer is at work.
 static ANSWERS: AtomicBool = AtomicBool::new(false);
 
@@ -461,8 +475,6 @@ fn is_empty(epoll: c_int) -> bool {
     fs::read_to_string(format!("/proc/self/fdinfo/{epoll}"))
         .is_ok_and(|info| !info.contains("tfd:"))
 }
-
-const NOBODY: *const c_void = ptr::null();
 
 instead_of_libcs! {
     fn socket(family: c_int, kind: c_int, number: c_int) -> c_int {
@@ -740,32 +752,6 @@ instead_of_libcs! {
         rc
     }
 
-    fn sigaction(number: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
-        if !new.is_null() {
-            note(|calls| calls.actions.push(number));
-        }
-        let libcs = next::<unsafe extern "C" fn(_, _, _) -> _>(c"sigaction");
-        libcs(number, new, old)
-    }
-
-    fn signal(number: c_int, handler: libc::sighandler_t) -> libc::sighandler_t {
-        note(|calls| calls.actions.push(number));
-        let libcs = next::<unsafe extern "C" fn(_, _) -> _>(c"signal");
-        libcs(number, handler)
-    }
-
-    fn pthread_sigmask(how: c_int, new: *const libc::sigset_t, old: *mut libc::sigset_t) -> c_int {
-        note(|calls| calls.masks += usize::from(!new.is_null()));
-        let libcs = next::<unsafe extern "C" fn(_, _, _) -> _>(c"pthread_sigmask");
-        libcs(how, new, old)
-    }
-
-    fn sigprocmask(how: c_int, new: *const libc::sigset_t, old: *mut libc::sigset_t) -> c_int {
-        note(|calls| calls.masks += usize::from(!new.is_null()));
-        let libcs = next::<unsafe extern "C" fn(_, _, _) -> _>(c"sigprocmask");
-        libcs(how, new, old)
-    }
-
     fn poll(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int) -> c_int {
         count("poll");
         let asked: &mut [libc::pollfd] =
@@ -798,7 +784,7 @@ instead_of_libcs! {
         let ms = i64::from(if hastened && timeout >= LONG { MOMENT } else { timeout });
         let time = libc::timespec { tv_sec: ms / 1000, tv_nsec: ms % 1000 * 1_000_000 };
         let at = if ms < 0 { ptr::null() } else { &raw const time };
-        let ready = real()(libc::SYS_ppoll, fds, n, at, NOBODY, 0) as c_int;
+        let ready = real()(libc::SYS_ppoll, fds, n, at, ptr::null::<c_void>(), 0) as c_int;
         if ready == 0 {
             note(|calls| (calls.over, calls.waited) = (calls.over + 1, calls.waited + ms));
             if hastened {
@@ -808,92 +794,8 @@ instead_of_libcs! {
         ready
     }
 
-    fn ppoll(
-        fds: *mut libc::pollfd, n: libc::nfds_t, time: *const libc::timespec,
-        mask: *const libc::sigset_t
-    ) -> c_int {
-        let ms = time.as_ref().map_or(-1, |time| {
-            let ms = time.tv_sec.saturating_mul(1000).saturating_add((time.tv_nsec + 999_999) / 1_000_000);
-            ms.clamp(-2, c_int::MAX.into())
-        });
-        if mask.is_null() && (time.is_null() || ms >= 0) {
-            return poll(fds, n, ms as c_int);
-        }
-        nap(n == 0);
-        if mask.is_null() {
-            return real()(libc::SYS_ppoll, fds, n, time, NOBODY, 0) as c_int;
-        }
-        note(|calls| calls.masks += usize::from(*mask.cast::<u64>() != 0));
-        let libcs = next::<unsafe extern "C" fn(_, _, _, _) -> _>(c"ppoll");
-        libcs(fds, n, time, mask)
-    }
-
-    fn select(
-        n: c_int, read: *mut libc::fd_set, write: *mut libc::fd_set, other: *mut libc::fd_set,
-        time: *mut libc::timeval
-    ) -> c_int {
-        count("poll");
-        nap(n == 0 || [read, write, other].iter().all(|set| set.is_null()));
-        let libcs = next::<unsafe extern "C" fn(_, _, _, _, _) -> _>(c"select");
-        libcs(n, read, write, other, time)
-    }
-
-    fn pselect(
-        n: c_int, read: *mut libc::fd_set, write: *mut libc::fd_set, other: *mut libc::fd_set,
-        time: *const libc::timespec, mask: *const libc::sigset_t
-    ) -> c_int {
-        count("poll");
-        nap(n == 0 || [read, write, other].iter().all(|set| set.is_null()));
-        let libcs = next::<unsafe extern "C" fn(_, _, _, _, _, _) -> _>(c"pselect");
-        libcs(n, read, write, other, time, mask)
-    }
-
     fn epoll_wait(epoll: c_int, at: *mut libc::epoll_event, n: c_int, timeout: c_int) -> c_int {
         epoll_pwait(epoll, at, n, timeout, ptr::null())
-    }
-
-    fn epoll_pwait(
-        epoll: c_int, at: *mut libc::epoll_event, n: c_int, timeout: c_int,
-        mask: *const libc::sigset_t
-    ) -> c_int {
-        count("poll");
-        nap(timeout != 0 && is_empty(epoll));
-        let libcs = next::<unsafe extern "C" fn(_, _, _, _, _) -> _>(c"epoll_pwait");
-        libcs(epoll, at, n, timeout, mask)
-    }
-
-    fn sigtimedwait(
-        set: *const libc::sigset_t, info: *mut libc::siginfo_t, time: *const libc::timespec
-    ) -> c_int {
-        nap(!is_now(time));
-        let libcs = next::<unsafe extern "C" fn(_, _, _) -> _>(c"sigtimedwait");
-        libcs(set, info, time)
-    }
-
-    fn nanosleep(time: *const libc::timespec, left: *mut libc::timespec) -> c_int {
-        nap(true);
-        real()(libc::SYS_nanosleep, time, left) as c_int
-    }
-
-    fn clock_nanosleep(
-        clock: libc::clockid_t, flags: c_int, time: *const libc::timespec,
-        left: *mut libc::timespec
-    ) -> c_int {
-        nap(true);
-        let libcs = next::<unsafe extern "C" fn(_, _, _, _) -> _>(c"clock_nanosleep");
-        libcs(clock, flags, time, left)
-    }
-
-    fn usleep(micros: c_uint) -> c_int {
-        nap(true);
-        let libcs = next::<unsafe extern "C" fn(_) -> _>(c"usleep");
-        libcs(micros)
-    }
-
-    fn sleep(seconds: c_uint) -> c_uint {
-        nap(true);
-        let libcs = next::<unsafe extern "C" fn(_) -> _>(c"sleep");
-        libcs(seconds)
     }
 
     fn clock_gettime(clock: libc::clockid_t, at: *mut libc::timespec) -> c_int {
@@ -948,6 +850,90 @@ instead_of_libcs! {
             ptr::write_bytes((*node).ai_addr.cast::<u8>(), 0xdd, (*node).ai_addrlen as usize);
             (*node).ai_next = ptr::null_mut();
         }
+    }
+}
+
+before_libcs! {
+    fn sigaction(number: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+        if !new.is_null() {
+            note(|calls| calls.actions.push(number));
+        }
+    }
+
+    fn signal(number: c_int, handler: libc::sighandler_t) -> libc::sighandler_t {
+        note(|calls| calls.actions.push(number));
+    }
+
+    fn pthread_sigmask(how: c_int, new: *const libc::sigset_t, old: *mut libc::sigset_t) -> c_int {
+        note(|calls| calls.masks += usize::from(!new.is_null()));
+    }
+
+    fn sigprocmask(how: c_int, new: *const libc::sigset_t, old: *mut libc::sigset_t) -> c_int {
+        note(|calls| calls.masks += usize::from(!new.is_null()));
+    }
+
+    fn ppoll(
+        fds: *mut libc::pollfd, n: libc::nfds_t, time: *const libc::timespec,
+        mask: *const libc::sigset_t
+    ) -> c_int {
+        let ms = time.as_ref().map_or(-1, |time| {
+            let ms = time.tv_sec.saturating_mul(1000).saturating_add((time.tv_nsec + 999_999) / 1_000_000);
+            ms.clamp(-2, c_int::MAX.into())
+        });
+        if mask.is_null() && (time.is_null() || ms >= 0) {
+            return poll(fds, n, ms as c_int);
+        }
+        nap(n == 0);
+        note(|calls| calls.masks += usize::from(!mask.is_null() && *mask.cast::<u64>() != 0));
+    }
+
+    fn select(
+        n: c_int, read: *mut libc::fd_set, write: *mut libc::fd_set, other: *mut libc::fd_set,
+        time: *mut libc::timeval
+    ) -> c_int {
+        count("poll");
+        nap(n == 0 || [read, write, other].iter().all(|set| set.is_null()));
+    }
+
+    fn pselect(
+        n: c_int, read: *mut libc::fd_set, write: *mut libc::fd_set, other: *mut libc::fd_set,
+        time: *const libc::timespec, mask: *const libc::sigset_t
+    ) -> c_int {
+        count("poll");
+        nap(n == 0 || [read, write, other].iter().all(|set| set.is_null()));
+    }
+
+    fn epoll_pwait(
+        epoll: c_int, at: *mut libc::epoll_event, n: c_int, timeout: c_int,
+        mask: *const libc::sigset_t
+    ) -> c_int {
+        count("poll");
+        nap(timeout != 0 && is_empty(epoll));
+    }
+
+    fn sigtimedwait(
+        set: *const libc::sigset_t, info: *mut libc::siginfo_t, time: *const libc::timespec
+    ) -> c_int {
+        nap(!is_now(time));
+    }
+
+    fn nanosleep(time: *const libc::timespec, left: *mut libc::timespec) -> c_int {
+        nap(true);
+    }
+
+    fn clock_nanosleep(
+        clock: libc::clockid_t, flags: c_int, time: *const libc::timespec,
+        left: *mut libc::timespec
+    ) -> c_int {
+        nap(true);
+    }
+
+    fn usleep(micros: c_uint) -> c_int {
+        nap(true);
+    }
+
+    fn sleep(seconds: c_uint) -> c_uint {
+        nap(true);
     }
 }
 
