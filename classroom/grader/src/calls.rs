@@ -10,6 +10,7 @@ use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use std::fs;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
@@ -18,6 +19,8 @@ use std::{mem, ptr, slice};
 use nix::errno::Errno;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use serde::{Deserialize, Serialize};
+
+use crate::kernel;
 
 /// No multiple of 4 GiB: cut to 32 bits, signed or not, it is 5.
 pub const HUGE: usize = (1 << 32) + 5;
@@ -119,8 +122,8 @@ impl Calls {
 }
 
 struct Log {
-    /// The sockets' own numbers: a copy of the descriptor is the same socket.
-    lent: Vec<(c_int, Option<u64>)>,
+    /// With what is open there: a copy of the descriptor is the same socket.
+    lent: Vec<(c_int, Option<PathBuf>)>,
     calls: Option<Calls>,
     /// The lists of `getaddrinfo`, each by its head, and whether it has been freed.
     lists: Vec<(usize, bool)>,
@@ -159,7 +162,7 @@ pub fn until(deadline: Instant) {
 
 /// Watches a call that these descriptors are lent to.
 pub fn watch(lent: &[c_int]) {
-    LOG.lock().unwrap().lent = lent.iter().map(|&fd| (fd, number(fd))).collect();
+    LOG.lock().unwrap().lent = lent.iter().map(|&fd| (fd, kernel::identity(fd))).collect();
     let next = mem::replace(&mut LOG.lock().unwrap().next, Seldom::Nothing);
     start_with(next);
     ANSWERS.store(true, Relaxed);
@@ -209,20 +212,11 @@ unsafe fn addressed(at: *const libc::sockaddr, len: c_uint) -> u16 {
     at.map_or(0, |at| u16::from_be(at.sin_port))
 }
 
-/// What is open under a descriptor, by its number in the kernel.
-fn number(fd: c_int) -> Option<u64> {
-    // SAFETY: all zeros is a stat, and it is writable.
-    unsafe {
-        let mut stat: libc::stat = mem::zeroed();
-        (libc::fstat(fd, &mut stat) == 0).then_some(stat.st_ino)
-    }
-}
-
 /// Notes what is changed of a socket that was lent, under whatever descriptor.
 fn touch(fd: c_int, what: &str) {
-    let number = number(fd);
-    let is_it = |&(lent, of): &(c_int, _)| of == number && (what != INHERITED || lent == fd);
-    let is_lent = number.is_some() && LOG.lock().unwrap().lent.iter().any(is_it);
+    let it = kernel::identity(fd);
+    let is_it = |(lent, of): &(c_int, _)| *of == it && (what != INHERITED || *lent == fd);
+    let is_lent = it.is_some() && LOG.lock().unwrap().lent.iter().any(is_it);
     note(|calls| {
         if is_lent && !calls.touched.iter().any(|other| other == what) {
             calls.touched.push(what.into());
@@ -255,9 +249,10 @@ pub const OPTIONS: [(c_int, c_int, &str); 11] = [
 ];
 
 /// What happens seldom, and may happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Seldom {
     /// Nothing of all this.
+    #[default]
     Nothing,
     /// `getaddrinfo` sorts the other way round, as gai.conf(5) may have it.
     ReversedList,

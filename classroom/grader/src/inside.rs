@@ -23,8 +23,9 @@ use say::say;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::calls::{Calls, Seldom};
+use crate::kernel::{self, identity};
 use crate::refusal::{Verdict, first, judge};
-use crate::{alloc, calls, kernel, language, wire};
+use crate::{alloc, calls, language, wire};
 
 /// The child's end of the conversation with the grader. Far from the numbers an answer meets.
 const CONTROL: RawFd = 200;
@@ -442,11 +443,6 @@ fn learners_line() -> Option<String> {
     let mut places = trace.lines().filter_map(|line| line.trim().strip_prefix("at "));
     let line = places.find(|place| is_the_learners(place))?;
     Some(line.rsplit_once(':').map_or(line, |(place, _column)| place).into())
-}
-
-/// What is open under a number: `socket:[4711]`.
-fn identity(fd: RawFd) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/self/fd/{fd}")).ok()
 }
 
 /// Unread bytes would turn the close into a reset, which destroys what is still on its way out.

@@ -1,10 +1,11 @@
 //! What a process is doing, as the kernel tells it in `/proc`. man: proc(5).
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::SocketAddrV4;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
@@ -78,6 +79,11 @@ pub fn look(pid: i32) -> io::Result<Look> {
 fn read<'a>(pid: i32, name: &str, buffer: &'a mut [u8; 4096]) -> io::Result<&'a str> {
     let len = File::open(format!("/proc/{pid}/{name}"))?.read(buffer)?;
     Ok(str::from_utf8(&buffer[..len]).unwrap_or_default())
+}
+
+/// What is open under a number of this process: `socket:[4711]`.
+pub fn identity(fd: RawFd) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{fd}")).ok()
 }
 
 /// What stands at this address of the process: seconds, and parts of one, of which a second has a
