@@ -6,6 +6,7 @@
 //! in the way that shows a mistake: a `close` that succeeds changes errno.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use std::fs;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -29,7 +30,7 @@ pub const HUGE: usize = (1 << 32) + 5;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Calls {
     /// Calls by name.
-    by_name: Vec<(Cow<'static, str>, usize)>,
+    by_name: BTreeMap<Cow<'static, str>, usize>,
     /// What was changed of a socket that was only lent, if only for a while.
     pub touched: Vec<String>,
     /// Signals whose action was set, if only for a while.
@@ -105,14 +106,11 @@ pub struct Calls {
 impl Calls {
     /// How often this was called.
     pub fn of(&self, name: &str) -> usize {
-        self.by_name.iter().find(|(known, _)| known == name).map_or(0, |(_, times)| *times)
+        self.by_name.get(name).copied().unwrap_or_default()
     }
 
     fn count(&mut self, name: &'static str) {
-        match self.by_name.iter_mut().find(|(known, _)| known == name) {
-            Some((_, times)) => *times += 1,
-            None => self.by_name.push((name.into(), 1)),
-        }
+        *self.by_name.entry(name.into()).or_default() += 1;
     }
 
     /// Whether the kernel was told to hold bytes back, if only for a while.
