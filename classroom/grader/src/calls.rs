@@ -9,11 +9,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use std::fs;
+use std::hint::black_box;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{LazyLock, Mutex};
 use std::time::Instant;
 use std::{mem, ptr, slice};
 
@@ -93,10 +94,10 @@ pub struct Calls {
     pub less_than_left: bool,
     /// What the last list of `getaddrinfo` holds, in its order.
     pub addresses: Vec<SocketAddr>,
-    /// Lists that `getaddrinfo` has made.
-    pub lists: usize,
-    /// Lists that `freeaddrinfo` was given, each by its head and once.
-    pub freed: usize,
+    /// The lists that `getaddrinfo` has made, each by its head.
+    pub lists: Vec<usize>,
+    /// Those of them that `freeaddrinfo` was given.
+    pub freed: Vec<usize>,
     /// Calls of `freeaddrinfo` with a list that had been freed.
     pub freed_twice: usize,
     /// Calls of `freeaddrinfo` with something else: the middle of a list, or null.
@@ -119,28 +120,25 @@ impl Calls {
     }
 }
 
+#[derive(Default)]
 struct Log {
     /// With what is open there: a copy of the descriptor is the same socket.
     lent: Vec<(c_int, Option<PathBuf>)>,
-    calls: Option<Calls>,
-    /// The lists of `getaddrinfo`, each by its head, and whether it has been freed.
-    lists: Vec<(usize, bool)>,
+    calls: Calls,
+    /// What happens in the call that is watched, and in the next one.
     seldom: Seldom,
-    /// What is to happen in the next call.
     next: Seldom,
     buffer: Range<usize>,
     until: Option<Instant>,
 }
 
-static LOG: Mutex<Log> = Mutex::new(Log {
-    lent: Vec::new(),
-    calls: None,
-    lists: Vec::new(),
-    seldom: Seldom::Nothing,
-    next: Seldom::Nothing,
-    buffer: 0..0,
-    until: None,
-});
+impl Log {
+    fn begin(&mut self, seldom: Seldom) {
+        (self.calls, self.seldom) = (Calls::default(), seldom);
+    }
+}
+
+static LOG: LazyLock<Mutex<Log>> = LazyLock::new(Mutex::default);
 
 /// This is to happen in the next call of the answer.
 pub fn next_time(seldom: Seldom) {
@@ -160,32 +158,33 @@ pub fn until(deadline: Instant) {
 
 /// Watches a call that these descriptors are lent to.
 pub fn watch(lent: &[c_int]) {
-    LOG.lock().unwrap().lent = lent.iter().map(|&fd| (fd, kernel::identity(fd))).collect();
-    let next = mem::replace(&mut LOG.lock().unwrap().next, Seldom::Nothing);
-    start_with(next);
+    let lent = lent.iter().map(|&fd| (fd, kernel::identity(fd))).collect();
+    let log = &mut *LOG.lock().unwrap();
+    log.lent = lent;
+    let next = mem::take(&mut log.next);
+    log.begin(next);
     ANSWERS.store(true, Relaxed);
 }
 
 /// Counts from here on, where this happens.
 pub fn start_with(seldom: Seldom) {
-    let log = &mut *LOG.lock().unwrap();
-    (log.calls, log.lists, log.seldom) = (None, Vec::new(), seldom);
+    LOG.lock().unwrap().begin(seldom);
+    spoil_stack();
 }
 
 /// What has been counted.
 pub fn counted() -> Calls {
     ANSWERS.store(false, Relaxed);
-    let log = LOG.lock().unwrap();
-    let freed = log.lists.iter().filter(|(_, freed)| *freed).count();
-    if let Seldom::Taken(fd) = log.seldom {
+    let log = &mut *LOG.lock().unwrap();
+    if let Seldom::Taken(fd) = mem::take(&mut log.seldom) {
         // SAFETY: it takes a number; who has opened it here closes it.
-        unsafe { real()(libc::SYS_close, fd) };
+        unsafe { REAL(libc::SYS_close, fd) };
     }
-    Calls { lists: log.lists.len(), freed, ..log.calls.clone().unwrap_or_default() }
+    mem::take(&mut log.calls)
 }
 
 fn note(what: impl FnOnce(&mut Calls)) {
-    what(LOG.lock().unwrap().calls.get_or_insert_default());
+    what(&mut LOG.lock().unwrap().calls);
 }
 
 fn count(name: &'static str) {
@@ -290,17 +289,19 @@ pub fn spoil_errno() {
     }
 }
 
+/// What the answer finds where nobody has written to yet is not zero, and ends no text.
+#[inline(never)]
+pub fn spoil_stack() {
+    black_box([b'9'; 1 << 15]);
+}
+
 /// A call that succeeds, and memory that is taken or given back, changes errno.
 pub static SPOILS: AtomicBool = AtomicBool::new(false);
 
-type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
-
 /// libc's own `syscall`, which the one below hides.
-fn real() -> Syscall {
-    static REAL: OnceLock<Syscall> = OnceLock::new();
+static REAL: LazyLock<unsafe extern "C" fn(c_long, ...) -> c_long> =
     // SAFETY: libc has a `syscall`, and this is its type.
-    *REAL.get_or_init(|| unsafe { next(c"syscall") })
-}
+    LazyLock::new(|| unsafe { next(c"syscall") });
 
 /// libc's own function of this name, which the one that stands here hides.
 ///
@@ -315,7 +316,7 @@ unsafe fn next<F>(name: &CStr) -> F {
 pub fn leave(code: c_int) -> ! {
     loop {
         // SAFETY: it takes a number, and does not return.
-        unsafe { real()(libc::SYS_exit_group, code) };
+        unsafe { REAL(libc::SYS_exit_group, code) };
     }
 }
 
@@ -341,37 +342,32 @@ fn takes(micros: u32) {
 
 /// What happens in this call.
 fn seldom() -> Seldom {
-    if ANSWERS.load(Relaxed) { LOG.lock().unwrap().seldom } else { Seldom::Nothing }
+    LOG.lock().unwrap().seldom
 }
 
 /// Whether this call, which may be a `poll`, is one that fails.
 fn fails(polls: bool) -> bool {
-    let log = &mut *LOG.lock().unwrap();
-    match &mut log.seldom {
-        Seldom::Says(errno, left, micros, all)
-            if *left > 0 && (*all || !polls) && ANSWERS.load(Relaxed) =>
-        {
+    let Log { seldom, calls, .. } = &mut *LOG.lock().unwrap();
+    match seldom {
+        Seldom::Says(errno, left, micros, all) if *left > 0 && (*all || !polls) => {
             *left -= 1;
+            calls.failed += 1;
             takes(*micros);
             Errno::set_raw(*errno);
+            true
         }
-        _ => return false,
+        _ => false,
     }
-    log.calls.get_or_insert_default().failed += 1;
-    true
 }
 
 /// What a call moves of so many bytes where they are none.
 fn moves(len: usize) -> Option<isize> {
-    let log = &mut *LOG.lock().unwrap();
-    let Seldom::Moves(left) = &mut log.seldom else { return None };
-    if !ANSWERS.load(Relaxed) {
+    let Log { seldom: Seldom::Moves(left), calls, .. } = &mut *LOG.lock().unwrap() else {
         return None;
-    }
-    let first = *left == HUGE;
-    let n = if first { 5 } else { len.min(*left).min(0x7fff_f000) };
+    };
+    let n = if *left == HUGE { 5 } else { len.min(*left).min(0x7fff_f000) };
     *left -= n;
-    log.calls.get_or_insert_default().missing = *left;
+    calls.missing = *left;
     if n == 0 {
         Errno::EPIPE.set();
         return Some(-1);
@@ -392,10 +388,8 @@ fn room(len: usize) -> usize {
 
 /// Notes whether so many bytes at this address are of the buffer, and all of it that is left.
 fn uses(at: *const c_void, len: usize) {
-    let log = &mut *LOG.lock().unwrap();
-    let Range { start, end } = log.buffer;
-    let calls = log.calls.get_or_insert_default();
-    if len > 0 && !(start..=end).contains(&at.addr()) {
+    let Log { buffer: Range { start, end }, calls, .. } = &mut *LOG.lock().unwrap();
+    if len > 0 && !(*start..=*end).contains(&at.addr()) {
         calls.elsewhere += usize::from(start != end);
     } else if len < 4096.min(end.saturating_sub(at.addr())) {
         calls.pieces += 1;
@@ -472,22 +466,22 @@ fn is_empty(epoll: c_int) -> bool {
 instead_of_libcs! {
     fn socket(family: c_int, kind: c_int, number: c_int) -> c_int {
         count("socket");
-        noted(real()(libc::SYS_socket, family, kind, number)) as c_int
+        noted(REAL(libc::SYS_socket, family, kind, number)) as c_int
     }
 
     fn connect(fd: c_int, to: *const libc::sockaddr, len: c_uint) -> c_int {
         count("connect");
         // Who calls itself for it would run into the end of its stack: it runs in circles instead.
-        while LOG.lock().unwrap().calls.as_ref().is_some_and(|calls| calls.of("connect") > 5000) {}
+        while LOG.lock().unwrap().calls.of("connect") > 5000 {}
         addressed(to, len);
-        let flags = real()(libc::SYS_fcntl, fd, libc::F_GETFD);
+        let flags = REAL(libc::SYS_fcntl, fd, libc::F_GETFD);
         note(|calls| {
             calls.inherited |= flags == 0;
             if !calls.connected.contains(&fd) {
                 calls.connected.push(fd);
             }
         });
-        noted(real()(libc::SYS_connect, fd, to, len)) as c_int
+        noted(REAL(libc::SYS_connect, fd, to, len)) as c_int
     }
 
     // libc's takes as many numbers as the call needs, six at most, and all travel alike.
@@ -522,15 +516,15 @@ instead_of_libcs! {
             }
             libc::SYS_rt_sigprocmask => {
                 note(|calls| calls.masks += usize::from(b != 0));
-                real()(number, a, b, c, d)
+                REAL(number, a, b, c, d)
             }
             libc::SYS_rt_sigtimedwait => {
                 nap(!is_now(c as *const _));
-                real()(number, a, b, c, d)
+                REAL(number, a, b, c, d)
             }
             _ if naps(number, [a, b, c, d]) => leave(NAPPED),
             // What is not counted is not noted either: a note may have to wait, by such a call.
-            _ => real()(number, a, b, c, d, e, f),
+            _ => REAL(number, a, b, c, d, e, f),
         }
     }
 
@@ -554,17 +548,17 @@ instead_of_libcs! {
             calls.offered = len.max(calls.offered);
         });
         let len = if seldom() == Seldom::TakesLess && len > 1000 { len - 1000 } else { len };
-        sent(flags, noted(real()(libc::SYS_sendto, fd, at, len, flags, to, size)))
+        sent(flags, noted(REAL(libc::SYS_sendto, fd, at, len, flags, to, size)))
     }
 
     fn sendmmsg(fd: c_int, messages: *mut libc::mmsghdr, n: c_uint, flags: c_int) -> c_int {
         count("sendmmsg");
-        sent(flags, noted(real()(libc::SYS_sendmmsg, fd, messages, n, flags))) as c_int
+        sent(flags, noted(REAL(libc::SYS_sendmmsg, fd, messages, n, flags))) as c_int
     }
 
     fn shutdown(fd: c_int, how: c_int) -> c_int {
         count("shutdown");
-        real()(libc::SYS_shutdown, fd, how) as c_int
+        REAL(libc::SYS_shutdown, fd, how) as c_int
     }
 
     fn recv(fd: c_int, at: *mut c_void, len: usize, flags: c_int) -> isize {
@@ -588,7 +582,7 @@ instead_of_libcs! {
             calls.recv_flags |= flags;
         });
         let len = room(len);
-        let got = noted(real()(libc::SYS_recvfrom, fd, at, len, flags, from, size)) as isize;
+        let got = noted(REAL(libc::SYS_recvfrom, fd, at, len, flags, from, size)) as isize;
         if got > 0 {
             note(|calls| {
                 if calls.first.iter().all(|(other, _)| *other != fd) {
@@ -604,13 +598,13 @@ instead_of_libcs! {
         match moves(len) {
             _ if fails(false) => -1,
             Some(moved) => moved,
-            None => noted(real()(libc::SYS_read, fd, at, room(len))) as isize,
+            None => noted(REAL(libc::SYS_read, fd, at, room(len))) as isize,
         }
     }
 
     // As a print that has succeeded may leave it.
     fn write(fd: c_int, at: *const c_void, len: usize) -> isize {
-        let done = real()(libc::SYS_write, fd, at, len) as isize;
+        let done = REAL(libc::SYS_write, fd, at, len) as isize;
         if done >= 0 {
             spoil_errno();
         }
@@ -626,11 +620,11 @@ instead_of_libcs! {
             return -1;
         }
         count("accept");
-        if LOG.lock().unwrap().seldom == Seldom::NoDescriptor {
+        if seldom() == Seldom::NoDescriptor {
             Errno::EMFILE.set();
             return -1;
         }
-        noted(real()(libc::SYS_accept4, fd, at, len, flags)) as c_int
+        noted(REAL(libc::SYS_accept4, fd, at, len, flags)) as c_int
     }
 
     fn sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize {
@@ -652,7 +646,7 @@ instead_of_libcs! {
             return moved;
         }
         note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.take(16).collect()));
-        let taken = sent(flags, noted(real()(libc::SYS_sendmsg, fd, message, flags)));
+        let taken = sent(flags, noted(REAL(libc::SYS_sendmsg, fd, message, flags)));
         note(|calls| {
             calls.less_than_left |= given < calls.left;
             calls.left = given.saturating_sub(taken.max(0) as usize);
@@ -676,14 +670,14 @@ instead_of_libcs! {
             first = libc::iovec { iov_len: room.min((*pieces).iov_len), ..*pieces };
             ((*message).msg_iov, (*message).msg_iovlen) = (&mut first, 1);
         }
-        let got = noted(real()(libc::SYS_recvmsg, fd, message, flags)) as isize;
+        let got = noted(REAL(libc::SYS_recvmsg, fd, message, flags)) as isize;
         ((*message).msg_iov, (*message).msg_iovlen) = (pieces, n);
         got
     }
 
     fn close(fd: c_int) -> c_int {
         count("close");
-        let rc = real()(libc::SYS_close, fd) as c_int;
+        let rc = REAL(libc::SYS_close, fd) as c_int;
         if rc != 0 {
             note(|calls| calls.closed_nothing += 1);
             return rc;
@@ -691,7 +685,7 @@ instead_of_libcs! {
         let seldom = &mut LOG.lock().unwrap().seldom;
         if *seldom == Seldom::CloseSaysEintr {
             *seldom = Seldom::Taken(fd);
-            real()(libc::SYS_dup3, 0, fd, libc::O_CLOEXEC);
+            REAL(libc::SYS_dup3, 0, fd, libc::O_CLOEXEC);
             Errno::EINTR.set();
             return -1;
         }
@@ -703,8 +697,8 @@ instead_of_libcs! {
         count("bind");
         let port = addressed(at, len);
         note(|calls| calls.port = port);
-        let rc = real()(libc::SYS_bind, fd, at, len) as c_int;
-        if let (0, Seldom::Rival(rival)) = (rc, LOG.lock().unwrap().seldom) {
+        let rc = REAL(libc::SYS_bind, fd, at, len) as c_int;
+        if let (0, Seldom::Rival(rival)) = (rc, seldom()) {
             libc::listen(rival, 1);
         }
         rc
@@ -715,7 +709,7 @@ instead_of_libcs! {
         match what {
             libc::F_SETFL => {
                 touch(fd, FLAGS);
-                let before = real()(libc::SYS_fcntl, fd, libc::F_GETFL);
+                let before = REAL(libc::SYS_fcntl, fd, libc::F_GETFL);
                 if before & !value & c_long::from(libc::O_APPEND | libc::O_ASYNC) != 0 {
                     touch(fd, OTHER_FLAGS);
                 }
@@ -723,7 +717,7 @@ instead_of_libcs! {
             libc::F_SETFD => touch(fd, INHERITED),
             _ => {}
         }
-        real()(libc::SYS_fcntl, fd, what, value) as c_int
+        REAL(libc::SYS_fcntl, fd, what, value) as c_int
     }
 
     fn ioctl(fd: c_int, request: libc::c_ulong, value: c_long) -> c_int {
@@ -732,7 +726,7 @@ instead_of_libcs! {
             libc::FIOCLEX | libc::FIONCLEX => touch(fd, INHERITED),
             _ => {}
         }
-        real()(libc::SYS_ioctl, fd, request, value) as c_int
+        REAL(libc::SYS_ioctl, fd, request, value) as c_int
     }
 
     fn setsockopt(fd: c_int, level: c_int, option: c_int, at: *const c_void, len: c_uint) -> c_int {
@@ -740,7 +734,7 @@ instead_of_libcs! {
         let name = known.map_or("an option", |known| known.2);
         touch(fd, name);
         note(|calls| calls.timeouts += usize::from(name.ends_with("TIMEO")));
-        let rc = real()(libc::SYS_setsockopt, fd, level, option, at, len) as c_int;
+        let rc = REAL(libc::SYS_setsockopt, fd, level, option, at, len) as c_int;
         note(|calls| calls.options_failed += usize::from(rc < 0));
         rc
     }
@@ -777,7 +771,7 @@ instead_of_libcs! {
         let ms = i64::from(if hastened && timeout >= LONG { MOMENT } else { timeout });
         let time = libc::timespec { tv_sec: ms / 1000, tv_nsec: ms % 1000 * 1_000_000 };
         let at = if ms < 0 { ptr::null() } else { &raw const time };
-        let ready = real()(libc::SYS_ppoll, fds, n, at, ptr::null::<c_void>(), 0) as c_int;
+        let ready = REAL(libc::SYS_ppoll, fds, n, at, ptr::null::<c_void>(), 0) as c_int;
         if ready == 0 {
             note(|calls| (calls.over, calls.waited) = (calls.over + 1, calls.waited + ms));
             if hastened {
@@ -792,7 +786,7 @@ instead_of_libcs! {
     }
 
     fn clock_gettime(clock: libc::clockid_t, at: *mut libc::timespec) -> c_int {
-        let rc = real()(libc::SYS_clock_gettime, clock, at) as c_int;
+        let rc = REAL(libc::SYS_clock_gettime, clock, at) as c_int;
         let ahead = AHEAD.load(Relaxed);
         let is_of_the_cpu = [libc::CLOCK_PROCESS_CPUTIME_ID, libc::CLOCK_THREAD_CPUTIME_ID];
         if rc == 0 && ahead > 0 && !is_of_the_cpu.contains(&clock) {
@@ -807,7 +801,7 @@ instead_of_libcs! {
         host: *const c_char, service: *const c_char, hints: *const libc::addrinfo,
         list: *mut *mut libc::addrinfo
     ) -> c_int {
-        let seldom = LOG.lock().unwrap().seldom;
+        let seldom = seldom();
         if let Seldom::Fails(code) = seldom {
             return code;
         }
@@ -822,8 +816,10 @@ instead_of_libcs! {
                 nodes.last().into_iter().for_each(|last| (**last).ai_next = ptr::null_mut());
             }
             let addresses = nodes.iter().filter_map(|node| address(*node)).collect();
-            LOG.lock().unwrap().lists.push((*list as usize, false));
-            note(|calls| calls.addresses = addresses);
+            note(|calls| {
+                calls.lists.push((*list).addr());
+                calls.addresses = addresses;
+            });
         }
         rc
     }
@@ -831,14 +827,13 @@ instead_of_libcs! {
     // A list is not given back to libc but made unusable: who reads it afterwards finds no address
     // in it, every time.
     fn freeaddrinfo(head: *mut libc::addrinfo) -> () {
-        let freed = LOG.lock().unwrap().lists.iter_mut().find_map(|(at, freed)| {
-            (*at == head as usize).then(|| mem::replace(freed, true))
-        });
-        match freed {
-            Some(false) => {}
-            Some(true) => return note(|calls| calls.freed_twice += 1),
-            None => return note(|calls| calls.freed_no_list += 1),
+        let calls = &mut LOG.lock().unwrap().calls;
+        if calls.freed.contains(&head.addr()) {
+            return calls.freed_twice += 1;
+        } else if !calls.lists.contains(&head.addr()) {
+            return calls.freed_no_list += 1;
         }
+        calls.freed.push(head.addr());
         for node in nodes(head) {
             ptr::write_bytes((*node).ai_addr.cast::<u8>(), 0xdd, (*node).ai_addrlen as usize);
             (*node).ai_next = ptr::null_mut();

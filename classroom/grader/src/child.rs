@@ -188,7 +188,7 @@ impl Child {
             patient: false,
             zero: false,
             lent_zero: false,
-            seldom: Seldom::Nothing,
+            seldom: Seldom::default(),
             arrived: None,
         })
     }
@@ -202,7 +202,7 @@ impl Child {
         }
         let lent: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         let zero = [mem::take(&mut self.zero), mem::take(&mut self.lent_zero)];
-        let question = Question::Ask(ask, zero, mem::replace(&mut self.seldom, Seldom::Nothing));
+        let question = Question::Ask(ask, zero, mem::take(&mut self.seldom));
         let asked = wire::send(&self.control, &question, bytes, &lent);
         asked.map_err(|_| self.ended()) // it is gone, and can say why
     }
