@@ -320,12 +320,6 @@ pub fn leave(code: c_int) -> ! {
     }
 }
 
-/// Keeps the most.
-fn most(of: fn(&mut Calls) -> &mut usize, len: usize) -> usize {
-    note(|calls| *of(calls) = len.max(*of(calls)));
-    len
-}
-
 /// So many bytes were sent with these flags.
 fn sent(flags: c_int, bytes: c_long) -> isize {
     note(|calls| {
@@ -360,8 +354,11 @@ fn fails(polls: bool) -> bool {
     }
 }
 
-/// What a call moves of so many bytes where they are none.
-fn moves(len: usize) -> Option<isize> {
+/// What a call that is to move so many bytes says where the kernel is not asked.
+fn instead(len: usize) -> Option<isize> {
+    if fails(false) {
+        return Some(-1);
+    }
     let Log { seldom: Seldom::Moves(left), calls, .. } = &mut *LOG.lock().unwrap() else {
         return None;
     };
@@ -536,13 +533,10 @@ instead_of_libcs! {
         fd: c_int, at: *const c_void, len: usize, flags: c_int, to: *const libc::sockaddr,
         size: c_uint
     ) -> isize {
-        if fails(false) {
-            return -1;
+        if let Some(said) = instead(len) {
+            return said;
         }
         uses(at, len);
-        if let Some(moved) = moves(len) {
-            return moved;
-        }
         note(|calls| {
             calls.count("send");
             calls.offered = len.max(calls.offered);
@@ -569,13 +563,10 @@ instead_of_libcs! {
         fd: c_int, at: *mut c_void, len: usize, flags: c_int, from: *mut libc::sockaddr,
         size: *mut c_uint
     ) -> isize {
-        if fails(false) {
-            return -1;
+        if let Some(said) = instead(len) {
+            return said;
         }
         uses(at, usize::MAX);
-        if let Some(moved) = moves(len) {
-            return moved;
-        }
         note(|calls| {
             calls.count("recv");
             calls.room = len.max(calls.room);
@@ -595,11 +586,8 @@ instead_of_libcs! {
     }
 
     fn read(fd: c_int, at: *mut c_void, len: usize) -> isize {
-        match moves(len) {
-            _ if fails(false) => -1,
-            Some(moved) => moved,
-            None => noted(REAL(libc::SYS_read, fd, at, room(len))) as isize,
-        }
+        let asked = || noted(REAL(libc::SYS_read, fd, at, room(len))) as isize;
+        instead(len).unwrap_or_else(asked)
     }
 
     // As a print that has succeeded may leave it.
@@ -628,24 +616,24 @@ instead_of_libcs! {
     }
 
     fn sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize {
-        if fails(false) {
-            return -1;
-        }
-        count("sendmsg");
         let message = &*message;
         let pieces: &[libc::iovec] = match message.msg_iovlen {
             0 => &[],
             n => slice::from_raw_parts(message.msg_iov, n),
         };
         let lengths = pieces.iter().map(|piece| piece.iov_len);
-        let given = most(|calls| &mut calls.offered, lengths.clone().sum());
+        let given = lengths.clone().sum();
+        if let Some(said) = instead(given) {
+            return said;
+        }
         for (at, piece) in pieces.iter().enumerate() {
             uses(piece.iov_base, if at == 0 { given } else { usize::MAX });
         }
-        if let Some(moved) = moves(given) {
-            return moved;
-        }
-        note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.take(16).collect()));
+        note(|calls| {
+            calls.count("sendmsg");
+            calls.offered = given.max(calls.offered);
+            calls.gathered.get_or_insert_with(|| lengths.take(16).collect());
+        });
         let taken = sent(flags, noted(REAL(libc::SYS_sendmsg, fd, message, flags)));
         note(|calls| {
             calls.less_than_left |= given < calls.left;
@@ -655,15 +643,15 @@ instead_of_libcs! {
     }
 
     fn recvmsg(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize {
-        if fails(false) {
-            return -1;
-        }
-        count("recvmsg");
         let lengths = (0..(*message).msg_iovlen).map(|at| (*(*message).msg_iov.add(at)).iov_len);
-        let len = most(|calls| &mut calls.room, lengths.sum());
-        if let Some(moved) = moves(len) {
-            return moved;
+        let len = lengths.sum();
+        if let Some(said) = instead(len) {
+            return said;
         }
+        note(|calls| {
+            calls.count("recvmsg");
+            calls.room = len.max(calls.room);
+        });
         let (pieces, n, room) = ((*message).msg_iov, (*message).msg_iovlen, room(len));
         let mut first;
         if room < len {
