@@ -178,13 +178,9 @@ pub fn open_fds() -> BTreeMap<RawFd, String> {
 
 fn all_settings(fds: &[RawFd]) -> Vec<(RawFd, Setting)> {
     let of = |&fd: &RawFd| {
-        // SAFETY: it takes a number and returns one, whatever is open there.
-        let inherited = match unsafe { libc::fcntl(fd, libc::F_GETFD) } {
-            -1 => None,
-            flags => Some(("close-on-exec", (flags & libc::FD_CLOEXEC).to_ne_bytes().into())),
-        };
-        let all = settings(fd).into_iter().chain(inherited);
-        all.map(move |setting| (fd, setting))
+        let inherited = flags(fd, libc::F_GETFD)
+            .map(|flags| ("close-on-exec", (flags & libc::FD_CLOEXEC).to_ne_bytes().into()));
+        settings(fd).into_iter().chain(inherited).map(move |setting| (fd, setting))
     };
     fds.iter().flat_map(of).collect()
 }
@@ -199,26 +195,22 @@ fn number(value: &[u8]) -> String {
     int.map_or_else(|_| format!("{value:?}"), |int| format!("{int:#o}"))
 }
 
+/// What fcntl(2) says of a descriptor; nothing where none is open.
+fn flags(fd: RawFd, which: libc::c_int) -> Option<libc::c_int> {
+    // SAFETY: it takes numbers and returns one, whatever is open there.
+    let flags = unsafe { libc::fcntl(fd, which) };
+    (flags >= 0).then_some(flags)
+}
+
 /// A setting by its name, and its value as it is in memory.
 pub type Setting = (&'static str, Vec<u8>);
 
 /// The settings of a descriptor that an answer might change on its way.
 pub fn settings(fd: RawFd) -> Vec<Setting> {
-    if fd < 0 {
-        return Vec::new();
-    }
-    // SAFETY: the descriptor is not closed by anybody during this function.
-    let Ok(flags) = fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_GETFL) else {
-        return Vec::new();
-    };
-    let mut all = vec![(calls::FLAGS, flags.to_ne_bytes().into())];
-    for (level, name, text) in calls::OPTIONS {
-        let value = option(fd, level, name);
-        if !value.is_empty() {
-            all.push((text, value));
-        }
-    }
-    all
+    let flags = flags(fd, libc::F_GETFL).map(|flags| (calls::FLAGS, flags.to_ne_bytes().into()));
+    let options = calls::OPTIONS.map(|(level, name, text)| (text, option(fd, level, name)));
+    let known = options.into_iter().filter(|(_, value)| !value.is_empty());
+    flags.into_iter().chain(known).collect()
 }
 
 /// What getsockopt(2) says of an option, as bytes; none where it fails.
@@ -292,9 +284,8 @@ fn count(fd: RawFd, request: libc::Ioctl) -> usize {
 
 /// What a descriptor that an answer has made ought not to have.
 fn odd(fd: RawFd) -> Vec<String> {
-    // SAFETY: it takes a number and returns one, whatever is open there.
-    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
-    let inherited = (flags & libc::FD_CLOEXEC == 0).then(|| "no FD_CLOEXEC".into());
+    let inherits = flags(fd, libc::F_GETFD).is_some_and(|flags| flags & libc::FD_CLOEXEC == 0);
+    let inherited = inherits.then(|| "no FD_CLOEXEC".into());
     inherited.into_iter().chain(unasked_settings(fd)).collect()
 }
 
