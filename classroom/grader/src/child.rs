@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use say::say;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
 use crate::about::{About, CHILD, HANG, Rule};
 use crate::alloc;
@@ -110,7 +110,7 @@ pub struct Child {
     pub lent_zero: bool,
     /// What happens in the next call.
     pub seldom: Seldom,
-    arrived: Option<(Event<Box<RawValue>>, Vec<u8>)>,
+    arrived: Option<(Event, Vec<u8>)>,
 }
 
 impl Drop for Child {
@@ -387,42 +387,6 @@ impl Child {
         self.wait(false, true).map(drop)
     }
 
-    fn event<X: DeserializeOwned>(&mut self) -> Result<Said<X>, Refusal> {
-        let name = self.about.name;
-        match self.arrived.take() {
-            Some((Event::Said(said), bytes)) => {
-                let kept = match wire::receive::<Event<Box<RawValue>>>(&self.control)? {
-                    Some((Event::Kept(kept), ..)) => kept,
-                    _ => return Err(self.ended()),
-                };
-                if kept > KEPT && self.about.keeps(Rule::Memory) {
-                    let mistake = say!(
-                        "your {name} keeps memory that nobody can free: it grows with every call"
-                    );
-                    let expected = "no memory after the call, but for what it returned";
-                    return refuse(mistake, expected, say!("{kept} bytes"));
-                }
-                let said: Said<X> = serde_json::from_str(said.get()).map_err(io::Error::from)?;
-                if said.after.calls.too_long > 0 {
-                    let mistake = "an address was said to be longer than it is: what lies after \
-                                   it may be read, too";
-                    let seen = say!("{} bytes", said.after.calls.too_long);
-                    return refuse(mistake, "16 bytes for IPv4, 28 for IPv6", seen);
-                }
-                Ok(Said { bytes, ..said })
-            }
-            Some((Event::Kept(_), _)) => Err(Refusal::new("the grader lost its place")),
-            Some((Event::NotStarted, _)) => {
-                Err(Refusal { not_started: true, ..Refusal::new("nothing has been written yet") })
-            }
-            Some((Event::Panicked { message, place }, _)) => {
-                Err(Refusal::new(say!("your {name} panicked at {place}: {message}"))
-                    .peer(self.peer_did()))
-            }
-            None => Err(self.ended()),
-        }
-    }
-
     /// Waits for the answer to return, and refuses it where the process is not as it was.
     pub fn said(&mut self) -> Result<Said, Refusal> {
         self.said_more()
@@ -438,7 +402,33 @@ impl Child {
     /// What it said, however it left the process.
     pub fn unchecked<X: DeserializeOwned>(&mut self) -> Result<Said<X>, Refusal> {
         self.wait(false, false)?;
-        self.event()
+        let name = self.about.name;
+        let (said, kept, bytes) = match self.arrived.take() {
+            Some((Event::Said(said, kept), bytes)) => (said, kept, bytes),
+            Some((Event::NotStarted, _)) => {
+                let refusal = Refusal::new("nothing has been written yet");
+                return Err(Refusal { not_started: true, ..refusal });
+            }
+            Some((Event::Panicked { message, place }, _)) => {
+                let panicked = say!("your {name} panicked at {place}: {message}");
+                return Err(Refusal::new(panicked).peer(self.peer_did()));
+            }
+            None => return Err(self.ended()),
+        };
+        if kept > KEPT && self.about.keeps(Rule::Memory) {
+            let mistake =
+                say!("your {name} keeps memory that nobody can free: it grows with every call");
+            let expected = "no memory after the call, but for what it returned";
+            return refuse(mistake, expected, say!("{kept} bytes"));
+        }
+        let said: Said<X> = serde_json::from_str(said.get()).map_err(io::Error::from)?;
+        if said.after.calls.too_long > 0 {
+            let mistake = "an address was said to be longer than it is: what lies after it may \
+                           be read, too";
+            let seen = say!("{} bytes", said.after.calls.too_long);
+            return refuse(mistake, "16 bytes for IPv4, 28 for IPv6", seen);
+        }
+        Ok(Said { bytes, ..said })
     }
 
     /// [`ask`](Child::ask), then [`said`](Child::said).
@@ -572,7 +562,7 @@ impl Child {
             }
             let tick = if for_block { 1 } else { 5 };
             if readable(&self.control, tick)? {
-                match wire::receive::<Event<Box<RawValue>>>(&self.control)? {
+                match wire::receive(&self.control)? {
                     Some((event, bytes, _)) => self.arrived = Some((event, bytes)),
                     None => return Err(self.ended()),
                 }

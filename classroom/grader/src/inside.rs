@@ -1,6 +1,5 @@
 //! The child process from the inside: calls the answer, and looks at what it left behind.
 
-use std::any::Any;
 use std::backtrace::Backtrace;
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -20,6 +19,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signa
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use say::say;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 
 use crate::calls::{Calls, Seldom};
 use crate::kernel::{self, identity};
@@ -49,10 +49,9 @@ pub(crate) enum Question<A> {
 
 /// What the child tells the parent.
 #[derive(Serialize, Deserialize)]
-pub(crate) enum Event<S> {
-    Said(S),
-    /// What the call has left behind of memory, once all that it returned was dropped.
-    Kept(usize),
+pub(crate) enum Event {
+    /// What the call came to; and what all calls so far have left behind of memory.
+    Said(Box<RawValue>, usize),
     NotStarted,
     Panicked {
         message: String,
@@ -349,8 +348,8 @@ fn without_stdin<T>(work: impl FnOnce() -> T) -> T {
 static PANIC: Mutex<Option<(String, String)>> = Mutex::new(None);
 
 /// Answers the parent's questions until it has no more. A call comes to what can be told, and bytes.
-pub(crate) fn serve<A: DeserializeOwned, S: Serialize>(
-    mut call: impl FnMut(A, Given) -> (S, Vec<u8>),
+pub(crate) fn serve<A: DeserializeOwned>(
+    mut call: impl FnMut(A, Given) -> io::Result<(Box<RawValue>, Vec<u8>)>,
 ) -> io::Result<()> {
     let control = take_control()?;
     language::is_korean(); // looked up before memory is counted
@@ -401,14 +400,19 @@ pub(crate) fn serve<A: DeserializeOwned, S: Serialize>(
             }),
         };
         match panic::catch_unwind(AssertUnwindSafe(called)) {
-            Ok((said, bytes)) => {
-                wire::send(&control, &Event::Said(said), &bytes, &[])?;
-                drop(bytes);
-                kept += alloc::now().saturating_sub(before);
-                wire::send(&control, &Event::<S>::Kept(kept), &[], &[])?;
+            Ok(told) => {
+                let (said, bytes) = told?;
+                let returned = said.get().len() + bytes.capacity();
+                kept += alloc::now().saturating_sub(before + returned);
+                wire::send(&control, &Event::Said(said, kept), &bytes, &[])?;
             }
             Err(payload) => {
-                wire::send(&control, &why::<S>(payload), &[], &[])?;
+                let (message, place) = PANIC.lock().unwrap().take().unwrap_or_default();
+                let event = match payload.is::<NotStarted>() {
+                    true => Event::NotStarted,
+                    false => Event::Panicked { message, place },
+                };
+                wire::send(&control, &event, &[], &[])?;
                 process::exit(0);
             }
         }
@@ -435,12 +439,4 @@ fn drain(fd: RawFd) {
     let (at, len) = (unread.as_mut_ptr().cast(), unread.len());
     // SAFETY: `unread` is writable for its whole length.
     while unsafe { libc::recv(fd, at, len, libc::MSG_DONTWAIT) } > 0 {}
-}
-
-fn why<S>(payload: Box<dyn Any + Send>) -> Event<S> {
-    if payload.is::<NotStarted>() {
-        return Event::NotStarted;
-    }
-    let (message, place) = PANIC.lock().unwrap().take().unwrap_or_default();
-    Event::Panicked { message, place }
 }
