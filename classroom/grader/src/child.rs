@@ -7,7 +7,7 @@ use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{self, Command, ExitStatus, Stdio};
+use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -225,12 +225,10 @@ impl Child {
         let Some(mut look) = self.wait(true, false)? else { return Ok(false) };
         let mut wakes = 0;
         loop {
-            let Some(ms) = look.timeout.filter(|ms| (0..=LONGEST).contains(ms)) else {
+            let alone = self.patient || !self.about.keeps(Rule::OwnTime);
+            let Some(ms) = look.timeout.filter(|ms| !alone && (0..=LONGEST).contains(ms)) else {
                 return Ok(true);
             };
-            if self.patient || !self.about.keeps(Rule::OwnTime) {
-                return Ok(true);
-            }
             // Either it returns, or it is seen asleep anew: because its time was over, or because
             // something came that was still on its way.
             let begin = Instant::now();
@@ -611,10 +609,41 @@ impl Child {
 
     /// The child has ended before it could say anything.
     fn ended(&mut self) -> Refusal {
-        match self.process.wait() {
-            Ok(status) => ended(self.about.name, status).peer(self.peer_did()),
-            Err(e) => e.into(),
-        }
+        let status = match self.process.wait() {
+            Ok(status) => status,
+            Err(e) => return e.into(),
+        };
+        let name = self.about.name;
+        let refusal = match status.signal().and_then(|s| Signal::try_from(s).ok()) {
+            Some(Signal::SIGPIPE) => Refusal::new(say!(
+                "SIGPIPE killed the process in your {name}: the peer was gone; send says EPIPE \
+                 instead with MSG_NOSIGNAL, and write has no such flag"
+            )),
+            Some(signal @ (Signal::SIGSEGV | Signal::SIGBUS)) => Refusal::new(say!(
+                "{signal} killed the process in your {name}: a pointer or a length is wrong"
+            )),
+            Some(Signal::SIGABRT) => {
+                Refusal::new(say!("your {name} made the process abort: the lines above say why"))
+            }
+            Some(signal) => Refusal::new(say!("{signal} killed the process in your {name}")),
+            None if status.code() == Some(TOO_MUCH) => Refusal::new(say!(
+                "your {name} takes more than {} MiB of memory: somebody else decides how much it needs",
+                alloc::LIMIT >> 20
+            )),
+            None if status.code() == Some(NO_FILTER) => Refusal {
+                skipped: true,
+                ..Refusal::new(say!("the kernel takes no filter for this process: seccomp(2)"))
+            },
+            None if status.code() == Some(NAPPED) => Refusal::new(say!(
+                "your {name} sleeps: a sleep brings no byte sooner, and the time is lost"
+            ))
+            .but("no sleep", "a call that only lets time pass"),
+            None => Refusal::new(say!(
+                "your {name} ended the whole process with exit code {}: it has to return",
+                status.code().unwrap_or(-1)
+            )),
+        };
+        refusal.peer(self.peer_did())
     }
 }
 
@@ -624,39 +653,6 @@ pub fn looks_every(ms: i32) -> Refusal {
         "it looks every {ms} ms: without a timeout poll wakes when there is something"
     ))
     .but("one sleep, however long", say!("sleeps of {ms} ms"))
-}
-
-fn ended(name: &str, status: ExitStatus) -> Refusal {
-    let signal = status.signal().and_then(|s| Signal::try_from(s).ok());
-    match signal {
-        Some(Signal::SIGPIPE) => Refusal::new(say!(
-            "SIGPIPE killed the process in your {name}: the peer was gone; send says EPIPE \
-             instead with MSG_NOSIGNAL, and write has no such flag"
-        )),
-        Some(signal @ (Signal::SIGSEGV | Signal::SIGBUS)) => Refusal::new(say!(
-            "{signal} killed the process in your {name}: a pointer or a length is wrong"
-        )),
-        Some(Signal::SIGABRT) => {
-            Refusal::new(say!("your {name} made the process abort: the lines above say why"))
-        }
-        Some(signal) => Refusal::new(say!("{signal} killed the process in your {name}")),
-        None if status.code() == Some(TOO_MUCH) => Refusal::new(say!(
-            "your {name} takes more than {} MiB of memory: somebody else decides how much it needs",
-            alloc::LIMIT >> 20
-        )),
-        None if status.code() == Some(NO_FILTER) => Refusal {
-            skipped: true,
-            ..Refusal::new(say!("the kernel takes no filter for this process: seccomp(2)"))
-        },
-        None if status.code() == Some(NAPPED) => Refusal::new(say!(
-            "your {name} sleeps: a sleep brings no byte sooner, and the time is lost"
-        ))
-        .but("no sleep", "a call that only lets time pass"),
-        None => Refusal::new(say!(
-            "your {name} ended the whole process with exit code {}: it has to return",
-            status.code().unwrap_or(-1)
-        )),
-    }
 }
 
 /// The grader's own trouble, not the learner's.
