@@ -45,11 +45,6 @@ pub fn limit_all(bytes: u64) {
     let _ = setrlimit(Resource::RLIMIT_DATA, bytes, RLIM_INFINITY);
 }
 
-fn resized(from: usize, to: usize) {
-    grown(to.saturating_sub(from));
-    NOW.fetch_sub(from.saturating_sub(to), Relaxed);
-}
-
 // SAFETY: every call goes to `System` as it came; the counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -61,7 +56,8 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        resized(layout.size(), new_size);
+        grown(new_size.saturating_sub(layout.size()));
+        NOW.fetch_sub(layout.size().saturating_sub(new_size), Relaxed);
         // SAFETY: the caller keeps the contract of `realloc`.
         unsafe { System.realloc(at, layout, new_size) }
     }

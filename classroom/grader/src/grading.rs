@@ -42,12 +42,8 @@ pub struct Report {
     /// Why it went no further. Empty if all passed.
     pub reason: String,
     /// The teacher has left it out.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skipped: bool,
-}
-
-fn is_false(skipped: &bool) -> bool {
-    !skipped
 }
 
 impl Report {
