@@ -1,7 +1,7 @@
 //! What a process is doing, as the kernel tells it in `/proc`. man: proc(5).
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddrV4;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileExt;
@@ -36,10 +36,7 @@ pub const ANSWERING: &str = "answering";
 
 /// Looks at the main thread of `pid`.
 pub fn look(pid: i32) -> io::Result<Look> {
-    let buffers = &mut [[0; 4096]; 3];
-    let [stat, status, line] = buffers;
-    let stat = read(pid, "stat", stat)?;
-    let status = read(pid, "status", status)?;
+    let (stat, status) = (read(pid, "stat")?, read(pid, "status")?);
     // The name, in parentheses, may hold anything; the state comes after it.
     let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
     let state = fields.next().and_then(|f| f.chars().next()).unwrap_or('?');
@@ -51,7 +48,7 @@ pub fn look(pid: i32) -> io::Result<Look> {
     let mut lines = status.rsplit('\n');
     let sleeps = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     // `45 0x4 0x7ffc… …` in a call, `running` outside of one.
-    let line = if state == 'R' { "" } else { read(pid, "syscall", line).unwrap_or_default() };
+    let line = if state == 'R' { None } else { read(pid, "syscall").ok() }.unwrap_or_default();
     let argument = |at: usize| {
         let hex = line.split_ascii_whitespace().nth(at)?.strip_prefix("0x")?;
         u64::from_str_radix(hex, 16).ok()
@@ -75,10 +72,9 @@ pub fn look(pid: i32) -> io::Result<Look> {
     })
 }
 
-/// A file of this process in `/proc`, all of which comes with one call.
-fn read<'a>(pid: i32, name: &str, buffer: &'a mut [u8; 4096]) -> io::Result<&'a str> {
-    let len = File::open(format!("/proc/{pid}/{name}"))?.read(buffer)?;
-    Ok(str::from_utf8(&buffer[..len]).unwrap_or_default())
+/// A file of this process in `/proc`, as it was when its first byte was read.
+fn read(pid: i32, name: &str) -> io::Result<String> {
+    fs::read_to_string(format!("/proc/{pid}/{name}"))
 }
 
 /// What is open under a number of this process: `socket:[4711]`.
