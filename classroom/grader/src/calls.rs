@@ -6,7 +6,7 @@
 //! in the way that shows a mistake: a `close` that succeeds changes errno.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use std::fs;
 use std::hint::black_box;
@@ -33,7 +33,7 @@ pub struct Calls {
     /// Calls by name.
     by_name: BTreeMap<Cow<'static, str>, usize>,
     /// What was changed of a socket that was only lent, if only for a while.
-    pub touched: Vec<String>,
+    pub touched: BTreeSet<String>,
     /// Signals whose action was set, if only for a while.
     pub actions: Vec<c_int>,
     /// How often the set of blocked signals was changed, if only for a while.
@@ -72,8 +72,8 @@ pub struct Calls {
     pub flags: c_int,
     /// The length of an address, where it was more than the address has.
     pub too_long: c_uint,
-    /// The descriptors that `connect` was called with, each once.
-    pub connected: Vec<c_int>,
+    /// The descriptors that `connect` was called with.
+    pub connected: BTreeSet<c_int>,
     /// One of them was not close-on-exec by then.
     pub inherited: bool,
     /// The port that `bind` was last asked for.
@@ -214,11 +214,9 @@ fn touch(fd: c_int, what: &str) {
     let it = kernel::identity(fd);
     let is_it = |(lent, of): &(c_int, _)| *of == it && (what != INHERITED || *lent == fd);
     let is_lent = it.is_some() && LOG.lock().unwrap().lent.iter().any(is_it);
-    note(|calls| {
-        if is_lent && !calls.touched.iter().any(|other| other == what) {
-            calls.touched.push(what.into());
-        }
-    });
+    if is_lent {
+        note(|calls| _ = calls.touched.insert(what.into()));
+    }
 }
 
 /// The status flags, by name.
@@ -320,13 +318,14 @@ pub fn leave(code: c_int) -> ! {
     }
 }
 
-/// So many bytes were sent with these flags.
-fn sent(flags: c_int, bytes: c_long) -> isize {
+/// Notes a call that is to send so many bytes.
+fn sends(name: &'static str, len: usize, flags: c_int) {
     note(|calls| {
+        calls.count(name);
+        calls.offered = len.max(calls.offered);
         calls.flags |= flags;
         calls.bare += usize::from(flags & libc::MSG_NOSIGNAL == 0);
     });
-    bytes as isize
 }
 
 /// It is so many microseconds later by the clock.
@@ -474,9 +473,7 @@ instead_of_libcs! {
         let flags = REAL(libc::SYS_fcntl, fd, libc::F_GETFD);
         note(|calls| {
             calls.inherited |= flags == 0;
-            if !calls.connected.contains(&fd) {
-                calls.connected.push(fd);
-            }
+            calls.connected.insert(fd);
         });
         noted(REAL(libc::SYS_connect, fd, to, len)) as c_int
     }
@@ -537,17 +534,14 @@ instead_of_libcs! {
             return said;
         }
         uses(at, len);
-        note(|calls| {
-            calls.count("send");
-            calls.offered = len.max(calls.offered);
-        });
+        sends("send", len, flags);
         let len = if seldom() == Seldom::TakesLess && len > 1000 { len - 1000 } else { len };
-        sent(flags, noted(REAL(libc::SYS_sendto, fd, at, len, flags, to, size)))
+        noted(REAL(libc::SYS_sendto, fd, at, len, flags, to, size)) as isize
     }
 
     fn sendmmsg(fd: c_int, messages: *mut libc::mmsghdr, n: c_uint, flags: c_int) -> c_int {
-        count("sendmmsg");
-        sent(flags, noted(REAL(libc::SYS_sendmmsg, fd, messages, n, flags))) as c_int
+        sends("sendmmsg", 0, flags);
+        noted(REAL(libc::SYS_sendmmsg, fd, messages, n, flags)) as c_int
     }
 
     fn shutdown(fd: c_int, how: c_int) -> c_int {
@@ -629,12 +623,9 @@ instead_of_libcs! {
         for (at, piece) in pieces.iter().enumerate() {
             uses(piece.iov_base, if at == 0 { given } else { usize::MAX });
         }
-        note(|calls| {
-            calls.count("sendmsg");
-            calls.offered = given.max(calls.offered);
-            calls.gathered.get_or_insert_with(|| lengths.take(16).collect());
-        });
-        let taken = sent(flags, noted(REAL(libc::SYS_sendmsg, fd, message, flags)));
+        sends("sendmsg", given, flags);
+        note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.take(16).collect()));
+        let taken = noted(REAL(libc::SYS_sendmsg, fd, message, flags)) as isize;
         note(|calls| {
             calls.less_than_left |= given < calls.left;
             calls.left = given.saturating_sub(taken.max(0) as usize);
