@@ -19,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::about::{About, CHILD, HANG, Rule};
-use crate::alloc;
+use crate::alloc::{self, TOO_MUCH};
 use crate::calls::{FLAGS, NAPPED, Seldom};
 use crate::denied::NO_FILTER;
 use crate::inside::{After, Event, Question, THREADS};
@@ -52,9 +52,6 @@ const QUIET_POLL: u32 = 4000;
 
 /// Memory that a process may keep for all calls together, in bytes.
 const KEPT: usize = 1 << 16;
-
-/// The exit code of a process that has taken more memory than [`alloc::LIMIT`].
-const TOO_MUCH: i32 = 86;
 
 /// Processor time, in ticks of 10 ms, after which a call is a loop without an end.
 pub const SPIN: u64 = 100;

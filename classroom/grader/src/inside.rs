@@ -358,7 +358,7 @@ pub(crate) fn serve<A: DeserializeOwned>(
     while fs::read_dir("/proc/self/task")?.count() > 1 {
         thread::yield_now();
     }
-    alloc::limit();
+    alloc::limit(2 * alloc::LIMIT as u64);
     panic::set_hook(Box::new(|info| {
         let mut place = info.location().map(|l| format!("{}:{}", l.file(), l.line()));
         if !place.as_deref().is_some_and(is_the_learners) {
