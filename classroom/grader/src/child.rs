@@ -321,11 +321,6 @@ impl Child {
 
     /// Waits until nothing changes any more: it sleeps, and has not woken for fifty looks. `false`:
     /// it has returned, or it does not come to rest.
-    pub fn until_settled(&mut self) -> Result<bool, Refusal> {
-        Ok(self.until_blocked()? && self.settles()?)
-    }
-
-    /// The same, also where it has not woken since it was last asked.
     pub fn settles(&self) -> Result<bool, Refusal> {
         Ok(self.rests(AWAKE_TICKS, AWAKE_SLEEPS, || true)?.is_some())
     }
