@@ -68,25 +68,14 @@ const AWAKE_SLEEPS: u64 = 200;
 /// Who has woken so often, and brings nothing, or waits on, only looks.
 const MOST_SLEEPS: u64 = 1000;
 
-/// Where its work began, for all that is known.
-struct Work {
-    ticks: u64,
-    pages: u64,
-}
-
-impl Work {
-    fn of(look: &Look) -> Work {
-        Work { ticks: look.ticks, pages: look.pages }
+/// It works without an end, where its work began at this look for all that is known. To take memory
+/// may cost any processor time, and has an end; so has the kernel's work to take it back from who
+/// has ended, and has none.
+fn circles(begin: &mut Look, look: &Look) -> bool {
+    if look.pages >= begin.pages + TAKES {
+        *begin = look.clone();
     }
-
-    /// It works without an end. To take memory may cost any processor time, and has an end; so has
-    /// the kernel's work to take it back from who has ended, and has none.
-    fn circles(&mut self, look: &Look) -> bool {
-        if look.pages >= self.pages + TAKES {
-            *self = Work::of(look);
-        }
-        look.pages > 0 && look.ticks >= self.ticks + SPIN
-    }
+    look.pages > 0 && look.ticks >= begin.ticks + SPIN
 }
 
 /// The child. Dropping it kills it.
@@ -264,7 +253,7 @@ impl Child {
     /// answer sleeps on, look after look, or has returned, or works and brings nothing.
     pub fn brings(&self, to: impl AsFd) -> Result<bool, Refusal> {
         let (hangs, begin) = (Instant::now() + HANG, kernel::look(self.pid())?);
-        let (mut work, mut quiet) = (Work::of(&begin), 0);
+        let (mut work, mut quiet) = (begin.clone(), 0);
         while quiet < QUIET && Instant::now() < hangs {
             if readable(&to, 5)? {
                 return Ok(true);
@@ -272,7 +261,7 @@ impl Child {
             let look = kernel::look(self.pid())?;
             quiet = if look.state == 'R' { 0 } else { quiet + 5 };
             // It may have been in a loop before, and bring this all the same.
-            if work.circles(&look) || look.sleeps >= begin.sleeps + MOST_SLEEPS {
+            if circles(&mut work, &look) || look.sleeps >= begin.sleeps + MOST_SLEEPS {
                 break;
             }
         }
@@ -545,18 +534,18 @@ impl Child {
     fn wait(&mut self, for_block: bool, at_once: bool) -> Result<Option<Look>, Refusal> {
         let hangs = Instant::now() + HANG;
         let (mut last, mut quiet, mut looks): (Option<Look>, u32, u32) = (None, 0, 0);
-        let mut work: Option<Work> = None;
+        let mut work: Option<Look> = None;
+        if self.arrived.is_some() {
+            return Ok(None);
+        }
         loop {
-            if self.arrived.is_some() {
-                return Ok(None);
-            }
             let tick = if for_block { 1 } else { 5 };
             if readable(&self.control, tick)? {
-                match wire::receive(&self.control)? {
-                    Some((event, bytes, _)) => self.arrived = Some((event, bytes)),
-                    None => return Err(self.ended()),
-                }
-                continue;
+                let Some((event, bytes, _)) = wire::receive(&self.control)? else {
+                    return Err(self.ended());
+                };
+                self.arrived = Some((event, bytes));
+                return Ok(None);
             }
             let look = kernel::look(self.pid())?;
             let outside = !look.answering || look.call.is_none(); // before, between, after
@@ -573,7 +562,7 @@ impl Child {
                 || look.polls_for_ever() && quiet >= QUIET_POLL
                 || looks >= QUIET_POLL;
             // It may have worked long before, and come to an end all the same.
-            let spins = work.get_or_insert_with(|| Work::of(&look)).circles(&look);
+            let spins = circles(work.get_or_insert_with(|| look.clone()), &look);
             if stuck && !outside || spins || Instant::now() >= hangs {
                 return Err(self.hangs(&look));
             }
