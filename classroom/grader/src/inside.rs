@@ -407,6 +407,7 @@ pub(crate) fn serve<A: DeserializeOwned>(
                 wire::send(&control, &Event::Said(said, kept), &bytes, &[])?;
             }
             Err(payload) => {
+                calls::counted(); // what is seldom was for the answer
                 let (message, place) = PANIC.lock().unwrap().take().unwrap_or_default();
                 let event = match payload.is::<NotStarted>() {
                     true => Event::NotStarted,
