@@ -120,15 +120,9 @@ fn children(process: &str) -> Vec<i32> {
 
 /// What an answer starts becomes a child of ours once its own parent has ended, whatever it does.
 fn end_all_descendants() {
-    loop {
-        let pids = children("self");
-        if pids.is_empty() {
-            return;
-        }
-        for pid in pids.into_iter().map(Pid::from_raw) {
-            let _ = kill(pid, Signal::SIGKILL);
-            let _ = nix::sys::wait::waitpid(pid, None);
-        }
+    while let [first, ..] = children("self")[..] {
+        let _ = kill(Pid::from_raw(first), Signal::SIGKILL);
+        let _ = nix::sys::wait::waitpid(Pid::from_raw(first), None);
     }
 }
 
