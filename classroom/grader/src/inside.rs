@@ -360,15 +360,13 @@ pub(crate) fn serve<A: DeserializeOwned>(
     }
     alloc::limit(2 * alloc::LIMIT as u64);
     panic::set_hook(Box::new(|info| {
-        let mut place = info.location().map(|l| format!("{}:{}", l.file(), l.line()));
-        if !place.as_deref().is_some_and(is_the_learners) {
-            place = learners_line().or(place);
-        }
+        let place = info.location().map(|l| format!("{}:{}", l.file(), l.line()));
+        let learners = place.clone().filter(|place| is_the_learners(place)).or_else(learners_line);
         let payload = info.payload();
         let message = payload.downcast_ref::<&str>().map(|text| text.to_string());
         let message = message.or_else(|| payload.downcast_ref::<String>().cloned());
         let message = message.unwrap_or_default();
-        *PANIC.lock().unwrap() = Some((message, place.unwrap_or_default()));
+        *PANIC.lock().unwrap() = Some((message, learners.or(place).unwrap_or_default()));
     }));
     let mut lent: Vec<(RawFd, Option<PathBuf>)> = Vec::new();
     let mut kept = 0;
