@@ -56,8 +56,7 @@ pub fn look(pid: i32) -> io::Result<Look> {
     // Asleep outside of a call, as where a page is missing, it is -1.
     let call = line.split_ascii_whitespace().next().and_then(|number| number.parse().ok());
     let call = call.filter(|number: &i64| *number >= 0).zip(argument(1).map(|first| first as i32));
-    let timeout = call.and_then(|(number, _)| match known(number)?.2 {
-        Timeout::None => None,
+    let timeout = call.and_then(|(number, _)| match known(number)?.2? {
         Timeout::Milliseconds(at) => Some(argument(at)? as i32),
         Timeout::Time(at, parts) => milliseconds(pid, argument(at)?, parts),
     });
@@ -129,42 +128,41 @@ pub fn timer(local: SocketAddrV4, remote: SocketAddrV4) -> Option<u8> {
 /// Which argument of a call says how long it waits.
 #[derive(Clone, Copy)]
 enum Timeout {
-    None,
     Milliseconds(usize),
     /// It points to seconds and parts of one, so many in a millisecond.
     Time(usize, i64),
 }
 
 /// System calls: number, name, timeout; the first argument of those with `(fd)` is a descriptor.
-const CALLS: &[(i64, &str, Timeout)] = &[
-    (libc::SYS_recvfrom, "recv(fd)", Timeout::None),
-    (libc::SYS_recvmsg, "recvmsg(fd)", Timeout::None),
-    (libc::SYS_sendto, "send(fd)", Timeout::None),
-    (libc::SYS_sendmsg, "sendmsg(fd)", Timeout::None),
-    (libc::SYS_read, "read(fd)", Timeout::None),
-    (libc::SYS_readv, "readv(fd)", Timeout::None),
-    (libc::SYS_write, "write(fd)", Timeout::None),
-    (libc::SYS_writev, "writev(fd)", Timeout::None),
-    (libc::SYS_accept, "accept(fd)", Timeout::None),
-    (libc::SYS_accept4, "accept(fd)", Timeout::None),
-    (libc::SYS_connect, "connect(fd)", Timeout::None),
-    (libc::SYS_close, "close(fd)", Timeout::None),
-    (libc::SYS_ppoll, "poll", Timeout::Time(3, 1_000_000)),
-    (libc::SYS_pselect6, "select", Timeout::Time(5, 1_000_000)),
-    (libc::SYS_epoll_pwait, "epoll_wait(fd)", Timeout::Milliseconds(4)),
-    (libc::SYS_epoll_pwait2, "epoll_wait(fd)", Timeout::Time(4, 1_000_000)),
-    (libc::SYS_futex, "a wait for another thread", Timeout::None),
+const CALLS: &[(i64, &str, Option<Timeout>)] = &[
+    (libc::SYS_recvfrom, "recv(fd)", None),
+    (libc::SYS_recvmsg, "recvmsg(fd)", None),
+    (libc::SYS_sendto, "send(fd)", None),
+    (libc::SYS_sendmsg, "sendmsg(fd)", None),
+    (libc::SYS_read, "read(fd)", None),
+    (libc::SYS_readv, "readv(fd)", None),
+    (libc::SYS_write, "write(fd)", None),
+    (libc::SYS_writev, "writev(fd)", None),
+    (libc::SYS_accept, "accept(fd)", None),
+    (libc::SYS_accept4, "accept(fd)", None),
+    (libc::SYS_connect, "connect(fd)", None),
+    (libc::SYS_close, "close(fd)", None),
+    (libc::SYS_ppoll, "poll", Some(Timeout::Time(3, 1_000_000))),
+    (libc::SYS_pselect6, "select", Some(Timeout::Time(5, 1_000_000))),
+    (libc::SYS_epoll_pwait, "epoll_wait(fd)", Some(Timeout::Milliseconds(4))),
+    (libc::SYS_epoll_pwait2, "epoll_wait(fd)", Some(Timeout::Time(4, 1_000_000))),
+    (libc::SYS_futex, "a wait for another thread", None),
     #[cfg(target_arch = "x86_64")]
-    (libc::SYS_poll, "poll", Timeout::Milliseconds(3)),
+    (libc::SYS_poll, "poll", Some(Timeout::Milliseconds(3))),
     #[cfg(target_arch = "x86_64")]
-    (libc::SYS_select, "select", Timeout::Time(5, 1000)),
+    (libc::SYS_select, "select", Some(Timeout::Time(5, 1000))),
     #[cfg(target_arch = "x86_64")]
-    (libc::SYS_epoll_wait, "epoll_wait(fd)", Timeout::Milliseconds(4)),
+    (libc::SYS_epoll_wait, "epoll_wait(fd)", Some(Timeout::Milliseconds(4))),
     #[cfg(target_arch = "x86_64")]
-    (libc::SYS_pause, "pause", Timeout::None),
+    (libc::SYS_pause, "pause", None),
 ];
 
-fn known(number: i64) -> Option<&'static (i64, &'static str, Timeout)> {
+fn known(number: i64) -> Option<&'static (i64, &'static str, Option<Timeout>)> {
     CALLS.iter().find(|(known, ..)| *known == number)
 }
 
