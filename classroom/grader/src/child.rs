@@ -602,7 +602,8 @@ impl Child {
             }
             Some(signal) => Refusal::new(say!("{signal} killed the process in your {name}")),
             None if status.code() == Some(TOO_MUCH) => Refusal::new(say!(
-                "your {name} takes more than {} MiB of memory: somebody else decides how much it needs",
+                "your {name} takes more than {} MiB of memory: somebody else decides how much it \
+                 needs",
                 alloc::LIMIT >> 20
             )),
             None if status.code() == Some(NO_FILTER) => Refusal {
