@@ -143,7 +143,7 @@ fn send_cap(child: &mut Child) -> Verdict {
             "a payload over the cap was sent: the other side would refuse it"
         } else if said.kind() != "InvalidInput" {
             "a payload over the cap has a kind: InvalidInput"
-        } else if stage.heard()?.is_some() {
+        } else if stage.peer.read_waiting()? != Heard::Nothing {
             "something was sent of a payload over the cap: check before the first byte"
         } else {
             ""
@@ -163,7 +163,7 @@ fn huge(child: &mut Child) -> Verdict {
         return refuse(CAST, "Err(InvalidInput), silence at the peer", seen);
     }
     let said = child.said()?;
-    let mistake = if stage.heard()?.is_some() {
+    let mistake = if stage.peer.read_waiting()? != Heard::Nothing {
         CAST
     } else if said.kind() != "InvalidInput" {
         "a length that four bytes cannot say has a kind: InvalidInput, whatever the cap"

@@ -196,7 +196,9 @@ fn goes(child: &mut Child, unread: usize, ended: bool, did: &str, stopped: &str)
     if unread > 5 {
         // More than fits into the buffers on the way back: it has something to send.
         one.send(&pattern(unread));
-        child.until_settled()?;
+        if child.until_blocked()? {
+            child.settles()?;
+        }
     }
     child.while_stopped(|| {
         if unread == 5 {

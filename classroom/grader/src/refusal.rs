@@ -132,12 +132,11 @@ impl fmt::Display for Refusal {
 
 /// So many bytes at the front are the same.
 pub fn same(one: &[u8], other: &[u8]) -> usize {
-    // Not byte by byte where that can be avoided.
-    let pieces = one.chunks(4096).zip(other.chunks(4096));
-    let at = 4096 * pieces.take_while(|(a, b)| a == b).count();
-    let rests = [one, other].map(|all| &all[at.min(all.len())..]);
-    at.min(one.len()).min(other.len())
-        + rests[0].iter().zip(rests[1]).take_while(|(a, b)| a == b).count()
+    let all = one.len().min(other.len());
+    match one[..all] == other[..all] {
+        true => all, // many bytes, and found at once
+        false => one.iter().zip(other).take_while(|(a, b)| a == b).count(),
+    }
 }
 
 /// Both sides around the first byte that differs, in hex and as text.

@@ -82,7 +82,7 @@ fn call(
 /// It has to say exactly this.
 fn is(said: &Told, host: Option<&str>, right: &Found) -> Verdict {
     let Calls { addresses, lists, freed, freed_twice, freed_no_list, .. } = &said.after.calls;
-    let (found, made) = (&said.more.0, *lists > 0);
+    let (found, made) = (&said.more.0, !lists.is_empty());
     let (got, list) = [found, right].map(|all| all.as_deref().unwrap_or_default()).into();
     let code = found.as_ref().err().copied().unwrap_or(0);
     let all = |list: &[SocketAddr], port: fn(u16) -> u16| {
@@ -99,12 +99,12 @@ fn is(said: &Told, host: Option<&str>, right: &Found) -> Verdict {
             "getaddrinfo was never called: the addresses come from its list",
         *freed_no_list > 0 && !made =>
             "getaddrinfo had failed: there is no list to walk or to free",
-        *freed_no_list > 0 && *freed > 0 =>
+        *freed_no_list > 0 && !freed.is_empty() =>
             "the nodes of the list were freed one by one: its head stands for all of them",
         *freed_no_list > 0 =>
             "freeaddrinfo was given something else than the head of the list: keep the head",
         *freed_twice > 0 => "freeaddrinfo was called twice for one list",
-        found == right && freed < lists =>
+        found == right && freed.len() < lists.len() =>
             "the list is never freed: freeaddrinfo, once, on every path",
         found == right => "",
         // It had to fail.
