@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{SockaddrIn, getpeername};
 
 use crate::beside::QUESTION;
-use crate::calls::{self, Seldom};
+use crate::calls::Seldom;
 use crate::denied::Denied;
 use crate::examination::STORM;
 use crate::inside::{unasked_settings, unread};
@@ -23,8 +23,8 @@ type Close = fn(RawFd) -> io::Result<()>;
 /// descriptor is closed.
 type Came = Option<u16>;
 
-/// Grades the answer: asked to accept; to connect to a port; to close, which may say EINTR;
-/// perhaps where the call always says this.
+/// Grades the answer: asked to accept; to connect to a port; to close; perhaps where the call always
+/// says this.
 pub fn grade(accept_one: Accept, connect_once: Connect, close_once: Close) -> ExitCode {
     grading::grade("eintr", CASES, |(what, port, errno): (String, u16, i32), given| {
         let fd = given.fd();
@@ -66,12 +66,7 @@ pub fn grade(accept_one: Accept, connect_once: Connect, close_once: Close) -> Ex
                 said.with(peer_port(fd))
             }
             _ => {
-                let seldom = if what == "close" { Seldom::Nothing } else { Seldom::CloseSaysEintr };
-                let call = || {
-                    calls::start_with(seldom);
-                    close_once(fd)
-                };
-                let mut said = given.call(call, ok);
+                let mut said = given.call(|| close_once(fd), ok);
                 let closed = said.after.closed.contains(&fd);
                 said.after.closed.retain(|&other| other != fd);
                 said.with(closed.then_some(0))
@@ -140,7 +135,7 @@ const CASES: &[Case] = &[
         let another = conn.try_clone()?;
         peer.send(QUESTION);
         arrived(&another, QUESTION.len())?;
-        closes(c, "close", conn, "close was called more than once though the first had closed")?;
+        closes(c, conn, "close was called more than once though the first had closed")?;
         if peer.read_waiting()? != Heard::Nothing {
             let mistake =
                 "shutdown ends the connection for every descriptor of it: close ends this one";
@@ -164,7 +159,8 @@ const CASES: &[Case] = &[
     ("close: EINTR, and the descriptor is closed all the same", |c| {
         let twice = "close was called again after EINTR: on Linux the descriptor is gone, and its \
                      number may be another's by now";
-        closes(c, "close_eintr", pair()?.1, twice)
+        c.seldom = Seldom::CloseSaysEintr;
+        closes(c, pair()?.1, twice)
     }),
 ];
 
@@ -221,13 +217,14 @@ fn says(child: &mut Child, call: &str, errno: Errno, again: &str) -> Verdict {
 }
 
 /// Closed, in one call; that call may have said EINTR.
-fn closes(child: &mut Child, call: &str, conn: OwnedFd, twice: &str) -> Verdict {
+fn closes(child: &mut Child, conn: OwnedFd, twice: &str) -> Verdict {
+    let interrupted = child.seldom == Seldom::CloseSaysEintr;
     child.scene("", "waits for the end of the stream", twice);
-    let _bystander = ask(child, (call, 0, 0), conn)?;
+    let _bystander = ask(child, ("close", 0, 0), conn)?;
     let said = child.said_more::<Came>()?;
     let mistake = if said.calls("close") > 1 {
         twice
-    } else if said.text() != "Ok" && call == "close_eintr" {
+    } else if said.text() != "Ok" && interrupted {
         "EINTR from close is no failure: the descriptor is closed, nothing is left to do"
     } else if said.text() != "Ok" || said.more.is_none() {
         "close_once has to close what it is given"

@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::beside::{IN_RECV, LOST};
-use crate::calls::{self, Seldom};
+use crate::calls::Seldom;
 use crate::child::SPIN;
 use crate::inside::Given;
 use crate::kernel;
@@ -21,17 +21,12 @@ use crate::prelude::*;
 
 /// Grades the answer: the given descriptors are the listener and stop.
 pub fn grade(answer: fn(OwnedFd, RawFd) -> io::Result<usize>) -> ExitCode {
-    grading::grade("graceful_end", CASES, |full: bool, given| {
+    grading::grade("graceful_end", CASES, |(): (), given| {
         let [listener, stop] = [given.fds[0], given.fds[1]];
         let text = |count| (format!("Ok({count})"), Vec::new());
-        let call = || {
-            if full {
-                calls::start_with(Seldom::NoDescriptor);
-            }
-            // SAFETY:
-            // - the descriptor came for this call; who lent it closes it only if it is still there.
-            answer(unsafe { OwnedFd::from_raw_fd(listener) }, stop)
-        };
+        // SAFETY:
+        // - the descriptor came for this call; who lent it closes it only if it is still there.
+        let call = || answer(unsafe { OwnedFd::from_raw_fd(listener) }, stop);
         // The listener is the answer's own, and may be made non-blocking.
         let mut said = Given { fds: vec![stop], bytes: Vec::new() }.call(call, text);
         let open = said.after.closed.len();
@@ -99,7 +94,10 @@ const CASES: &[Case] = &[
     ("it is asked to stop while a client does not read", |c| {
         plays(c, &[Deaf(60_000), STOP, Refuses, Hears, Leaves, Returns(1)])
     }),
-    ("accept fails: there is no descriptor left", |c| plays(c, &[Full])),
+    ("accept fails: there is no descriptor left", |c| {
+        c.seldom = Seldom::NoDescriptor;
+        plays(c, &[Full])
+    }),
     ("it is asked to stop while a client is connected", |c| {
         let large = pattern(200_000);
         [STOP, Stops(b""), HangsUp].iter().try_for_each(|&stop| {
@@ -212,7 +210,7 @@ fn blames(child: &mut Child, blame: &'static str, acts: &[Act]) -> Verdict {
         if !matches!(act, Queues | Stops(_))
             && let Some(fds) = fds.take()
         {
-            child.ask(matches!(act, Full), &[], fds)?;
+            child.ask((), &[], fds)?;
         }
         server.act(child, *act)?;
         if let (Stops(bytes), Some(fds)) = (act, &fds) {

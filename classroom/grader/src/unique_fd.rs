@@ -25,17 +25,16 @@ pub trait Owner: Sized {
     fn reset(&mut self, fd: RawFd);
 }
 
-/// Grades the answer: what is played is asked for by name, and what `close` then says.
+/// Grades the answer: what is played is asked for by name.
 pub fn grade<T: Owner>() -> ExitCode {
-    grading::grade("unique_fd", CASES, |(ask, seldom): (String, Seldom), given| {
+    grading::grade("unique_fd", CASES, |ask: String, given| {
         let &[fd, second] = &given.fds[..] else { unreachable!("two are given") };
         let mut number = -1;
-        let call = || {
-            calls::start_with(seldom);
-            number = play::<T>(&ask, fd, second)?;
-            Ok(())
+        let keep = |played| {
+            number = played;
+            ok(())
         };
-        let said = given.call(call, ok);
+        let said = given.call(|| play::<T>(&ask, fd, second), keep);
         // Which of the given it is, or that it is none.
         said.with(given.fds.iter().position(|&fd| fd == number))
     })
@@ -124,9 +123,11 @@ const CASES: &[Case] = &[
     }),
     ("close says EINTR, and has closed", |c| {
         let again = "after EINTR close is not called again: on Linux the descriptor is gone";
-        plays_where(c, "close", Seldom::CloseSaysEintr, 1, [CLOSE, again])?;
+        c.seldom = Seldom::CloseSaysEintr;
+        plays(c, "close", 1, [CLOSE, again])?;
         let again = "drop calls close again because it said EINTR: the number is gone";
-        plays_where(c, "drop", Seldom::CloseSaysEintr, 1, [DROP[0], again])
+        c.seldom = Seldom::CloseSaysEintr;
+        plays(c, "drop", 1, [DROP[0], again])
     }),
     ("another descriptor of the same connection stays usable", shared),
     ("reset closes the old one and owns the new one", |c| {
@@ -135,9 +136,10 @@ const CASES: &[Case] = &[
             "reset closed what it should own from now on, or closed twice",
         ];
         plays(c, "reset", 1, mistakes)?;
-        plays_where(c, "reset", Seldom::CloseSaysEintr, 1, mistakes)?;
+        c.seldom = Seldom::CloseSaysEintr;
+        plays(c, "reset", 1, mistakes)?;
         let file = std::fs::File::open("/dev/null")?.into();
-        let said = c.call_unchecked::<Value>(("reset", Seldom::Nothing), vec![file, pair()?.1])?;
+        let said = c.call_unchecked::<Value>("reset", vec![file, pair()?.1])?;
         let mistake = "reset leaves open what is no socket: fd may be any descriptor";
         said.ensure(said.after.closed.len() == 1, mistake, "a file closed, as a socket is")
     }),
@@ -154,21 +156,12 @@ const DROP: [&str; 2] = [
 const CLOSE: &str =
     "close does not close: it has to call libc::close itself, to see what that says";
 
-fn plays(child: &mut Child, ask: &str, closed: usize, mistakes: [&str; 2]) -> Verdict {
-    plays_where(child, ask, Seldom::Nothing, closed, mistakes)
-}
-
 /// Plays with two connections, of which so many have to be closed, from the first on.
-fn plays_where(
-    child: &mut Child,
-    ask: &str,
-    seldom: Seldom,
-    closed: usize,
-    [open, too_many]: [&str; 2],
-) -> Verdict {
+fn plays(child: &mut Child, ask: &str, closed: usize, [open, too_many]: [&str; 2]) -> Verdict {
     let [(first, a), (second, b)] = [pair()?, pair()?];
+    let interrupted = child.seldom == Seldom::CloseSaysEintr;
     child.scene("", "waits for the end of the stream", "");
-    let said: Said<Option<usize>> = child.call_unchecked((ask, seldom), vec![a, b])?;
+    let said: Said<Option<usize>> = child.call_unchecked(ask, vec![a, b])?;
     let ends = [first.read_waiting()? == Heard::End, second.read_waiting()? == Heard::End];
     let (closes, nothing) = (said.calls("close"), said.after.calls.closed_nothing);
     let zero = ask.ends_with("_zero");
@@ -192,9 +185,9 @@ fn plays_where(
             "close failed, and your close did not say so".into(),
         ask == "close_fails" && said.errno() != libc::EBADF =>
             "close failed, and your close told another errno: last_os_error has the right one".into(),
-        ask == "close" && seldom != Seldom::Nothing && said.errno() != libc::EINTR =>
+        ask == "close" && interrupted && said.errno() != libc::EINTR =>
             "close said EINTR, and your close said something else".into(),
-        ask == "close" && seldom == Seldom::Nothing && said.result.is_err() =>
+        ask == "close" && !interrupted && said.result.is_err() =>
             "close succeeded, and your close returned an error".into(),
         zero && said.more != which =>
             "a descriptor of a small number stays open: 0 is one like any other, -1 is none".into(),
@@ -213,7 +206,7 @@ fn plays_where(
     };
     let says = first! {
         ask == "close_fails" => "Err(EBADF), ",
-        ask == "close" && seldom != Seldom::Nothing => "Err(EINTR), ",
+        ask == "close" && interrupted => "Err(EINTR), ",
     };
     let seen = say!(
         "{}, {closes} call(s) of close, of which {nothing} failed; the ends that the peers saw: {}",
@@ -232,7 +225,7 @@ fn shared(child: &mut Child) -> Verdict {
         first.send(QUESTION);
         arrived(&another, QUESTION.len())?;
         child.scene("", "looks whether the stream has ended; another descriptor is open", "");
-        let said = child.call_unchecked::<Value>((ask, Seldom::Nothing), vec![a, b])?;
+        let said = child.call_unchecked::<Value>(ask, vec![a, b])?;
         let mistake = first! {
             first.read_waiting()? != Heard::Nothing =>
                 "shutdown ends the connection for every descriptor of it: close ends this one",
