@@ -224,8 +224,8 @@ fn signals(child: &mut Child) -> Verdict {
     begin(child, port, limit, "does not answer, and 100 signals come in 173 ms", "")?;
     let said = says(child, limit, TIMED_OUT)?;
     let ms = said.after.calls.waited;
-    let mistake = if ms > left + 3 { MOVED } else { "" };
-    judge(mistake, say!("a wait in poll, of at most {left} ms"), say!("sleeps of {ms} ms"))
+    let expected = say!("a wait in poll, of at most {left} ms");
+    ensure(ms <= left + 3, MOVED, expected, say!("sleeps of {ms} ms"))
 }
 
 fn late(child: &mut Child) -> Verdict {

@@ -222,12 +222,10 @@ fn walk_where(
         None => nobody(&said, list, denied),
     }?;
     // Two may take turns, where the last one is closed once the next is there.
-    if said.after.calls.connected.len() > 2 {
-        let mistake = "sockets of addresses that failed stay open until the walk ends: a long list \
-                       needs more descriptors than there are";
-        return refuse(mistake, "each closed before the next but one", "all of them open");
-    }
-    Ok(())
+    let few = said.after.calls.connected.len() <= 2;
+    let mistake = "sockets of addresses that failed stay open until the walk ends: a long list \
+                   needs more descriptors than there are";
+    ensure(few, mistake, "each closed before the next but one", "all of them open")
 }
 
 fn connected(

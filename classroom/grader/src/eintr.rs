@@ -136,23 +136,18 @@ const CASES: &[Case] = &[
         peer.send(QUESTION);
         arrived(&another, QUESTION.len())?;
         closes(c, conn, "close was called more than once though the first had closed")?;
-        if peer.read_waiting()? != Heard::Nothing {
-            let mistake =
-                "shutdown ends the connection for every descriptor of it: close ends this one";
-            return refuse(mistake, "no FIN", "a FIN");
-        }
-        if unread(another.as_raw_fd()) != QUESTION.len() {
-            return refuse(DRAINED, "bytes still unread", "none");
-        }
+        let mistake =
+            "shutdown ends the connection for every descriptor of it: close ends this one";
+        ensure(peer.read_waiting()? == Heard::Nothing, mistake, "no FIN", "a FIN")?;
+        let still_there = unread(another.as_raw_fd()) == QUESTION.len();
+        ensure(still_there, DRAINED, "bytes still unread", "none")?;
         drop(another);
         let closed = peer.read(1).is_empty();
         c.close_fds()?;
         let again = "close is called again after an error";
         fails(c, ("close", 0, 0), None, "EBADF", again)?;
-        if !closed {
-            let mistake = "close_once has to close what it is given";
-            return refuse(mistake, "the end of the stream at the peer", "none");
-        }
+        let mistake = "close_once has to close what it is given";
+        ensure(closed, mistake, "the end of the stream at the peer", "none")?;
         let others = [Errno::EIO, Errno::ENOSPC, Errno::EDQUOT];
         others.into_iter().try_for_each(|errno| says(c, "close", errno, again))
     }),
@@ -274,14 +269,11 @@ fn connects_later(child: &mut Child) -> Verdict {
     child.scene("after EINTR", did, MISSED);
     let said = child.said_more::<Came>()?;
     let calls = said.calls("connect");
-    if calls > 1 {
-        let mistake = "connect was called again after EINTR: the first goes on by itself, wait \
-                       for it in poll";
-        return refuse(mistake, "one call, Ok", say!("{calls} calls, {}", said.shown()));
-    }
-    if said.text() == "Ok" && said.more != Some(port) {
-        return refuse(TOO_SOON, "Ok, and a connection", "Ok, and no connection yet");
-    }
+    let mistake = "connect was called again after EINTR: the first goes on by itself, wait for it \
+                   in poll";
+    ensure(calls <= 1, mistake, "one call, Ok", say!("{calls} calls, {}", said.shown()))?;
+    let too_soon = said.text() == "Ok" && said.more != Some(port);
+    ensure(!too_soon, TOO_SOON, "Ok, and a connection", "Ok, and no connection yet")?;
     let mistake = if said.text() == "Ok" {
         ""
     } else if said.kind() == "Interrupted" && said.after.calls.failed > 0 {

@@ -27,7 +27,8 @@ use crate::peer::{
 };
 use crate::play::*;
 use crate::refusal::{
-    HELD, INTERRUPTED, NO_ERRNO, Refusal, SHUT, UNFOUNDED, Verdict, ZERO, first, refuse, same,
+    HELD, INTERRUPTED, NO_ERRNO, Refusal, SHUT, UNFOUNDED, Verdict, ZERO, ensure, first, refuse,
+    same,
 };
 use crate::said::Said;
 
@@ -244,25 +245,27 @@ impl Receiver {
                     play.does(child, one)?;
                 }
                 Says(text, bytes) => said = self.says(child, play, text, bytes)?,
-                Leaves(count) if said.unread() != count => {
+                Leaves(count) => {
                     let seen = say!("{} bytes still unread", said.unread());
                     let mistake = if self.buffers { NO_BUFFER } else { TOO_MUCH };
-                    return refuse(mistake, say!("{count} bytes still unread"), seen);
+                    let expected = say!("{count} bytes still unread");
+                    ensure(said.unread() == count, mistake, expected, seen)?;
+                    let own = "one into memory of its own";
+                    ensure(said.after.calls.elsewhere == 0, ELSEWHERE, "a recv into buf", own)?;
                 }
-                Leaves(_) if said.after.calls.elsewhere > 0 => {
-                    return refuse(ELSEWHERE, "a recv into buf", "one into memory of its own");
-                }
-                AtMost(most, mistake) if said.after.peak > most => {
+                AtMost(most, mistake) => {
+                    let expected = say!("at most {most} bytes of memory");
                     let seen = say!("{} bytes at once", said.after.peak);
-                    return refuse(mistake, say!("at most {most} bytes of memory"), seen);
+                    ensure(said.after.peak <= most, mistake, expected, seen)?;
                 }
-                Offered(all) if (1..all).contains(&said.after.calls.room) => {
+                Offered(all) => {
                     let mistake =
                         "no recv was offered all the room there is: offer the rest of buf";
-                    let seen = say!("at most {} bytes", said.after.calls.room);
-                    return refuse(mistake, say!("a recv that is offered {all} bytes"), seen);
+                    let room = said.after.calls.room;
+                    let expected = say!("a recv that is offered {all} bytes");
+                    let seen = say!("at most {} bytes", room);
+                    ensure(room == 0 || room >= all, mistake, expected, seen)?;
                 }
-                Leaves(_) | AtMost(..) | Offered(_) => {}
                 _ => play.does(child, one)?,
             }
         }
@@ -309,10 +312,8 @@ impl Receiver {
             return Err(refusal.but(expected, say!("{text}, and other bytes:")).bytes(right, got));
         }
         let calls = said.calls("recv");
-        if play.so.there && right.len() > 8 && calls > 1 + right.len() / 2 {
-            return refuse(BYTES, "few recv", say!("{calls} calls for {} bytes", right.len()));
-        }
-        Ok(())
+        let few = !play.so.there || right.len() <= 8 || calls <= 1 + right.len() / 2;
+        ensure(few, BYTES, "few recv", say!("{calls} calls for {} bytes", right.len()))
     }
 
     /// The likely mistake.
@@ -538,9 +539,7 @@ impl Receiver {
         );
         let said = child.call((self.ask)(self.payload.len(), 0), &[], fds)?;
         let failed = said.after.calls.failed;
-        if failed > 1 {
-            return refuse(LOOP, "one call that fails", say!("{failed} of them"));
-        }
+        ensure(failed <= 1, LOOP, "one call that fails", say!("{failed} of them"))?;
         let mistake = self.mistake(&said, expected, b"", &Play::new(&[])?);
         said.ensure(said.text() == expected, mistake, expected)
     }
@@ -563,16 +562,12 @@ impl Receiver {
             play.does(child, &AtOnce(&[NonBlocking, Sends(&all[..cut])]))?;
             play.calls(child, (self.ask)(self.payload.len(), 0), &[])?;
             play.scene(child, SPINS);
-            if child.until_blocked()? {
-                return refuse(WAITS, AGAIN, "it waited by itself");
-            }
+            ensure(!child.until_blocked()?, WAITS, AGAIN, "it waited by itself")?;
             let Says(_, right) = self.at(cut) else { continue };
             let said = self.says(child, &mut play, AGAIN, right)?;
             // It may have asked without a wait before.
-            if said.after.calls.would_block > 2 {
-                let seen = say!("{} times EAGAIN", said.after.calls.would_block);
-                return refuse(SPINS, AGAIN, seen);
-            }
+            let times = said.after.calls.would_block;
+            ensure(times <= 2, SPINS, AGAIN, say!("{} times EAGAIN", times))?;
             if !self.buffers && self.marks.is_empty() {
                 let again = [Sends(&all), Called, Says(self.whole, self.payload)];
                 Receiver { mistake: anew, ..*self }.goes_on(child, &mut play, &again)?;
@@ -665,13 +660,9 @@ impl Sender {
         if storm && said.text() != self.done {
             [came, signals] = [said.after.calls.failed, STORM];
         }
-        if came > 8 && came < signals {
-            let seen = say!("{} after {came} signals", said.text());
-            return refuse(GIVES_UP, self.done, seen);
-        }
-        if said.calls("shutdown") > 0 {
-            return refuse(SHUT, GOES_ON, "shutdown");
-        }
+        let seen = say!("{} after {came} signals", said.text());
+        ensure(came <= 8 || came >= signals, GIVES_UP, self.done, seen)?;
+        ensure(said.calls("shutdown") == 0, SHUT, GOES_ON, "shutdown")?;
         bystander.untouched(&said.after)?;
         if said.unread() != if ended { 0 } else { QUESTION.len() } {
             return Err(Refusal::new("sending must not read what the peer has sent"));
@@ -717,34 +708,26 @@ impl Sender {
             return Err(refusal.bytes(&right, &got));
         }
         said.judged(failed, expected)?;
-        if said.calls("recv") + said.calls("recvmsg") > 0 {
-            return refuse(LOOKS, "no recv", "recv");
-        }
+        ensure(said.calls("recv") + said.calls("recvmsg") == 0, LOOKS, "no recv", "recv")?;
         let (count, peak) = (said.calls("send") + said.calls("sendmsg"), said.after.peak);
         let Calls { offered, pieces, elsewhere, flags, bare, .. } = said.after.calls;
         let few = !self.copy.is_empty() && bytes.len() > 4096 && (1..4096).contains(&offered);
-        if few || pieces > 0 || count > 2 + bytes.len() / 16 {
-            let mistake = "a send for every few bytes: offer all of the rest, it takes a part";
-            let seen = say!("{count} calls for {} bytes, at most {offered} in one", bytes.len());
-            return refuse(mistake, "calls that offer 4096 bytes, or all of the rest", seen);
-        }
+        let few = few || pieces > 0 || count > 2 + bytes.len() / 16;
+        let mistake = "a send for every few bytes: offer all of the rest, it takes a part";
+        let seen = say!("{count} calls for {} bytes, at most {offered} in one", bytes.len());
+        ensure(!few, mistake, "calls that offer 4096 bytes, or all of the rest", seen)?;
         let unsent = said.after.unsent.last().copied().unwrap_or(0);
-        if bytes.len() <= 4096 && unsent > 0 && calls == 1 && count <= 1 && !full {
-            return refuse(HELD, "nothing held back", say!("{unsent} bytes held back"));
-        }
-        if said.after.calls.less_than_left && self.call == "sendmsg" {
-            let mistake = "after a part a sendmsg had less than all that was left: the rest of the \
-                           header and the payload go into the same list again";
-            return refuse(mistake, "all that is left", "less");
-        }
-        if (peak > 1 << 20 || elsewhere > 0) && !self.copy.is_empty() {
-            let seen =
-                say!("{peak} bytes at once, and {elsewhere} calls that did not send from buf");
-            return refuse(self.copy, "no memory of its own", seen);
-        }
-        if bare > 0 && flags & libc::MSG_NOSIGNAL != 0 {
-            return refuse(BARE, "MSG_NOSIGNAL in each call", say!("{bare} without it"));
-        }
+        let held = bytes.len() <= 4096 && unsent > 0 && calls == 1 && count <= 1 && !full;
+        ensure(!held, HELD, "nothing held back", say!("{unsent} bytes held back"))?;
+        let mistake = "after a part a sendmsg had less than all that was left: the rest of the \
+                       header and the payload go into the same list again";
+        let less = said.after.calls.less_than_left && self.call == "sendmsg";
+        ensure(!less, mistake, "all that is left", "less")?;
+        let copies = (peak > 1 << 20 || elsewhere > 0) && !self.copy.is_empty();
+        let seen = say!("{peak} bytes at once, and {elsewhere} calls that did not send from buf");
+        ensure(!copies, self.copy, "no memory of its own", seen)?;
+        let all = bare == 0 || flags & libc::MSG_NOSIGNAL == 0;
+        ensure(all, BARE, "MSG_NOSIGNAL in each call", say!("{bare} without it"))?;
         Ok(said)
     }
 
@@ -879,9 +862,7 @@ impl Sender {
             child.seldom = Seldom::Says(errno, 100, 0, false);
             let said = child.call((self.ask)(5), b"hello", vec![])?;
             let failed = said.after.calls.failed;
-            if failed > 1 {
-                return refuse(again, "one call that fails", say!("{failed} of them"));
-            }
+            ensure(failed <= 1, again, "one call that fails", say!("{failed} of them"))?;
             self.fails(&said, expected)?;
         }
         child.lent_zero = true;
@@ -909,9 +890,7 @@ impl Sender {
         let waits = child.until_blocked()?;
         let reader = peer.read_all();
         let said = child.said()?;
-        if waits {
-            return refuse(WAITS, "Err(EAGAIN) at once", "it waited by itself");
-        }
+        ensure(!waits, WAITS, "Err(EAGAIN) at once", "it waited by itself")?;
         said.ensure(said.after.calls.would_block <= 2, again, AGAIN)?;
         self.fails(&said, AGAIN)?;
         // The next call begins anew, whatever this one has sent.
@@ -946,7 +925,7 @@ pub fn moves_huge(child: &mut Child, ask: Value, done: &str) -> Verdict {
     let said = child.call(ask, &[], vec![theirs, conn])?;
     let missing = said.after.calls.missing;
     let seen = say!("{}, with {missing} bytes still to come", said.shown());
-    if said.text() == done && missing == 0 { Ok(()) } else { refuse(CAST, done, seen) }
+    ensure(said.text() == done && missing == 0, CAST, done, seen)
 }
 
 /// Asked to send 4 GiB and 5 bytes it waits for room. A signal has the call return what it had taken

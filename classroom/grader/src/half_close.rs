@@ -203,10 +203,9 @@ fn hears(child: &mut Child, play: &mut Play, request: &[u8]) -> Verdict {
     let (true, Some(peer)) = (child.until_blocked()?, &play.peer) else { return Ok(()) };
     let got = peer.hears(child, request.len())?;
     let ended = child.brings(peer)?;
-    if got == request && (!ended || peer.read_waiting()? != Heard::End) {
-        let seen = "silence, while the client reads";
-        return refuse(NO_END, "the end of the stream at the server", seen);
-    }
+    let ended = got != request || ended && peer.read_waiting()? == Heard::End;
+    let seen = "silence, while the client reads";
+    ensure(ended, NO_END, "the end of the stream at the server", seen)?;
     arrives(request, &got)?;
     play.so.met = true; // it waits on
     Ok(())
@@ -233,11 +232,9 @@ fn serves(child: &mut Child, mut play: Play, pieces: &[&[u8]], answer: &[u8]) ->
     check(&said, &Says("Ok", answer), pieces, true)?;
     arrives(&pieces.concat(), &request)?;
     let calls = said.calls("send") + said.calls("recv");
-    if answer.len() < 100 && request.len() < 100 && calls > pieces.len() + 6 {
-        let mistake = "a call for each byte: offer all of the rest, or all the room there is";
-        return refuse(mistake, "a send for each piece, few recv", say!("{calls} calls"));
-    }
-    Ok(())
+    let few = answer.len() >= 100 || request.len() >= 100 || calls <= pieces.len() + 6;
+    let mistake = "a call for each byte: offer all of the rest, or all the room there is";
+    ensure(few, mistake, "a send for each piece, few recv", say!("{calls} calls"))
 }
 
 fn other_errors(child: &mut Child) -> Verdict {

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::beside::{Stage, stage};
 use crate::child::Child;
 use crate::peer::{Buffers, Heard, Peer, TINY, arrived, fill, pair_with};
-use crate::refusal::{Refusal, SHUT, Verdict, judge, refuse};
+use crate::refusal::{Refusal, SHUT, Verdict, ensure, refuse};
 use crate::said::Said;
 
 pub use Move::*;
@@ -287,8 +287,8 @@ impl Play {
         let (Some(bytes), Some(peer)) = (self.streams.take(), &self.peer) else {
             let said = child.said_more()?;
             self.bystander.untouched(&said.after)?;
-            let shut = said.after.calls.of("shutdown") > 0;
-            judge(if shut { SHUT } else { "" }, "a connection that goes on", "shutdown")?;
+            let shut = said.calls("shutdown") > 0;
+            ensure(!shut, SHUT, "a connection that goes on", "shutdown")?;
             let heard = self.peer.as_ref().map_or(Ok(Heard::Nothing), Peer::read_waiting)?;
             let mistake = "receiving must not send anything, nor end a direction";
             return match heard {

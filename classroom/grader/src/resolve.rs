@@ -191,9 +191,6 @@ fn often(child: &mut Child) -> Verdict {
     let host = "127.0.0.1";
     (1..=100).try_for_each(|port| finds(child, &[(host, &format!("{host}:{port}"))]))?;
     let (_, leaked) = call(child, Some(host), 80, 99)?.more;
-    if leaked > 0 {
-        let mistake = "memory is left behind by each call: into_raw, forget or leak";
-        return refuse(mistake, say!("none"), say!("{leaked} bytes in 98 calls"));
-    }
-    Ok(())
+    let mistake = "memory is left behind by each call: into_raw, forget or leak";
+    ensure(leaked == 0, mistake, say!("none"), say!("{leaked} bytes in 98 calls"))
 }
