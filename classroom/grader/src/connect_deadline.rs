@@ -11,10 +11,9 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::calls::{self, Seldom};
 use crate::deadline::LATE;
-use crate::examination::STORM;
 use crate::inside::option;
-use crate::kernel;
 use crate::peer::{bound, full, impatient, readable};
+use crate::play::STORM;
 use crate::prelude::*;
 
 #[derive(Serialize, Deserialize)]
@@ -190,7 +189,7 @@ fn connects(child: &mut Child) -> Verdict {
 
 /// Refuses a wait anywhere but in poll and its like.
 fn waits_well(child: &Child, limit: u64) -> Verdict {
-    let look = kernel::look(child.pid())?;
+    let look = child.at_rest()?;
     let (place, ms) = (look.place(), look.timeout.unwrap_or(0));
     let mistake = first! {
         ms < 0 && limit == FAR =>

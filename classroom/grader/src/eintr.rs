@@ -9,9 +9,9 @@ use nix::sys::socket::{SockaddrIn, getpeername};
 use crate::beside::QUESTION;
 use crate::calls::Seldom;
 use crate::denied::Denied;
-use crate::examination::STORM;
 use crate::inside::{unasked_settings, unread};
 use crate::peer::{full, impatient, listener, readable};
+use crate::play::STORM;
 use crate::prelude::*;
 use crate::refusal::{DRAINED, NO_ERRNO};
 

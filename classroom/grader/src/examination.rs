@@ -8,6 +8,7 @@ use std::mem;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
@@ -20,19 +21,19 @@ use crate::child::Child;
 use crate::grading::Case;
 use crate::huge::HUGE;
 use crate::inside::After;
-use crate::kernel;
 use crate::peer::{
     Buffers, TINY, arrived, fill, impatient, lonely, non_blocking, pair, pair_with, pattern,
     readable,
 };
 use crate::play::*;
 use crate::refusal::{
-    HELD, INTERRUPTED, NO_ERRNO, Refusal, SHUT, UNFOUNDED, Verdict, ZERO, ensure, first, refuse,
-    same,
+    HELD, INTERRUPTED, NO_ERRNO, Refusal, SHUT, UNFOUNDED, Verdict, ZERO, ensure, first, judge,
+    refuse, same,
 };
 use crate::said::Said;
 
 const RESET: &str = "Err(ECONNRESET)";
+const PIPE: &str = "Err(EPIPE)";
 const AGAIN: &str = "Err(EAGAIN)";
 const LOOP: &str = "it calls recv again after errors that do not go away: only EINTR does";
 const SPINS: &str =
@@ -73,9 +74,6 @@ pub const CAPS: [usize; 4] = [1 << 28, 1 << 31, 1 << 32, usize::MAX];
 
 /// So many signals interrupt a wait.
 const SIGNALS: usize = 40;
-
-/// And so many calls are interrupted at once, before anything else happens.
-pub const STORM: usize = 2500;
 
 impl Said {
     /// What stands for a call that has not returned.
@@ -240,10 +238,6 @@ impl Receiver {
                     play.calls(child, (self.ask)(len, play.so.calls), &[])?;
                 }
                 Asked(question) => play.calls(child, question, &[])?,
-                Storm => {
-                    child.seldom = Seldom::Says(libc::EINTR, STORM, 0, self.waits);
-                    play.does(child, one)?;
-                }
                 Says(text, bytes) => said = self.says(child, play, text, bytes)?,
                 Leaves(count) => {
                     let seen = say!("{} bytes still unread", said.unread());
@@ -493,7 +487,7 @@ impl Receiver {
     fn signals(&self, child: &mut Child) -> Verdict {
         let all = (self.wire)(self.payload);
         [0, all.len() / 2].into_iter().try_for_each(|cut| {
-            let storm = [Sends(&all[..cut]), Storm, Called, Sends(&all[cut..])];
+            let storm = [Sends(&all[..cut]), Storm(self.waits), Called, Sends(&all[cut..])];
             self.plays(child, &[&storm, self.end(), &[self.at(all.len())]].concat())?;
             let moves = [Sends(&all[..cut]), Called, Signals(SIGNALS), Sends(&all[cut..])];
             self.plays(child, &[&moves, self.end(), &[self.at(all.len())]].concat())
@@ -617,10 +611,6 @@ impl Sender {
             match one {
                 Called => play.calls(child, (self.ask)(len), bytes)?,
                 Asked(question) => play.calls(child, question, bytes)?,
-                Storm => {
-                    child.seldom = Seldom::Says(libc::EINTR, STORM, 0, false);
-                    play.does(child, one)?;
-                }
                 Gone if !play.reset() => {
                     let said = self.delivers(child, play, bytes)?; // it returned before that
                     return Err(said.refused(UNFOUNDED, self.done));
@@ -631,10 +621,8 @@ impl Sender {
                     play.scene(child, &again);
                     let said = child.said()?;
                     match one {
-                        Gone if play.so.ended || play.so.calls > 1 => {
-                            self.is_gone(&said, "Err(EPIPE)")?
-                        }
-                        Gone => self.is_gone(&said, RESET)?,
+                        Gone if play.so.ended || play.so.calls > 1 => self.fails(&said, PIPE)?,
+                        Gone => self.fails(&said, RESET)?,
                         _ if len == 0 => said.ensure(said.text() == self.done, SENT, self.done)?,
                         _ => said.ensure(said.text() == self.done, UNFOUNDED, self.done)?,
                     }
@@ -745,9 +733,8 @@ impl Sender {
         bytes: &[u8],
         [times, signals, count]: [usize; 3],
     ) -> Verdict {
-        let turn =
-            if signals > 0 { vec![Signals(signals), Reads(count)] } else { vec![Reads(count)] };
-        self.plays(child, bytes, &[vec![Tiny, Asked(&ask)], turn.repeat(times)].concat())
+        let turns = [Signals(signals), Reads(count)].repeat(times);
+        self.plays(child, bytes, &[vec![Tiny, Asked(&ask)], turns].concat())
     }
 
     /// Many bytes, and a signal that has a call return what it had taken of the first 16 MiB, or more.
@@ -774,40 +761,42 @@ impl Sender {
         said.ensure(is_done, UNFOUNDED, self.done)
     }
 
-    /// The peer has gone: this error, or what stands for it. The first call after a reset says
-    /// ECONNRESET; the others, and those after the end of the peer's stream, EPIPE.
-    fn is_gone(&self, said: &Said, expected: &str) -> Verdict {
-        let (text, call) = (said.text(), self.call);
-        let expected = self.gone.unwrap_or(expected);
-        let mistake = match self.gone {
-            _ if said.calls("shutdown") > 0 => return refuse(SHUT, GOES_ON, "shutdown"),
-            _ if text == expected => return Ok(()),
-            _ if said.without_errno() => NO_ERRNO.into(),
-            Some(gone) if text == "Err(EPIPE)" => {
-                say!("EPIPE was returned as an error: it says that the peer has gone, {gone}")
-            }
-            Some(_) if text == RESET => {
+    /// It has failed, and has to say how. Where the peer has gone, by this error or by what stands for
+    /// it: the first call after a reset says ECONNRESET; the others, and those after the end of the
+    /// peer's stream, EPIPE.
+    fn fails(&self, said: &Said, errno: &str) -> Verdict {
+        ensure(said.calls("shutdown") == 0, SHUT, GOES_ON, "shutdown")?;
+        let says_gone = |text| [PIPE, RESET].contains(&text);
+        let (text, call, has_gone) = (&*said.text(), self.call, says_gone(errno));
+        let gone = self.gone.unwrap_or(errno);
+        let expected = if has_gone { gone } else { errno };
+        let mistake: String = first! {
+            text == expected => String::new(),
+            said.without_errno() => NO_ERRNO.into(),
+            !has_gone && Some(text) == self.gone =>
+                "not every error means that the peer has gone".into(),
+            !has_gone && text.starts_with("Ok") => say!("{call} returned -1, and it returned Ok"),
+            !has_gone => say!("the errno of {call} has to reach the caller as it is"),
+            self.gone.is_none() && says_gone(text) =>
+                say!("one errno was told as another: {call} said {expected}"),
+            self.gone.is_none() && text == self.done =>
+                say!("{call} failed because the peer was gone, and it returned Ok"),
+            text == PIPE =>
+                say!("EPIPE was returned as an error: it says that the peer has gone, {gone}"),
+            text == RESET =>
                 "EPIPE is not the only way to hear it: the first send after a reset says ECONNRESET"
-                    .into()
-            }
-            Some(_) if text == self.done => say!(
-                "true for a peer that has gone: {call} returned -1, and that was not looked at"
-            ),
-            _ if text == self.done => {
-                say!("{call} failed because the peer was gone, and it returned Ok")
-            }
-            _ if ["Err(EPIPE)", RESET].contains(&text.as_str()) => {
-                say!("one errno was told as another: {call} said {expected}")
-            }
-            _ => say!("{call} failed because the peer was gone, and its errno was lost"),
+                    .into(),
+            text == self.done =>
+                say!("true for a peer that has gone: {call} returned -1, and that was not looked at"),
+            true => say!("{call} failed because the peer was gone, and its errno was lost"),
         };
-        refuse(mistake, expected, text)
+        judge(mistake, expected, text)
     }
 
     /// Forty signals while it waits. The first ends a call that has taken a part; the next ones
     /// find the buffer full, and end one that has taken nothing.
     pub fn signals(&self, child: &mut Child) -> Verdict {
-        self.plays(child, &pattern(100), &[Storm, Called])?;
+        self.plays(child, &pattern(100), &[Storm(false), Called])?;
         self.plays(child, &pattern(2_000_000), &[Tiny, Called, Signals(SIGNALS)])
     }
 
@@ -834,37 +823,32 @@ impl Sender {
         Sender { mistake: |_| KEPT, ..*self }.plays(child, b"hello", &[Called])
     }
 
-    /// It has failed, and has to say how.
-    pub fn fails(&self, said: &Said, expected: &str) -> Verdict {
-        let (text, call) = (said.text(), self.call);
-        let mistake = match text.as_str() {
-            _ if said.calls("shutdown") > 0 => return refuse(SHUT, GOES_ON, "shutdown"),
-            text if text == expected => return Ok(()),
-            _ if said.without_errno() => NO_ERRNO.into(),
-            text if Some(text) == self.gone => {
-                "not every error means that the peer has gone".into()
-            }
-            text if text.starts_with("Ok") => say!("{call} returned -1, and it returned Ok"),
-            _ => say!("the errno of {call} has to reach the caller as it is"),
-        };
-        refuse(mistake, expected, text)
+    /// The kernel says this, and so it has to.
+    pub fn says(&self, child: &mut Child, errno: Errno) -> Verdict {
+        let (call, again) = (self.call, &self.again());
+        child.scene("after 0 of 5 bytes", &say!("{call} says {errno:?}"), again);
+        child.seldom = Seldom::Says(errno as i32, 100, 0, false);
+        let said = child.call((self.ask)(5), b"hello", vec![])?;
+        let failed = said.after.calls.failed;
+        ensure(failed <= 1, again, "one call that fails", say!("{failed} of them"))?;
+        self.fails(&said, &format!("Err({errno:?})"))
+    }
+
+    fn again(&self) -> String {
+        let call = self.call;
+        say!("it calls {call} again after errors other than EINTR: those stay")
     }
 
     /// Errors that are the caller's to see: EBADF; where the send buffer is full, ETIMEDOUT once the
     /// kernel has given up, and EAGAIN.
     pub fn errors(&self, child: &mut Child) -> Verdict {
-        let call = self.call;
-        let again = &say!("it calls {call} again after errors other than EINTR: those stay");
+        let again = &self.again();
         child.scene("after 0 of 5 bytes", "there is no such descriptor: EBADF", again);
         let said = child.call((self.ask)(5), b"hello", vec![])?;
         self.fails(&said, "Err(EBADF)")?;
-        for (errno, expected) in [(libc::ENOMEM, "Err(ENOMEM)"), (libc::ENOBUFS, "Err(ENOBUFS)")] {
-            child.seldom = Seldom::Says(errno, 100, 0, false);
-            let said = child.call((self.ask)(5), b"hello", vec![])?;
-            let failed = said.after.calls.failed;
-            ensure(failed <= 1, again, "one call that fails", say!("{failed} of them"))?;
-            self.fails(&said, expected)?;
-        }
+        [Errno::ENOMEM, Errno::ENOBUFS]
+            .into_iter()
+            .try_for_each(|errno| self.says(child, errno))?;
         child.lent_zero = true;
         Sender { mistake: |_| ZERO, ..*self }.plays(child, b"hello", &[Called])?;
 
@@ -935,7 +919,7 @@ pub fn sends_huge(child: &mut Child, ask: Value) -> Result<Said, Refusal> {
     child.ask(ask, &[], vec![theirs, conn])?;
     child.scene("with 4 GiB and 5 bytes", "the peer does not read", CAST);
     child.interrupts(1)?;
-    if child.until_blocked()? && !kernel::look(child.pid())?.name().starts_with("re") {
+    if child.until_blocked()? && !child.at_rest()?.receives() {
         peer.reset()?;
         return child.said();
     }

@@ -11,6 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::beside::{Stage, stage};
+use crate::calls::Seldom;
 use crate::child::Child;
 use crate::peer::{Buffers, Heard, Peer, TINY, arrived, fill, pair_with};
 use crate::refusal::{Refusal, SHUT, Verdict, ensure, refuse};
@@ -38,8 +39,8 @@ pub enum Move<'a> {
     NonBlocking,
     /// So many signals come, each once the call waits.
     Signals(usize),
-    /// Very many calls are interrupted, from the beginning of the next one on.
-    Storm,
+    /// Very many calls are interrupted, from the beginning of the next one on; perhaps `poll` as well.
+    Storm(bool),
     /// The answer is called, for the first time or again.
     Called,
     /// The same with a question of its own.
@@ -65,6 +66,9 @@ pub enum Move<'a> {
     /// The same, and answers.
     Serves(&'a [u8]),
 }
+
+/// So many calls are interrupted at once.
+pub const STORM: usize = 2500;
 
 /// What takes too long through small buffers.
 const LARGE: usize = 4 << 20;
@@ -158,9 +162,16 @@ impl Play {
                 }
                 Ok(())
             }
+            Signals(0) => Ok(()),
+            Storm(polls) => {
+                child.seldom = Seldom::Says(libc::EINTR, STORM, 0, polls);
+                self.so.storm = true;
+                self.tells(say!("very many signals came"));
+                Ok(())
+            }
             Signals(times) => {
                 self.scene(child, "");
-                let met = mem::take(&mut self.so.met) && times > 0;
+                let met = mem::take(&mut self.so.met);
                 if met {
                     child.interrupt();
                 }
@@ -241,10 +252,6 @@ impl Play {
                 fcntl(&self.conn, flags).map_err(io::Error::from)?;
                 so.non_blocking = true;
                 say!("the socket is non-blocking")
-            }
-            Storm => {
-                so.storm = true;
-                say!("very many signals came")
             }
             Full => {
                 so.filled = fill(&self.conn)?;
