@@ -85,6 +85,8 @@ const LONG: i64 = 60_400_000;
 /// One that passes.
 const SHORT: i64 = 307_000;
 
+/// A wait for more time than there is.
+pub const LONGER: &str = "poll is told to wait for longer than to the deadline";
 /// A wait after the deadline.
 pub const LATE: &str =
     "it waits on after the deadline: then there is no time left, not for a poll either";
@@ -141,10 +143,9 @@ fn timed_out(said: &Said<Took>, within: i64) -> Verdict {
 const TAKEN: &str = "bytes were taken after the deadline: it is one instant for all of buf, and no \
      time for each call; the clock is looked at before each recv";
 const SLICES: &str = "it wakes again and again while nothing comes";
-const LONGER: &str = "poll is told to wait for longer than to the deadline";
 
 /// What rounding up may add to a timeout, in milliseconds: it may do so twice.
-const ROUNDED: i64 = 3;
+pub const ROUNDED: i64 = 3;
 
 /// A poll that waits for so many milliseconds, of so many at most.
 fn at_most(most: i64, ms: i32) -> Verdict {
@@ -268,7 +269,7 @@ fn false_alarm(child: &mut Child) -> Verdict {
         play.act(&Sends(b"HELLO WO"), false)?;
     }
     let said: Said = play.said(child)?;
-    EXAM.judges(&said, &play, "Ok", b"HELLO WO")?;
+    EXAM.judges(&said, &play.so, "Ok", b"HELLO WO")?;
     let calls = &said.after.calls;
     let asked = say!("{} times EAGAIN", calls.would_block);
     ensure(calls.would_block <= 2, SPINS, "a wait in poll", asked)?;

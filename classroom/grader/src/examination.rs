@@ -281,7 +281,7 @@ impl Receiver {
         expected: &str,
         right: &[u8],
     ) -> Result<Said, Refusal> {
-        let hang = self.mistake(&Said::nothing(), expected, right, play);
+        let hang = self.mistake(&Said::nothing(), expected, right, &play.so);
         play.scene(child, &hang);
         if play.so.there && !hang.is_empty() && child.until_blocked()? {
             return refuse(hang, expected, "it waits");
@@ -290,56 +290,54 @@ impl Receiver {
         if mem::take(&mut play.so.storm) && said.text() != expected {
             play.so.signals = [said.after.calls.failed, STORM];
         }
-        self.judges(&said, play, expected, right)?;
+        self.judges(&said, &play.so, expected, right)?;
         Ok(said)
     }
 
     /// Whether it has returned this, with these bytes.
-    pub fn judges(&self, said: &Said, play: &Play, expected: &str, right: &[u8]) -> Verdict {
+    pub fn judges(&self, said: &Said, so: &So, expected: &str, right: &[u8]) -> Verdict {
         let (text, got) = (said.text(), &*said.bytes);
         let compared = expected == self.whole || !right.is_empty() || !self.marks.is_empty();
         if text != expected {
-            return Err(said.refused(self.mistake(said, expected, right, play), expected));
+            return Err(said.refused(self.mistake(said, expected, right, so), expected));
         } else if compared && got != right {
-            let refusal = Refusal::new(self.mistake(said, expected, right, play));
+            let refusal = Refusal::new(self.mistake(said, expected, right, so));
             let expected = say!("{expected}, and every byte in its place");
             return Err(refusal.but(expected, say!("{text}, and other bytes:")).bytes(right, got));
         }
         let calls = said.calls("recv");
-        let few = !play.so.there || right.len() <= 8 || calls <= 1 + right.len() / 2;
+        let few = !so.there || right.len() <= 8 || calls <= 1 + right.len() / 2;
         ensure(few, BYTES, "few recv", say!("{calls} calls for {} bytes", right.len()))
     }
 
     /// The likely mistake.
-    fn mistake(&self, said: &Said, expected: &str, right: &[u8], play: &Play) -> String {
+    fn mistake(&self, said: &Said, expected: &str, right: &[u8], so: &So) -> String {
         let (text, got) = (&*said.text(), &*said.bytes);
-        let (cut, calls, [came, signals]) = (play.so.cut, play.so.calls, play.so.signals);
+        let So { cut, calls, signals: [came, signals], .. } = *so;
         let seen = Seen { said, text, expected, right, got, cut, calls };
         let failed = [RESET, AGAIN, "Err(EBADF)", "Err(ENOTCONN)", "Err(ETIMEDOUT)", "Err(ENOMEM)"];
         let failed = failed.contains(&expected);
         let own = match () {
-            _ if text != expected && (play.reset() || failed) => "",
+            _ if text != expected && (so.reset || failed) => "",
             _ => (self.mistake)(&seen),
         };
         // It says that the stream has ended; it has to say so, before a message or inside.
         let end = [self.nothing, self.cut].contains(&text);
         let (whole, eof) = (expected == self.whole, said.kind() == "UnexpectedEof");
         let is_ok = text.starts_with("Ok");
-        let at_the_end = play.so.ended
-            && !play.reset()
-            && came == 0
-            && [self.nothing, self.cut].contains(&expected);
+        let at_the_end =
+            so.ended && !so.reset && came == 0 && [self.nothing, self.cut].contains(&expected);
         let known: &str = first! {
             came > 8 && came < signals => GIVES_UP,
-            text.is_empty() && calls > self.several.len().max(1) && !play.so.there && came == 0 =>
+            text.is_empty() && calls > self.several.len().max(1) && !so.there && came == 0 =>
                 LEFT_OUT,
             !own.is_empty() => own,
-            text.is_empty() && play.so.non_blocking => SPINS,
-            text.is_empty() && (play.reset() || failed) => LOOP,
-            text.is_empty() && play.so.ended => AT_THE_END,
+            text.is_empty() && so.non_blocking => SPINS,
+            text.is_empty() && (so.reset || failed) => LOOP,
+            text.is_empty() && so.ended => AT_THE_END,
             text.is_empty() && came > 0 =>
                 "it waits for more than the message has: what had come before the signal was lost",
-            text.is_empty() && play.so.there => MORE,
+            text.is_empty() && so.there => MORE,
             text.is_empty() => "",
             at_the_end && said.errno() != 0 =>
                 "after recv returned 0 errno was reported: errno means nothing unless recv said -1",
@@ -365,10 +363,10 @@ impl Receiver {
                 "recv returned -1 and that was taken for the end of the stream",
             failed || expected == self.reset =>
                 "recv failed, and its errno did not reach the caller",
-            play.reset() =>
+            so.reset =>
                 "what had come was lost because of a reset after it: recv gives the bytes first, \
                  and only then the error; poll says POLLERR at once",
-            whole && end && play.so.non_blocking =>
+            whole && end && so.non_blocking =>
                 "after EAGAIN it says that the stream has ended: the rest has come since",
             whole && eof && right.len() > 1000 =>
                 "it gives up after some calls of recv: go on until all has come",
@@ -534,8 +532,7 @@ impl Receiver {
         let said = child.call((self.ask)(self.payload.len(), 0), &[], fds)?;
         let failed = said.after.calls.failed;
         ensure(failed <= 1, LOOP, "one call that fails", say!("{failed} of them"))?;
-        let mistake = self.mistake(&said, expected, b"", &Play::new(&[])?);
-        said.ensure(said.text() == expected, mistake, expected)
+        self.judges(&said, &So::default(), expected, b"")
     }
 
     /// EBADF; and EAGAIN, at every place of a message.
@@ -571,8 +568,7 @@ impl Receiver {
         setsockopt(&conn, sockopt::ReceiveTimeout, &A_MOMENT).map_err(io::Error::from)?;
         child.scene("after 0 bytes", "sends nothing; SO_RCVTIMEO is a millisecond", WAITS);
         let said = child.call((self.ask)(self.payload.len(), 0), &[], vec![theirs, conn])?;
-        let mistake = self.mistake(&said, AGAIN, b"", &Play::new(&[])?);
-        said.ensure(said.text() == AGAIN, mistake, AGAIN)
+        self.judges(&said, &So::default(), AGAIN, b"")
     }
 }
 
@@ -598,7 +594,7 @@ impl Sender {
     /// Has it send these bytes while these moves are made.
     pub fn plays(&self, child: &mut Child, bytes: &[u8], moves: &[Move]) -> Verdict {
         let play = self.begins(child, bytes, moves)?;
-        if play.reset() { Ok(()) } else { self.delivers(child, play, bytes).map(drop) }
+        if play.so.reset { Ok(()) } else { self.delivers(child, play, bytes).map(drop) }
     }
 
     /// The same, up to the last move.
@@ -611,7 +607,7 @@ impl Sender {
             match one {
                 Called => play.calls(child, (self.ask)(len), bytes)?,
                 Asked(question) => play.calls(child, question, bytes)?,
-                Gone if !play.reset() => {
+                Gone if !play.so.reset => {
                     let said = self.delivers(child, play, bytes)?; // it returned before that
                     return Err(said.refused(UNFOUNDED, self.done));
                 }

@@ -205,7 +205,7 @@ fn halves(child: &mut Child) -> Verdict {
     EXAM.goes_on(child, &mut play, &[&[NonBlocking], &whole[..], &again].concat())?;
     // A reader that has failed may stay so: nothing is lost in silence.
     let said = play.said(child)?;
-    if said.errno() == libc::EAGAIN { Ok(()) } else { EXAM.judges(&said, &play, LINE, b"half") }
+    if said.errno() == libc::EAGAIN { Ok(()) } else { EXAM.judges(&said, &play.so, LINE, b"half") }
 }
 
 fn many(child: &mut Child) -> Verdict {

@@ -111,6 +111,8 @@ pub struct So {
     pub there: bool,
     /// The peer has ended its stream.
     pub ended: bool,
+    /// It has reset the connection.
+    pub reset: bool,
     /// The socket does not wait.
     pub non_blocking: bool,
     /// Very many calls are interrupted.
@@ -133,11 +135,6 @@ impl Play {
         let (Stage { peer, bystander }, fds) = stage((peer, conn))?;
         let so = So { of: moves.iter().map(Move::len).sum(), there: true, ..So::default() };
         Ok(Play { conn: keep, peer: Some(peer), bystander, fds, streams: None, so })
-    }
-
-    /// Whether the peer has reset the connection.
-    pub fn reset(&self) -> bool {
-        self.peer.is_none()
     }
 
     /// Has the answer called.
@@ -244,6 +241,7 @@ impl Play {
                 say!("ended its stream")
             }
             Resets => {
+                so.reset = true;
                 self.peer.take().map_or(Ok(()), Peer::reset)?;
                 say!("reset the connection")
             }
