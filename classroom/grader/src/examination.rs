@@ -626,18 +626,14 @@ impl Sender {
                 _ => play.does(child, one)?,
             }
         }
-        play.scene(
-            child,
-            if len == 0 { "it never ends where there is nothing to send" } else { "" },
-        );
+        let hang = if len == 0 { "it never ends where there is nothing to send" } else { "" };
+        play.scene(child, hang);
         Ok(play)
     }
 
     /// The peer reads all. The call has to return, and all bytes to have come, of each call.
     pub fn delivers(&self, child: &mut Child, play: Play, bytes: &[u8]) -> Result<Said, Refusal> {
-        let (calls, ended, [mut came, mut signals]) =
-            (play.so.calls, play.so.ended, play.so.signals);
-        let (full, storm) = (play.so.filled > 0, play.so.storm);
+        let So { calls, ended, filled, storm, signals: [mut came, mut signals], .. } = play.so;
         let (Stage { peer, bystander }, mut got) = play.take()?;
         let reader = peer.read_all();
         let said = child.said()?;
@@ -701,7 +697,7 @@ impl Sender {
         let seen = say!("{count} calls for {} bytes, at most {offered} in one", bytes.len());
         ensure(!few, mistake, "calls that offer 4096 bytes, or all of the rest", seen)?;
         let unsent = said.after.unsent.last().copied().unwrap_or(0);
-        let held = bytes.len() <= 4096 && unsent > 0 && calls == 1 && count <= 1 && !full;
+        let held = bytes.len() <= 4096 && unsent > 0 && calls == 1 && count <= 1 && filled == 0;
         ensure(!held, HELD, "nothing held back", say!("{unsent} bytes held back"))?;
         let mistake = "after a part a sendmsg had less than all that was left: the rest of the \
                        header and the payload go into the same list again";
