@@ -23,8 +23,8 @@ type Close = fn(RawFd) -> io::Result<()>;
 /// descriptor is closed.
 type Came = Option<u16>;
 
-/// Grades the answer: asked to accept; to connect to a port; to close; perhaps where the call always
-/// says this.
+/// Grades the answer: asked to accept; to connect to a port; to close; perhaps where the call
+/// always says this.
 pub fn grade(accept_one: Accept, connect_once: Connect, close_once: Close) -> ExitCode {
     grading::grade("eintr", CASES, |(what, port, errno): (String, u16, i32), given| {
         let fd = given.fd();

@@ -753,9 +753,9 @@ impl Sender {
         said.ensure(is_done, UNFOUNDED, self.done)
     }
 
-    /// It has failed, and has to say how. Where the peer has gone, by this error or by what stands for
-    /// it: the first call after a reset says ECONNRESET; the others, and those after the end of the
-    /// peer's stream, EPIPE.
+    /// It has failed, and has to say how. Where the peer has gone, by this error or by what stands
+    /// for it: the first call after a reset says ECONNRESET; the others, and those after the end of
+    /// the peer's stream, EPIPE.
     fn fails(&self, said: &Said, errno: &str) -> Verdict {
         ensure(said.calls("shutdown") == 0, SHUT, GOES_ON, "shutdown")?;
         let says_gone = |text| [PIPE, RESET].contains(&text);
@@ -779,7 +779,8 @@ impl Sender {
                 "EPIPE is not the only way to hear it: the first send after a reset says ECONNRESET"
                     .into(),
             text == self.done =>
-                say!("true for a peer that has gone: {call} returned -1, and that was not looked at"),
+                say!("true for a peer that has gone: {call} returned -1, and that was not looked \
+                      at"),
             true => say!("{call} failed because the peer was gone, and its errno was lost"),
         };
         judge(mistake, expected, text)

@@ -39,7 +39,7 @@ pub enum Move<'a> {
     NonBlocking,
     /// So many signals come, each once the call waits.
     Signals(usize),
-    /// Very many calls are interrupted, from the beginning of the next one on; perhaps `poll` as well.
+    /// Very many calls are interrupted, from the beginning of the next one; with `true` `poll` also.
     Storm(bool),
     /// The answer is called, for the first time or again.
     Called,

@@ -55,8 +55,8 @@ const FIRST: &str = "it ended with the first client that ended: the other one is
 const SPINS: &str = "it asks poll over and over for something it does nothing about";
 const BOTH_ENDED: &str = "both have ended";
 /// It asks for more where no more can come.
-pub const POLLIN: &str = "a stream that has ended is always ready to be read: once recv has said 0, poll must \
-                      not ask for POLLIN again";
+pub const POLLIN: &str = "a stream that has ended is always ready to be read: once recv has said \
+                          0, poll must not ask for POLLIN again";
 
 /// What does not fit on the way back waits at the answer's end.
 const SMALL: Buffers = Buffers { send: Some(4096), peer_recv: Some(4096), recv: None };

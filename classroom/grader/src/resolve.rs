@@ -13,8 +13,8 @@ type Found = Result<Vec<SocketAddr>, i32>;
 /// What the answer is: asked for a host or none, and a port.
 pub type Answer = fn(Option<&str>, u16) -> Found;
 
-/// Grades the answer: asked for a host and a port, after so many calls that are alike. Tells what the
-/// last one found, and how many bytes the others have left behind, but for the first.
+/// Grades the answer: asked for a host and a port, after so many calls that are alike. Tells what
+/// the last one found, and how many bytes the others have left behind, but for the first.
 pub fn grade(answer: Answer) -> ExitCode {
     type Ask = (Option<String>, u16, usize);
     grading::grade("resolve", CASES, |(host, port, before): Ask, given| {
