@@ -88,6 +88,16 @@ pub fn refuse<T>(
     Err(Refusal::new(mistake).but(expected, seen))
 }
 
+/// The same where this is not so.
+pub fn ensure(
+    is_so: bool,
+    mistake: impl Into<String>,
+    expected: impl Into<String>,
+    seen: impl Into<String>,
+) -> Verdict {
+    if is_so { Ok(()) } else { refuse(mistake, expected, seen) }
+}
+
 /// The same where there is a mistake.
 pub fn judge(
     mistake: impl Into<String>,
@@ -95,7 +105,7 @@ pub fn judge(
     seen: impl Into<String>,
 ) -> Verdict {
     let mistake = mistake.into();
-    if mistake.is_empty() { Ok(()) } else { refuse(mistake, expected, seen) }
+    ensure(mistake.is_empty(), mistake, expected, seen)
 }
 
 /// The first of these mistakes that was made, or nothing: `first! { made => "its name", … }`.
