@@ -200,8 +200,8 @@ impl Receiver {
         let all: [(&str, Part); 8] = [
             ("several messages come at once: one a call, and not a byte more", Receiver::at_once),
             ("messages of any bytes, and each of them twice", Receiver::any_bytes),
-            ("the peer pauses, at every place, and a signal comes", Receiver::pauses),
-            ("the peer ends its stream, at every place", Receiver::ends),
+            ("the peer pauses after each byte, and a signal comes", Receiver::pauses),
+            ("the peer ends its stream after each byte", Receiver::ends),
             (
                 "the socket is non-blocking, or has a timeout, or there is none",
                 Receiver::would_block,
@@ -544,7 +544,7 @@ impl Receiver {
     fn fails(&self, child: &mut Child, expected: &str, fds: Vec<OwnedFd>) -> Verdict {
         child.scene(
             "after 0 bytes",
-            &say!("there is no connection, or none any more: {expected}"),
+            &say!("there is no open socket, or no connection, or none any more: {expected}"),
             LOOP,
         );
         let said = child.call((self.ask)(self.payload.len(), 0), &[], fds)?;
