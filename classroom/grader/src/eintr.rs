@@ -161,7 +161,11 @@ const CASES: &[Case] = &[
 
 const CONNECTS_AGAIN: &str = "it calls connect again after it has failed: each error is final";
 
-const IN_POLL: &str = "EINTR was returned as an error: the call was only interrupted";
+const IN_POLL: &str = "EINTR of poll was returned: it was only interrupted, and is called again, \
+                       connect is not";
+
+const STALE: &str = "errno was returned, which is EINTR from before: the reason is the number that \
+                     SO_ERROR gave";
 
 const OFTEN: &str = "after some signals EINTR was returned all the same: as often as it comes, the \
                      call is made again";
@@ -196,7 +200,7 @@ fn fails(
     }
     let (said, expected) = (child.said()?, format!("Err({errno})"));
     if said.calls(call) > 1 {
-        return Err(said.refused(again, expected));
+        return refuse(again, expected, seen(&said, call));
     }
     if call == "poll" && said.calls(call) == 0 {
         return Ok(()); // it waits by another call
@@ -209,6 +213,10 @@ fn fails(
 /// It has this error from the kernel, and has to say so.
 fn says(child: &mut Child, call: &str, errno: Errno, again: &str) -> Verdict {
     fails(child, (call, 1, errno as i32), Some(pair()?.1), &format!("{errno:?}"), again)
+}
+
+fn seen<X>(said: &Said<X>, call: &str) -> String {
+    say!("{} calls, {}", said.calls(call), said.shown())
 }
 
 /// Closed, in one call; that call may have said EINTR.
@@ -226,7 +234,7 @@ fn closes(child: &mut Child, conn: OwnedFd, twice: &str) -> Verdict {
     } else {
         ""
     };
-    said.judged(mistake, "one call, Ok, and fd closed")
+    judge(mistake, "one call, Ok, and fd closed", seen(&said, "close"))
 }
 
 /// Perhaps where descriptor 0 is free.
@@ -256,22 +264,23 @@ fn accepts(child: &mut Child, zero: bool) -> Verdict {
 }
 
 fn connects_later(child: &mut Child) -> Verdict {
+    const LOOKS: &str = "it looks over and over: poll with a timeout of -1 waits, one of 0 does \
+                         not; a second connect is no way to wait";
     const MISSED: &str = "after EINTR it does not see that the connection stands: poll for POLLOUT, \
                           as POLLIN waits for bytes; a second connect is no way to wait";
     let (listener, port, _filler, _held) = full()?;
     child.seldom = Seldom::Says(libc::EINTR, STORM, 0, true);
     let _bystander = ask(child, ("connect", port, 0), lonely()?)?;
     let did = "let the first try wait; forty signals came; then it took the connection";
-    child.scene("", did, "");
+    child.scene("after EINTR", did, LOOKS);
     child.interrupts(40)?;
     // Its kernel tries again within a second.
     let _room = if child.until_blocked()? { Some(listener.accept()?) } else { None };
     child.scene("after EINTR", did, MISSED);
     let said = child.said_more::<Came>()?;
-    let calls = said.calls("connect");
     let mistake = "connect was called again after EINTR: the first goes on by itself, wait for it \
                    in poll";
-    ensure(calls <= 1, mistake, "one call, Ok", say!("{calls} calls, {}", said.shown()))?;
+    ensure(said.calls("connect") <= 1, mistake, "one call, Ok", seen(&said, "connect"))?;
     let too_soon = said.text() == "Ok" && said.more != Some(port);
     ensure(!too_soon, TOO_SOON, "Ok, and a connection", "Ok, and no connection yet")?;
     let mistake = if said.text() == "Ok" {
@@ -314,7 +323,13 @@ fn fails_later(child: &mut Child, errno: &str, decided: bool) -> Verdict {
         _ if said.result.as_ref().is_err_and(|e| e.errno.is_none()) => NO_ERRNO,
         // On a busy machine the kernel may have given up before the signals came.
         _ if said.text() == expected && !(early && refuses) => "",
-        "Interrupted" if came > 2 => OFTEN,
+        "Interrupted" if came > 2 => {
+            if early {
+                OFTEN
+            } else {
+                STALE
+            }
+        }
         "Interrupted" => IN_POLL,
         "" if early => TOO_SOON,
         "" => {

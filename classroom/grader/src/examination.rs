@@ -38,8 +38,10 @@ const AGAIN: &str = "Err(EAGAIN)";
 const LOOP: &str = "it calls recv again after errors that do not go away: only EINTR does";
 const SPINS: &str =
     "EAGAIN on a non-blocking socket goes to the caller: calling again at once only spins";
-const WAITS: &str = "it waits by itself where the call says EAGAIN at once: the caller wanted a \
-                     socket that does not wait";
+const WAITS: &str = "it waits by itself where the call says EAGAIN: the socket's owner has said \
+                     how long to wait, not at all or until a timeout; leave out the poll";
+const NO_WAIT: &str = "EAGAIN, though the socket waits: a call was told not to wait, as by \
+                       MSG_DONTWAIT, or errno was read without a -1";
 /// As long as a socket waits whose owner has said so.
 const A_MOMENT: TimeVal = TimeVal::new(0, 1000);
 const ELSEWHERE: &str =
@@ -197,9 +199,12 @@ impl Receiver {
         let all: [(&str, Part); 8] = [
             ("several messages come at once: one a call, and not a byte more", Receiver::at_once),
             ("messages of any bytes, and each of them twice", Receiver::any_bytes),
-            ("the peer pauses, at every place, and a signal comes", Receiver::pauses),
-            ("the peer ends its stream, at every place", Receiver::ends),
-            ("the socket is non-blocking, or there is none", Receiver::would_block),
+            ("the peer pauses after each byte, and a signal comes", Receiver::pauses),
+            ("the peer ends its stream after each byte", Receiver::ends),
+            (
+                "the socket is non-blocking, or has a timeout, or there is none",
+                Receiver::would_block,
+            ),
             ("forty signals come while it waits", Receiver::signals),
             ("the peer resets the connection, in all its ways", Receiver::resets),
             ("the socket has no peer, or one that the kernel has given up", |exam, child| {
@@ -303,7 +308,11 @@ impl Receiver {
         } else if compared && got != right {
             let refusal = Refusal::new(self.mistake(said, expected, right, so));
             let expected = say!("{expected}, and every byte in its place");
-            return Err(refusal.but(expected, say!("{text}, and other bytes:")).bytes(right, got));
+            let seen = match self.marks {
+                [] => say!("{text}, and other bytes:"),
+                _ => say!("{text}, and other frames, each after its length here:"),
+            };
+            return Err(refusal.but(expected, seen).bytes(right, got));
         }
         let calls = said.calls("recv");
         let few = !so.there || right.len() <= 8 || calls <= 1 + right.len() / 2;
@@ -404,6 +413,7 @@ impl Receiver {
                       leaves may be kept for all, as in a static"),
             is_whole && (unwritten || right.starts_with(got)) =>
                 say!("{what} was returned before all of it had come: call recv in a loop"),
+            text == AGAIN => NO_WAIT.into(),
             is_whole =>
                 say!("{what} is not what was sent: each recv has to write after what the last \
                       one wrote"),
@@ -475,7 +485,8 @@ impl Receiver {
         })
     }
 
-    fn ends(&self, child: &mut Child) -> Verdict {
+    /// The peer ends its stream, at every place.
+    pub fn ends(&self, child: &mut Child) -> Verdict {
         let all = (self.wire)(self.payload);
         (0..=all.len()).try_for_each(|cut| {
             self.plays(child, &[Sends(&all[..cut]), Ends, Called, self.at(cut)])
@@ -526,7 +537,7 @@ impl Receiver {
     fn fails(&self, child: &mut Child, expected: &str, fds: Vec<OwnedFd>) -> Verdict {
         child.scene(
             "after 0 bytes",
-            &say!("there is no connection, or none any more: {expected}"),
+            &say!("there is no open socket, or no connection, or none any more: {expected}"),
             LOOP,
         );
         let said = child.call((self.ask)(self.payload.len(), 0), &[], fds)?;
@@ -680,6 +691,7 @@ impl Sender {
             said.kind() == "Interrupted" => INTERRUPTED.into(),
             said.kind() == "WriteZero" =>
                 say!("a send that took fewer bytes than asked is no failure: send the rest"),
+            text == AGAIN => NO_WAIT.into(),
             true => UNFOUNDED.into(),
         };
         if !failed.is_empty() && is_done {

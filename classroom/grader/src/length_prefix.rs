@@ -86,6 +86,8 @@ fn mistake_of_sender(seen: &Seen) -> &'static str {
     let len = payload.len() as u32;
     let begins = |header: &[u8]| seen.got.starts_with(header);
     first! {
+        seen.said.kind() == "InvalidInput" && payload.is_empty() =>
+            "an empty payload was refused: it is a frame, too, whose length says 0",
         seen.said.kind() == "InvalidInput" =>
             "a payload within the cap was refused: the cap is the last that goes",
         seen.text != SEND.done => "",

@@ -163,9 +163,9 @@ fn fails(said: &Listens, failed: &str, errno: i32, unread: &str) -> Verdict {
     let mistake = first! {
         said.result.is_ok() && failed == "setsockopt" && said.after.calls.options_failed == 0 =>
             "SO_REUSEADDR was not set: it is asked for with every port, 0 as well".into(),
-        said.result.is_ok() => String::from(unread),
         said.calls("bind") > 1 =>
             "bind was called again: where it fails, its errno goes to the caller at once".into(),
+        said.result.is_ok() => String::from(unread),
         [AFTER_CLOSE as i32, libc::EINTR].contains(&said.errno()) =>
             say!("errno was read after close, which may change it: read it after {failed}"),
         errno == libc::EMFILE && said.errno() == libc::EBADF =>

@@ -10,7 +10,7 @@ use say::say;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::beside::{Stage, stage};
+use crate::beside::{QUESTION, Stage, stage};
 use crate::calls::Seldom;
 use crate::child::Child;
 use crate::peer::{Buffers, Heard, Peer, TINY, arrived, fill, pair_with};
@@ -221,8 +221,11 @@ impl Play {
                     arrived(&self.conn, so.fresh)?;
                 }
                 let shown = format!("\"{}\"", bytes.escape_ascii());
-                let long = say!("sent {} bytes", bytes.len());
-                if shown.len() > 40 { long } else { say!("sent {shown}") }
+                match bytes {
+                    QUESTION => say!("sent 6 bytes, which need not be read"),
+                    _ if shown.len() > 40 => say!("sent {} bytes", bytes.len()),
+                    _ => say!("sent {shown}"),
+                }
             }
             Streams(bytes) => {
                 so.progress = say!("in the middle of {} bytes", bytes.len());
