@@ -54,6 +54,9 @@ const SIGNAL: &str = "a signal has stopped the loop";
 const FIRST: &str = "it ended with the first client that ended: the other one is still there";
 const SPINS: &str = "it asks poll over and over for something it does nothing about";
 const BOTH_ENDED: &str = "both have ended";
+/// It asks for more where no more can come.
+pub const POLLIN: &str = "a stream that has ended is always ready to be read: once recv has said \
+                          0, poll must not ask for POLLIN again";
 
 /// What does not fit on the way back waits at the answer's end.
 const SMALL: Buffers = Buffers { send: Some(4096), peer_recv: Some(4096), recv: None };
@@ -196,7 +199,9 @@ fn goes(child: &mut Child, unread: usize, ended: bool, did: &str, stopped: &str)
     if unread > 5 {
         // More than fits into the buffers on the way back: it has something to send.
         one.send(&pattern(unread));
-        child.until_settled()?;
+        if child.until_blocked()? {
+            child.settles()?;
+        }
     }
     child.while_stopped(|| {
         if unread == 5 {
@@ -229,8 +234,6 @@ fn all_back(message: &[u8], got: &[u8], did: &str) -> Verdict {
 /// A client that sends so much, ends its stream, and reads only later: sooner or later all of it has
 /// been read, and the rest of the echo waits for it.
 fn ended_and_deaf(child: &mut Child, len: usize) -> Verdict {
-    const ENDED: &str = "a stream that has ended is always ready to be read: once recv has said 0, poll \
-                         must not ask for POLLIN again";
     let ((deaf, first), (other, second)) = (pair_with(SMALL)?, pair()?);
     let message = pattern(len);
     deaf.send(&message);
@@ -238,7 +241,7 @@ fn ended_and_deaf(child: &mut Child, len: usize) -> Verdict {
     deaf.end_has_arrived(&first)?;
     child.ask((), &[], vec![first, second])?;
     let did = say!("sent {len} bytes, ended its stream, and does not read");
-    sleeps(child, &did, ENDED)?;
+    sleeps(child, &did, POLLIN)?;
     all_back(&message, &deaf.hears(child, usize::MAX)?, &did)?;
     last(child, &other)
 }
