@@ -97,7 +97,7 @@ exercises! {
     records: "13_records", 9, "3.3", "recv(2)", "s03_fixed_record";
     tlv: "14_tlv", 7, "3.4", "byteorder(3)", "s03_4_tlv";
     half_close: "15_half_close", 12, "5.2", "shutdown(2)", "s05_half_close";
-    clean_end: "16_clean_end", 10, "6", "recv(2)", "s06_end_of_stream";
+    clean_end: "16_clean_end", 11, "6", "recv(2)", "s06_end_of_stream";
     gathered: "17_gathered", 11, "3.1 and 11", "sendmsg(2)", "s11_2_one_send";
     connect_deadline: "18_connect_deadline", 8, "2.2 and 4", "connect(2), poll(2)", "s04_connect_deadline"
         => OwnTime: "the deadline is its subject",
