@@ -60,7 +60,7 @@ pub struct Calls {
     pub failed: usize,
     /// Calls that received into, or sent from, another place than the buffer, see [`lends`].
     pub elsewhere: usize,
-    /// Those that offered less than 4 KiB and less than all of the rest.
+    /// Those that offered less than all of the rest, and a `send` less than 4 KiB, a `recv` than a MiB.
     pub pieces: usize,
     /// Bytes that were still to come, see [`Seldom::Moves`].
     pub missing: usize,
@@ -382,12 +382,13 @@ fn room(len: usize) -> usize {
     }
 }
 
-/// Notes whether so many bytes at this address are of the buffer, and all of it that is left.
-fn uses(at: *const c_void, len: usize) {
+/// Notes whether so many bytes at this address are of the buffer, and all of it that is left, or
+/// `enough`.
+fn uses(at: *const c_void, len: usize, enough: usize) {
     let Log { buffer: Range { start, end }, calls, .. } = &mut *LOG.lock().unwrap();
     if len > 0 && !(*start..=*end).contains(&at.addr()) {
         calls.elsewhere += usize::from(start != end);
-    } else if len < 4096.min(end.saturating_sub(at.addr())) {
+    } else if len < enough.min(end.saturating_sub(at.addr())) {
         calls.pieces += 1;
     }
 }
@@ -533,7 +534,7 @@ instead_of_libcs! {
         if let Some(said) = instead(len) {
             return said;
         }
-        uses(at, len);
+        uses(at, len, 4096);
         sends("send", len, flags);
         let len = if seldom() == Seldom::TakesLess && len > 1000 { len - 1000 } else { len };
         noted(REAL(libc::SYS_sendto, fd, at, len, flags, to, size)) as isize
@@ -560,7 +561,7 @@ instead_of_libcs! {
         if let Some(said) = instead(len) {
             return said;
         }
-        uses(at, usize::MAX);
+        uses(at, len, 1 << 20);
         note(|calls| {
             calls.count("recv");
             calls.room = len.max(calls.room);
@@ -621,7 +622,7 @@ instead_of_libcs! {
             return said;
         }
         for (at, piece) in pieces.iter().enumerate() {
-            uses(piece.iov_base, if at == 0 { given } else { usize::MAX });
+            uses(piece.iov_base, given, if at == 0 { 4096 } else { 0 });
         }
         sends("sendmsg", given, flags);
         note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.take(16).collect()));

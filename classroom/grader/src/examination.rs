@@ -259,11 +259,12 @@ impl Receiver {
                 }
                 Offered(all) => {
                     let mistake =
-                        "no recv was offered all the room there is: offer the rest of buf";
-                    let room = said.after.calls.room;
-                    let expected = say!("a recv that is offered {all} bytes");
-                    let seen = say!("at most {} bytes", room);
-                    ensure(room == 0 || room >= all, mistake, expected, seen)?;
+                        "not each recv was offered all the room there is: offer the rest of buf";
+                    let Calls { room, pieces, .. } = said.after.calls;
+                    let expected = say!("at first a recv that is offered {all} bytes");
+                    let seen =
+                        say!("at most {room} bytes; {pieces} calls offered less than was left");
+                    ensure(room == 0 || room >= all && pieces == 0, mistake, expected, seen)?;
                 }
                 _ => play.does(child, one)?,
             }
