@@ -83,9 +83,9 @@ pub struct Calls {
     pub first: Vec<(c_int, usize)>,
     /// The lengths of the first iovecs of the first `sendmsg`.
     pub gathered: Option<Vec<usize>>,
-    /// What the last `sendmsg` has not taken of what it was given.
+    /// What the last `sendmsg` or `send` has not taken of what it was given.
     left: usize,
-    /// The one after that was given less.
+    /// The one after that, or a `send`, was given less.
     pub less_than_left: bool,
     /// What the last list of `getaddrinfo` holds, in its order.
     pub addresses: Vec<SocketAddr>,
@@ -281,6 +281,8 @@ pub enum Seldom {
     Moves(usize),
     /// `send` takes 1000 bytes less than it is offered, where it is offered more.
     TakesLess,
+    /// The first `send` or `sendmsg` takes so many bytes at most, and the second one so many; 0 is all.
+    Parts(usize, usize),
     /// `poll` says once that there is something where there is nothing.
     FalseAlarm,
     /// The time of each `poll` is over at once: the clock is as much later, or an hour.
@@ -332,11 +334,13 @@ fn most(of: fn(&mut Calls) -> &mut usize, len: usize) -> usize {
     len
 }
 
-/// So many bytes were sent with these flags.
-fn sent(flags: c_int, bytes: c_long) -> isize {
+/// So many bytes were sent with these flags, of so many.
+fn sent(flags: c_int, given: usize, bytes: c_long) -> isize {
     note(|calls| {
         calls.flags |= flags;
         calls.bare += usize::from(flags & libc::MSG_NOSIGNAL == 0);
+        calls.less_than_left |= given < calls.left;
+        calls.left = given.saturating_sub(bytes.max(0) as usize);
     });
     bytes as isize
 }
@@ -384,6 +388,17 @@ fn moves(len: usize) -> Option<isize> {
         return Some(-1);
     }
     Some(n as isize)
+}
+
+/// What a call takes of so many bytes at most.
+fn part(len: usize) -> usize {
+    match &mut LOG.lock().unwrap().seldom {
+        Seldom::TakesLess if len > 1000 => len - 1000,
+        Seldom::Parts(first, then) if *first > 0 && ANSWERS.load(Relaxed) => {
+            mem::replace(first, mem::take(then)).min(len)
+        }
+        _ => len,
+    }
 }
 
 /// The room that `recv` has of this.
@@ -565,13 +580,13 @@ instead_of_libcs! {
             calls.count("send");
             calls.offered = len.max(calls.offered);
         });
-        let len = if seldom() == Seldom::TakesLess && len > 1000 { len - 1000 } else { len };
-        sent(flags, noted(real()(libc::SYS_sendto, fd, at, len, flags, to, size)))
+        let taken = noted(real()(libc::SYS_sendto, fd, at, part(len), flags, to, size));
+        sent(flags, len, taken)
     }
 
     fn sendmmsg(fd: c_int, messages: *mut libc::mmsghdr, n: c_uint, flags: c_int) -> c_int {
         count("sendmmsg");
-        sent(flags, noted(real()(libc::SYS_sendmmsg, fd, messages, n, flags))) as c_int
+        sent(flags, 0, noted(real()(libc::SYS_sendmmsg, fd, messages, n, flags))) as c_int
     }
 
     fn shutdown(fd: c_int, how: c_int) -> c_int {
@@ -664,12 +679,16 @@ instead_of_libcs! {
             return moved;
         }
         note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.take(16).collect()));
-        let taken = sent(flags, noted(real()(libc::SYS_sendmsg, fd, message, flags)));
-        note(|calls| {
-            calls.less_than_left |= given < calls.left;
-            calls.left = given.saturating_sub(taken.max(0) as usize);
-        });
-        taken
+        let (mut left, mut message, mut cut) = (part(given), *message, Vec::new());
+        if left < given {
+            for piece in pieces {
+                let iov_len = piece.iov_len.min(left);
+                left -= iov_len;
+                cut.push(libc::iovec { iov_len, ..*piece });
+            }
+            message.msg_iov = cut.as_mut_ptr();
+        }
+        sent(flags, given, noted(real()(libc::SYS_sendmsg, fd, &raw const message, flags)))
     }
 
     fn recvmsg(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize {

@@ -733,8 +733,8 @@ impl Sender {
             return refuse(HELD, "nothing held back", say!("{unsent} bytes held back"));
         }
         if said.after.calls.less_than_left && self.call == "sendmsg" {
-            let mistake = "after a part a sendmsg had less than all that was left: the rest of the \
-                           header and the payload go into the same list again";
+            let mistake = "after a part the next call had less than all that was left: it is a \
+                           sendmsg again, with the rest of the header and the payload in one list";
             return refuse(mistake, "all that is left", "less");
         }
         if (peak > 1 << 20 || elsewhere > 0) && !self.copy.is_empty() {
