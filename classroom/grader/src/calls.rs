@@ -265,8 +265,8 @@ pub enum Seldom {
     Fails(c_int),
     /// The next `close` closes, and says EINTR: so close(2), though no TCP socket of Linux does it.
     CloseSaysEintr,
-    /// `accept` has no descriptor left to give.
-    NoDescriptor,
+    /// `accept` has so many descriptors left to give.
+    Descriptors(usize),
     /// It has, and another descriptor has the number by now.
     Taken(c_int),
     /// This socket begins to listen between the answer's `bind` and its `listen`.
@@ -653,11 +653,15 @@ instead_of_libcs! {
             return -1;
         }
         count("accept");
-        if LOG.lock().unwrap().seldom == Seldom::NoDescriptor {
+        if seldom() == Seldom::Descriptors(0) {
             Errno::EMFILE.set();
             return -1;
         }
-        noted(real()(libc::SYS_accept4, fd, at, len, flags)) as c_int
+        let conn = noted(real()(libc::SYS_accept4, fd, at, len, flags)) as c_int;
+        if let (0.., Seldom::Descriptors(left)) = (conn, &mut LOG.lock().unwrap().seldom) {
+            *left -= 1;
+        }
+        conn
     }
 
     fn sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize {
@@ -1025,8 +1029,8 @@ const HASTE: i64 = 20;
 /// A `poll` of so many milliseconds or more ...
 const LONG: c_int = 5000;
 
-/// ... takes only these.
-const MOMENT: c_int = 500;
+/// ... takes only these: a number that no answer has.
+pub const MOMENT: c_int = 503;
 
 /// Hastens the time of this process: who gives up after a time of its own does so at once.
 pub fn hasten() {

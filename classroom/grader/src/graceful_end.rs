@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::beside::{IN_RECV, LOST};
-use crate::calls::{self, Seldom};
+use crate::calls::Seldom;
 use crate::child::SPIN;
 use crate::inside::Given;
 use crate::kernel;
@@ -21,17 +21,12 @@ use crate::prelude::*;
 
 /// Grades the answer: the given descriptors are the listener and stop.
 pub fn grade(answer: fn(OwnedFd, RawFd) -> io::Result<usize>) -> ExitCode {
-    grading::grade("graceful_end", CASES, |full: bool, given| {
+    grading::grade("graceful_end", CASES, |(): (), given| {
         let [listener, stop] = [given.fds[0], given.fds[1]];
         let text = |count| (format!("Ok({count})"), Vec::new());
-        let call = || {
-            if full {
-                calls::start_with(Seldom::NoDescriptor);
-            }
-            // SAFETY:
-            // - the descriptor came for this call; who lent it closes it only if it is still there.
-            answer(unsafe { OwnedFd::from_raw_fd(listener) }, stop)
-        };
+        // SAFETY:
+        // - the descriptor came for this call; who lent it closes it only if it is still there.
+        let call = || answer(unsafe { OwnedFd::from_raw_fd(listener) }, stop);
         // The listener is the answer's own, and may be made non-blocking.
         let mut said = Given { fds: vec![stop], bytes: Vec::new() }.call(call, text);
         let open = said.after.closed.len();
@@ -94,18 +89,25 @@ const CASES: &[Case] = &[
             [[Rests].to_vec(), [echo(b"hello"), echo(&large), echo(b"\0")].concat()].concat();
         let many = [Joins, Leaves].repeat(300);
         plays(c, &[three, many, vec![Rests, STOP, Returns(303), Refuses]].concat())?;
-        plays(c, &[Joins, Echoes(&large.repeat(111)), Leaves, STOP, Returns(1)])
+        plays(c, &[Joins, Echoes(&large.repeat(111)), Leaves, HangsUp, Returns(1)])?;
+        plays(c, &[Rests, HangsUp, Returns(0), Refuses])
     }),
     ("it is asked to stop while a client does not read", |c| {
         plays(c, &[Deaf(60_000), STOP, Refuses, Hears, Leaves, Returns(1)])
     }),
-    ("accept fails: there is no descriptor left", |c| plays(c, &[Full])),
+    ("accept fails: there is no descriptor left", |c| {
+        (0..3).try_for_each(|left| {
+            c.seldom = Seldom::Descriptors(left);
+            plays(c, &[&[Joins, Echoes(b"hello"), Leaves].repeat(left)[..], &[Full]].concat())
+        })
+    }),
     ("it is asked to stop while a client is connected", |c| {
         let large = pattern(200_000);
-        [STOP, Stops(b""), HangsUp].iter().try_for_each(|&stop| {
+        (0..).zip([STOP, Stops(b""), HangsUp]).try_for_each(|(others, stop)| {
+            let before = [Joins, Leaves].repeat(others);
             let stop = [Joins, Echoes(b"before"), Rests, stop, Refuses];
-            let end = [Echoes(b"after"), Echoes(&large), Leaves, Returns(1)];
-            plays(c, &[&stop[..], &end].concat())
+            let end = [Echoes(b"after"), Echoes(&large), Leaves, Returns(others + 1)];
+            plays(c, &[&before[..], &stop, &end].concat())
         })?;
         // It has said nothing so far.
         let silent = [Rests, Joins, Rests, STOP, Refuses, Echoes(b"first"), Leaves, Returns(1)];
@@ -133,7 +135,8 @@ const CASES: &[Case] = &[
         )
     }),
     ("a client comes, and it is asked to stop, at the same time", |c| {
-        plays(c, &[Queues, STOP, Returns(0), Refuses])
+        plays(c, &[Queues, STOP, Returns(0), Refuses])?;
+        plays(c, &[Queues, HangsUp, Returns(0), Refuses])
     }),
     ("0 is a descriptor, too", |c| {
         c.zero = true;
@@ -170,6 +173,12 @@ const POLLIN: &str = "a stream that has ended is always ready to be read: once r
 const AGAIN: &str =
     "accept failed, and it is called again and again: EMFILE does not go away by itself";
 const STILL_OPEN: &str = "the listener is still open after the return: it was yours";
+const FULL: &str = "no descriptor was left, and it returned Ok: that is an error of the server, also where \
+                    it has served clients";
+/// What a sleep may have been for.
+const NAP_FULL: &str = "EMFILE is for the caller to see, and not to be waited for";
+const NAP_ENDED: &str = "a close right after the last send loses nothing: nobody has to wait until a \
+                         client has taken all";
 const ERRNO: &str = "accept failed, and its errno did not reach the caller";
 const QUEUE: &str = "after the request to stop it still serves the queue";
 
@@ -209,10 +218,11 @@ fn blames(child: &mut Child, blame: &'static str, acts: &[Act]) -> Verdict {
     let mut server = Server { at, listener: open, stop, pipe, client, queued: None, unread, did };
     let mut fds = Some(vec![listener.into(), theirs]);
     for act in acts {
-        if !matches!(act, Queues | Stops(_))
+        if !matches!(act, Queues | Stops(_) | HangsUp)
             && let Some(fds) = fds.take()
         {
-            child.ask(matches!(act, Full), &[], fds)?;
+            child.tickless = true;
+            child.ask((), &[], fds)?;
         }
         server.act(child, *act)?;
         if let (Stops(bytes), Some(fds)) = (act, &fds) {
@@ -240,6 +250,12 @@ impl Server {
             _ => (said, blame),
         };
         let (did, blame) = self.did;
+        child.nap = match act {
+            Full => NAP_FULL,
+            Ends | Leaves => NAP_ENDED,
+            Joins => "",
+            _ => child.nap,
+        };
         if blame == CUT && matches!(act, Echoes(_) | Leaves) {
             child.scene("with a client", "stop is readable, the client is silent", SPINS);
             child.until_blocked()?;
@@ -329,7 +345,8 @@ impl Server {
                     return refuse(AGAIN, "Err(EMFILE)", "it runs on");
                 } else if !look.answer_waits() {
                     let said = child.said()?;
-                    said.ensure(said.text() == "Err(EMFILE)", ERRNO, "Err(EMFILE)")?;
+                    let mistake = if said.result.is_ok() { FULL } else { ERRNO };
+                    said.ensure(said.text() == "Err(EMFILE)", mistake, "Err(EMFILE)")?;
                     said.ensure(said.more == true, STILL_OPEN, "a listener that is closed")?;
                 } else if self.client.is_none() {
                     self.client = Some(joins(child, self.at, None)?);
@@ -361,6 +378,7 @@ impl Server {
                 let mistake = match (&self.queued, &self.client) {
                     (Some(_), None) if count == 0 => FIRST,
                     (Some(_), _) => QUEUE,
+                    _ if did == HUNG_UP => HUP,
                     _ if did == LEFT || blame == RESET => STAYS,
                     _ => DEAF,
                 };
