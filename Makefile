@@ -72,14 +72,23 @@ exercises: target/tools/bin/rustlings ## the classroom: exercises that the real 
 
 # What a learner reads is in the language of LANGUAGE, or of the locale: make exercises LANGUAGE=ko.
 TASKS = $(CARGO) run -q -p grader --bin tasks -- classroom
+KOREAN := $(filter ko%,$(firstword $(LANGUAGE) $(LC_ALL) $(LC_MESSAGES) $(LANG)))
+EXERCISES := $(basename $(notdir $(sort $(wildcard classroom/exercises/*/*.rs))))
+
+ifneq ($(KOREAN),)
+INSTALLING := rustlings $(RUSTLINGS) 설치: target/tools (처음 한 번, 1분쯤 걸린다)
+WHICH = $(if $(EX),그런 문제는 없다: $(EX).,어느 문제인가?) make exercise EX=이름. 이름: $(EXERCISES)
+else
+INSTALLING := installing rustlings $(RUSTLINGS) into target/tools (once, for a minute)
+WHICH = $(if $(EX),there is no exercise $(EX):,which one?) make exercise EX=NAME, with NAME one of: $(EXERCISES)
+endif
 
 target/tools/bin/rustlings:
-	@echo "installing rustlings $(RUSTLINGS) into target/tools (once, for a minute)"
+	@echo "$(INSTALLING)"
 	@$(CARGO) install -q rustlings --version $(RUSTLINGS) --locked --root target/tools
 
 exercise: ## grade one exercise without rustlings: make exercise EX=send_all
-	@test -n "$(EX)" || { echo "which one? make exercise EX=NAME, with NAME one of:"; \
-		ls classroom/exercises/*/*.rs | sed 's|.*/\(.*\)\.rs|  \1|'; exit 2; }
+	@case " $(EXERCISES) " in *" $(or $(EX),none) "*) ;; *) echo "$(WHICH)"; exit 2;; esac
 	@$(TASKS)
 	@$(CARGO) run -q -p classroom --bin $(EX)
 

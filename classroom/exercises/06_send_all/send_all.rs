@@ -2,10 +2,11 @@
 //!
 //! `send` may take only a part of what it is given. A signal may interrupt it. The peer may have
 //! gone, and that must be an error, not the end of this process. Every error but EINTR goes to the
-//! caller as it is: `send` waits for room, not `poll`, so that EAGAIN comes where nobody is to
-//! wait. An empty `buf` is Ok, without a call. No copy of the message is made, each call offers
-//! 4 KiB at least, or all of the rest, and nothing else in the process or on the socket changes,
-//! not even for a while.
+//! caller as it is. Leave the waiting to `send`, without `poll`: on a non-blocking socket its
+//! EAGAIN is returned, and so is the EAGAIN that comes once a timeout of the owner's (SO_SNDTIMEO)
+//! is over. An empty `buf` is Ok, without a call. No copy of the message is made, each call offers
+//! all of the rest, or 4 KiB at least, and no setting of the process or of the socket changes, not
+//! even for a while.
 //!
 //! Article 2.1. man: send(2). Given: `fd`, a connected TCP socket, lent: its owner closes it.
 

@@ -2,9 +2,10 @@
 //!
 //! `recv` gives what has arrived by now, however little. If the stream ends before the buffer is
 //! full, the error's kind is `UnexpectedEof`; every other error but EINTR goes to the caller as it
-//! is: `recv` waits for bytes, not `poll`, so that EAGAIN comes where nobody is to wait. An empty
-//! `buf` is Ok without a call. Each call offers all the room there is, and nothing on the socket
-//! changes, not even for a while.
+//! is. Leave the waiting to `recv`, without `poll`: on a non-blocking socket its EAGAIN is
+//! returned, and so is the EAGAIN that comes once a timeout of the owner's (SO_RCVTIMEO) is over.
+//! An empty `buf` is Ok without a call. Each call offers all the room there is, and no setting of
+//! the socket changes, not even for a while.
 //!
 //! Article 2.1. man: recv(2). Given: `fd`, a connected TCP socket, lent: its owner closes it.
 

@@ -1,8 +1,8 @@
 //! Give messages a boundary: four bytes of length, big-endian, then as many bytes of payload.
 //!
 //! `send_frame`: a payload over `cap`, or over what four bytes can say, is `InvalidInput` before
-//! any byte leaves. An empty payload is a frame as well. If the peer has gone: an error. `cap` is a
-//! limit and no size: it may be `usize::MAX`.
+//! any byte leaves. An empty payload is a frame as well. If the peer has gone: an error, and no
+//! SIGPIPE. `cap` is a limit and no size: it may be `usize::MAX`.
 //!
 //! `recv_frame`: one frame, and not a byte of the next. A length over `cap` is `InvalidData`,
 //! before any memory is taken and any payload is read. `None` if the stream ended before the frame
