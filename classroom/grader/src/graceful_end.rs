@@ -55,6 +55,8 @@ enum Act<'a> {
     Resets(&'a [u8], bool),
     /// Another one waits in the queue.
     Queues,
+    /// The same, and at the same time stop is readable.
+    QueuesAtTheStop,
     /// A signal comes.
     Signal,
     /// Stop is readable: these bytes, or its end.
@@ -74,8 +76,8 @@ enum Act<'a> {
 }
 
 use Act::{
-    Deaf, Echoes, Ends, Full, HangsUp, Hears, Joins, Leaves, Queues, Refuses, Resets, Rests,
-    Returns, Signal, Sleeps, Stops,
+    Deaf, Echoes, Ends, Full, HangsUp, Hears, Joins, Leaves, Queues, QueuesAtTheStop, Refuses,
+    Resets, Rests, Returns, Signal, Sleeps, Stops,
 };
 
 const WORD: &[u8] = b"stop";
@@ -136,7 +138,8 @@ const CASES: &[Case] = &[
     }),
     ("a client comes, and it is asked to stop, at the same time", |c| {
         plays(c, &[Queues, STOP, Returns(0), Refuses])?;
-        plays(c, &[Queues, HangsUp, Returns(0), Refuses])
+        plays(c, &[Queues, HangsUp, Returns(0), Refuses])?;
+        plays(c, &[Joins, Leaves, Rests, QueuesAtTheStop, Returns(1), Refuses])
     }),
     ("0 is a descriptor, too", |c| {
         c.zero = true;
@@ -165,6 +168,7 @@ const RESET: &str = "a client that reset its connection has ended the server for
 const LEFT: &str = "the clients have left";
 const STAYS: &str = "the last client has left, and it still waits";
 const FIRST: &str = "a client was accepted though stop was readable already: look at stop first";
+const AT_ONCE: &str = "a client comes, and stop is readable, at the same time";
 const HUNG_UP: &str = "the other end of stop has gone: stop is readable";
 const HUP: &str =
     "where the other end of stop has gone poll says POLLHUP without POLLIN: that is readable";
@@ -188,6 +192,8 @@ struct Server {
     /// What the kernel calls the listener.
     listener: PathBuf,
     stop: Peer,
+    /// The answer's end of it: what is sent has come when it is there.
+    theirs: OwnedFd,
     /// The same as a pipe.
     pipe: Option<PipeWriter>,
     client: Option<Peer>,
@@ -214,19 +220,28 @@ fn blames(child: &mut Child, blame: &'static str, acts: &[Act]) -> Verdict {
     let hangs_up = acts.iter().any(|act| matches!(act, HangsUp));
     let (theirs, pipe) = if hangs_up { (reader.into(), Some(writer)) } else { (conn, None) };
     let open = fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd()))?;
-    let (client, unread, did) = (None, Vec::new(), ("nobody has connected", blame));
-    let mut server = Server { at, listener: open, stop, pipe, client, queued: None, unread, did };
+    let mut server = Server {
+        at,
+        listener: open,
+        stop,
+        theirs: theirs.try_clone()?,
+        pipe,
+        client: None,
+        queued: None,
+        unread: Vec::new(),
+        did: ("nobody has connected", blame),
+    };
     let mut fds = Some(vec![listener.into(), theirs]);
     for act in acts {
         if !matches!(act, Queues | Stops(_) | HangsUp)
             && let Some(fds) = fds.take()
         {
-            child.tickless = true;
+            (child.tickless, child.nap) = (true, "");
             child.ask((), &[], fds)?;
         }
         server.act(child, *act)?;
-        if let (Stops(bytes), Some(fds)) = (act, &fds) {
-            arrived(&fds[1], bytes.len())?;
+        if let (Stops(bytes), Some(_)) = (act, &fds) {
+            arrived(&server.theirs, bytes.len())?;
         }
     }
     Ok(())
@@ -245,6 +260,7 @@ impl Server {
             Resets(_, true) => ("a client has ended its stream and reset the connection", RESET),
             Stops(_) => ("stop is readable", if blame == ZERO { ZERO } else { CUT }),
             HangsUp => (HUNG_UP, CUT),
+            QueuesAtTheStop => (AT_ONCE, blame),
             Full => ("connected, and accept has no descriptor left to give: EMFILE", blame),
             Ends => ("a client has ended its stream, and does not read", blame),
             _ => (said, blame),
@@ -253,7 +269,6 @@ impl Server {
         child.nap = match act {
             Full => NAP_FULL,
             Ends | Leaves => NAP_ENDED,
-            Joins => "",
             _ => child.nap,
         };
         if blame == CUT && matches!(act, Echoes(_) | Leaves) {
@@ -323,6 +338,13 @@ impl Server {
                 queued.send(b"hello");
                 self.queued = Some(queued);
             }
+            (QueuesAtTheStop, _) => child.while_stopped(|| {
+                let queued = Peer::connect(self.at, None)?;
+                queued.send(b"hello");
+                self.queued = Some(queued);
+                self.stop.send(WORD);
+                Ok(arrived(&self.theirs, WORD.len())?)
+            })?,
             (Signal, _) => {
                 child.interrupt();
                 child.settles()?;
@@ -376,7 +398,7 @@ impl Server {
             }
             (Returns(count), _) => {
                 let mistake = match (&self.queued, &self.client) {
-                    (Some(_), None) if count == 0 => FIRST,
+                    (Some(_), None) if count == 0 || did == AT_ONCE => FIRST,
                     (Some(_), _) => QUEUE,
                     _ if did == HUNG_UP => HUP,
                     _ if did == LEFT || blame == RESET => STAYS,

@@ -332,7 +332,8 @@ fn fair(child: &mut Child, much: usize) -> Verdict {
 }
 
 fn no_reader(child: &mut Child) -> Verdict {
-    const HELD: &str = "a client that does not read holds up the other one: send must not wait";
+    const HELD: &str = "a client that does not read holds up the other one: send must not wait, nor be \
+                        tried again and again";
     let [deaf, other] = begin(child, TINY)?;
     let message = pattern(2_000_000);
     let did = "sends 2 MB and does not read";
