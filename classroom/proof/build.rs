@@ -9,31 +9,35 @@
 //! OTHER, made in another way. Where all lines have `+`, they are the whole answer, between the
 //! solution's imports and its `main`, unless they have one.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::{env, fs, io, mem};
+use std::{env, fs, io};
+
+/// An answer: a module, and a row of the table of them.
+struct Answer {
+    exercise: String,
+    name: String,
+    kind: &'static str,
+    /// A part of what a wrong one has to get.
+    message: String,
+    text: String,
+}
 
 fn main() -> io::Result<()> {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
-    let mut program = Program::new(PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo")));
-    // The answers that a change may begin with: the solution under its exercise's name alone.
-    let mut bases = BTreeMap::new();
+    let mut answers = Vec::new();
     for (dir, kind) in [("../exercises", "starter"), ("../solutions", "solution")] {
         for file in files(&here.join(dir), "rs")? {
-            let (exercise, text) = (stem(&file), fs::read_to_string(&file)?);
-            program.add(&exercise, kind, kind, "", &text)?;
             // The marks of what the starter has instead are nothing that a change would change.
             let unmarked = |line: &&str| !matches!(line.trim_start().get(..3), Some("//>" | "//<"));
-            let text =
-                text.lines().filter(unmarked).map(|line| format!("{line}\n")).collect::<String>();
-            bases.insert((exercise, kind.to_owned()), text);
+            let text = fs::read_to_string(&file)?;
+            let text = text.lines().filter(unmarked).map(|line| format!("{line}\n")).collect();
+            let (name, message) = (kind.into(), String::new());
+            answers.push(Answer { exercise: stem(&file), name, kind, message, text });
         }
     }
     for kind in ["right", "wrong"] {
         for file in files(&here.join(kind), "diff")? {
-            let (exercise, text) = (stem(&file), fs::read_to_string(&file)?);
-            let (text, mut messages) = (format!("\n{text}"), BTreeMap::new());
+            let (exercise, text) = (stem(&file), format!("\n{}", fs::read_to_string(&file)?));
             for entry in text.split("\n# ").skip(1) {
                 let (head, change) = entry.split_once('\n').unwrap_or((entry, ""));
                 let Some((name, message)) = head.split_once(": ") else {
@@ -41,31 +45,26 @@ fn main() -> io::Result<()> {
                 };
                 let named = name.strip_suffix(')').and_then(|n| n.split_once(" (as "));
                 let (name, base) = named.unwrap_or((name, "solution"));
-                let base = bases
-                    .get(&(exercise.clone(), base.into()))
-                    .unwrap_or_else(|| panic!("{exercise} {name}: there is no answer {base}"));
-                let text =
-                    changed(base, change).unwrap_or_else(|why| panic!("{exercise} {name}: {why}"));
-                bases.insert((exercise.clone(), name.into()), text.clone());
-                if kind == "right" {
-                    program.add(&exercise, name, kind, "", &text)?;
-                    continue;
-                }
+                let base = find(&answers, &exercise, base);
+                let text = changed(&base.text, change)
+                    .unwrap_or_else(|why| panic!("{exercise} {name}: {why}"));
                 let (kind, message) = match message.strip_prefix("= ") {
-                    Some(other) => (
-                        "again",
-                        messages.get(other).copied().unwrap_or_else(|| {
-                            panic!("{exercise} {name}: no mistake {other} stands before it")
-                        }),
-                    ),
+                    _ if kind == "right" => (kind, ""),
+                    Some(other) => ("again", &*find(&answers, &exercise, other).message),
                     None => (kind, message),
                 };
-                messages.insert(name, message);
-                program.add(&exercise, name, kind, message, &text)?;
+                let (exercise, name, message) = (exercise.clone(), name.into(), message.into());
+                answers.push(Answer { exercise, name, kind, message, text });
             }
         }
     }
-    program.write()
+    write(&answers)
+}
+
+/// The answer with this name, which has to stand before.
+fn find<'a>(answers: &'a [Answer], exercise: &str, name: &str) -> &'a Answer {
+    let found = answers.iter().find(|a| a.exercise == exercise && a.name == name);
+    found.unwrap_or_else(|| panic!("{exercise}: there is no answer {name}, or not before"))
 }
 
 /// The base with each of its places changed.
@@ -75,6 +74,14 @@ fn changed(base: &str, change: &str) -> Result<String, String> {
     }
     let text = format!("\n{base}");
     let mut places = Vec::new();
+    let mut place = |old: &str, new: &str| {
+        let found: Vec<_> = text.match_indices(old).collect();
+        let [(at, _)] = found[..] else {
+            return Err(format!("this stands {} times in it:\n{old}", found.len()));
+        };
+        places.push((at..at + old.len(), new.to_owned()));
+        Ok(())
+    };
     // Lines that stand together are one place, whole lines of the base.
     let (mut old, mut new) = (String::from("\n"), String::from("\n"));
     for line in change.lines().chain([""]) {
@@ -84,35 +91,24 @@ fn changed(base: &str, change: &str) -> Result<String, String> {
             "+" => new += &format!("{rest}\n"),
             " " => (old, new) = (format!("{old}{rest}\n"), format!("{new}{rest}\n")),
             "" | "~" if old != new => {
-                places.push(mem::replace(&mut old, "\n".into()));
-                places.push(mem::replace(&mut new, "\n".into()));
+                place(&old, &new)?;
+                (old, new) = ("\n".into(), "\n".into());
             }
-            _ => {}
+            "" | "~" => {}
+            _ => return Err(format!("a line begins with {sign:?}")),
         }
         if sign == "~" {
             let (old, new) = rest.trim_start().split_once(" ~>").ok_or("a `~` without a `~>`")?;
-            places.extend([old.to_owned(), new.trim_start().to_owned()]);
-        } else if !["-", "+", " ", ""].contains(&sign) {
-            return Err(format!("a line begins with {sign:?}"));
+            place(old, new.trim_start())?;
         }
     }
-    let mut found = Vec::new();
-    for place in places.chunks(2) {
-        let at: Vec<usize> = text.match_indices(&place[0]).map(|(at, _)| at).collect();
-        let [at] = at[..] else {
-            return Err(format!("this stands {} times in it:\n{}", at.len(), place[0]));
-        };
-        found.push((at..at + place[0].len(), &place[1]));
-    }
-    if found.is_empty() {
+    if places.is_empty() {
         return Err("it changes nothing".into());
     }
     // From the end on, so that the places before stay where they are.
-    found.sort_by_key(|(range, _)| usize::MAX - range.start);
+    places.sort_by_key(|(range, _)| usize::MAX - range.start);
     let mut text = text;
-    for (range, new) in found {
-        text.replace_range(range, new);
-    }
+    places.into_iter().for_each(|(range, new)| text.replace_range(range, &new));
     Ok(text)
 }
 
@@ -131,50 +127,26 @@ fn whole(base: &str, change: &str) -> Result<String, String> {
 }
 
 /// A module for each answer, and a table of them.
-struct Program {
-    out: PathBuf,
-    modules: String,
-    rows: String,
-}
-
-impl Program {
-    fn new(out: PathBuf) -> Program {
-        Program { out, modules: String::new(), rows: String::new() }
-    }
-
-    fn add(
-        &mut self,
-        exercise: &str,
-        name: &str,
-        kind: &str,
-        message: &str,
-        text: &str,
-    ) -> io::Result<()> {
+fn write(answers: &[Answer]) -> io::Result<()> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo"));
+    let (mut modules, mut rows) = (String::new(), String::new());
+    for Answer { exercise, name, kind, message, text } in answers {
         let module = format!("{exercise}__{name}");
-        let copy = self.out.join(format!("{module}.rs"));
+        let copy = out.join(format!("{module}.rs"));
         let text = format!("{text}\npub(crate) fn run() -> std::process::ExitCode {{ main() }}\n");
         fs::write(&copy, text)?;
         // Wrong answers are written as learners write them, without notes and for no linter.
-        let _ = writeln!(
-            self.modules,
+        modules += &format!(
             "#[allow(warnings, clippy::all, clippy::undocumented_unsafe_blocks)]\n\
-             #[path = {copy:?}]\nmod {module};"
+             #[path = {copy:?}]\nmod {module};\n"
         );
-        let _ = writeln!(
-            self.rows,
+        rows += &format!(
             "Answer {{ exercise: {exercise:?}, name: {name:?}, kind: {kind:?}, \
-             refused: {message:?}, run: {module}::run }},"
+             refused: {message:?}, run: {module}::run }},\n"
         );
-        Ok(())
     }
-
-    fn write(self) -> io::Result<()> {
-        let Program { out, modules, rows } = self;
-        fs::write(
-            out.join("answers.rs"),
-            format!("{modules}\nconst ANSWERS: &[Answer] = &[\n{rows}];\n"),
-        )
-    }
+    let table = format!("{modules}\nconst ANSWERS: &[Answer] = &[\n{rows}];\n");
+    fs::write(out.join("answers.rs"), table)
 }
 
 fn stem(file: &Path) -> String {
@@ -187,12 +159,9 @@ fn files(dir: &Path, ending: &str) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        if path.is_dir() {
-            for file in fs::read_dir(path)? {
-                found.push(file?.path());
-            }
-        } else {
-            found.push(path);
+        match path.is_dir() {
+            true => found.extend(files(&path, ending)?),
+            false => found.push(path),
         }
     }
     found.retain(|file| file.extension().is_some_and(|e| e == ending));

@@ -2,11 +2,11 @@
 //!
 //! A line ends with `\n`, or with `\r\n`, and is returned without its end. What comes after it in
 //! the buffer is for the next call; what was returned does not stay there. A line may have `cap`
-//! bytes, its end not counted; a longer one is `InvalidData` as soon as that is sure, and the call
-//! after that fails again. `cap` is a limit and no size: it may be `usize::MAX`. `None`: the stream
-//! ended after a whole line. Inside a line that is `UnexpectedEof`. EINTR is no error; other
-//! errors are returned as they are, and what had come of the line is not lost in silence: the next
-//! call goes on with it, or fails again.
+//! bytes, its end not counted; a longer one, in its turn, is `InvalidData` as soon as that is sure,
+//! and the call after that fails again. `cap` is a limit and no size: it may be `usize::MAX`.
+//! `None`: the stream ended after a whole line. Inside a line that is `UnexpectedEof`. EINTR is no
+//! error; other errors are returned as they are, and what had come of the line is not lost in
+//! silence: the next call goes on with it, or fails again.
 //!
 //! Article 3.2. man: recv(2). Given: `fd`, a connected TCP socket, lent: its owner closes it.
 

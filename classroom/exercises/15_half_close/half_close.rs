@@ -1,8 +1,9 @@
 //! Send a request whose length nobody was told, and receive the answer to its end.
 //!
-//! Send every piece, then end this direction with `shutdown`: only so does the server know that the
-//! request is complete. Then receive until the server ends its stream, and return all of it.
-//! Whatever goes wrong on the way is an error, EAGAIN too; EINTR is not. The server may have gone.
+//! Send every piece from where it is, for the request may be larger than the memory; then end this
+//! direction with `shutdown`: only so does the server know that the request is complete. Then
+//! receive until the server ends its stream, and return all of it. Whatever goes wrong on the way is
+//! an error, EAGAIN too; EINTR is not. The server may have gone.
 //!
 //! Article 5.2. man: shutdown(2). Given: `fd`, a connected TCP socket, lent: its owner closes it.
 

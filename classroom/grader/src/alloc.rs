@@ -1,6 +1,7 @@
 //! Counts the memory that the program allocates.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::ffi::c_int;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
@@ -13,8 +14,11 @@ struct Counting;
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// What an answer may hold at once, in bytes. With more the process ends, with exit code 86.
+/// What an answer may hold at once, in bytes.
 pub const LIMIT: usize = 1 << 29;
+
+/// The exit code of a process that has taken more.
+pub const TOO_MUCH: c_int = 86;
 
 static LIMITED: AtomicBool = AtomicBool::new(false);
 static NOW: AtomicUsize = AtomicUsize::new(0);
@@ -30,24 +34,15 @@ fn grown(by: usize) {
     let now = NOW.fetch_add(by, Relaxed) + by;
     PEAK.fetch_max(now, Relaxed);
     if now > LIMIT && LIMITED.load(Relaxed) {
-        calls::leave(86)
+        calls::leave(TOO_MUCH)
     }
 }
 
-/// From here on [`LIMIT`] holds; and twice as much for all memory, wherever it comes from.
-pub fn limit() {
+/// From here on [`LIMIT`] holds; and this for all memory, wherever it comes from. With more, malloc
+/// and mmap fail: RLIMIT_DATA, getrlimit(2).
+pub fn limit(bytes: u64) {
     LIMITED.store(true, Relaxed);
-    limit_all(2 * LIMIT as u64);
-}
-
-/// With more, malloc and mmap fail: RLIMIT_DATA, getrlimit(2).
-pub fn limit_all(bytes: u64) {
     let _ = setrlimit(Resource::RLIMIT_DATA, bytes, RLIM_INFINITY);
-}
-
-fn resized(from: usize, to: usize) {
-    grown(to.saturating_sub(from));
-    NOW.fetch_sub(from.saturating_sub(to), Relaxed);
 }
 
 // SAFETY: every call goes to `System` as it came; the counting allocates nothing.
@@ -61,7 +56,8 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        resized(layout.size(), new_size);
+        grown(new_size.saturating_sub(layout.size()));
+        NOW.fetch_sub(layout.size().saturating_sub(new_size), Relaxed);
         // SAFETY: the caller keeps the contract of `realloc`.
         unsafe { System.realloc(at, layout, new_size) }
     }

@@ -124,11 +124,3 @@ impl Peer {
         Err(refusal.but("the end of the stream", child.stands()?))
     }
 }
-
-impl Stage {
-    /// What the peer has heard, if anything.
-    pub fn heard(&self) -> io::Result<Option<String>> {
-        let heard = self.peer.read_waiting()?;
-        Ok((heard != Heard::Nothing).then(|| format!("{heard:?}")))
-    }
-}

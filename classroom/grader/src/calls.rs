@@ -6,18 +6,23 @@
 //! in the way that shows a mistake: a `close` that succeeds changes errno.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use std::fs;
+use std::hint::black_box;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{LazyLock, Mutex};
 use std::time::Instant;
 use std::{mem, ptr, slice};
 
 use nix::errno::Errno;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use serde::{Deserialize, Serialize};
+
+use crate::kernel;
 
 /// No multiple of 4 GiB: cut to 32 bits, signed or not, it is 5.
 pub const HUGE: usize = (1 << 32) + 5;
@@ -26,9 +31,9 @@ pub const HUGE: usize = (1 << 32) + 5;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Calls {
     /// Calls by name.
-    by_name: Vec<(Cow<'static, str>, usize)>,
+    by_name: BTreeMap<Cow<'static, str>, usize>,
     /// What was changed of a socket that was only lent, if only for a while.
-    pub touched: Vec<String>,
+    pub touched: BTreeSet<String>,
     /// Signals whose action was set, if only for a while.
     pub actions: Vec<c_int>,
     /// How often the set of blocked signals was changed, if only for a while.
@@ -67,8 +72,8 @@ pub struct Calls {
     pub flags: c_int,
     /// The length of an address, where it was more than the address has.
     pub too_long: c_uint,
-    /// The descriptors that `connect` was called with, each once.
-    pub connected: Vec<c_int>,
+    /// The descriptors that `connect` was called with.
+    pub connected: BTreeSet<c_int>,
     /// One of them was not close-on-exec by then.
     pub inherited: bool,
     /// The port that `bind` was last asked for.
@@ -89,10 +94,10 @@ pub struct Calls {
     pub less_than_left: bool,
     /// What the last list of `getaddrinfo` holds, in its order.
     pub addresses: Vec<SocketAddr>,
-    /// Lists that `getaddrinfo` has made.
-    pub lists: usize,
-    /// Lists that `freeaddrinfo` was given, each by its head and once.
-    pub freed: usize,
+    /// The lists that `getaddrinfo` has made, each by its head.
+    pub lists: Vec<usize>,
+    /// Those of them that `freeaddrinfo` was given.
+    pub freed: Vec<usize>,
     /// Calls of `freeaddrinfo` with a list that had been freed.
     pub freed_twice: usize,
     /// Calls of `freeaddrinfo` with something else: the middle of a list, or null.
@@ -102,14 +107,11 @@ pub struct Calls {
 impl Calls {
     /// How often this was called.
     pub fn of(&self, name: &str) -> usize {
-        self.by_name.iter().find(|(known, _)| known == name).map_or(0, |(_, times)| *times)
+        self.by_name.get(name).copied().unwrap_or_default()
     }
 
     fn count(&mut self, name: &'static str) {
-        match self.by_name.iter_mut().find(|(known, _)| known == name) {
-            Some((_, times)) => *times += 1,
-            None => self.by_name.push((name.into(), 1)),
-        }
+        *self.by_name.entry(name.into()).or_default() += 1;
     }
 
     /// Whether the kernel was told to hold bytes back, if only for a while.
@@ -118,28 +120,25 @@ impl Calls {
     }
 }
 
+#[derive(Default)]
 struct Log {
-    /// The sockets' own numbers: a copy of the descriptor is the same socket.
-    lent: Vec<(c_int, Option<u64>)>,
-    calls: Option<Calls>,
-    /// The lists of `getaddrinfo`, each by its head, and whether it has been freed.
-    lists: Vec<(usize, bool)>,
+    /// With what is open there: a copy of the descriptor is the same socket.
+    lent: Vec<(c_int, Option<PathBuf>)>,
+    calls: Calls,
+    /// What happens in the call that is watched, and in the next one.
     seldom: Seldom,
-    /// What is to happen in the next call.
     next: Seldom,
     buffer: Range<usize>,
     until: Option<Instant>,
 }
 
-static LOG: Mutex<Log> = Mutex::new(Log {
-    lent: Vec::new(),
-    calls: None,
-    lists: Vec::new(),
-    seldom: Seldom::Nothing,
-    next: Seldom::Nothing,
-    buffer: 0..0,
-    until: None,
-});
+impl Log {
+    fn begin(&mut self, seldom: Seldom) {
+        (self.calls, self.seldom) = (Calls::default(), seldom);
+    }
+}
+
+static LOG: LazyLock<Mutex<Log>> = LazyLock::new(Mutex::default);
 
 /// This is to happen in the next call of the answer.
 pub fn next_time(seldom: Seldom) {
@@ -159,32 +158,33 @@ pub fn until(deadline: Instant) {
 
 /// Watches a call that these descriptors are lent to.
 pub fn watch(lent: &[c_int]) {
-    LOG.lock().unwrap().lent = lent.iter().map(|&fd| (fd, number(fd))).collect();
-    let next = mem::replace(&mut LOG.lock().unwrap().next, Seldom::Nothing);
-    start_with(next);
+    let lent = lent.iter().map(|&fd| (fd, kernel::identity(fd))).collect();
+    let log = &mut *LOG.lock().unwrap();
+    log.lent = lent;
+    let next = mem::take(&mut log.next);
+    log.begin(next);
     ANSWERS.store(true, Relaxed);
 }
 
 /// Counts from here on, where this happens.
 pub fn start_with(seldom: Seldom) {
-    let log = &mut *LOG.lock().unwrap();
-    (log.calls, log.lists, log.seldom) = (None, Vec::new(), seldom);
+    LOG.lock().unwrap().begin(seldom);
+    spoil_stack();
 }
 
 /// What has been counted.
 pub fn counted() -> Calls {
     ANSWERS.store(false, Relaxed);
-    let log = LOG.lock().unwrap();
-    let freed = log.lists.iter().filter(|(_, freed)| *freed).count();
-    if let Seldom::Taken(fd) = log.seldom {
+    let log = &mut *LOG.lock().unwrap();
+    if let Seldom::Taken(fd) = mem::take(&mut log.seldom) {
         // SAFETY: it takes a number; who has opened it here closes it.
-        unsafe { real()(libc::SYS_close, fd) };
+        unsafe { REAL(libc::SYS_close, fd) };
     }
-    Calls { lists: log.lists.len(), freed, ..log.calls.clone().unwrap_or_default() }
+    mem::take(&mut log.calls)
 }
 
 fn note(what: impl FnOnce(&mut Calls)) {
-    what(LOG.lock().unwrap().calls.get_or_insert_default());
+    what(&mut LOG.lock().unwrap().calls);
 }
 
 fn count(name: &'static str) {
@@ -209,25 +209,14 @@ unsafe fn addressed(at: *const libc::sockaddr, len: c_uint) -> u16 {
     at.map_or(0, |at| u16::from_be(at.sin_port))
 }
 
-/// What is open under a descriptor, by its number in the kernel.
-fn number(fd: c_int) -> Option<u64> {
-    // SAFETY: all zeros is a stat, and it is writable.
-    unsafe {
-        let mut stat: libc::stat = mem::zeroed();
-        (libc::fstat(fd, &mut stat) == 0).then_some(stat.st_ino)
-    }
-}
-
 /// Notes what is changed of a socket that was lent, under whatever descriptor.
 fn touch(fd: c_int, what: &str) {
-    let number = number(fd);
-    let is_it = |&(lent, of): &(c_int, _)| of == number && (what != INHERITED || lent == fd);
-    let is_lent = number.is_some() && LOG.lock().unwrap().lent.iter().any(is_it);
-    note(|calls| {
-        if is_lent && !calls.touched.iter().any(|other| other == what) {
-            calls.touched.push(what.into());
-        }
-    });
+    let it = kernel::identity(fd);
+    let is_it = |(lent, of): &(c_int, _)| *of == it && (what != INHERITED || *lent == fd);
+    let is_lent = it.is_some() && LOG.lock().unwrap().lent.iter().any(is_it);
+    if is_lent {
+        note(|calls| _ = calls.touched.insert(what.into()));
+    }
 }
 
 /// The status flags, by name.
@@ -255,9 +244,10 @@ pub const OPTIONS: [(c_int, c_int, &str); 11] = [
 ];
 
 /// What happens seldom, and may happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Seldom {
     /// Nothing of all this.
+    #[default]
     Nothing,
     /// `getaddrinfo` sorts the other way round, as gai.conf(5) may have it.
     ReversedList,
@@ -299,17 +289,19 @@ pub fn spoil_errno() {
     }
 }
 
+/// What the answer finds where nobody has written to yet is not zero, and ends no text.
+#[inline(never)]
+pub fn spoil_stack() {
+    black_box([b'9'; 1 << 15]);
+}
+
 /// A call that succeeds, and memory that is taken or given back, changes errno.
 pub static SPOILS: AtomicBool = AtomicBool::new(false);
 
-type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
-
 /// libc's own `syscall`, which the one below hides.
-fn real() -> Syscall {
-    static REAL: OnceLock<Syscall> = OnceLock::new();
+static REAL: LazyLock<unsafe extern "C" fn(c_long, ...) -> c_long> =
     // SAFETY: libc has a `syscall`, and this is its type.
-    *REAL.get_or_init(|| unsafe { next(c"syscall") })
-}
+    LazyLock::new(|| unsafe { next(c"syscall") });
 
 /// libc's own function of this name, which the one that stands here hides.
 ///
@@ -324,25 +316,26 @@ unsafe fn next<F>(name: &CStr) -> F {
 pub fn leave(code: c_int) -> ! {
     loop {
         // SAFETY: it takes a number, and does not return.
-        unsafe { real()(libc::SYS_exit_group, code) };
+        unsafe { REAL(libc::SYS_exit_group, code) };
     }
 }
 
-/// Keeps the most.
-fn most(of: fn(&mut Calls) -> &mut usize, len: usize) -> usize {
-    note(|calls| *of(calls) = len.max(*of(calls)));
-    len
-}
-
-/// So many bytes were sent with these flags, of so many.
-fn sent(flags: c_int, given: usize, bytes: c_long) -> isize {
+/// Notes a call that is to send so many bytes.
+fn sends(name: &'static str, len: usize, flags: c_int) {
     note(|calls| {
+        calls.count(name);
+        calls.offered = len.max(calls.offered);
         calls.flags |= flags;
         calls.bare += usize::from(flags & libc::MSG_NOSIGNAL == 0);
-        calls.less_than_left |= given < calls.left;
-        calls.left = given.saturating_sub(bytes.max(0) as usize);
+        calls.less_than_left |= len < calls.left;
     });
-    bytes as isize
+}
+
+/// So many bytes were sent, of so many.
+fn sent(bytes: c_long, len: usize) -> isize {
+    let bytes = noted(bytes) as isize;
+    note(|calls| calls.left = len.saturating_sub(bytes.max(0) as usize));
+    bytes
 }
 
 /// It is so many microseconds later by the clock.
@@ -352,37 +345,35 @@ fn takes(micros: u32) {
 
 /// What happens in this call.
 fn seldom() -> Seldom {
-    if ANSWERS.load(Relaxed) { LOG.lock().unwrap().seldom } else { Seldom::Nothing }
+    LOG.lock().unwrap().seldom
 }
 
 /// Whether this call, which may be a `poll`, is one that fails.
 fn fails(polls: bool) -> bool {
-    let log = &mut *LOG.lock().unwrap();
-    match &mut log.seldom {
-        Seldom::Says(errno, left, micros, all)
-            if *left > 0 && (*all || !polls) && ANSWERS.load(Relaxed) =>
-        {
+    let Log { seldom, calls, .. } = &mut *LOG.lock().unwrap();
+    match seldom {
+        Seldom::Says(errno, left, micros, all) if *left > 0 && (*all || !polls) => {
             *left -= 1;
+            calls.failed += 1;
             takes(*micros);
             Errno::set_raw(*errno);
+            true
         }
-        _ => return false,
+        _ => false,
     }
-    log.calls.get_or_insert_default().failed += 1;
-    true
 }
 
-/// What a call moves of so many bytes where they are none.
-fn moves(len: usize) -> Option<isize> {
-    let log = &mut *LOG.lock().unwrap();
-    let Seldom::Moves(left) = &mut log.seldom else { return None };
-    if !ANSWERS.load(Relaxed) {
-        return None;
+/// What a call that is to move so many bytes says where the kernel is not asked.
+fn instead(len: usize) -> Option<isize> {
+    if fails(false) {
+        return Some(-1);
     }
-    let first = *left == HUGE;
-    let n = if first { 5 } else { len.min(*left).min(0x7fff_f000) };
+    let Log { seldom: Seldom::Moves(left), calls, .. } = &mut *LOG.lock().unwrap() else {
+        return None;
+    };
+    let n = if *left == HUGE { 5 } else { len.min(*left).min(0x7fff_f000) };
     *left -= n;
-    log.calls.get_or_insert_default().missing = *left;
+    calls.missing = *left;
     if n == 0 {
         Errno::EPIPE.set();
         return Some(-1);
@@ -394,9 +385,7 @@ fn moves(len: usize) -> Option<isize> {
 fn part(len: usize) -> usize {
     match &mut LOG.lock().unwrap().seldom {
         Seldom::TakesLess if len > 1000 => len - 1000,
-        Seldom::Parts(first, then) if *first > 0 && ANSWERS.load(Relaxed) => {
-            mem::replace(first, mem::take(then)).min(len)
-        }
+        Seldom::Parts(first, then) if *first > 0 => mem::replace(first, mem::take(then)).min(len),
         _ => len,
     }
 }
@@ -414,10 +403,8 @@ fn room(len: usize) -> usize {
 
 /// Notes whether so many bytes at this address are of the buffer, and all of it that is left.
 fn uses(at: *const c_void, len: usize) {
-    let log = &mut *LOG.lock().unwrap();
-    let Range { start, end } = log.buffer;
-    let calls = log.calls.get_or_insert_default();
-    if len > 0 && !(start..=end).contains(&at.addr()) {
+    let Log { buffer: Range { start, end }, calls, .. } = &mut *LOG.lock().unwrap();
+    if len > 0 && !(*start..=*end).contains(&at.addr()) {
         calls.elsewhere += usize::from(start != end);
     } else if len < 4096.min(end.saturating_sub(at.addr())) {
         calls.pieces += 1;
@@ -432,7 +419,7 @@ fn noted(back: c_long) -> c_long {
     back
 }
 
-/// Functions under libc's names. Those with `=` only count, and make this call of the kernel.
+/// Functions under libc's names.
 macro_rules! instead_of_libcs {
     ($(fn $name:ident($($arg:ident: $kind:ty),*) -> $back:ty $body:block)*) => {$(
         // SAFETY: the signature is libc's, and it does what libc's does.
@@ -442,17 +429,19 @@ macro_rules! instead_of_libcs {
             unsafe { $body }
         }
     )*};
-    ($(fn $name:ident($($arg:ident: $kind:ty),*) -> $back:ty = $number:ident($($value:expr),*);)*)
-        => {
+}
+
+/// Those that do this, and then all that libc's does.
+macro_rules! before_libcs {
+    ($(fn $name:ident($($arg:ident: $kind:ty),*) -> $back:ty $body:block)*) => {
         instead_of_libcs! {$(
             fn $name($($arg: $kind),*) -> $back {
-                count(stringify!($name));
-                noted(real()(libc::$number, $($value),*)) as $back
+                $body
+                let name = CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes());
+                let libcs: unsafe extern "C" fn($($kind),*) -> $back = next(name.expect("a name"));
+                libcs($($arg),*)
             }
         )*}
-
-        /// The same calls by their numbers.
-        const BY_NUMBER: &[(c_long, &str)] = &[$((libc::$number, stringify!($name))),*];
     };
 }
 
@@ -489,27 +478,23 @@ fn is_empty(epoll: c_int) -> bool {
         .is_ok_and(|info| !info.contains("tfd:"))
 }
 
-const NOBODY: *const c_void = ptr::null();
-
 instead_of_libcs! {
-    fn socket(family: c_int, kind: c_int, number: c_int) -> c_int
-        = SYS_socket(family, kind, number);
-}
+    fn socket(family: c_int, kind: c_int, number: c_int) -> c_int {
+        count("socket");
+        noted(REAL(libc::SYS_socket, family, kind, number)) as c_int
+    }
 
-instead_of_libcs! {
     fn connect(fd: c_int, to: *const libc::sockaddr, len: c_uint) -> c_int {
         count("connect");
         // Who calls itself for it would run into the end of its stack: it runs in circles instead.
-        while LOG.lock().unwrap().calls.as_ref().is_some_and(|calls| calls.of("connect") > 5000) {}
+        while LOG.lock().unwrap().calls.of("connect") > 5000 {}
         addressed(to, len);
-        let flags = real()(libc::SYS_fcntl, fd, libc::F_GETFD);
+        let flags = REAL(libc::SYS_fcntl, fd, libc::F_GETFD);
         note(|calls| {
             calls.inherited |= flags == 0;
-            if !calls.connected.contains(&fd) {
-                calls.connected.push(fd);
-            }
+            calls.connected.insert(fd);
         });
-        noted(real()(libc::SYS_connect, fd, to, len)) as c_int
+        noted(REAL(libc::SYS_connect, fd, to, len)) as c_int
     }
 
     // libc's takes as many numbers as the call needs, six at most, and all travel alike.
@@ -519,6 +504,7 @@ instead_of_libcs! {
         let (fd, len) = (a as c_int, e as c_uint);
         match number {
             libc::SYS_close => close(fd).into(),
+            libc::SYS_socket => socket(fd, b as c_int, c as c_int).into(),
             libc::SYS_exit_group => libc::_exit(fd),
             libc::SYS_connect => connect(fd, b as *const _, c as c_uint).into(),
             libc::SYS_sendmsg => sendmsg(fd, b as *const _, c as c_int) as c_long,
@@ -543,21 +529,15 @@ instead_of_libcs! {
             }
             libc::SYS_rt_sigprocmask => {
                 note(|calls| calls.masks += usize::from(b != 0));
-                real()(number, a, b, c, d)
+                REAL(number, a, b, c, d)
             }
             libc::SYS_rt_sigtimedwait => {
                 nap(!is_now(c as *const _));
-                real()(number, a, b, c, d)
+                REAL(number, a, b, c, d)
             }
             _ if naps(number, [a, b, c, d]) => leave(NAPPED),
             // What is not counted is not noted either: a note may have to wait, by such a call.
-            _ => match BY_NUMBER.iter().find(|(known, _)| *known == number) {
-                Some((_, name)) => {
-                    count(name);
-                    noted(real()(number, a, b, c, d, e, f))
-                }
-                None => real()(number, a, b, c, d, e, f),
-            },
+            _ => REAL(number, a, b, c, d, e, f),
         }
     }
 
@@ -569,29 +549,22 @@ instead_of_libcs! {
         fd: c_int, at: *const c_void, len: usize, flags: c_int, to: *const libc::sockaddr,
         size: c_uint
     ) -> isize {
-        if fails(false) {
-            return -1;
+        if let Some(said) = instead(len) {
+            return said;
         }
         uses(at, len);
-        if let Some(moved) = moves(len) {
-            return moved;
-        }
-        note(|calls| {
-            calls.count("send");
-            calls.offered = len.max(calls.offered);
-        });
-        let taken = noted(real()(libc::SYS_sendto, fd, at, part(len), flags, to, size));
-        sent(flags, len, taken)
+        sends("send", len, flags);
+        sent(REAL(libc::SYS_sendto, fd, at, part(len), flags, to, size), len)
     }
 
     fn sendmmsg(fd: c_int, messages: *mut libc::mmsghdr, n: c_uint, flags: c_int) -> c_int {
-        count("sendmmsg");
-        sent(flags, 0, noted(real()(libc::SYS_sendmmsg, fd, messages, n, flags))) as c_int
+        sends("sendmmsg", 0, flags);
+        noted(REAL(libc::SYS_sendmmsg, fd, messages, n, flags)) as c_int
     }
 
     fn shutdown(fd: c_int, how: c_int) -> c_int {
         count("shutdown");
-        real()(libc::SYS_shutdown, fd, how) as c_int
+        REAL(libc::SYS_shutdown, fd, how) as c_int
     }
 
     fn recv(fd: c_int, at: *mut c_void, len: usize, flags: c_int) -> isize {
@@ -602,20 +575,17 @@ instead_of_libcs! {
         fd: c_int, at: *mut c_void, len: usize, flags: c_int, from: *mut libc::sockaddr,
         size: *mut c_uint
     ) -> isize {
-        if fails(false) {
-            return -1;
+        if let Some(said) = instead(len) {
+            return said;
         }
         uses(at, usize::MAX);
-        if let Some(moved) = moves(len) {
-            return moved;
-        }
         note(|calls| {
             calls.count("recv");
             calls.room = len.max(calls.room);
             calls.recv_flags |= flags;
         });
         let len = room(len);
-        let got = noted(real()(libc::SYS_recvfrom, fd, at, len, flags, from, size)) as isize;
+        let got = noted(REAL(libc::SYS_recvfrom, fd, at, len, flags, from, size)) as isize;
         if got > 0 {
             note(|calls| {
                 if calls.first.iter().all(|(other, _)| *other != fd) {
@@ -628,16 +598,13 @@ instead_of_libcs! {
     }
 
     fn read(fd: c_int, at: *mut c_void, len: usize) -> isize {
-        match moves(len) {
-            _ if fails(false) => -1,
-            Some(moved) => moved,
-            None => noted(real()(libc::SYS_read, fd, at, room(len))) as isize,
-        }
+        let asked = || noted(REAL(libc::SYS_read, fd, at, room(len))) as isize;
+        instead(len).unwrap_or_else(asked)
     }
 
     // As a print that has succeeded may leave it.
     fn write(fd: c_int, at: *const c_void, len: usize) -> isize {
-        let done = real()(libc::SYS_write, fd, at, len) as isize;
+        let done = REAL(libc::SYS_write, fd, at, len) as isize;
         if done >= 0 {
             spoil_errno();
         }
@@ -657,7 +624,7 @@ instead_of_libcs! {
             Errno::EMFILE.set();
             return -1;
         }
-        let conn = noted(real()(libc::SYS_accept4, fd, at, len, flags)) as c_int;
+        let conn = noted(REAL(libc::SYS_accept4, fd, at, len, flags)) as c_int;
         if let (0.., Seldom::Descriptors(left)) = (conn, &mut LOG.lock().unwrap().seldom) {
             *left -= 1;
         }
@@ -665,23 +632,20 @@ instead_of_libcs! {
     }
 
     fn sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize {
-        if fails(false) {
-            return -1;
-        }
-        count("sendmsg");
         let message = &*message;
         let pieces: &[libc::iovec] = match message.msg_iovlen {
             0 => &[],
             n => slice::from_raw_parts(message.msg_iov, n),
         };
         let lengths = pieces.iter().map(|piece| piece.iov_len);
-        let given = most(|calls| &mut calls.offered, lengths.clone().sum());
+        let given = lengths.clone().sum();
+        if let Some(said) = instead(given) {
+            return said;
+        }
         for (at, piece) in pieces.iter().enumerate() {
             uses(piece.iov_base, if at == 0 { given } else { usize::MAX });
         }
-        if let Some(moved) = moves(given) {
-            return moved;
-        }
+        sends("sendmsg", given, flags);
         note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.take(16).collect()));
         let (mut left, mut message, mut cut) = (part(given), *message, Vec::new());
         if left < given {
@@ -692,33 +656,33 @@ instead_of_libcs! {
             }
             message.msg_iov = cut.as_mut_ptr();
         }
-        sent(flags, given, noted(real()(libc::SYS_sendmsg, fd, &raw const message, flags)))
+        sent(REAL(libc::SYS_sendmsg, fd, &raw const message, flags), given)
     }
 
     fn recvmsg(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize {
-        if fails(false) {
-            return -1;
-        }
-        count("recvmsg");
         let lengths = (0..(*message).msg_iovlen).map(|at| (*(*message).msg_iov.add(at)).iov_len);
-        let len = most(|calls| &mut calls.room, lengths.sum());
-        if let Some(moved) = moves(len) {
-            return moved;
+        let len = lengths.sum();
+        if let Some(said) = instead(len) {
+            return said;
         }
+        note(|calls| {
+            calls.count("recvmsg");
+            calls.room = len.max(calls.room);
+        });
         let (pieces, n, room) = ((*message).msg_iov, (*message).msg_iovlen, room(len));
         let mut first;
         if room < len {
             first = libc::iovec { iov_len: room.min((*pieces).iov_len), ..*pieces };
             ((*message).msg_iov, (*message).msg_iovlen) = (&mut first, 1);
         }
-        let got = noted(real()(libc::SYS_recvmsg, fd, message, flags)) as isize;
+        let got = noted(REAL(libc::SYS_recvmsg, fd, message, flags)) as isize;
         ((*message).msg_iov, (*message).msg_iovlen) = (pieces, n);
         got
     }
 
     fn close(fd: c_int) -> c_int {
         count("close");
-        let rc = real()(libc::SYS_close, fd) as c_int;
+        let rc = REAL(libc::SYS_close, fd) as c_int;
         if rc != 0 {
             note(|calls| calls.closed_nothing += 1);
             return rc;
@@ -726,7 +690,7 @@ instead_of_libcs! {
         let seldom = &mut LOG.lock().unwrap().seldom;
         if *seldom == Seldom::CloseSaysEintr {
             *seldom = Seldom::Taken(fd);
-            real()(libc::SYS_dup3, 0, fd, libc::O_CLOEXEC);
+            REAL(libc::SYS_dup3, 0, fd, libc::O_CLOEXEC);
             Errno::EINTR.set();
             return -1;
         }
@@ -738,8 +702,8 @@ instead_of_libcs! {
         count("bind");
         let port = addressed(at, len);
         note(|calls| calls.port = port);
-        let rc = real()(libc::SYS_bind, fd, at, len) as c_int;
-        if let (0, Seldom::Rival(rival)) = (rc, LOG.lock().unwrap().seldom) {
+        let rc = REAL(libc::SYS_bind, fd, at, len) as c_int;
+        if let (0, Seldom::Rival(rival)) = (rc, seldom()) {
             libc::listen(rival, 1);
         }
         rc
@@ -750,7 +714,7 @@ instead_of_libcs! {
         match what {
             libc::F_SETFL => {
                 touch(fd, FLAGS);
-                let before = real()(libc::SYS_fcntl, fd, libc::F_GETFL);
+                let before = REAL(libc::SYS_fcntl, fd, libc::F_GETFL);
                 if before & !value & c_long::from(libc::O_APPEND | libc::O_ASYNC) != 0 {
                     touch(fd, OTHER_FLAGS);
                 }
@@ -758,7 +722,7 @@ instead_of_libcs! {
             libc::F_SETFD => touch(fd, INHERITED),
             _ => {}
         }
-        real()(libc::SYS_fcntl, fd, what, value) as c_int
+        REAL(libc::SYS_fcntl, fd, what, value) as c_int
     }
 
     fn ioctl(fd: c_int, request: libc::c_ulong, value: c_long) -> c_int {
@@ -767,7 +731,7 @@ instead_of_libcs! {
             libc::FIOCLEX | libc::FIONCLEX => touch(fd, INHERITED),
             _ => {}
         }
-        real()(libc::SYS_ioctl, fd, request, value) as c_int
+        REAL(libc::SYS_ioctl, fd, request, value) as c_int
     }
 
     fn setsockopt(fd: c_int, level: c_int, option: c_int, at: *const c_void, len: c_uint) -> c_int {
@@ -775,35 +739,9 @@ instead_of_libcs! {
         let name = known.map_or("an option", |known| known.2);
         touch(fd, name);
         note(|calls| calls.timeouts += usize::from(name.ends_with("TIMEO")));
-        let rc = real()(libc::SYS_setsockopt, fd, level, option, at, len) as c_int;
+        let rc = REAL(libc::SYS_setsockopt, fd, level, option, at, len) as c_int;
         note(|calls| calls.options_failed += usize::from(rc < 0));
         rc
-    }
-
-    fn sigaction(number: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
-        if !new.is_null() {
-            note(|calls| calls.actions.push(number));
-        }
-        let libcs = next::<unsafe extern "C" fn(_, _, _) -> _>(c"sigaction");
-        libcs(number, new, old)
-    }
-
-    fn signal(number: c_int, handler: libc::sighandler_t) -> libc::sighandler_t {
-        note(|calls| calls.actions.push(number));
-        let libcs = next::<unsafe extern "C" fn(_, _) -> _>(c"signal");
-        libcs(number, handler)
-    }
-
-    fn pthread_sigmask(how: c_int, new: *const libc::sigset_t, old: *mut libc::sigset_t) -> c_int {
-        note(|calls| calls.masks += usize::from(!new.is_null()));
-        let libcs = next::<unsafe extern "C" fn(_, _, _) -> _>(c"pthread_sigmask");
-        libcs(how, new, old)
-    }
-
-    fn sigprocmask(how: c_int, new: *const libc::sigset_t, old: *mut libc::sigset_t) -> c_int {
-        note(|calls| calls.masks += usize::from(!new.is_null()));
-        let libcs = next::<unsafe extern "C" fn(_, _, _) -> _>(c"sigprocmask");
-        libcs(how, new, old)
     }
 
     fn poll(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int) -> c_int {
@@ -838,7 +776,7 @@ instead_of_libcs! {
         let ms = i64::from(if hastened && timeout >= LONG { MOMENT } else { timeout });
         let time = libc::timespec { tv_sec: ms / 1000, tv_nsec: ms % 1000 * 1_000_000 };
         let at = if ms < 0 { ptr::null() } else { &raw const time };
-        let ready = real()(libc::SYS_ppoll, fds, n, at, NOBODY, 0) as c_int;
+        let ready = REAL(libc::SYS_ppoll, fds, n, at, ptr::null::<c_void>(), 0) as c_int;
         if ready == 0 {
             note(|calls| (calls.over, calls.waited) = (calls.over + 1, calls.waited + ms));
             if hastened {
@@ -848,96 +786,12 @@ instead_of_libcs! {
         ready
     }
 
-    fn ppoll(
-        fds: *mut libc::pollfd, n: libc::nfds_t, time: *const libc::timespec,
-        mask: *const libc::sigset_t
-    ) -> c_int {
-        let ms = time.as_ref().map_or(-1, |time| {
-            let ms = time.tv_sec.saturating_mul(1000).saturating_add((time.tv_nsec + 999_999) / 1_000_000);
-            ms.clamp(-2, c_int::MAX.into())
-        });
-        if mask.is_null() && (time.is_null() || ms >= 0) {
-            return poll(fds, n, ms as c_int);
-        }
-        nap(n == 0);
-        if mask.is_null() {
-            return real()(libc::SYS_ppoll, fds, n, time, NOBODY, 0) as c_int;
-        }
-        note(|calls| calls.masks += usize::from(*mask.cast::<u64>() != 0));
-        let libcs = next::<unsafe extern "C" fn(_, _, _, _) -> _>(c"ppoll");
-        libcs(fds, n, time, mask)
-    }
-
-    fn select(
-        n: c_int, read: *mut libc::fd_set, write: *mut libc::fd_set, other: *mut libc::fd_set,
-        time: *mut libc::timeval
-    ) -> c_int {
-        count("poll");
-        nap(n == 0 || [read, write, other].iter().all(|set| set.is_null()));
-        let libcs = next::<unsafe extern "C" fn(_, _, _, _, _) -> _>(c"select");
-        libcs(n, read, write, other, time)
-    }
-
-    fn pselect(
-        n: c_int, read: *mut libc::fd_set, write: *mut libc::fd_set, other: *mut libc::fd_set,
-        time: *const libc::timespec, mask: *const libc::sigset_t
-    ) -> c_int {
-        count("poll");
-        nap(n == 0 || [read, write, other].iter().all(|set| set.is_null()));
-        let libcs = next::<unsafe extern "C" fn(_, _, _, _, _, _) -> _>(c"pselect");
-        libcs(n, read, write, other, time, mask)
-    }
-
     fn epoll_wait(epoll: c_int, at: *mut libc::epoll_event, n: c_int, timeout: c_int) -> c_int {
         epoll_pwait(epoll, at, n, timeout, ptr::null())
     }
 
-    fn epoll_pwait(
-        epoll: c_int, at: *mut libc::epoll_event, n: c_int, timeout: c_int,
-        mask: *const libc::sigset_t
-    ) -> c_int {
-        count("poll");
-        nap(timeout != 0 && is_empty(epoll));
-        let libcs = next::<unsafe extern "C" fn(_, _, _, _, _) -> _>(c"epoll_pwait");
-        libcs(epoll, at, n, timeout, mask)
-    }
-
-    fn sigtimedwait(
-        set: *const libc::sigset_t, info: *mut libc::siginfo_t, time: *const libc::timespec
-    ) -> c_int {
-        nap(!is_now(time));
-        let libcs = next::<unsafe extern "C" fn(_, _, _) -> _>(c"sigtimedwait");
-        libcs(set, info, time)
-    }
-
-    fn nanosleep(time: *const libc::timespec, left: *mut libc::timespec) -> c_int {
-        nap(true);
-        real()(libc::SYS_nanosleep, time, left) as c_int
-    }
-
-    fn clock_nanosleep(
-        clock: libc::clockid_t, flags: c_int, time: *const libc::timespec,
-        left: *mut libc::timespec
-    ) -> c_int {
-        nap(true);
-        let libcs = next::<unsafe extern "C" fn(_, _, _, _) -> _>(c"clock_nanosleep");
-        libcs(clock, flags, time, left)
-    }
-
-    fn usleep(micros: c_uint) -> c_int {
-        nap(true);
-        let libcs = next::<unsafe extern "C" fn(_) -> _>(c"usleep");
-        libcs(micros)
-    }
-
-    fn sleep(seconds: c_uint) -> c_uint {
-        nap(true);
-        let libcs = next::<unsafe extern "C" fn(_) -> _>(c"sleep");
-        libcs(seconds)
-    }
-
     fn clock_gettime(clock: libc::clockid_t, at: *mut libc::timespec) -> c_int {
-        let rc = real()(libc::SYS_clock_gettime, clock, at) as c_int;
+        let rc = REAL(libc::SYS_clock_gettime, clock, at) as c_int;
         let ahead = AHEAD.load(Relaxed);
         let is_of_the_cpu = [libc::CLOCK_PROCESS_CPUTIME_ID, libc::CLOCK_THREAD_CPUTIME_ID];
         if rc == 0 && ahead > 0 && !is_of_the_cpu.contains(&clock) {
@@ -952,7 +806,7 @@ instead_of_libcs! {
         host: *const c_char, service: *const c_char, hints: *const libc::addrinfo,
         list: *mut *mut libc::addrinfo
     ) -> c_int {
-        let seldom = LOG.lock().unwrap().seldom;
+        let seldom = seldom();
         if let Seldom::Fails(code) = seldom {
             return code;
         }
@@ -967,8 +821,10 @@ instead_of_libcs! {
                 nodes.last().into_iter().for_each(|last| (**last).ai_next = ptr::null_mut());
             }
             let addresses = nodes.iter().filter_map(|node| address(*node)).collect();
-            LOG.lock().unwrap().lists.push((*list as usize, false));
-            note(|calls| calls.addresses = addresses);
+            note(|calls| {
+                calls.lists.push((*list).addr());
+                calls.addresses = addresses;
+            });
         }
         rc
     }
@@ -976,18 +832,101 @@ instead_of_libcs! {
     // A list is not given back to libc but made unusable: who reads it afterwards finds no address
     // in it, every time.
     fn freeaddrinfo(head: *mut libc::addrinfo) -> () {
-        let freed = LOG.lock().unwrap().lists.iter_mut().find_map(|(at, freed)| {
-            (*at == head as usize).then(|| mem::replace(freed, true))
-        });
-        match freed {
-            Some(false) => {}
-            Some(true) => return note(|calls| calls.freed_twice += 1),
-            None => return note(|calls| calls.freed_no_list += 1),
+        let calls = &mut LOG.lock().unwrap().calls;
+        if calls.freed.contains(&head.addr()) {
+            return calls.freed_twice += 1;
+        } else if !calls.lists.contains(&head.addr()) {
+            return calls.freed_no_list += 1;
         }
+        calls.freed.push(head.addr());
         for node in nodes(head) {
             ptr::write_bytes((*node).ai_addr.cast::<u8>(), 0xdd, (*node).ai_addrlen as usize);
             (*node).ai_next = ptr::null_mut();
         }
+    }
+}
+
+before_libcs! {
+    fn sigaction(number: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+        if !new.is_null() {
+            note(|calls| calls.actions.push(number));
+        }
+    }
+
+    fn signal(number: c_int, handler: libc::sighandler_t) -> libc::sighandler_t {
+        note(|calls| calls.actions.push(number));
+    }
+
+    fn pthread_sigmask(how: c_int, new: *const libc::sigset_t, old: *mut libc::sigset_t) -> c_int {
+        note(|calls| calls.masks += usize::from(!new.is_null()));
+    }
+
+    fn sigprocmask(how: c_int, new: *const libc::sigset_t, old: *mut libc::sigset_t) -> c_int {
+        note(|calls| calls.masks += usize::from(!new.is_null()));
+    }
+
+    fn ppoll(
+        fds: *mut libc::pollfd, n: libc::nfds_t, time: *const libc::timespec,
+        mask: *const libc::sigset_t
+    ) -> c_int {
+        let ms = time.as_ref().map_or(-1, |time| {
+            let ms = time.tv_sec.saturating_mul(1000).saturating_add((time.tv_nsec + 999_999) / 1_000_000);
+            ms.clamp(-2, c_int::MAX.into())
+        });
+        if mask.is_null() && (time.is_null() || ms >= 0) {
+            return poll(fds, n, ms as c_int);
+        }
+        nap(n == 0);
+        note(|calls| calls.masks += usize::from(!mask.is_null() && *mask.cast::<u64>() != 0));
+    }
+
+    fn select(
+        n: c_int, read: *mut libc::fd_set, write: *mut libc::fd_set, other: *mut libc::fd_set,
+        time: *mut libc::timeval
+    ) -> c_int {
+        count("poll");
+        nap(n == 0 || [read, write, other].iter().all(|set| set.is_null()));
+    }
+
+    fn pselect(
+        n: c_int, read: *mut libc::fd_set, write: *mut libc::fd_set, other: *mut libc::fd_set,
+        time: *const libc::timespec, mask: *const libc::sigset_t
+    ) -> c_int {
+        count("poll");
+        nap(n == 0 || [read, write, other].iter().all(|set| set.is_null()));
+    }
+
+    fn epoll_pwait(
+        epoll: c_int, at: *mut libc::epoll_event, n: c_int, timeout: c_int,
+        mask: *const libc::sigset_t
+    ) -> c_int {
+        count("poll");
+        nap(timeout != 0 && is_empty(epoll));
+    }
+
+    fn sigtimedwait(
+        set: *const libc::sigset_t, info: *mut libc::siginfo_t, time: *const libc::timespec
+    ) -> c_int {
+        nap(!is_now(time));
+    }
+
+    fn nanosleep(time: *const libc::timespec, left: *mut libc::timespec) -> c_int {
+        nap(true);
+    }
+
+    fn clock_nanosleep(
+        clock: libc::clockid_t, flags: c_int, time: *const libc::timespec,
+        left: *mut libc::timespec
+    ) -> c_int {
+        nap(true);
+    }
+
+    fn usleep(micros: c_uint) -> c_int {
+        nap(true);
+    }
+
+    fn sleep(seconds: c_uint) -> c_uint {
+        nap(true);
     }
 }
 

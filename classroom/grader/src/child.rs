@@ -7,7 +7,7 @@ use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{self, Command, ExitStatus, Stdio};
+use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -16,10 +16,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use say::say;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
 use crate::about::{About, CHILD, HANG, Rule};
-use crate::alloc;
+use crate::alloc::{self, TOO_MUCH};
 use crate::calls::{FLAGS, MOMENT, NAPPED, Seldom};
 use crate::denied::NO_FILTER;
 use crate::inside::{After, Event, Question, THREADS};
@@ -53,9 +53,6 @@ const QUIET_POLL: u32 = 4000;
 /// Memory that a process may keep for all calls together, in bytes.
 const KEPT: usize = 1 << 16;
 
-/// The exit code of a process that has taken more memory than [`alloc::LIMIT`].
-const TOO_MUCH: i32 = 86;
-
 /// Processor time, in ticks of 10 ms, after which a call is a loop without an end.
 pub const SPIN: u64 = 100;
 
@@ -71,25 +68,14 @@ const AWAKE_SLEEPS: u64 = 200;
 /// Who has woken so often, and brings nothing, or waits on, only looks.
 const MOST_SLEEPS: u64 = 1000;
 
-/// Where its work began, for all that is known.
-struct Work {
-    ticks: u64,
-    pages: u64,
-}
-
-impl Work {
-    fn of(look: &Look) -> Work {
-        Work { ticks: look.ticks, pages: look.pages }
+/// It works without an end, where its work began at this look for all that is known. To take memory
+/// may cost any processor time, and has an end; so has the kernel's work to take it back from who
+/// has ended, and has none.
+fn circles(begin: &mut Look, look: &Look) -> bool {
+    if look.pages >= begin.pages + TAKES {
+        *begin = look.clone();
     }
-
-    /// It works without an end. To take memory may cost any processor time, and has an end; so has
-    /// the kernel's work to take it back from who has ended, and has none.
-    fn circles(&mut self, look: &Look) -> bool {
-        if look.pages >= self.pages + TAKES {
-            *self = Work::of(look);
-        }
-        look.pages > 0 && look.ticks >= self.ticks + SPIN
-    }
+    look.pages > 0 && look.ticks >= begin.ticks + SPIN
 }
 
 /// The child. Dropping it kills it.
@@ -114,7 +100,7 @@ pub struct Child {
     pub lent_zero: bool,
     /// What happens in the next call.
     pub seldom: Seldom,
-    arrived: Option<(Event<Box<RawValue>>, Vec<u8>)>,
+    arrived: Option<(Event, Vec<u8>)>,
 }
 
 impl Drop for Child {
@@ -138,15 +124,9 @@ fn children(process: &str) -> Vec<i32> {
 
 /// What an answer starts becomes a child of ours once its own parent has ended, whatever it does.
 fn end_all_descendants() {
-    loop {
-        let pids = children("self");
-        if pids.is_empty() {
-            return;
-        }
-        for pid in pids.into_iter().map(Pid::from_raw) {
-            let _ = kill(pid, Signal::SIGKILL);
-            let _ = nix::sys::wait::waitpid(pid, None);
-        }
+    while let [first, ..] = children("self")[..] {
+        let _ = kill(Pid::from_raw(first), Signal::SIGKILL);
+        let _ = nix::sys::wait::waitpid(Pid::from_raw(first), None);
     }
 }
 
@@ -194,7 +174,7 @@ impl Child {
             nap: "",
             zero: false,
             lent_zero: false,
-            seldom: Seldom::Nothing,
+            seldom: Seldom::default(),
             arrived: None,
         })
     }
@@ -208,7 +188,7 @@ impl Child {
         }
         let lent: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         let zero = [mem::take(&mut self.zero), mem::take(&mut self.lent_zero)];
-        let question = Question::Ask(ask, zero, mem::replace(&mut self.seldom, Seldom::Nothing));
+        let question = Question::Ask(ask, zero, mem::take(&mut self.seldom));
         let asked = wire::send(&self.control, &question, bytes, &lent);
         asked.map_err(|_| self.ended()) // it is gone, and can say why
     }
@@ -231,12 +211,10 @@ impl Child {
         let Some(mut look) = self.wait(true, false)? else { return Ok(false) };
         let mut wakes = 0;
         loop {
-            let Some(ms) = look.timeout.filter(|ms| (0..=LONGEST).contains(ms)) else {
+            let alone = self.patient || !self.about.keeps(Rule::OwnTime);
+            let Some(ms) = look.timeout.filter(|ms| !alone && (0..=LONGEST).contains(ms)) else {
                 return Ok(true);
             };
-            if self.patient || !self.about.keeps(Rule::OwnTime) {
-                return Ok(true);
-            }
             // Either it returns, or it is seen asleep anew: because its time was over, or because
             // something came that was still on its way.
             let begin = Instant::now();
@@ -275,7 +253,7 @@ impl Child {
     /// answer sleeps on, look after look, or has returned, or works and brings nothing.
     pub fn brings(&self, to: impl AsFd) -> Result<bool, Refusal> {
         let (hangs, begin) = (Instant::now() + HANG, kernel::look(self.pid())?);
-        let (mut work, mut quiet) = (Work::of(&begin), 0);
+        let (mut work, mut quiet) = (begin.clone(), 0);
         while quiet < QUIET && Instant::now() < hangs {
             if readable(&to, 5)? {
                 return Ok(true);
@@ -283,7 +261,7 @@ impl Child {
             let look = kernel::look(self.pid())?;
             quiet = if look.state == 'R' { 0 } else { quiet + 5 };
             // It may have been in a loop before, and bring this all the same.
-            if work.circles(&look) || look.sleeps >= begin.sleeps + MOST_SLEEPS {
+            if circles(&mut work, &look) || look.sleeps >= begin.sleeps + MOST_SLEEPS {
                 break;
             }
         }
@@ -332,11 +310,6 @@ impl Child {
 
     /// Waits until nothing changes any more: it sleeps, and has not woken for fifty looks. `false`:
     /// it has returned, or it does not come to rest.
-    pub fn until_settled(&mut self) -> Result<bool, Refusal> {
-        Ok(self.until_blocked()? && self.settles()?)
-    }
-
-    /// The same, also where it has not woken since it was last asked.
     pub fn settles(&self) -> Result<bool, Refusal> {
         Ok(self.rests(AWAKE_TICKS, AWAKE_SLEEPS, || true)?.is_some())
     }
@@ -401,42 +374,6 @@ impl Child {
         self.wait(false, true).map(drop)
     }
 
-    fn event<X: DeserializeOwned>(&mut self) -> Result<Said<X>, Refusal> {
-        let name = self.about.name;
-        match self.arrived.take() {
-            Some((Event::Said(said), bytes)) => {
-                let kept = match wire::receive::<Event<Box<RawValue>>>(&self.control)? {
-                    Some((Event::Kept(kept), ..)) => kept,
-                    _ => return Err(self.ended()),
-                };
-                if kept > KEPT && self.about.keeps(Rule::Memory) {
-                    let mistake = say!(
-                        "your {name} keeps memory that nobody can free: it grows with every call"
-                    );
-                    let expected = "no memory after the call, but for what it returned";
-                    return refuse(mistake, expected, say!("{kept} bytes"));
-                }
-                let said: Said<X> = serde_json::from_str(said.get()).map_err(io::Error::from)?;
-                if said.after.calls.too_long > 0 {
-                    let mistake = "an address was said to be longer than it is: what lies after \
-                                   it may be read, too";
-                    let seen = say!("{} bytes", said.after.calls.too_long);
-                    return refuse(mistake, "16 bytes for IPv4, 28 for IPv6", seen);
-                }
-                Ok(Said { bytes, ..said })
-            }
-            Some((Event::Kept(_), _)) => Err(Refusal::new("the grader lost its place")),
-            Some((Event::NotStarted, _)) => {
-                Err(Refusal { not_started: true, ..Refusal::new("nothing has been written yet") })
-            }
-            Some((Event::Panicked { message, place }, _)) => {
-                Err(Refusal::new(say!("your {name} panicked at {place}: {message}"))
-                    .peer(self.peer_did()))
-            }
-            None => Err(self.ended()),
-        }
-    }
-
     /// Waits for the answer to return, and refuses it where the process is not as it was.
     pub fn said(&mut self) -> Result<Said, Refusal> {
         self.said_more()
@@ -452,7 +389,33 @@ impl Child {
     /// What it said, however it left the process.
     pub fn unchecked<X: DeserializeOwned>(&mut self) -> Result<Said<X>, Refusal> {
         self.wait(false, false)?;
-        self.event()
+        let name = self.about.name;
+        let (said, kept, bytes) = match self.arrived.take() {
+            Some((Event::Said(said, kept), bytes)) => (said, kept, bytes),
+            Some((Event::NotStarted, _)) => {
+                let refusal = Refusal::new("nothing has been written yet");
+                return Err(Refusal { not_started: true, ..refusal });
+            }
+            Some((Event::Panicked { message, place }, _)) => {
+                let panicked = say!("your {name} panicked at {place}: {message}");
+                return Err(Refusal::new(panicked).peer(self.peer_did()));
+            }
+            None => return Err(self.ended()),
+        };
+        if kept > KEPT && self.about.keeps(Rule::Memory) {
+            let mistake =
+                say!("your {name} keeps memory that nobody can free: it grows with every call");
+            let expected = "no memory after the call, but for what it returned";
+            return refuse(mistake, expected, say!("{kept} bytes"));
+        }
+        let said: Said<X> = serde_json::from_str(said.get()).map_err(io::Error::from)?;
+        if said.after.calls.too_long > 0 {
+            let mistake = "an address was said to be longer than it is: what lies after it may \
+                           be read, too";
+            let seen = say!("{} bytes", said.after.calls.too_long);
+            return refuse(mistake, "16 bytes for IPv4, 28 for IPv6", seen);
+        }
+        Ok(Said { bytes, ..said })
     }
 
     /// [`ask`](Child::ask), then [`said`](Child::said).
@@ -579,18 +542,18 @@ impl Child {
     fn wait(&mut self, for_block: bool, at_once: bool) -> Result<Option<Look>, Refusal> {
         let hangs = Instant::now() + HANG;
         let (mut last, mut quiet, mut looks): (Option<Look>, u32, u32) = (None, 0, 0);
-        let mut work: Option<Work> = None;
+        let mut work: Option<Look> = None;
+        if self.arrived.is_some() {
+            return Ok(None);
+        }
         loop {
-            if self.arrived.is_some() {
-                return Ok(None);
-            }
             let tick = if for_block { 1 } else { 5 };
             if readable(&self.control, tick)? {
-                match wire::receive::<Event<Box<RawValue>>>(&self.control)? {
-                    Some((event, bytes, _)) => self.arrived = Some((event, bytes)),
-                    None => return Err(self.ended()),
-                }
-                continue;
+                let Some((event, bytes, _)) = wire::receive(&self.control)? else {
+                    return Err(self.ended());
+                };
+                self.arrived = Some((event, bytes));
+                return Ok(None);
             }
             let look = kernel::look(self.pid())?;
             let outside = !look.answering || look.call.is_none(); // before, between, after
@@ -607,7 +570,7 @@ impl Child {
                 || look.polls_for_ever() && quiet >= QUIET_POLL
                 || looks >= QUIET_POLL;
             // It may have worked long before, and come to an end all the same.
-            let spins = work.get_or_insert_with(|| Work::of(&look)).circles(&look);
+            let spins = circles(work.get_or_insert_with(|| look.clone()), &look);
             if stuck && !outside || spins || Instant::now() >= hangs {
                 return Err(self.hangs(&look));
             }
@@ -635,16 +598,45 @@ impl Child {
 
     /// The child has ended before it could say anything.
     fn ended(&mut self) -> Refusal {
-        match self.process.wait() {
-            Ok(status) => {
-                let mut refusal = ended(self.about.name, status).peer(self.peer_did());
-                if status.code() == Some(NAPPED) && !self.nap.is_empty() {
-                    refusal.mistake += &format!("; {}", told(self.nap));
-                }
-                refusal
+        let status = match self.process.wait() {
+            Ok(status) => status,
+            Err(e) => return e.into(),
+        };
+        let name = self.about.name;
+        let mut refusal = match status.signal().and_then(|s| Signal::try_from(s).ok()) {
+            Some(Signal::SIGPIPE) => Refusal::new(say!(
+                "SIGPIPE killed the process in your {name}: the peer was gone; send says EPIPE \
+                 instead with MSG_NOSIGNAL, and write has no such flag"
+            )),
+            Some(signal @ (Signal::SIGSEGV | Signal::SIGBUS)) => Refusal::new(say!(
+                "{signal} killed the process in your {name}: a pointer or a length is wrong"
+            )),
+            Some(Signal::SIGABRT) => {
+                Refusal::new(say!("your {name} made the process abort: the lines above say why"))
             }
-            Err(e) => e.into(),
+            Some(signal) => Refusal::new(say!("{signal} killed the process in your {name}")),
+            None if status.code() == Some(TOO_MUCH) => Refusal::new(say!(
+                "your {name} takes more than {} MiB of memory: somebody else decides how much it \
+                 needs",
+                alloc::LIMIT >> 20
+            )),
+            None if status.code() == Some(NO_FILTER) => Refusal {
+                skipped: true,
+                ..Refusal::new(say!("the kernel takes no filter for this process: seccomp(2)"))
+            },
+            None if status.code() == Some(NAPPED) => Refusal::new(say!(
+                "your {name} sleeps: a sleep brings no byte sooner, and the time is lost"
+            ))
+            .but("no sleep", "a call that only lets time pass"),
+            None => Refusal::new(say!(
+                "your {name} ended the whole process with exit code {}: it has to return",
+                status.code().unwrap_or(-1)
+            )),
+        };
+        if status.code() == Some(NAPPED) && !self.nap.is_empty() {
+            refusal.mistake += &format!("; {}", told(self.nap));
         }
+        refusal.peer(self.peer_did())
     }
 }
 
@@ -659,39 +651,6 @@ pub fn looks_every(ms: i32) -> Refusal {
         "it looks every {ms} ms: without a timeout poll wakes when there is something"
     ))
     .but("one sleep, however long", say!("sleeps of {ms} ms"))
-}
-
-fn ended(name: &str, status: ExitStatus) -> Refusal {
-    let signal = status.signal().and_then(|s| Signal::try_from(s).ok());
-    match signal {
-        Some(Signal::SIGPIPE) => Refusal::new(say!(
-            "SIGPIPE killed the process in your {name}: the peer was gone; send says EPIPE \
-             instead with MSG_NOSIGNAL, and write has no such flag"
-        )),
-        Some(signal @ (Signal::SIGSEGV | Signal::SIGBUS)) => Refusal::new(say!(
-            "{signal} killed the process in your {name}: a pointer or a length is wrong"
-        )),
-        Some(Signal::SIGABRT) => {
-            Refusal::new(say!("your {name} made the process abort: the lines above say why"))
-        }
-        Some(signal) => Refusal::new(say!("{signal} killed the process in your {name}")),
-        None if status.code() == Some(TOO_MUCH) => Refusal::new(say!(
-            "your {name} takes more than {} MiB of memory: somebody else decides how much it needs",
-            alloc::LIMIT >> 20
-        )),
-        None if status.code() == Some(NO_FILTER) => Refusal {
-            skipped: true,
-            ..Refusal::new(say!("the kernel takes no filter for this process: seccomp(2)"))
-        },
-        None if status.code() == Some(NAPPED) => Refusal::new(say!(
-            "your {name} sleeps: a sleep brings no byte sooner, and the time is lost"
-        ))
-        .but("no sleep", "a call that only lets time pass"),
-        None => Refusal::new(say!(
-            "your {name} ended the whole process with exit code {}: it has to return",
-            status.code().unwrap_or(-1)
-        )),
-    }
 }
 
 /// The grader's own trouble, not the learner's.

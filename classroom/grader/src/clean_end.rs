@@ -16,19 +16,22 @@ pub enum End {
 
 /// Grades the answer.
 pub fn grade(answer: fn(RawFd, &mut Vec<Vec<u8>>) -> io::Result<End>) -> ExitCode {
-    grading::grade("clean_end", &EXAM.cases(&[], CASES), |(): (), given| {
-        let mut frames = vec![b"before".to_vec()];
+    grading::grade("clean_end", &EXAM.cases(&[], CASES), |before: Option<String>, given| {
+        // What stands in it before the call; or nothing.
+        let before = before.map(String::into_bytes);
+        let mut frames = Vec::from_iter(before.clone());
         let text = |end| (format!("Ok({end:?})"), Vec::new());
         let said = given.call(|| answer(given.fd(), &mut frames), text);
-        match frames.split_first() {
-            Some((first, new)) if first == b"before" => Said { bytes: encode(new), ..said },
-            _ => Said { result: Ok(GONE.into()), ..said },
+        match frames.strip_prefix(before.as_slice()) {
+            Some(new) => Said { bytes: encode(new), ..said },
+            None => Said { result: Ok(GONE.into()), ..said },
         }
     })
 }
 
 const EXAM: Receiver = Receiver {
     payload: b"\0\0\0\x05first\0\0\0\0\0\0\0\x05HELLO",
+    ask: |_, _| json!("before"),
     marks: &[0, 9, 13, 22],
     whole: CLEAN,
     nothing: CLEAN,
@@ -64,6 +67,9 @@ const CASES: &[Case] = &[
         EXAM.plays(c, &[Called, Streams(&all), Ends, Says(CLEAN, &all)])
     }),
     ("a header that claims more than a frame may have", claims),
+    ("nothing stands in frames before the call", |c| {
+        Receiver { ask: |_, _| Value::Null, ..EXAM }.ends(c)
+    }),
 ];
 
 fn encode(payloads: &[impl AsRef<[u8]>]) -> Vec<u8> {
@@ -87,7 +93,7 @@ fn mistake(seen: &Seen) -> &'static str {
         text == "Err(EAGAIN)" && empty =>
             "a frame that came whole before the error is missing: hand each over at once, and a \
              payload of 0 bytes needs no recv",
-        empty => "a frame of 0 bytes is a frame, and neither an end nor an error",
+        empty => "a frame of 0 bytes is missing: it is a frame, and neither an end nor an error",
         expected == TOO_LONG && (text != expected || many) =>
             "a header that claims more than a frame may have is InvalidData",
         text == expected && few =>

@@ -95,9 +95,13 @@ enum At {
     Unreachable,
     /// Nobody: the family is one that this kernel does not have.
     NoFamily,
+    /// An IPv6 address at which `connect` says this, as at all of that length.
+    Fails(Errno),
+    /// Listens, and `socket` says EMFILE.
+    NoDescriptor,
 }
 
-use At::{Datagrams, Listens, Mptcp, NoFamily, Refuses, Unreachable};
+use At::{Datagrams, Fails, Listens, Mptcp, NoDescriptor, NoFamily, Refuses, Unreachable};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -133,9 +137,7 @@ const CASES: &[Case] = &[
     }),
     ("an address cannot be reached: the next one is tried, whatever the error", unreachable),
     ("no descriptor is to be had: EMFILE", |c| {
-        let denied = Denied { call: libc::SYS_socket, only: None, errno: libc::EMFILE };
-        let did = "listens; socket says EMFILE";
-        walk_where(c, did, &[Listens(V4), Listens(V4)], "", Some(denied))
+        walk(c, "listens; socket says EMFILE", &[NoDescriptor, NoDescriptor], "")
     }),
     ("kind and protocol are those of the address", |c| {
         let mistake = "the socket is of another kind than the address: take ai_socktype";
@@ -158,7 +160,7 @@ const CASES: &[Case] = &[
 
 /// The socket that keeps the address, and the entry of the list.
 fn open(at: At) -> io::Result<(TcpListener, Entry)> {
-    let ip = if [Listens(V6), Refuses(V6)].contains(&at) { V6 } else { V4 };
+    let ip = if matches!(at, Listens(V6) | Refuses(V6) | Fails(_)) { V6 } else { V4 };
     let family = if ip.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let kind = if at == Datagrams { SockType::Datagram } else { SockType::Stream };
     let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
@@ -170,7 +172,7 @@ fn open(at: At) -> io::Result<(TcpListener, Entry)> {
         port = free;
     }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(ip, port)))?;
-    if matches!(at, Listens(_) | Mptcp) {
+    if matches!(at, Listens(_) | Mptcp | NoDescriptor) {
         listen(&fd, Backlog::new(8)?)?;
     }
     let socket = TcpListener::from(fd);
@@ -189,21 +191,16 @@ fn open(at: At) -> io::Result<(TcpListener, Entry)> {
 /// It has to connect to the first that accepts, or to say why the last one does not. `gives_up` is
 /// what it is called if it says that none does.
 fn walk(child: &mut Child, did: &str, list: &[At], gives_up: &str) -> Verdict {
-    walk_where(child, did, list, gives_up, None)
-}
-
-/// The same where a call fails: `socket`, or `connect` for IPv6.
-fn walk_where(
-    child: &mut Child,
-    did: &str,
-    list: &[At],
-    gives_up: &str,
-    denied: Option<Denied>,
-) -> Verdict {
     let Ok(open) = list.iter().map(|at| open(*at)).collect::<io::Result<Vec<_>>>() else {
         return Ok(()); // no IPv6 on this machine
     };
     let (sockets, entries): (Vec<_>, Vec<_>) = open.into_iter().unzip();
+    let denied = list.iter().find_map(|at| match *at {
+        Fails(errno) => Some((libc::SYS_connect, Some((2, V6_LEN.into())), errno)),
+        NoDescriptor => Some((libc::SYS_socket, None, Errno::EMFILE)),
+        _ => None,
+    });
+    let denied = denied.map(|(call, only, errno)| Denied { call, only, errno: errno as i32 });
     let ever = "it tries the same address for ever: go on to ai_next";
     child.scene("walking the list", did, ever);
     let said: Said<Socket> = child.makes((entries, denied), vec![])?;
@@ -213,21 +210,15 @@ fn walk_where(
     if !said.more.same_list {
         return Err(Refusal::new("the list was written to, and it is only lent"));
     }
-    let first = list.iter().position(|at| matches!(at, Listens(_) | Datagrams | Mptcp));
-    match first {
-        Some(_) if denied.is_some_and(|denied| denied.call == libc::SYS_socket) => {
-            nobody(&said, list, denied)
-        }
+    match list.iter().position(|at| matches!(at, Listens(_) | Datagrams | Mptcp)) {
         Some(first) => connected(&said, list, first, &sockets, gives_up),
-        None => nobody(&said, list, denied),
+        None => nobody(&said, list),
     }?;
     // Two may take turns, where the last one is closed once the next is there.
-    if said.after.calls.connected.len() > 2 {
-        let mistake = "sockets of addresses that failed stay open until the walk ends: a long list \
-                       needs more descriptors than there are";
-        return refuse(mistake, "each closed before the next but one", "all of them open");
-    }
-    Ok(())
+    let few = said.after.calls.connected.len() <= 2;
+    let mistake = "sockets of addresses that failed stay open until the walk ends: a long list \
+                   needs more descriptors than there are";
+    ensure(few, mistake, "each closed before the next but one", "all of them open")
 }
 
 fn connected(
@@ -305,29 +296,26 @@ fn slow(child: &mut Child) -> Verdict {
 }
 
 fn unreachable(child: &mut Child) -> Verdict {
-    let mut tries = |at, errno: Errno, denied: Option<Denied>| {
+    let mut tries = |at, errno| {
         let did = say!("connect says {errno:?} at the first address, the second listens");
         let gives_up =
             say!("after {errno:?} it gives up: whatever the error, the next one is tried");
-        walk_where(child, &did, &[at, Listens(V4)], &gives_up, denied)?;
+        walk(child, &did, &[at, Listens(V4)], &gives_up)?;
         let did = say!("refuses at the first address, connect says {errno:?} at the second");
-        walk_where(child, &did, &[Refuses(V4), at], "", denied)
+        walk(child, &did, &[Refuses(V4), at], "")
     };
-    tries(Unreachable, Errno::ENETUNREACH, None)?;
     use Errno::{EACCES, EADDRNOTAVAIL, EHOSTUNREACH, ENETDOWN, ENETUNREACH, ETIMEDOUT};
-    for errno in [ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, ENETDOWN, EACCES, EADDRNOTAVAIL] {
-        let only = Some((2, V6_LEN.into()));
-        let denied = Denied { call: libc::SYS_connect, only, errno: errno as i32 };
-        tries(Refuses(V6), errno, Some(denied))?;
-    }
-    Ok(())
+    tries(Unreachable, ENETUNREACH)?;
+    let errnos = [ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, ENETDOWN, EACCES, EADDRNOTAVAIL];
+    errnos.into_iter().try_for_each(|errno| tries(Fails(errno), errno))
 }
 
-fn nobody(said: &Said<Socket>, list: &[At], denied: Option<Denied>) -> Verdict {
+fn nobody(said: &Said<Socket>, list: &[At]) -> Verdict {
     let last = match list.last() {
         Some(NoFamily) => libc::EAFNOSUPPORT,
         Some(Unreachable) => libc::ENETUNREACH,
-        Some(at) if *at != Refuses(V4) => denied.map_or(libc::ECONNREFUSED, |denied| denied.errno),
+        Some(Fails(errno)) => *errno as i32,
+        Some(NoDescriptor) => libc::EMFILE,
         _ => libc::ECONNREFUSED,
     };
     let (connects, sockets) = (said.calls("connect"), said.calls("socket"));

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use crate::calls::{self, Seldom};
 use crate::examination::{GIVES_UP, anew};
 use crate::huge::{self, HUGE};
-use crate::kernel;
 use crate::prelude::*;
 
 /// What a call took.
@@ -86,6 +85,8 @@ const LONG: i64 = 60_400_000;
 /// One that passes.
 const SHORT: i64 = 307_000;
 
+/// A wait for more time than there is.
+pub const LONGER: &str = "poll is told to wait for longer than to the deadline";
 /// A wait after the deadline.
 pub const LATE: &str =
     "it waits on after the deadline: then there is no time left, not for a poll either";
@@ -142,19 +143,14 @@ fn timed_out(said: &Said<Took>, within: i64) -> Verdict {
 const TAKEN: &str = "bytes were taken after the deadline: it is one instant for all of buf, and no \
      time for each call; the clock is looked at before each recv";
 const SLICES: &str = "it wakes again and again while nothing comes";
-const LONGER: &str = "poll is told to wait for longer than to the deadline";
 
 /// What rounding up may add to a timeout, in milliseconds: it may do so twice.
-const ROUNDED: i64 = 3;
+pub const ROUNDED: i64 = 3;
 
-/// The poll that it waits in has no longer timeout than this.
-fn at_most(child: &Child, most: i64, mistake: &str) -> Verdict {
-    match kernel::look(child.pid())?.timeout {
-        Some(ms) if i64::from(ms) > most + ROUNDED => {
-            refuse(mistake, say!("a poll of at most {most} ms"), say!("one of {ms} ms"))
-        }
-        _ => Ok(()),
-    }
+/// A poll that waits for so many milliseconds, of so many at most.
+fn at_most(most: i64, ms: i32) -> Verdict {
+    let (expected, seen) = (say!("a poll of at most {most} ms"), say!("one of {ms} ms"));
+    ensure(i64::from(ms) <= most, LONGER, expected, seen)
 }
 
 fn silent(child: &mut Child) -> Verdict {
@@ -169,27 +165,21 @@ fn silent(child: &mut Child) -> Verdict {
         play.tells(say!("is silent"));
         play.scene(child, "it still waits though the deadline has passed: nothing limits the wait");
         if child.until_blocked()? {
-            at_most(child, SHORT / 1000, LONGER)?;
+            at_most(SHORT / 1000 + ROUNDED, child.at_rest()?.timeout.unwrap_or(0))?;
         }
         let said: Said<Took> = play.said(child)?;
         let calls = &said.after.calls;
         // Counted, not timed: a busy machine lets nobody ask often, and this is often all the same.
-        if calls.would_block > 20 {
-            let mistake = "it asks again and again until the deadline, and never sleeps";
-            return refuse(mistake, "a wait in poll", say!("{} times EAGAIN", calls.would_block));
-        }
-        if calls.over.saturating_sub(calls.looks) > 4 {
-            return refuse(SLICES, "one wait to the deadline", say!("{} waits", calls.over));
-        }
-        if calls.waited > SHORT / 1000 + ROUNDED {
-            let seen = say!("{} ms in poll", calls.waited);
-            return refuse(LATE, say!("{} ms", SHORT / 1000), seen);
-        }
+        let mistake = "it asks again and again until the deadline, and never sleeps";
+        let asked = say!("{} times EAGAIN", calls.would_block);
+        ensure(calls.would_block <= 20, mistake, "a wait in poll", asked)?;
+        let (few, waits) = (calls.over <= calls.looks + 4, say!("{} waits", calls.over));
+        ensure(few, SLICES, "one wait to the deadline", waits)?;
+        let seen = say!("{} ms in poll", calls.waited);
+        ensure(calls.waited <= SHORT / 1000 + ROUNDED, LATE, say!("{} ms", SHORT / 1000), seen)?;
         timed_out(&said, SHORT)?;
-        if calls.short > 1000 {
-            let seen = say!("{} ms less than were left", calls.short / 1000);
-            return refuse(SLICES, "one wait to the deadline", seen);
-        }
+        let seen = say!("{} ms less than were left", calls.short / 1000);
+        ensure(calls.short <= 1000, SLICES, "one wait to the deadline", seen)?;
         let anew = Receiver { mistake: anew, ..EXAM };
         anew.goes_on(child, &mut play, &[Sends(b"new bytes"), Called, Says("Ok", b"new bytes")])?;
     }
@@ -216,16 +206,13 @@ fn moves(child: &mut Child) -> Verdict {
         let calls = &said.after.calls;
         let gives_up = calls.failed > 8 && said.kind() != "TimedOut";
         said.ensure(!gives_up, GIVES_UP, "Err(TimedOut)")?;
-        if calls.waited > left + ROUNDED {
-            let seen = say!("{} ms in poll", calls.waited);
-            return refuse(moved, say!("{left} ms"), seen);
-        }
+        let seen = say!("{} ms in poll", calls.waited);
+        ensure(calls.waited <= left + ROUNDED, moved, say!("{left} ms"), seen)?;
         timed_out(&said, SHORT)?;
-        if said.unread() > 0 || !said.bytes.starts_with(bytes) {
-            let mistake = "the bytes that came in time are not in the buffer";
-            let seen = say!("{} bytes unread", said.unread());
-            return refuse(mistake, "the bytes that came, at its front", seen);
-        }
+        let there = said.unread() == 0 && said.bytes.starts_with(bytes);
+        let mistake = "the bytes that came in time are not in the buffer";
+        let seen = say!("{} bytes unread", said.unread());
+        ensure(there, mistake, "the bytes that came, at its front", seen)?;
     }
     Ok(())
 }
@@ -278,22 +265,15 @@ fn false_alarm(child: &mut Child) -> Verdict {
     play.tells(say!("sent something, and another reader took it"));
     play.scene(child, WAITS);
     if child.until_blocked()? {
-        if kernel::look(child.pid())?.receives() {
-            return refuse(WAITS, "a wait in poll", "recv");
-        }
+        ensure(!child.at_rest()?.receives(), WAITS, "a wait in poll", "recv")?;
         play.act(&Sends(b"HELLO WO"), false)?;
     }
     let said: Said = play.said(child)?;
-    EXAM.judges(&said, &play, "Ok", b"HELLO WO")?;
+    EXAM.judges(&said, &play.so, "Ok", b"HELLO WO")?;
     let calls = &said.after.calls;
-    if calls.would_block > 2 {
-        return refuse(SPINS, "a wait in poll", say!("{} times EAGAIN", calls.would_block));
-    }
-    judge(
-        if calls.short > 0 { MIXED } else { "" },
-        "a poll of 60 s",
-        say!("{} µs less", calls.short),
-    )
+    let asked = say!("{} times EAGAIN", calls.would_block);
+    ensure(calls.would_block <= 2, SPINS, "a wait in poll", asked)?;
+    ensure(calls.short == 0, MIXED, "a poll of 60 s", say!("{} µs less", calls.short))
 }
 
 fn rounding(child: &mut Child) -> Verdict {
@@ -304,23 +284,16 @@ fn rounding(child: &mut Child) -> Verdict {
         child.scene("", &did, "");
         let said: Said<Took> = play.said(child)?;
         let early = said.more.early;
-        if early > 0 {
-            let seen = say!("{early} of {TIMES} too early");
-            return refuse(EARLY, "no return before the deadline", seen);
-        }
+        let seen = say!("{early} of {TIMES} too early");
+        ensure(early == 0, EARLY, "no return before the deadline", seen)?;
         // The last look at each deadline may be one without a wait.
         let (looks, short) = (said.after.calls.looks, said.after.calls.short);
-        if looks > 2 * TIMES || short > 0 {
-            let mistake = "milliseconds rounded down, or to the nearest: poll wakes before the \
-                           deadline, and it spins, or waits once more";
-            let seen = say!("{looks} polls of 0 ms, or one that was {short} µs too short");
-            return refuse(mistake, "a poll to the deadline in each call", seen);
-        }
-        let most = within / 1000 + 2;
-        let ms = i64::from(said.after.calls.longest);
-        if ms > most {
-            return refuse(LONGER, say!("a poll of at most {most} ms"), say!("one of {ms} ms"));
-        }
+        let mistake = "milliseconds rounded down, or to the nearest: poll wakes before the \
+                       deadline, and it spins, or waits once more";
+        let seen = say!("{looks} polls of 0 ms, or one that was {short} µs too short");
+        let sleeps = looks <= 2 * TIMES && short == 0;
+        ensure(sleeps, mistake, "a poll to the deadline in each call", seen)?;
+        at_most(within / 1000 + 2, said.after.calls.longest)?;
         timed_out(&said, within)?;
     }
     Ok(())
@@ -335,14 +308,11 @@ fn far(child: &mut Child) -> Verdict {
         let mut play = begin(child, b"HEL", (8, ms * 1000, 1))?;
         let did = say!("is silent; the deadline is {days} days away");
         child.scene("after 3 of 8 bytes", &did, WRAPS);
-        if child.until_blocked()? {
-            return refuse(WRAPS, "a poll with a timeout", "one without");
-        }
+        ensure(!child.until_blocked()?, WRAPS, "a poll with a timeout", "one without")?;
         let said: Said<Took> = play.said(child)?;
-        if said.after.calls.short > 0 {
-            let seen = say!("{} µs less", said.after.calls.short);
-            return refuse(WRAPS, "a poll to the deadline, or a long one", seen);
-        }
+        let short = said.after.calls.short;
+        let seen = say!("{} µs less", short);
+        ensure(short == 0, WRAPS, "a poll to the deadline, or a long one", seen)?;
         timed_out(&said, ms * 1000)?;
     }
     // In nanoseconds: more than an i64 holds, and 50 ms more than a u64 does.
@@ -351,9 +321,8 @@ fn far(child: &mut Child) -> Verdict {
         let did = say!("paused; the deadline is {years} years away");
         child.scene("after 3 of 8 bytes", &did, WRAPS);
         if child.until_blocked()? {
-            if kernel::look(child.pid())?.polls_for_ever() {
-                return refuse(WRAPS, "a poll with a timeout", "one without");
-            }
+            let forever = child.at_rest()?.polls_for_ever();
+            ensure(!forever, WRAPS, "a poll with a timeout", "one without")?;
             play.act(&Sends(b"LO WO"), false)?;
         }
         let said: Said<Took> = play.said(child)?;

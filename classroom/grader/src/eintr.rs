@@ -7,11 +7,11 @@ use nix::errno::Errno;
 use nix::sys::socket::{SockaddrIn, getpeername};
 
 use crate::beside::QUESTION;
-use crate::calls::{self, Seldom};
+use crate::calls::Seldom;
 use crate::denied::Denied;
-use crate::examination::STORM;
 use crate::inside::{unasked_settings, unread};
 use crate::peer::{full, impatient, listener, readable};
+use crate::play::STORM;
 use crate::prelude::*;
 use crate::refusal::{DRAINED, NO_ERRNO};
 
@@ -23,8 +23,8 @@ type Close = fn(RawFd) -> io::Result<()>;
 /// descriptor is closed.
 type Came = Option<u16>;
 
-/// Grades the answer: asked to accept; to connect to a port; to close, which may say EINTR;
-/// perhaps where the call always says this.
+/// Grades the answer: asked to accept; to connect to a port; to close; perhaps where the call
+/// always says this.
 pub fn grade(accept_one: Accept, connect_once: Connect, close_once: Close) -> ExitCode {
     grading::grade("eintr", CASES, |(what, port, errno): (String, u16, i32), given| {
         let fd = given.fd();
@@ -66,12 +66,7 @@ pub fn grade(accept_one: Accept, connect_once: Connect, close_once: Close) -> Ex
                 said.with(peer_port(fd))
             }
             _ => {
-                let seldom = if what == "close" { Seldom::Nothing } else { Seldom::CloseSaysEintr };
-                let call = || {
-                    calls::start_with(seldom);
-                    close_once(fd)
-                };
-                let mut said = given.call(call, ok);
+                let mut said = given.call(|| close_once(fd), ok);
                 let closed = said.after.closed.contains(&fd);
                 said.after.closed.retain(|&other| other != fd);
                 said.with(closed.then_some(0))
@@ -140,37 +135,37 @@ const CASES: &[Case] = &[
         let another = conn.try_clone()?;
         peer.send(QUESTION);
         arrived(&another, QUESTION.len())?;
-        closes(c, "close", conn, "close was called more than once though the first had closed")?;
-        if peer.read_waiting()? != Heard::Nothing {
-            let mistake =
-                "shutdown ends the connection for every descriptor of it: close ends this one";
-            return refuse(mistake, "no FIN", "a FIN");
-        }
-        if unread(another.as_raw_fd()) != QUESTION.len() {
-            return refuse(DRAINED, "bytes still unread", "none");
-        }
+        closes(c, conn, "close was called more than once though the first had closed")?;
+        let mistake =
+            "shutdown ends the connection for every descriptor of it: close ends this one";
+        ensure(peer.read_waiting()? == Heard::Nothing, mistake, "no FIN", "a FIN")?;
+        let still_there = unread(another.as_raw_fd()) == QUESTION.len();
+        ensure(still_there, DRAINED, "bytes still unread", "none")?;
         drop(another);
         let closed = peer.read(1).is_empty();
         c.close_fds()?;
         let again = "close is called again after an error";
         fails(c, ("close", 0, 0), None, "EBADF", again)?;
-        if !closed {
-            let mistake = "close_once has to close what it is given";
-            return refuse(mistake, "the end of the stream at the peer", "none");
-        }
+        let mistake = "close_once has to close what it is given";
+        ensure(closed, mistake, "the end of the stream at the peer", "none")?;
         let others = [Errno::EIO, Errno::ENOSPC, Errno::EDQUOT];
         others.into_iter().try_for_each(|errno| says(c, "close", errno, again))
     }),
     ("close: EINTR, and the descriptor is closed all the same", |c| {
         let twice = "close was called again after EINTR: on Linux the descriptor is gone, and its \
                      number may be another's by now";
-        closes(c, "close_eintr", pair()?.1, twice)
+        c.seldom = Seldom::CloseSaysEintr;
+        closes(c, pair()?.1, twice)
     }),
 ];
 
 const CONNECTS_AGAIN: &str = "it calls connect again after it has failed: each error is final";
 
-const IN_POLL: &str = "EINTR was returned as an error: the call was only interrupted";
+const IN_POLL: &str = "EINTR of poll was returned: it was only interrupted, and is called again, \
+                       connect is not";
+
+const STALE: &str = "errno was returned, which is EINTR from before: the reason is the number that \
+                     SO_ERROR gave";
 
 const OFTEN: &str = "after some signals EINTR was returned all the same: as often as it comes, the \
                      call is made again";
@@ -205,7 +200,7 @@ fn fails(
     }
     let (said, expected) = (child.said()?, format!("Err({errno})"));
     if said.calls(call) > 1 {
-        return Err(said.refused(again, expected));
+        return refuse(again, expected, seen(&said, call));
     }
     if call == "poll" && said.calls(call) == 0 {
         return Ok(()); // it waits by another call
@@ -220,21 +215,26 @@ fn says(child: &mut Child, call: &str, errno: Errno, again: &str) -> Verdict {
     fails(child, (call, 1, errno as i32), Some(pair()?.1), &format!("{errno:?}"), again)
 }
 
+fn seen<X>(said: &Said<X>, call: &str) -> String {
+    say!("{} calls, {}", said.calls(call), said.shown())
+}
+
 /// Closed, in one call; that call may have said EINTR.
-fn closes(child: &mut Child, call: &str, conn: OwnedFd, twice: &str) -> Verdict {
+fn closes(child: &mut Child, conn: OwnedFd, twice: &str) -> Verdict {
+    let interrupted = child.seldom == Seldom::CloseSaysEintr;
     child.scene("", "waits for the end of the stream", twice);
-    let _bystander = ask(child, (call, 0, 0), conn)?;
+    let _bystander = ask(child, ("close", 0, 0), conn)?;
     let said = child.said_more::<Came>()?;
     let mistake = if said.calls("close") > 1 {
         twice
-    } else if said.text() != "Ok" && call == "close_eintr" {
+    } else if said.text() != "Ok" && interrupted {
         "EINTR from close is no failure: the descriptor is closed, nothing is left to do"
     } else if said.text() != "Ok" || said.more.is_none() {
         "close_once has to close what it is given"
     } else {
         ""
     };
-    said.judged(mistake, "one call, Ok, and fd closed")
+    judge(mistake, "one call, Ok, and fd closed", seen(&said, "close"))
 }
 
 /// Perhaps where descriptor 0 is free.
@@ -264,27 +264,25 @@ fn accepts(child: &mut Child, zero: bool) -> Verdict {
 }
 
 fn connects_later(child: &mut Child) -> Verdict {
+    const LOOKS: &str = "it looks over and over: poll with a timeout of -1 waits, one of 0 does \
+                         not; a second connect is no way to wait";
     const MISSED: &str = "after EINTR it does not see that the connection stands: poll for POLLOUT, \
                           as POLLIN waits for bytes; a second connect is no way to wait";
     let (listener, port, _filler, _held) = full()?;
     child.seldom = Seldom::Says(libc::EINTR, STORM, 0, true);
     let _bystander = ask(child, ("connect", port, 0), lonely()?)?;
     let did = "let the first try wait; forty signals came; then it took the connection";
-    child.scene("", did, "");
+    child.scene("after EINTR", did, LOOKS);
     child.interrupts(40)?;
     // Its kernel tries again within a second.
     let _room = if child.until_blocked()? { Some(listener.accept()?) } else { None };
     child.scene("after EINTR", did, MISSED);
     let said = child.said_more::<Came>()?;
-    let calls = said.calls("connect");
-    if calls > 1 {
-        let mistake = "connect was called again after EINTR: the first goes on by itself, wait \
-                       for it in poll";
-        return refuse(mistake, "one call, Ok", say!("{calls} calls, {}", said.shown()));
-    }
-    if said.text() == "Ok" && said.more != Some(port) {
-        return refuse(TOO_SOON, "Ok, and a connection", "Ok, and no connection yet");
-    }
+    let mistake = "connect was called again after EINTR: the first goes on by itself, wait for it \
+                   in poll";
+    ensure(said.calls("connect") <= 1, mistake, "one call, Ok", seen(&said, "connect"))?;
+    let too_soon = said.text() == "Ok" && said.more != Some(port);
+    ensure(!too_soon, TOO_SOON, "Ok, and a connection", "Ok, and no connection yet")?;
     let mistake = if said.text() == "Ok" {
         ""
     } else if said.kind() == "Interrupted" && said.after.calls.failed > 0 {
@@ -325,7 +323,13 @@ fn fails_later(child: &mut Child, errno: &str, decided: bool) -> Verdict {
         _ if said.result.as_ref().is_err_and(|e| e.errno.is_none()) => NO_ERRNO,
         // On a busy machine the kernel may have given up before the signals came.
         _ if said.text() == expected && !(early && refuses) => "",
-        "Interrupted" if came > 2 => OFTEN,
+        "Interrupted" if came > 2 => {
+            if early {
+                OFTEN
+            } else {
+                STALE
+            }
+        }
         "Interrupted" => IN_POLL,
         "" if early => TOO_SOON,
         "" => {

@@ -87,6 +87,9 @@ pub fn grade(answer: Answer) -> ExitCode {
 /// What a call that has succeeded leaves in errno: ENOTTY.
 const AFTER: &str = "errno 25";
 
+const NAMES: &str = "an errno has a name that the task does not give it, or another one's: five have \
+                     names, all others are told by their numbers";
+
 const LESS: &str = "recv was offered less room than buf has: give it all of buf";
 
 const CASES: &[Case] = &[
@@ -106,8 +109,8 @@ const CASES: &[Case] = &[
         let said: Said<Logged> = c.said_more()?;
         is(&said, 5, Ok(5), "EBADF")?;
         let (all, room) = (HUGE, said.after.calls.room);
-        let mistake = if (1..all).contains(&room) { LESS } else { "" };
-        judge(mistake, say!("a recv that is offered {all} bytes"), say!("at most {} bytes", room))
+        let expected = say!("a recv that is offered {all} bytes");
+        ensure(room == 0 || room >= all, LESS, expected, say!("at most {} bytes", room))
     }),
     ("the stream has ended: 0, and no error", |c| {
         names(c, "ended its stream", 0, Ok(0), || {
@@ -144,8 +147,6 @@ const CASES: &[Case] = &[
         })
     }),
     ("each errno there is, five of them by name; and counts of all sizes", |c| {
-        const NAMES: &str = "an errno has a name that the task does not give it, or another one's: \
-                             five have names, all others are told by their numbers";
         const CAST: &str = "a count was taken for an error, or for another one: compare what recv \
                             returns with -1 before any cast";
         let errnos = "sends nothing; recv fails with each errno there is";
@@ -155,15 +156,15 @@ const CASES: &[Case] = &[
             c.scene("", did, "");
             c.ask((libc::EBADF, len), &[], vec![conn])?;
             let Logged { result, .. } = c.said_more::<Logged>()?.more;
-            let wrong = if result == Err("EAGAIN".into()) { "" } else { mistake };
-            judge(wrong, "the number", format!("{result:?}"))?;
+            let right = result == Err("EAGAIN".into());
+            ensure(right, mistake, "the number", format!("{result:?}"))?;
         }
         c.close_fds()?;
         c.ask((libc::EAGAIN, 0), &[], vec![])?;
         let said: Said<Logged> = c.said_more()?;
         let mistake =
             "recv was not called: the kernel says what is wrong with fd, also where it is -1";
-        judge(if said.calls("recv") > 0 { "" } else { mistake }, "recv", "")
+        ensure(said.calls("recv") > 0, mistake, "recv", "")
     }),
 ];
 
@@ -247,6 +248,7 @@ fn is(said: &Said<Logged>, sent: usize, expected: Result<usize, &str>, spoil: &s
         fails && name == AFTER =>
             "errno was read after another call, or after memory was taken or given back: read it \
              right after recv",
+        fails && name == spoil && expected.is_err_and(|name| name.starts_with("errno ")) => NAMES,
         fails && name == spoil =>
             "errno was read after log had made calls of its own: read it right after recv",
         expected == Ok(0) && result.is_err() =>

@@ -8,6 +8,7 @@ use std::mem;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
@@ -20,24 +21,27 @@ use crate::child::Child;
 use crate::grading::Case;
 use crate::huge::HUGE;
 use crate::inside::After;
-use crate::kernel;
 use crate::peer::{
     Buffers, TINY, arrived, fill, impatient, lonely, non_blocking, pair, pair_with, pattern,
     readable,
 };
 use crate::play::*;
 use crate::refusal::{
-    HELD, INTERRUPTED, NO_ERRNO, Refusal, SHUT, UNFOUNDED, Verdict, ZERO, first, refuse, same,
+    HELD, INTERRUPTED, NO_ERRNO, Refusal, SHUT, UNFOUNDED, Verdict, ZERO, ensure, first, judge,
+    refuse, same,
 };
 use crate::said::Said;
 
 const RESET: &str = "Err(ECONNRESET)";
+const PIPE: &str = "Err(EPIPE)";
 const AGAIN: &str = "Err(EAGAIN)";
 const LOOP: &str = "it calls recv again after errors that do not go away: only EINTR does";
 const SPINS: &str =
     "EAGAIN on a non-blocking socket goes to the caller: calling again at once only spins";
-const WAITS: &str = "it waits by itself where the call says EAGAIN at once: the caller wanted a \
-                     socket that does not wait";
+const WAITS: &str = "it waits by itself where the call says EAGAIN: the socket's owner has said \
+                     how long to wait, not at all or until a timeout; leave out the poll";
+const NO_WAIT: &str = "EAGAIN, though the socket waits: a call was told not to wait, as by \
+                       MSG_DONTWAIT, or errno was read without a -1";
 /// As long as a socket waits whose owner has said so.
 const A_MOMENT: TimeVal = TimeVal::new(0, 1000);
 const ELSEWHERE: &str =
@@ -72,9 +76,6 @@ pub const CAPS: [usize; 4] = [1 << 28, 1 << 31, 1 << 32, usize::MAX];
 
 /// So many signals interrupt a wait.
 const SIGNALS: usize = 40;
-
-/// And so many calls are interrupted at once, before anything else happens.
-pub const STORM: usize = 2500;
 
 impl Said {
     /// What stands for a call that has not returned.
@@ -198,9 +199,12 @@ impl Receiver {
         let all: [(&str, Part); 8] = [
             ("several messages come at once: one a call, and not a byte more", Receiver::at_once),
             ("messages of any bytes, and each of them twice", Receiver::any_bytes),
-            ("the peer pauses, at every place, and a signal comes", Receiver::pauses),
-            ("the peer ends its stream, at every place", Receiver::ends),
-            ("the socket is non-blocking, or there is none", Receiver::would_block),
+            ("the peer pauses after each byte, and a signal comes", Receiver::pauses),
+            ("the peer ends its stream after each byte", Receiver::ends),
+            (
+                "the socket is non-blocking, or has a timeout, or there is none",
+                Receiver::would_block,
+            ),
             ("forty signals come while it waits", Receiver::signals),
             ("the peer resets the connection, in all its ways", Receiver::resets),
             ("the socket has no peer, or one that the kernel has given up", |exam, child| {
@@ -239,30 +243,28 @@ impl Receiver {
                     play.calls(child, (self.ask)(len, play.so.calls), &[])?;
                 }
                 Asked(question) => play.calls(child, question, &[])?,
-                Storm => {
-                    child.seldom = Seldom::Says(libc::EINTR, STORM, 0, self.waits);
-                    play.does(child, one)?;
-                }
                 Says(text, bytes) => said = self.says(child, play, text, bytes)?,
-                Leaves(count) if said.unread() != count => {
+                Leaves(count) => {
                     let seen = say!("{} bytes still unread", said.unread());
                     let mistake = if self.buffers { NO_BUFFER } else { TOO_MUCH };
-                    return refuse(mistake, say!("{count} bytes still unread"), seen);
+                    let expected = say!("{count} bytes still unread");
+                    ensure(said.unread() == count, mistake, expected, seen)?;
+                    let own = "one into memory of its own";
+                    ensure(said.after.calls.elsewhere == 0, ELSEWHERE, "a recv into buf", own)?;
                 }
-                Leaves(_) if said.after.calls.elsewhere > 0 => {
-                    return refuse(ELSEWHERE, "a recv into buf", "one into memory of its own");
-                }
-                AtMost(most, mistake) if said.after.peak > most => {
+                AtMost(most, mistake) => {
+                    let expected = say!("at most {most} bytes of memory");
                     let seen = say!("{} bytes at once", said.after.peak);
-                    return refuse(mistake, say!("at most {most} bytes of memory"), seen);
+                    ensure(said.after.peak <= most, mistake, expected, seen)?;
                 }
-                Offered(all) if (1..all).contains(&said.after.calls.room) => {
+                Offered(all) => {
                     let mistake =
                         "no recv was offered all the room there is: offer the rest of buf";
-                    let seen = say!("at most {} bytes", said.after.calls.room);
-                    return refuse(mistake, say!("a recv that is offered {all} bytes"), seen);
+                    let room = said.after.calls.room;
+                    let expected = say!("a recv that is offered {all} bytes");
+                    let seen = say!("at most {} bytes", room);
+                    ensure(room == 0 || room >= all, mistake, expected, seen)?;
                 }
-                Leaves(_) | AtMost(..) | Offered(_) => {}
                 _ => play.does(child, one)?,
             }
         }
@@ -284,7 +286,7 @@ impl Receiver {
         expected: &str,
         right: &[u8],
     ) -> Result<Said, Refusal> {
-        let hang = self.mistake(&Said::nothing(), expected, right, play);
+        let hang = self.mistake(&Said::nothing(), expected, right, &play.so);
         play.scene(child, &hang);
         if play.so.there && !hang.is_empty() && child.until_blocked()? {
             return refuse(hang, expected, "it waits");
@@ -293,58 +295,58 @@ impl Receiver {
         if mem::take(&mut play.so.storm) && said.text() != expected {
             play.so.signals = [said.after.calls.failed, STORM];
         }
-        self.judges(&said, play, expected, right)?;
+        self.judges(&said, &play.so, expected, right)?;
         Ok(said)
     }
 
     /// Whether it has returned this, with these bytes.
-    pub fn judges(&self, said: &Said, play: &Play, expected: &str, right: &[u8]) -> Verdict {
+    pub fn judges(&self, said: &Said, so: &So, expected: &str, right: &[u8]) -> Verdict {
         let (text, got) = (said.text(), &*said.bytes);
         let compared = expected == self.whole || !right.is_empty() || !self.marks.is_empty();
         if text != expected {
-            return Err(said.refused(self.mistake(said, expected, right, play), expected));
+            return Err(said.refused(self.mistake(said, expected, right, so), expected));
         } else if compared && got != right {
-            let refusal = Refusal::new(self.mistake(said, expected, right, play));
+            let refusal = Refusal::new(self.mistake(said, expected, right, so));
             let expected = say!("{expected}, and every byte in its place");
-            return Err(refusal.but(expected, say!("{text}, and other bytes:")).bytes(right, got));
+            let seen = match self.marks {
+                [] => say!("{text}, and other bytes:"),
+                _ => say!("{text}, and other frames, each after its length here:"),
+            };
+            return Err(refusal.but(expected, seen).bytes(right, got));
         }
         let calls = said.calls("recv");
-        if play.so.there && right.len() > 8 && calls > 1 + right.len() / 2 {
-            return refuse(BYTES, "few recv", say!("{calls} calls for {} bytes", right.len()));
-        }
-        Ok(())
+        let few = !so.there || right.len() <= 8 || calls <= 1 + right.len() / 2;
+        ensure(few, BYTES, "few recv", say!("{calls} calls for {} bytes", right.len()))
     }
 
     /// The likely mistake.
-    fn mistake(&self, said: &Said, expected: &str, right: &[u8], play: &Play) -> String {
+    fn mistake(&self, said: &Said, expected: &str, right: &[u8], so: &So) -> String {
         let (text, got) = (&*said.text(), &*said.bytes);
-        let (cut, calls, [came, signals]) = (play.so.cut, play.so.calls, play.so.signals);
+        let So { cut, calls, signals: [came, signals], .. } = *so;
         let seen = Seen { said, text, expected, right, got, cut, calls };
         let failed = [RESET, AGAIN, "Err(EBADF)", "Err(ENOTCONN)", "Err(ETIMEDOUT)", "Err(ENOMEM)"];
         let failed = failed.contains(&expected);
         let own = match () {
-            _ if text != expected && (play.reset() || failed) => "",
+            _ if text != expected && (so.reset || failed) => "",
             _ => (self.mistake)(&seen),
         };
         // It says that the stream has ended; it has to say so, before a message or inside.
         let end = [self.nothing, self.cut].contains(&text);
         let (whole, eof) = (expected == self.whole, said.kind() == "UnexpectedEof");
         let is_ok = text.starts_with("Ok");
-        let at_the_end = play.so.ended
-            && !play.reset()
-            && came == 0
-            && [self.nothing, self.cut].contains(&expected);
+        let at_the_end =
+            so.ended && !so.reset && came == 0 && [self.nothing, self.cut].contains(&expected);
         let known: &str = first! {
             came > 8 && came < signals => GIVES_UP,
-            text.is_empty() && calls > self.several.len().max(1) && !play.so.there && came == 0 =>
+            text.is_empty() && calls > self.several.len().max(1) && !so.there && came == 0 =>
                 LEFT_OUT,
             !own.is_empty() => own,
-            text.is_empty() && play.so.non_blocking => SPINS,
-            text.is_empty() && (play.reset() || failed) => LOOP,
-            text.is_empty() && play.so.ended => AT_THE_END,
+            text.is_empty() && so.non_blocking => SPINS,
+            text.is_empty() && (so.reset || failed) => LOOP,
+            text.is_empty() && so.ended => AT_THE_END,
             text.is_empty() && came > 0 =>
                 "it waits for more than the message has: what had come before the signal was lost",
-            text.is_empty() && play.so.there => MORE,
+            text.is_empty() && so.there => MORE,
             text.is_empty() => "",
             at_the_end && said.errno() != 0 =>
                 "after recv returned 0 errno was reported: errno means nothing unless recv said -1",
@@ -370,10 +372,10 @@ impl Receiver {
                 "recv returned -1 and that was taken for the end of the stream",
             failed || expected == self.reset =>
                 "recv failed, and its errno did not reach the caller",
-            play.reset() =>
+            so.reset =>
                 "what had come was lost because of a reset after it: recv gives the bytes first, \
                  and only then the error; poll says POLLERR at once",
-            whole && end && play.so.non_blocking =>
+            whole && end && so.non_blocking =>
                 "after EAGAIN it says that the stream has ended: the rest has come since",
             whole && eof && right.len() > 1000 =>
                 "it gives up after some calls of recv: go on until all has come",
@@ -411,6 +413,7 @@ impl Receiver {
                       leaves may be kept for all, as in a static"),
             is_whole && (unwritten || right.starts_with(got)) =>
                 say!("{what} was returned before all of it had come: call recv in a loop"),
+            text == AGAIN => NO_WAIT.into(),
             is_whole =>
                 say!("{what} is not what was sent: each recv has to write after what the last \
                       one wrote"),
@@ -482,7 +485,8 @@ impl Receiver {
         })
     }
 
-    fn ends(&self, child: &mut Child) -> Verdict {
+    /// The peer ends its stream, at every place.
+    pub fn ends(&self, child: &mut Child) -> Verdict {
         let all = (self.wire)(self.payload);
         (0..=all.len()).try_for_each(|cut| {
             self.plays(child, &[Sends(&all[..cut]), Ends, Called, self.at(cut)])
@@ -492,7 +496,7 @@ impl Receiver {
     fn signals(&self, child: &mut Child) -> Verdict {
         let all = (self.wire)(self.payload);
         [0, all.len() / 2].into_iter().try_for_each(|cut| {
-            let storm = [Sends(&all[..cut]), Storm, Called, Sends(&all[cut..])];
+            let storm = [Sends(&all[..cut]), Storm(self.waits), Called, Sends(&all[cut..])];
             self.plays(child, &[&storm, self.end(), &[self.at(all.len())]].concat())?;
             let moves = [Sends(&all[..cut]), Called, Signals(SIGNALS), Sends(&all[cut..])];
             self.plays(child, &[&moves, self.end(), &[self.at(all.len())]].concat())
@@ -533,16 +537,13 @@ impl Receiver {
     fn fails(&self, child: &mut Child, expected: &str, fds: Vec<OwnedFd>) -> Verdict {
         child.scene(
             "after 0 bytes",
-            &say!("there is no connection, or none any more: {expected}"),
+            &say!("there is no open socket, or no connection, or none any more: {expected}"),
             LOOP,
         );
         let said = child.call((self.ask)(self.payload.len(), 0), &[], fds)?;
         let failed = said.after.calls.failed;
-        if failed > 1 {
-            return refuse(LOOP, "one call that fails", say!("{failed} of them"));
-        }
-        let mistake = self.mistake(&said, expected, b"", &Play::new(&[])?);
-        said.ensure(said.text() == expected, mistake, expected)
+        ensure(failed <= 1, LOOP, "one call that fails", say!("{failed} of them"))?;
+        self.judges(&said, &So::default(), expected, b"")
     }
 
     /// EBADF; and EAGAIN, at every place of a message.
@@ -563,16 +564,12 @@ impl Receiver {
             play.does(child, &AtOnce(&[NonBlocking, Sends(&all[..cut])]))?;
             play.calls(child, (self.ask)(self.payload.len(), 0), &[])?;
             play.scene(child, SPINS);
-            if child.until_blocked()? {
-                return refuse(WAITS, AGAIN, "it waited by itself");
-            }
+            ensure(!child.until_blocked()?, WAITS, AGAIN, "it waited by itself")?;
             let Says(_, right) = self.at(cut) else { continue };
             let said = self.says(child, &mut play, AGAIN, right)?;
             // It may have asked without a wait before.
-            if said.after.calls.would_block > 2 {
-                let seen = say!("{} times EAGAIN", said.after.calls.would_block);
-                return refuse(SPINS, AGAIN, seen);
-            }
+            let times = said.after.calls.would_block;
+            ensure(times <= 2, SPINS, AGAIN, say!("{} times EAGAIN", times))?;
             if !self.buffers && self.marks.is_empty() {
                 let again = [Sends(&all), Called, Says(self.whole, self.payload)];
                 Receiver { mistake: anew, ..*self }.goes_on(child, &mut play, &again)?;
@@ -582,8 +579,7 @@ impl Receiver {
         setsockopt(&conn, sockopt::ReceiveTimeout, &A_MOMENT).map_err(io::Error::from)?;
         child.scene("after 0 bytes", "sends nothing; SO_RCVTIMEO is a millisecond", WAITS);
         let said = child.call((self.ask)(self.payload.len(), 0), &[], vec![theirs, conn])?;
-        let mistake = self.mistake(&said, AGAIN, b"", &Play::new(&[])?);
-        said.ensure(said.text() == AGAIN, mistake, AGAIN)
+        self.judges(&said, &So::default(), AGAIN, b"")
     }
 }
 
@@ -609,7 +605,7 @@ impl Sender {
     /// Has it send these bytes while these moves are made.
     pub fn plays(&self, child: &mut Child, bytes: &[u8], moves: &[Move]) -> Verdict {
         let play = self.begins(child, bytes, moves)?;
-        if play.reset() { Ok(()) } else { self.delivers(child, play, bytes).map(drop) }
+        if play.so.reset { Ok(()) } else { self.delivers(child, play, bytes).map(drop) }
     }
 
     /// The same, up to the last move.
@@ -622,11 +618,7 @@ impl Sender {
             match one {
                 Called => play.calls(child, (self.ask)(len), bytes)?,
                 Asked(question) => play.calls(child, question, bytes)?,
-                Storm => {
-                    child.seldom = Seldom::Says(libc::EINTR, STORM, 0, false);
-                    play.does(child, one)?;
-                }
-                Gone if !play.reset() => {
+                Gone if !play.so.reset => {
                     let said = self.delivers(child, play, bytes)?; // it returned before that
                     return Err(said.refused(UNFOUNDED, self.done));
                 }
@@ -636,10 +628,8 @@ impl Sender {
                     play.scene(child, &again);
                     let said = child.said()?;
                     match one {
-                        Gone if play.so.ended || play.so.calls > 1 => {
-                            self.is_gone(&said, "Err(EPIPE)")?
-                        }
-                        Gone => self.is_gone(&said, RESET)?,
+                        Gone if play.so.ended || play.so.calls > 1 => self.fails(&said, PIPE)?,
+                        Gone => self.fails(&said, RESET)?,
                         _ if len == 0 => said.ensure(said.text() == self.done, SENT, self.done)?,
                         _ => said.ensure(said.text() == self.done, UNFOUNDED, self.done)?,
                     }
@@ -647,31 +637,23 @@ impl Sender {
                 _ => play.does(child, one)?,
             }
         }
-        play.scene(
-            child,
-            if len == 0 { "it never ends where there is nothing to send" } else { "" },
-        );
+        let hang = if len == 0 { "it never ends where there is nothing to send" } else { "" };
+        play.scene(child, hang);
         Ok(play)
     }
 
     /// The peer reads all. The call has to return, and all bytes to have come, of each call.
     pub fn delivers(&self, child: &mut Child, play: Play, bytes: &[u8]) -> Result<Said, Refusal> {
-        let (calls, ended, [mut came, mut signals]) =
-            (play.so.calls, play.so.ended, play.so.signals);
-        let (full, storm) = (play.so.filled > 0, play.so.storm);
+        let So { calls, ended, filled, storm, signals: [mut came, mut signals], .. } = play.so;
         let (Stage { peer, bystander }, mut got) = play.take()?;
         let reader = peer.read_all();
         let said = child.said()?;
         if storm && said.text() != self.done {
             [came, signals] = [said.after.calls.failed, STORM];
         }
-        if came > 8 && came < signals {
-            let seen = say!("{} after {came} signals", said.text());
-            return refuse(GIVES_UP, self.done, seen);
-        }
-        if said.calls("shutdown") > 0 {
-            return refuse(SHUT, GOES_ON, "shutdown");
-        }
+        let seen = say!("{} after {came} signals", said.text());
+        ensure(came <= 8 || came >= signals, GIVES_UP, self.done, seen)?;
+        ensure(said.calls("shutdown") == 0, SHUT, GOES_ON, "shutdown")?;
         bystander.untouched(&said.after)?;
         if said.unread() != if ended { 0 } else { QUESTION.len() } {
             return Err(Refusal::new("sending must not read what the peer has sent"));
@@ -709,6 +691,7 @@ impl Sender {
             said.kind() == "Interrupted" => INTERRUPTED.into(),
             said.kind() == "WriteZero" =>
                 say!("a send that took fewer bytes than asked is no failure: send the rest"),
+            text == AGAIN => NO_WAIT.into(),
             true => UNFOUNDED.into(),
         };
         if !failed.is_empty() && is_done {
@@ -717,34 +700,26 @@ impl Sender {
             return Err(refusal.bytes(&right, &got));
         }
         said.judged(failed, expected)?;
-        if said.calls("recv") + said.calls("recvmsg") > 0 {
-            return refuse(LOOKS, "no recv", "recv");
-        }
+        ensure(said.calls("recv") + said.calls("recvmsg") == 0, LOOKS, "no recv", "recv")?;
         let (count, peak) = (said.calls("send") + said.calls("sendmsg"), said.after.peak);
         let Calls { offered, pieces, elsewhere, flags, bare, .. } = said.after.calls;
         let few = !self.copy.is_empty() && bytes.len() > 4096 && (1..4096).contains(&offered);
-        if few || pieces > 0 || count > 2 + bytes.len() / 16 {
-            let mistake = "a send for every few bytes: offer all of the rest, it takes a part";
-            let seen = say!("{count} calls for {} bytes, at most {offered} in one", bytes.len());
-            return refuse(mistake, "calls that offer 4096 bytes, or all of the rest", seen);
-        }
+        let few = few || pieces > 0 || count > 2 + bytes.len() / 16;
+        let mistake = "a send for every few bytes: offer all of the rest, it takes a part";
+        let seen = say!("{count} calls for {} bytes, at most {offered} in one", bytes.len());
+        ensure(!few, mistake, "calls that offer 4096 bytes, or all of the rest", seen)?;
         let unsent = said.after.unsent.last().copied().unwrap_or(0);
-        if bytes.len() <= 4096 && unsent > 0 && calls == 1 && count <= 1 && !full {
-            return refuse(HELD, "nothing held back", say!("{unsent} bytes held back"));
-        }
-        if said.after.calls.less_than_left && self.call == "sendmsg" {
-            let mistake = "after a part the next call had less than all that was left: it is a \
-                           sendmsg again, with the rest of the header and the payload in one list";
-            return refuse(mistake, "all that is left", "less");
-        }
-        if (peak > 1 << 20 || elsewhere > 0) && !self.copy.is_empty() {
-            let seen =
-                say!("{peak} bytes at once, and {elsewhere} calls that did not send from buf");
-            return refuse(self.copy, "no memory of its own", seen);
-        }
-        if bare > 0 && flags & libc::MSG_NOSIGNAL != 0 {
-            return refuse(BARE, "MSG_NOSIGNAL in each call", say!("{bare} without it"));
-        }
+        let held = bytes.len() <= 4096 && unsent > 0 && calls == 1 && count <= 1 && filled == 0;
+        ensure(!held, HELD, "nothing held back", say!("{unsent} bytes held back"))?;
+        let mistake = "after a part the next call had less than all that was left: it is a \
+                       sendmsg again, with the rest of the header and the payload in one list";
+        let less = said.after.calls.less_than_left && self.call == "sendmsg";
+        ensure(!less, mistake, "all that is left", "less")?;
+        let copies = (peak > 1 << 20 || elsewhere > 0) && !self.copy.is_empty();
+        let seen = say!("{peak} bytes at once, and {elsewhere} calls that did not send from buf");
+        ensure(!copies, self.copy, "no memory of its own", seen)?;
+        let all = bare == 0 || flags & libc::MSG_NOSIGNAL == 0;
+        ensure(all, BARE, "MSG_NOSIGNAL in each call", say!("{bare} without it"))?;
         Ok(said)
     }
 
@@ -762,9 +737,8 @@ impl Sender {
         bytes: &[u8],
         [times, signals, count]: [usize; 3],
     ) -> Verdict {
-        let turn =
-            if signals > 0 { vec![Signals(signals), Reads(count)] } else { vec![Reads(count)] };
-        self.plays(child, bytes, &[vec![Tiny, Asked(&ask)], turn.repeat(times)].concat())
+        let turns = [Signals(signals), Reads(count)].repeat(times);
+        self.plays(child, bytes, &[vec![Tiny, Asked(&ask)], turns].concat())
     }
 
     /// Many bytes, and a signal that has a call return what it had taken of the first 16 MiB, or more.
@@ -791,40 +765,43 @@ impl Sender {
         said.ensure(is_done, UNFOUNDED, self.done)
     }
 
-    /// The peer has gone: this error, or what stands for it. The first call after a reset says
-    /// ECONNRESET; the others, and those after the end of the peer's stream, EPIPE.
-    fn is_gone(&self, said: &Said, expected: &str) -> Verdict {
-        let (text, call) = (said.text(), self.call);
-        let expected = self.gone.unwrap_or(expected);
-        let mistake = match self.gone {
-            _ if said.calls("shutdown") > 0 => return refuse(SHUT, GOES_ON, "shutdown"),
-            _ if text == expected => return Ok(()),
-            _ if said.without_errno() => NO_ERRNO.into(),
-            Some(gone) if text == "Err(EPIPE)" => {
-                say!("EPIPE was returned as an error: it says that the peer has gone, {gone}")
-            }
-            Some(_) if text == RESET => {
+    /// It has failed, and has to say how. Where the peer has gone, by this error or by what stands
+    /// for it: the first call after a reset says ECONNRESET; the others, and those after the end of
+    /// the peer's stream, EPIPE.
+    fn fails(&self, said: &Said, errno: &str) -> Verdict {
+        ensure(said.calls("shutdown") == 0, SHUT, GOES_ON, "shutdown")?;
+        let says_gone = |text| [PIPE, RESET].contains(&text);
+        let (text, call, has_gone) = (&*said.text(), self.call, says_gone(errno));
+        let gone = self.gone.unwrap_or(errno);
+        let expected = if has_gone { gone } else { errno };
+        let mistake: String = first! {
+            text == expected => String::new(),
+            said.without_errno() => NO_ERRNO.into(),
+            !has_gone && Some(text) == self.gone =>
+                "not every error means that the peer has gone".into(),
+            !has_gone && text.starts_with("Ok") => say!("{call} returned -1, and it returned Ok"),
+            !has_gone => say!("the errno of {call} has to reach the caller as it is"),
+            self.gone.is_none() && says_gone(text) =>
+                say!("one errno was told as another: {call} said {expected}"),
+            self.gone.is_none() && text == self.done =>
+                say!("{call} failed because the peer was gone, and it returned Ok"),
+            text == PIPE =>
+                say!("EPIPE was returned as an error: it says that the peer has gone, {gone}"),
+            text == RESET =>
                 "EPIPE is not the only way to hear it: the first send after a reset says ECONNRESET"
-                    .into()
-            }
-            Some(_) if text == self.done => say!(
-                "true for a peer that has gone: {call} returned -1, and that was not looked at"
-            ),
-            _ if text == self.done => {
-                say!("{call} failed because the peer was gone, and it returned Ok")
-            }
-            _ if ["Err(EPIPE)", RESET].contains(&text.as_str()) => {
-                say!("one errno was told as another: {call} said {expected}")
-            }
-            _ => say!("{call} failed because the peer was gone, and its errno was lost"),
+                    .into(),
+            text == self.done =>
+                say!("true for a peer that has gone: {call} returned -1, and that was not looked \
+                      at"),
+            true => say!("{call} failed because the peer was gone, and its errno was lost"),
         };
-        refuse(mistake, expected, text)
+        judge(mistake, expected, text)
     }
 
     /// Forty signals while it waits. The first ends a call that has taken a part; the next ones
     /// find the buffer full, and end one that has taken nothing.
     pub fn signals(&self, child: &mut Child) -> Verdict {
-        self.plays(child, &pattern(100), &[Storm, Called])?;
+        self.plays(child, &pattern(100), &[Storm(false), Called])?;
         self.plays(child, &pattern(2_000_000), &[Tiny, Called, Signals(SIGNALS)])
     }
 
@@ -851,39 +828,32 @@ impl Sender {
         Sender { mistake: |_| KEPT, ..*self }.plays(child, b"hello", &[Called])
     }
 
-    /// It has failed, and has to say how.
-    pub fn fails(&self, said: &Said, expected: &str) -> Verdict {
-        let (text, call) = (said.text(), self.call);
-        let mistake = match text.as_str() {
-            _ if said.calls("shutdown") > 0 => return refuse(SHUT, GOES_ON, "shutdown"),
-            text if text == expected => return Ok(()),
-            _ if said.without_errno() => NO_ERRNO.into(),
-            text if Some(text) == self.gone => {
-                "not every error means that the peer has gone".into()
-            }
-            text if text.starts_with("Ok") => say!("{call} returned -1, and it returned Ok"),
-            _ => say!("the errno of {call} has to reach the caller as it is"),
-        };
-        refuse(mistake, expected, text)
+    /// The kernel says this, and so it has to.
+    pub fn says(&self, child: &mut Child, errno: Errno) -> Verdict {
+        let (call, again) = (self.call, &self.again());
+        child.scene("after 0 of 5 bytes", &say!("{call} says {errno:?}"), again);
+        child.seldom = Seldom::Says(errno as i32, 100, 0, false);
+        let said = child.call((self.ask)(5), b"hello", vec![])?;
+        let failed = said.after.calls.failed;
+        ensure(failed <= 1, again, "one call that fails", say!("{failed} of them"))?;
+        self.fails(&said, &format!("Err({errno:?})"))
+    }
+
+    fn again(&self) -> String {
+        let call = self.call;
+        say!("it calls {call} again after errors other than EINTR: those stay")
     }
 
     /// Errors that are the caller's to see: EBADF; where the send buffer is full, ETIMEDOUT once the
     /// kernel has given up, and EAGAIN.
     pub fn errors(&self, child: &mut Child) -> Verdict {
-        let call = self.call;
-        let again = &say!("it calls {call} again after errors other than EINTR: those stay");
+        let again = &self.again();
         child.scene("after 0 of 5 bytes", "there is no such descriptor: EBADF", again);
         let said = child.call((self.ask)(5), b"hello", vec![])?;
         self.fails(&said, "Err(EBADF)")?;
-        for (errno, expected) in [(libc::ENOMEM, "Err(ENOMEM)"), (libc::ENOBUFS, "Err(ENOBUFS)")] {
-            child.seldom = Seldom::Says(errno, 100, 0, false);
-            let said = child.call((self.ask)(5), b"hello", vec![])?;
-            let failed = said.after.calls.failed;
-            if failed > 1 {
-                return refuse(again, "one call that fails", say!("{failed} of them"));
-            }
-            self.fails(&said, expected)?;
-        }
+        [Errno::ENOMEM, Errno::ENOBUFS]
+            .into_iter()
+            .try_for_each(|errno| self.says(child, errno))?;
         child.lent_zero = true;
         Sender { mistake: |_| ZERO, ..*self }.plays(child, b"hello", &[Called])?;
 
@@ -909,9 +879,7 @@ impl Sender {
         let waits = child.until_blocked()?;
         let reader = peer.read_all();
         let said = child.said()?;
-        if waits {
-            return refuse(WAITS, "Err(EAGAIN) at once", "it waited by itself");
-        }
+        ensure(!waits, WAITS, "Err(EAGAIN) at once", "it waited by itself")?;
         said.ensure(said.after.calls.would_block <= 2, again, AGAIN)?;
         self.fails(&said, AGAIN)?;
         // The next call begins anew, whatever this one has sent.
@@ -946,7 +914,7 @@ pub fn moves_huge(child: &mut Child, ask: Value, done: &str) -> Verdict {
     let said = child.call(ask, &[], vec![theirs, conn])?;
     let missing = said.after.calls.missing;
     let seen = say!("{}, with {missing} bytes still to come", said.shown());
-    if said.text() == done && missing == 0 { Ok(()) } else { refuse(CAST, done, seen) }
+    ensure(said.text() == done && missing == 0, CAST, done, seen)
 }
 
 /// Asked to send 4 GiB and 5 bytes it waits for room. A signal has the call return what it had taken
@@ -956,7 +924,7 @@ pub fn sends_huge(child: &mut Child, ask: Value) -> Result<Said, Refusal> {
     child.ask(ask, &[], vec![theirs, conn])?;
     child.scene("with 4 GiB and 5 bytes", "the peer does not read", CAST);
     child.interrupts(1)?;
-    if child.until_blocked()? && !kernel::look(child.pid())?.name().starts_with("re") {
+    if child.until_blocked()? && !child.at_rest()?.receives() {
         peer.reset()?;
         return child.said();
     }

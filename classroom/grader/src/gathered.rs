@@ -2,7 +2,6 @@
 
 use crate::calls::Seldom;
 use crate::huge;
-use crate::kernel;
 use crate::prelude::*;
 
 /// Grades the answer: asked to send so many of the bytes as the header, and the others as the
@@ -93,7 +92,7 @@ fn one_call(child: &mut Child, payload: usize) -> Verdict {
     let bytes = pattern(4 + payload);
     let play = EXAM.begins(child, &bytes, &[Tiny, Full, Called])?;
     if child.until_blocked()? {
-        let name = kernel::look(child.pid())?.name();
+        let name = child.at_rest()?.name();
         let one =
             say!("it waits in {name} and not in sendmsg: the task is one call for both buffers");
         let mistake = first! {

@@ -3,7 +3,6 @@
 use std::env;
 use std::fs;
 use std::io;
-use std::mem;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
@@ -43,12 +42,8 @@ pub struct Report {
     /// Why it went no further. Empty if all passed.
     pub reason: String,
     /// The teacher has left it out.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skipped: bool,
-}
-
-fn is_false(skipped: &bool) -> bool {
-    !skipped
 }
 
 impl Report {
@@ -117,9 +112,8 @@ pub fn grade<A: DeserializeOwned, X: Serialize>(
             calls::hasten();
         }
         let serve = |ask, given| {
-            let mut said = serve(ask, given);
-            let bytes = mem::take(&mut said.bytes);
-            (said, bytes)
+            let said = serve(ask, given);
+            Ok((serde_json::value::to_raw_value(&said)?, said.bytes))
         };
         return match inside::serve(serve) {
             Ok(()) => ExitCode::SUCCESS,

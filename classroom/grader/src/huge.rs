@@ -12,7 +12,7 @@ pub use crate::calls::HUGE;
 pub fn zeroes() -> io::Result<&'static mut [u8]> {
     static TIMES: AtomicU64 = AtomicU64::new(1);
     let times = TIMES.fetch_add(1, Relaxed);
-    alloc::limit_all(times * HUGE as u64 + (2 << 30));
+    alloc::limit(times * HUGE as u64 + (2 << 30));
     map(HUGE)
 }
 

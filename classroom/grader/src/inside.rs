@@ -1,11 +1,9 @@
 //! The child process from the inside: calls the answer, and looks at what it left behind.
 
-use std::any::Any;
 use std::backtrace::Backtrace;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
-use std::hint::black_box;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -21,10 +19,12 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signa
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use say::say;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 
 use crate::calls::{Calls, Seldom};
+use crate::kernel::{self, identity};
 use crate::refusal::{Verdict, first, judge};
-use crate::{alloc, calls, kernel, language, wire};
+use crate::{alloc, calls, language, wire};
 
 /// The child's end of the conversation with the grader. Far from the numbers an answer meets.
 const CONTROL: RawFd = 200;
@@ -49,10 +49,9 @@ pub(crate) enum Question<A> {
 
 /// What the child tells the parent.
 #[derive(Serialize, Deserialize)]
-pub(crate) enum Event<S> {
-    Said(S),
-    /// What the call has left behind of memory, once all that it returned was dropped.
-    Kept(usize),
+pub(crate) enum Event {
+    /// What the call came to; and what all calls so far have left behind of memory.
+    Said(Box<RawValue>, usize),
     NotStarted,
     Panicked {
         message: String,
@@ -137,7 +136,7 @@ pub fn observe<T>(fds: &[RawFd], call: impl FnOnce() -> T) -> (T, After) {
     calls::watch(fds);
     name_process(kernel::ANSWERING);
     Errno::EINTR.set();
-    spoil_stack();
+    calls::spoil_stack();
     let (result, peak) = alloc::peak_of(call);
     name_process("grading");
     let calls = calls::counted();
@@ -160,12 +159,6 @@ pub fn observe<T>(fds: &[RawFd], call: impl FnOnce() -> T) -> (T, After) {
     (result, after)
 }
 
-/// What nobody has written to yet is not zero, and ends no text.
-#[inline(never)]
-fn spoil_stack() {
-    black_box([b'9'; 1 << 15]);
-}
-
 /// What the grader knows the answer's own sleep by: `/proc/PID/stat` has the name beside the state.
 fn name_process(name: &str) {
     let name = CString::new(name).unwrap_or_default();
@@ -184,13 +177,9 @@ pub fn open_fds() -> BTreeMap<RawFd, String> {
 
 fn all_settings(fds: &[RawFd]) -> Vec<(RawFd, Setting)> {
     let of = |&fd: &RawFd| {
-        // SAFETY: it takes a number and returns one, whatever is open there.
-        let inherited = match unsafe { libc::fcntl(fd, libc::F_GETFD) } {
-            -1 => None,
-            flags => Some(("close-on-exec", (flags & libc::FD_CLOEXEC).to_ne_bytes().into())),
-        };
-        let all = settings(fd).into_iter().chain(inherited);
-        all.map(move |setting| (fd, setting))
+        let inherited = flags(fd, libc::F_GETFD)
+            .map(|flags| ("close-on-exec", (flags & libc::FD_CLOEXEC).to_ne_bytes().into()));
+        settings(fd).into_iter().chain(inherited).map(move |setting| (fd, setting))
     };
     fds.iter().flat_map(of).collect()
 }
@@ -205,26 +194,22 @@ fn number(value: &[u8]) -> String {
     int.map_or_else(|_| format!("{value:?}"), |int| format!("{int:#o}"))
 }
 
+/// What fcntl(2) says of a descriptor; nothing where none is open.
+fn flags(fd: RawFd, which: libc::c_int) -> Option<libc::c_int> {
+    // SAFETY: it takes numbers and returns one, whatever is open there.
+    let flags = unsafe { libc::fcntl(fd, which) };
+    (flags >= 0).then_some(flags)
+}
+
 /// A setting by its name, and its value as it is in memory.
 pub type Setting = (&'static str, Vec<u8>);
 
 /// The settings of a descriptor that an answer might change on its way.
 pub fn settings(fd: RawFd) -> Vec<Setting> {
-    if fd < 0 {
-        return Vec::new();
-    }
-    // SAFETY: the descriptor is not closed by anybody during this function.
-    let Ok(flags) = fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_GETFL) else {
-        return Vec::new();
-    };
-    let mut all = vec![(calls::FLAGS, flags.to_ne_bytes().into())];
-    for (level, name, text) in calls::OPTIONS {
-        let value = option(fd, level, name);
-        if !value.is_empty() {
-            all.push((text, value));
-        }
-    }
-    all
+    let flags = flags(fd, libc::F_GETFL).map(|flags| (calls::FLAGS, flags.to_ne_bytes().into()));
+    let options = calls::OPTIONS.map(|(level, name, text)| (text, option(fd, level, name)));
+    let known = options.into_iter().filter(|(_, value)| !value.is_empty());
+    flags.into_iter().chain(known).collect()
 }
 
 /// What getsockopt(2) says of an option, as bytes; none where it fails.
@@ -298,9 +283,8 @@ fn count(fd: RawFd, request: libc::Ioctl) -> usize {
 
 /// What a descriptor that an answer has made ought not to have.
 fn odd(fd: RawFd) -> Vec<String> {
-    // SAFETY: it takes a number and returns one, whatever is open there.
-    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
-    let inherited = (flags & libc::FD_CLOEXEC == 0).then(|| "no FD_CLOEXEC".into());
+    let inherits = flags(fd, libc::F_GETFD).is_some_and(|flags| flags & libc::FD_CLOEXEC == 0);
+    let inherited = inherits.then(|| "no FD_CLOEXEC".into());
     inherited.into_iter().chain(unasked_settings(fd)).collect()
 }
 
@@ -364,8 +348,8 @@ fn without_stdin<T>(work: impl FnOnce() -> T) -> T {
 static PANIC: Mutex<Option<(String, String)>> = Mutex::new(None);
 
 /// Answers the parent's questions until it has no more. A call comes to what can be told, and bytes.
-pub(crate) fn serve<A: DeserializeOwned, S: Serialize>(
-    mut call: impl FnMut(A, Given) -> (S, Vec<u8>),
+pub(crate) fn serve<A: DeserializeOwned>(
+    mut call: impl FnMut(A, Given) -> io::Result<(Box<RawValue>, Vec<u8>)>,
 ) -> io::Result<()> {
     let control = take_control()?;
     language::is_korean(); // looked up before memory is counted
@@ -374,17 +358,15 @@ pub(crate) fn serve<A: DeserializeOwned, S: Serialize>(
     while fs::read_dir("/proc/self/task")?.count() > 1 {
         thread::yield_now();
     }
-    alloc::limit();
+    alloc::limit(2 * alloc::LIMIT as u64);
     panic::set_hook(Box::new(|info| {
-        let mut place = info.location().map(|l| format!("{}:{}", l.file(), l.line()));
-        if !place.as_deref().is_some_and(is_the_learners) {
-            place = learners_line().or(place);
-        }
+        let place = info.location().map(|l| format!("{}:{}", l.file(), l.line()));
+        let learners = place.clone().filter(|place| is_the_learners(place)).or_else(learners_line);
         let payload = info.payload();
         let message = payload.downcast_ref::<&str>().map(|text| text.to_string());
         let message = message.or_else(|| payload.downcast_ref::<String>().cloned());
         let message = message.unwrap_or_default();
-        *PANIC.lock().unwrap() = Some((message, place.unwrap_or_default()));
+        *PANIC.lock().unwrap() = Some((message, learners.or(place).unwrap_or_default()));
     }));
     let mut lent: Vec<(RawFd, Option<PathBuf>)> = Vec::new();
     let mut kept = 0;
@@ -416,14 +398,20 @@ pub(crate) fn serve<A: DeserializeOwned, S: Serialize>(
             }),
         };
         match panic::catch_unwind(AssertUnwindSafe(called)) {
-            Ok((said, bytes)) => {
-                wire::send(&control, &Event::Said(said), &bytes, &[])?;
-                drop(bytes);
-                kept += alloc::now().saturating_sub(before);
-                wire::send(&control, &Event::<S>::Kept(kept), &[], &[])?;
+            Ok(told) => {
+                let (said, bytes) = told?;
+                let returned = said.get().len() + bytes.capacity();
+                kept += alloc::now().saturating_sub(before + returned);
+                wire::send(&control, &Event::Said(said, kept), &bytes, &[])?;
             }
             Err(payload) => {
-                wire::send(&control, &why::<S>(payload), &[], &[])?;
+                calls::counted(); // what is seldom was for the answer
+                let (message, place) = PANIC.lock().unwrap().take().unwrap_or_default();
+                let event = match payload.is::<NotStarted>() {
+                    true => Event::NotStarted,
+                    false => Event::Panicked { message, place },
+                };
+                wire::send(&control, &event, &[], &[])?;
                 process::exit(0);
             }
         }
@@ -444,23 +432,10 @@ fn learners_line() -> Option<String> {
     Some(line.rsplit_once(':').map_or(line, |(place, _column)| place).into())
 }
 
-/// What is open under a number: `socket:[4711]`.
-fn identity(fd: RawFd) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/self/fd/{fd}")).ok()
-}
-
 /// Unread bytes would turn the close into a reset, which destroys what is still on its way out.
 fn drain(fd: RawFd) {
     let mut unread = [0; 4096];
     let (at, len) = (unread.as_mut_ptr().cast(), unread.len());
     // SAFETY: `unread` is writable for its whole length.
     while unsafe { libc::recv(fd, at, len, libc::MSG_DONTWAIT) } > 0 {}
-}
-
-fn why<S>(payload: Box<dyn Any + Send>) -> Event<S> {
-    if payload.is::<NotStarted>() {
-        return Event::NotStarted;
-    }
-    let (message, place) = PANIC.lock().unwrap().take().unwrap_or_default();
-    Event::Panicked { message, place }
 }

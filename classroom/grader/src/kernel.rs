@@ -1,10 +1,11 @@
 //! What a process is doing, as the kernel tells it in `/proc`. man: proc(5).
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{self, File};
+use std::io;
 use std::net::SocketAddrV4;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
@@ -35,10 +36,7 @@ pub const ANSWERING: &str = "answering";
 
 /// Looks at the main thread of `pid`.
 pub fn look(pid: i32) -> io::Result<Look> {
-    let buffers = &mut [[0; 4096]; 3];
-    let [stat, status, line] = buffers;
-    let stat = read(pid, "stat", stat)?;
-    let status = read(pid, "status", status)?;
+    let (stat, status) = (read(pid, "stat")?, read(pid, "status")?);
     // The name, in parentheses, may hold anything; the state comes after it.
     let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
     let state = fields.next().and_then(|f| f.chars().next()).unwrap_or('?');
@@ -50,7 +48,7 @@ pub fn look(pid: i32) -> io::Result<Look> {
     let mut lines = status.rsplit('\n');
     let sleeps = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     // `45 0x4 0x7ffc… …` in a call, `running` outside of one.
-    let line = if state == 'R' { "" } else { read(pid, "syscall", line).unwrap_or_default() };
+    let line = if state == 'R' { None } else { read(pid, "syscall").ok() }.unwrap_or_default();
     let argument = |at: usize| {
         let hex = line.split_ascii_whitespace().nth(at)?.strip_prefix("0x")?;
         u64::from_str_radix(hex, 16).ok()
@@ -58,8 +56,7 @@ pub fn look(pid: i32) -> io::Result<Look> {
     // Asleep outside of a call, as where a page is missing, it is -1.
     let call = line.split_ascii_whitespace().next().and_then(|number| number.parse().ok());
     let call = call.filter(|number: &i64| *number >= 0).zip(argument(1).map(|first| first as i32));
-    let timeout = call.and_then(|(number, _)| match known(number)?.2 {
-        Timeout::None => None,
+    let timeout = call.and_then(|(number, _)| match known(number)?.2? {
         Timeout::Milliseconds(at) => Some(argument(at)? as i32),
         Timeout::Time(at, parts) => milliseconds(pid, argument(at)?, parts),
     });
@@ -74,10 +71,14 @@ pub fn look(pid: i32) -> io::Result<Look> {
     })
 }
 
-/// A file of this process in `/proc`, all of which comes with one call.
-fn read<'a>(pid: i32, name: &str, buffer: &'a mut [u8; 4096]) -> io::Result<&'a str> {
-    let len = File::open(format!("/proc/{pid}/{name}"))?.read(buffer)?;
-    Ok(str::from_utf8(&buffer[..len]).unwrap_or_default())
+/// A file of this process in `/proc`, as it was when its first byte was read.
+fn read(pid: i32, name: &str) -> io::Result<String> {
+    fs::read_to_string(format!("/proc/{pid}/{name}"))
+}
+
+/// What is open under a number of this process: `socket:[4711]`.
+pub fn identity(fd: RawFd) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{fd}")).ok()
 }
 
 /// What stands at this address of the process: seconds, and parts of one, of which a second has a
@@ -127,42 +128,41 @@ pub fn timer(local: SocketAddrV4, remote: SocketAddrV4) -> Option<u8> {
 /// Which argument of a call says how long it waits.
 #[derive(Clone, Copy)]
 enum Timeout {
-    None,
     Milliseconds(usize),
     /// It points to seconds and parts of one, so many in a millisecond.
     Time(usize, i64),
 }
 
 /// System calls: number, name, timeout; the first argument of those with `(fd)` is a descriptor.
-const CALLS: &[(i64, &str, Timeout)] = &[
-    (libc::SYS_recvfrom, "recv(fd)", Timeout::None),
-    (libc::SYS_recvmsg, "recvmsg(fd)", Timeout::None),
-    (libc::SYS_sendto, "send(fd)", Timeout::None),
-    (libc::SYS_sendmsg, "sendmsg(fd)", Timeout::None),
-    (libc::SYS_read, "read(fd)", Timeout::None),
-    (libc::SYS_readv, "readv(fd)", Timeout::None),
-    (libc::SYS_write, "write(fd)", Timeout::None),
-    (libc::SYS_writev, "writev(fd)", Timeout::None),
-    (libc::SYS_accept, "accept(fd)", Timeout::None),
-    (libc::SYS_accept4, "accept(fd)", Timeout::None),
-    (libc::SYS_connect, "connect(fd)", Timeout::None),
-    (libc::SYS_close, "close(fd)", Timeout::None),
-    (libc::SYS_ppoll, "poll", Timeout::Time(3, 1_000_000)),
-    (libc::SYS_pselect6, "select", Timeout::Time(5, 1_000_000)),
-    (libc::SYS_epoll_pwait, "epoll_wait(fd)", Timeout::Milliseconds(4)),
-    (libc::SYS_epoll_pwait2, "epoll_wait(fd)", Timeout::Time(4, 1_000_000)),
-    (libc::SYS_futex, "a wait for another thread", Timeout::None),
+const CALLS: &[(i64, &str, Option<Timeout>)] = &[
+    (libc::SYS_recvfrom, "recv(fd)", None),
+    (libc::SYS_recvmsg, "recvmsg(fd)", None),
+    (libc::SYS_sendto, "send(fd)", None),
+    (libc::SYS_sendmsg, "sendmsg(fd)", None),
+    (libc::SYS_read, "read(fd)", None),
+    (libc::SYS_readv, "readv(fd)", None),
+    (libc::SYS_write, "write(fd)", None),
+    (libc::SYS_writev, "writev(fd)", None),
+    (libc::SYS_accept, "accept(fd)", None),
+    (libc::SYS_accept4, "accept(fd)", None),
+    (libc::SYS_connect, "connect(fd)", None),
+    (libc::SYS_close, "close(fd)", None),
+    (libc::SYS_ppoll, "poll", Some(Timeout::Time(3, 1_000_000))),
+    (libc::SYS_pselect6, "select", Some(Timeout::Time(5, 1_000_000))),
+    (libc::SYS_epoll_pwait, "epoll_wait(fd)", Some(Timeout::Milliseconds(4))),
+    (libc::SYS_epoll_pwait2, "epoll_wait(fd)", Some(Timeout::Time(4, 1_000_000))),
+    (libc::SYS_futex, "a wait for another thread", None),
     #[cfg(target_arch = "x86_64")]
-    (libc::SYS_poll, "poll", Timeout::Milliseconds(3)),
+    (libc::SYS_poll, "poll", Some(Timeout::Milliseconds(3))),
     #[cfg(target_arch = "x86_64")]
-    (libc::SYS_select, "select", Timeout::Time(5, 1000)),
+    (libc::SYS_select, "select", Some(Timeout::Time(5, 1000))),
     #[cfg(target_arch = "x86_64")]
-    (libc::SYS_epoll_wait, "epoll_wait(fd)", Timeout::Milliseconds(4)),
+    (libc::SYS_epoll_wait, "epoll_wait(fd)", Some(Timeout::Milliseconds(4))),
     #[cfg(target_arch = "x86_64")]
-    (libc::SYS_pause, "pause", Timeout::None),
+    (libc::SYS_pause, "pause", None),
 ];
 
-fn known(number: i64) -> Option<&'static (i64, &'static str, Timeout)> {
+fn known(number: i64) -> Option<&'static (i64, &'static str, Option<Timeout>)> {
     CALLS.iter().find(|(known, ..)| *known == number)
 }
 

@@ -86,6 +86,8 @@ fn mistake_of_sender(seen: &Seen) -> &'static str {
     let len = payload.len() as u32;
     let begins = |header: &[u8]| seen.got.starts_with(header);
     first! {
+        seen.said.kind() == "InvalidInput" && payload.is_empty() =>
+            "an empty payload was refused: it is a frame, too, whose length says 0",
         seen.said.kind() == "InvalidInput" =>
             "a payload within the cap was refused: the cap is the last that goes",
         seen.text != SEND.done => "",
@@ -143,7 +145,7 @@ fn send_cap(child: &mut Child) -> Verdict {
             "a payload over the cap was sent: the other side would refuse it"
         } else if said.kind() != "InvalidInput" {
             "a payload over the cap has a kind: InvalidInput"
-        } else if stage.heard()?.is_some() {
+        } else if stage.peer.read_waiting()? != Heard::Nothing {
             "something was sent of a payload over the cap: check before the first byte"
         } else {
             ""
@@ -163,7 +165,7 @@ fn huge(child: &mut Child) -> Verdict {
         return refuse(CAST, "Err(InvalidInput), silence at the peer", seen);
     }
     let said = child.said()?;
-    let mistake = if stage.heard()?.is_some() {
+    let mistake = if stage.peer.read_waiting()? != Heard::Nothing {
         CAST
     } else if said.kind() != "InvalidInput" {
         "a length that four bytes cannot say has a kind: InvalidInput, whatever the cap"

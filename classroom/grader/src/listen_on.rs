@@ -41,9 +41,7 @@ pub fn grade(answer: fn(u16) -> io::Result<(RawFd, u16)>) -> ExitCode {
             (format!("Ok({made}, {port})"), Vec::new())
         };
         let call = || {
-            let rival = given.fds.first().map_or(Seldom::Nothing, |fd| Seldom::Rival(*fd));
-            let binds = denied.is_some_and(|denied| denied.call == libc::SYS_bind);
-            calls::start_with(if binds { Seldom::CloseSaysEintr } else { rival });
+            given.fds.iter().for_each(|&rival| calls::start_with(Seldom::Rival(rival)));
             denied.into_iter().for_each(Denied::from_here_on);
             answer(port)
         };
@@ -84,7 +82,10 @@ const CASES: &[Case] = &[
     ("setsockopt fails: its errno", |c| {
         denied(c, "setsockopt", libc::SYS_setsockopt, Errno::ENOMEM)
     }),
-    ("bind fails: its errno", |c| denied(c, "bind", libc::SYS_bind, Errno::EACCES)),
+    ("bind fails: its errno", |c| {
+        c.seldom = Seldom::CloseSaysEintr;
+        denied(c, "bind", libc::SYS_bind, Errno::EACCES)
+    }),
     ("listen fails: its errno", |c| denied(c, "listen", libc::SYS_listen, Errno::EOPNOTSUPP)),
     ("getsockname fails: its errno", |c| {
         denied(c, "getsockname", libc::SYS_getsockname, Errno::ENOBUFS)
@@ -162,9 +163,9 @@ fn fails(said: &Listens, failed: &str, errno: i32, unread: &str) -> Verdict {
     let mistake = first! {
         said.result.is_ok() && failed == "setsockopt" && said.after.calls.options_failed == 0 =>
             "SO_REUSEADDR was not set: it is asked for with every port, 0 as well".into(),
-        said.result.is_ok() => String::from(unread),
         said.calls("bind") > 1 =>
             "bind was called again: where it fails, its errno goes to the caller at once".into(),
+        said.result.is_ok() => String::from(unread),
         [AFTER_CLOSE as i32, libc::EINTR].contains(&said.errno()) =>
             say!("errno was read after close, which may change it: read it after {failed}"),
         errno == libc::EMFILE && said.errno() == libc::EBADF =>

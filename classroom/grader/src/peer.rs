@@ -7,11 +7,12 @@ use std::sync::Mutex;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrStorage, bind,
-    connect, getpeername, getsockname, listen, send, setsockopt, socket, sockopt,
+    connect, getpeername, getsockname, listen, recv, send, setsockopt, socket, sockopt,
 };
 
 use crate::about::HANG;
@@ -148,16 +149,14 @@ impl Peer {
 
     /// What has come so far; `None` as well at the end of the stream.
     pub fn read_waiting(&self) -> io::Result<Heard> {
-        self.0.set_nonblocking(true)?;
         let mut buf = vec![0; 65_536];
-        let got = (&self.0).read(&mut buf);
-        self.0.set_nonblocking(false)?;
-        Ok(match got {
-            Ok(n) if n > 0 => Heard::Bytes(buf[..n].into()),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Heard::Nothing,
-            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Heard::Reset,
-            _ => Heard::End,
-        })
+        match recv(self.0.as_raw_fd(), &mut buf, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => Ok(Heard::End),
+            Ok(n) => Ok(Heard::Bytes(buf[..n].into())),
+            Err(Errno::EAGAIN) => Ok(Heard::Nothing),
+            Err(Errno::ECONNRESET) => Ok(Heard::Reset),
+            Err(e) => Err(e.into()),
+        }
     }
 }
 
@@ -212,7 +211,7 @@ pub fn fill(conn: &OwnedFd) -> io::Result<usize> {
         match send(conn.as_raw_fd(), &[0; 4096], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
             Ok(n) => filled += n,
             // What is still on its way to the peer may yet make room.
-            Err(nix::Error::EAGAIN) => {
+            Err(Errno::EAGAIN) => {
                 let mut fds = [PollFd::new(conn.as_fd(), PollFlags::POLLOUT)];
                 if poll(&mut fds, PollTimeout::from(20_u8))? == 0 {
                     return Ok(filled);

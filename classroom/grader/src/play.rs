@@ -10,10 +10,11 @@ use say::say;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::beside::{Stage, stage};
+use crate::beside::{QUESTION, Stage, stage};
+use crate::calls::Seldom;
 use crate::child::Child;
 use crate::peer::{Buffers, Heard, Peer, TINY, arrived, fill, pair_with};
-use crate::refusal::{Refusal, SHUT, Verdict, judge, refuse};
+use crate::refusal::{Refusal, SHUT, Verdict, ensure, refuse};
 use crate::said::Said;
 
 pub use Move::*;
@@ -38,8 +39,8 @@ pub enum Move<'a> {
     NonBlocking,
     /// So many signals come, each once the call waits.
     Signals(usize),
-    /// Very many calls are interrupted, from the beginning of the next one on.
-    Storm,
+    /// Very many calls are interrupted, from the beginning of the next one; with `true` `poll` also.
+    Storm(bool),
     /// The answer is called, for the first time or again.
     Called,
     /// The same with a question of its own.
@@ -65,6 +66,9 @@ pub enum Move<'a> {
     /// The same, and answers.
     Serves(&'a [u8]),
 }
+
+/// So many calls are interrupted at once.
+pub const STORM: usize = 2500;
 
 /// What takes too long through small buffers.
 const LARGE: usize = 4 << 20;
@@ -107,6 +111,8 @@ pub struct So {
     pub there: bool,
     /// The peer has ended its stream.
     pub ended: bool,
+    /// It has reset the connection.
+    pub reset: bool,
     /// The socket does not wait.
     pub non_blocking: bool,
     /// Very many calls are interrupted.
@@ -131,11 +137,6 @@ impl Play {
         Ok(Play { conn: keep, peer: Some(peer), bystander, fds, streams: None, so })
     }
 
-    /// Whether the peer has reset the connection.
-    pub fn reset(&self) -> bool {
-        self.peer.is_none()
-    }
-
     /// Has the answer called.
     pub fn calls(&mut self, child: &mut Child, ask: impl Serialize, bytes: &[u8]) -> Verdict {
         if self.so.calls > 0 {
@@ -158,9 +159,16 @@ impl Play {
                 }
                 Ok(())
             }
+            Signals(0) => Ok(()),
+            Storm(polls) => {
+                child.seldom = Seldom::Says(libc::EINTR, STORM, 0, polls);
+                self.so.storm = true;
+                self.tells(say!("very many signals came"));
+                Ok(())
+            }
             Signals(times) => {
                 self.scene(child, "");
-                let met = mem::take(&mut self.so.met) && times > 0;
+                let met = mem::take(&mut self.so.met);
                 if met {
                     child.interrupt();
                 }
@@ -213,8 +221,11 @@ impl Play {
                     arrived(&self.conn, so.fresh)?;
                 }
                 let shown = format!("\"{}\"", bytes.escape_ascii());
-                let long = say!("sent {} bytes", bytes.len());
-                if shown.len() > 40 { long } else { say!("sent {shown}") }
+                match bytes {
+                    QUESTION => say!("sent 6 bytes, which need not be read"),
+                    _ if shown.len() > 40 => say!("sent {} bytes", bytes.len()),
+                    _ => say!("sent {shown}"),
+                }
             }
             Streams(bytes) => {
                 so.progress = say!("in the middle of {} bytes", bytes.len());
@@ -233,6 +244,7 @@ impl Play {
                 say!("ended its stream")
             }
             Resets => {
+                so.reset = true;
                 self.peer.take().map_or(Ok(()), Peer::reset)?;
                 say!("reset the connection")
             }
@@ -241,10 +253,6 @@ impl Play {
                 fcntl(&self.conn, flags).map_err(io::Error::from)?;
                 so.non_blocking = true;
                 say!("the socket is non-blocking")
-            }
-            Storm => {
-                so.storm = true;
-                say!("very many signals came")
             }
             Full => {
                 so.filled = fill(&self.conn)?;
@@ -287,8 +295,8 @@ impl Play {
         let (Some(bytes), Some(peer)) = (self.streams.take(), &self.peer) else {
             let said = child.said_more()?;
             self.bystander.untouched(&said.after)?;
-            let shut = said.after.calls.of("shutdown") > 0;
-            judge(if shut { SHUT } else { "" }, "a connection that goes on", "shutdown")?;
+            let shut = said.calls("shutdown") > 0;
+            ensure(!shut, SHUT, "a connection that goes on", "shutdown")?;
             let heard = self.peer.as_ref().map_or(Ok(Heard::Nothing), Peer::read_waiting)?;
             let mistake = "receiving must not send anything, nor end a direction";
             return match heard {

@@ -17,7 +17,7 @@ pub use crate::inside::After;
 pub use crate::peer::{Heard, Peer, TINY, arrived, lonely, non_blocking, pair, pair_with, pattern};
 pub use crate::play::Move::*;
 pub use crate::play::{Move, Play};
-pub use crate::refusal::{INTERRUPTED, Refusal, UNFOUNDED, Verdict, ZERO, judge, refuse};
+pub use crate::refusal::{INTERRUPTED, Refusal, UNFOUNDED, Verdict, ZERO, ensure, judge, refuse};
 pub use crate::said::{Room, Said, behind, ok};
 
 pub(crate) use crate::refusal::first;

@@ -88,6 +88,16 @@ pub fn refuse<T>(
     Err(Refusal::new(mistake).but(expected, seen))
 }
 
+/// The same where this is not so.
+pub fn ensure(
+    is_so: bool,
+    mistake: impl Into<String>,
+    expected: impl Into<String>,
+    seen: impl Into<String>,
+) -> Verdict {
+    if is_so { Ok(()) } else { refuse(mistake, expected, seen) }
+}
+
 /// The same where there is a mistake.
 pub fn judge(
     mistake: impl Into<String>,
@@ -95,7 +105,7 @@ pub fn judge(
     seen: impl Into<String>,
 ) -> Verdict {
     let mistake = mistake.into();
-    if mistake.is_empty() { Ok(()) } else { refuse(mistake, expected, seen) }
+    ensure(mistake.is_empty(), mistake, expected, seen)
 }
 
 /// The first of these mistakes that was made, or nothing: `first! { made => "its name", … }`.
@@ -132,12 +142,11 @@ impl fmt::Display for Refusal {
 
 /// So many bytes at the front are the same.
 pub fn same(one: &[u8], other: &[u8]) -> usize {
-    // Not byte by byte where that can be avoided.
-    let pieces = one.chunks(4096).zip(other.chunks(4096));
-    let at = 4096 * pieces.take_while(|(a, b)| a == b).count();
-    let rests = [one, other].map(|all| &all[at.min(all.len())..]);
-    at.min(one.len()).min(other.len())
-        + rests[0].iter().zip(rests[1]).take_while(|(a, b)| a == b).count()
+    let all = one.len().min(other.len());
+    match one[..all] == other[..all] {
+        true => all, // many bytes, and found at once
+        false => one.iter().zip(other).take_while(|(a, b)| a == b).count(),
+    }
 }
 
 /// Both sides around the first byte that differs, in hex and as text.

@@ -13,15 +13,12 @@ type Found = Result<Vec<SocketAddr>, i32>;
 /// What the answer is: asked for a host or none, and a port.
 pub type Answer = fn(Option<&str>, u16) -> Found;
 
-/// Grades the answer: asked of a resolver like this, after so many calls that are alike. Tells what
+/// Grades the answer: asked for a host and a port, after so many calls that are alike. Tells what
 /// the last one found, and how many bytes the others have left behind, but for the first.
 pub fn grade(answer: Answer) -> ExitCode {
-    type Ask = (Option<String>, u16, Seldom, usize);
-    grading::grade("resolve", CASES, |(host, port, seldom, before): Ask, given| {
-        let once = || {
-            calls::start_with(seldom);
-            answer(host.as_deref(), port)
-        };
+    type Ask = (Option<String>, u16, usize);
+    grading::grade("resolve", CASES, |(host, port, before): Ask, given| {
+        let once = || answer(host.as_deref(), port);
         let mut held = (0..before).map(|_| {
             drop(once());
             calls::start_with(Seldom::Nothing);
@@ -55,34 +52,30 @@ const CASES: &[Case] = &[
         no_hosts
             .iter()
             .chain(&with_nul)
-            .try_for_each(|host| fails(child, host, Seldom::Nothing, libc::EAI_NONAME))?;
-        let codes = [libc::EAI_AGAIN, libc::EAI_MEMORY];
-        codes.into_iter().try_for_each(|code| fails(child, "::1", Seldom::Fails(code), code))
+            .try_for_each(|host| fails(child, host, libc::EAI_NONAME))?;
+        [libc::EAI_AGAIN, libc::EAI_MEMORY].into_iter().try_for_each(|code| {
+            child.seldom = Seldom::Fails(code);
+            fails(child, "::1", code)
+        })
     }),
     ("a hundred times, and nothing is left behind", often),
 ];
 
 type Told = Said<(Found, usize)>;
 
-fn call(
-    child: &mut Child,
-    host: Option<&str>,
-    port: u16,
-    seldom: Seldom,
-    before: usize,
-) -> Result<Told, Refusal> {
+fn call(child: &mut Child, host: Option<&str>, port: u16, before: usize) -> Result<Told, Refusal> {
     let asked = host.map_or("no host".into(), |host| format!("{host:?}"));
     let did = say!("there is none; asked for {asked}, port {port}");
     let mistake = "the walk never ends: go on to ai_next, up to null";
     child.scene("with the list in its hands", &did, mistake);
-    child.ask((host, port, seldom, before), &[], vec![])?;
+    child.ask((host, port, before), &[], vec![])?;
     child.said_more()
 }
 
 /// It has to say exactly this.
 fn is(said: &Told, host: Option<&str>, right: &Found) -> Verdict {
     let Calls { addresses, lists, freed, freed_twice, freed_no_list, .. } = &said.after.calls;
-    let (found, made) = (&said.more.0, *lists > 0);
+    let (found, made) = (&said.more.0, !lists.is_empty());
     let (got, list) = [found, right].map(|all| all.as_deref().unwrap_or_default()).into();
     let code = found.as_ref().err().copied().unwrap_or(0);
     let all = |list: &[SocketAddr], port: fn(u16) -> u16| {
@@ -99,12 +92,12 @@ fn is(said: &Told, host: Option<&str>, right: &Found) -> Verdict {
             "getaddrinfo was never called: the addresses come from its list",
         *freed_no_list > 0 && !made =>
             "getaddrinfo had failed: there is no list to walk or to free",
-        *freed_no_list > 0 && *freed > 0 =>
+        *freed_no_list > 0 && !freed.is_empty() =>
             "the nodes of the list were freed one by one: its head stands for all of them",
         *freed_no_list > 0 =>
             "freeaddrinfo was given something else than the head of the list: keep the head",
         *freed_twice > 0 => "freeaddrinfo was called twice for one list",
-        found == right && freed < lists =>
+        found == right && freed.len() < lists.len() =>
             "the list is never freed: freeaddrinfo, once, on every path",
         found == right => "",
         // It had to fail.
@@ -170,14 +163,15 @@ fn is(said: &Told, host: Option<&str>, right: &Found) -> Verdict {
 fn finds(child: &mut Child, rows: &[(&str, &str)]) -> Verdict {
     rows.iter().try_for_each(|(host, address)| {
         let at: SocketAddr = address.parse().expect("an address");
-        is(&call(child, Some(host), at.port(), Seldom::Nothing, 0)?, Some(host), &Ok(vec![at]))
+        is(&call(child, Some(host), at.port(), 0)?, Some(host), &Ok(vec![at]))
     })
 }
 
 fn any(child: &mut Child) -> Verdict {
     use Seldom::{Nothing, ReversedList};
     for (seldom, port) in [(Nothing, 8080), (ReversedList, 8080), (Nothing, 0)] {
-        let said = call(child, None, port, seldom, 0)?;
+        child.seldom = seldom;
+        let said = call(child, None, port, 0)?;
         let mut both = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
             .map(|any| SocketAddr::new(any, port));
         // The order is the resolver's.
@@ -189,17 +183,14 @@ fn any(child: &mut Child) -> Verdict {
     Ok(())
 }
 
-fn fails(child: &mut Child, host: &str, seldom: Seldom, code: i32) -> Verdict {
-    is(&call(child, Some(host), 9000, seldom, 0)?, Some(host), &Err(code))
+fn fails(child: &mut Child, host: &str, code: i32) -> Verdict {
+    is(&call(child, Some(host), 9000, 0)?, Some(host), &Err(code))
 }
 
 fn often(child: &mut Child) -> Verdict {
     let host = "127.0.0.1";
     (1..=100).try_for_each(|port| finds(child, &[(host, &format!("{host}:{port}"))]))?;
-    let (_, leaked) = call(child, Some(host), 80, Seldom::Nothing, 99)?.more;
-    if leaked > 0 {
-        let mistake = "memory is left behind by each call: into_raw, forget or leak";
-        return refuse(mistake, say!("none"), say!("{leaked} bytes in 98 calls"));
-    }
-    Ok(())
+    let (_, leaked) = call(child, Some(host), 80, 99)?.more;
+    let mistake = "memory is left behind by each call: into_raw, forget or leak";
+    ensure(leaked == 0, mistake, say!("none"), say!("{leaked} bytes in 98 calls"))
 }

@@ -50,12 +50,11 @@ impl Given {
         call: impl FnOnce() -> io::Result<T>,
         tell: impl FnOnce(T) -> (String, Vec<u8>),
     ) -> Said<()> {
-        let (result, after) = observe(&self.fds, call);
-        let (result, bytes) = match result.map(tell) {
-            Ok((text, bytes)) => (Ok(text), bytes),
-            Err(e) => (Err(e.into()), Vec::new()),
-        };
-        Said { result, bytes, more: (), after }
+        let (result, said) = self.watch(call);
+        match result.map(tell) {
+            Ok((text, bytes)) => Said { result: Ok(text), bytes, ..said },
+            Err(e) => Said { result: Err(e.into()), ..said },
+        }
     }
 }
 

@@ -30,7 +30,7 @@ const EXAM: Sender = Sender {
 };
 
 const CASES: &[Case] = &[
-    ("messages of 1 byte to 300 kB arrive, byte for byte", |c| {
+    ("messages of 1 byte to 3 MB arrive, byte for byte", |c| {
         EXAM.sizes(c, &[1, 2, 17, 4096, 65_536, 300_000])?;
         c.seldom = Seldom::TakesLess;
         EXAM.plays(c, &pattern(3_000_000), &[Called])

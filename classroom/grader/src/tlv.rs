@@ -25,8 +25,7 @@ pub struct Damage {
 
 type Decoded = Result<Vec<(u8, Vec<u8>)>, Damage>;
 
-/// Grades the answer: asked to decode messages of these lengths. Tells of each so many bytes, which
-/// are its fields, or the damage.
+/// Grades the answer: asked to decode messages of these lengths. Tells what came of each.
 pub fn grade(answer: fn(&[u8]) -> Result<Vec<Tlv<'_>>, Damage>) -> ExitCode {
     grading::grade("tlv", CASES, |lengths: Vec<usize>, given| {
         let mut rest = &given.bytes[..];
@@ -34,35 +33,10 @@ pub fn grade(answer: fn(&[u8]) -> Result<Vec<Tlv<'_>>, Damage>) -> ExitCode {
         let messages: Vec<_> = messages.collect();
         let (results, said) =
             given.watch(|| messages.into_iter().map(answer).collect::<Vec<Result<_, _>>>());
-        let mut bytes = Vec::new();
-        let tell = |result: Result<Vec<Tlv<'_>>, Damage>| {
-            let before = bytes.len();
-            let own =
-                result.map(|fields| fields.iter().for_each(|f| put(&mut bytes, f.kind, f.value)));
-            own.map(|()| bytes.len() - before)
-        };
-        let said = said.with(results.into_iter().map(tell).collect::<Vec<_>>());
-        Said { bytes, ..said }
+        let own =
+            |fields: Vec<Tlv<'_>>| fields.iter().map(|f| (f.kind, f.value.to_vec())).collect();
+        said.with(results.into_iter().map(|result| result.map(own)).collect::<Vec<Decoded>>())
     })
-}
-
-/// A field as it travels to the parent: however long its value is.
-fn put(to: &mut Vec<u8>, kind: u8, value: &[u8]) {
-    to.push(kind);
-    to.extend_from_slice(&value.len().to_ne_bytes());
-    to.extend_from_slice(value);
-}
-
-/// All fields that came.
-fn taken(mut from: &[u8]) -> Vec<(u8, Vec<u8>)> {
-    let mut fields = Vec::new();
-    while let Some((&kind, rest)) = from.split_first() {
-        let (len, rest) = rest.split_first_chunk().expect("a length");
-        let (value, rest) = rest.split_at(usize::from_ne_bytes(*len));
-        fields.push((kind, value.to_vec()));
-        from = rest;
-    }
-    fields
 }
 
 const CASES: &[Case] = &[
@@ -164,12 +138,8 @@ fn all(child: &mut Child, messages: &[impl AsRef<[u8]>]) -> Verdict {
     let messages: Vec<&[u8]> = messages.iter().map(AsRef::as_ref).collect();
     let lengths: Vec<usize> = messages.iter().map(|message| message.len()).collect();
     child.ask(lengths, &messages.concat(), vec![])?;
-    let said = child.said_more::<Vec<Result<usize, Damage>>>()?;
-    let mut rest = &said.bytes[..];
-    messages.into_iter().zip(said.more).try_for_each(|(message, result)| {
-        let fields = result.map(|len| rest.split_off(..len).expect("all of them"));
-        compare(message, fields.map(taken))
-    })
+    let said = child.said_more::<Vec<Decoded>>()?;
+    messages.into_iter().zip(said.more).try_for_each(|(message, seen)| compare(message, seen))
 }
 
 fn compare(message: &[u8], seen: Decoded) -> Verdict {

@@ -1,6 +1,6 @@
 //! Exercise `unique_fd`: a descriptor that closes itself, once. Article 7.1.
 
-use std::mem::{self, ManuallyDrop};
+use std::mem::ManuallyDrop;
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::panic;
@@ -25,19 +25,22 @@ pub trait Owner: Sized {
     fn reset(&mut self, fd: RawFd);
 }
 
-/// Grades the answer: what is played is asked for by name, and what `close` then says.
+/// Grades the answer: what is played is asked for by name.
 pub fn grade<T: Owner>() -> ExitCode {
-    grading::grade("unique_fd", CASES, |(ask, seldom): (String, Seldom), given| {
-        let &[fd, second] = &given.fds[..] else { unreachable!("two are given") };
-        let mut number = -1;
-        let call = || {
-            calls::start_with(seldom);
-            number = play::<T>(&ask, fd, second)?;
-            Ok(())
+    grading::grade("unique_fd", CASES, |ask: String, given| {
+        let (fd, second) = match given.fds[..] {
+            [second, 0] => (0, second), // the last one is, where it is lent 0
+            [fd, second] => (fd, second),
+            _ => unreachable!("two are given"),
         };
-        let said = given.call(call, ok);
+        let mut number = -1;
+        let keep = |played| {
+            number = played;
+            ok(())
+        };
+        let said = given.call(|| play::<T>(&ask, fd, second), keep);
         // Which of the given it is, or that it is none.
-        said.with(given.fds.iter().position(|&fd| fd == number))
+        said.with([fd, second].iter().position(|&fd| fd == number))
     })
 }
 
@@ -61,30 +64,6 @@ fn play<T: Owner>(ask: &str, fd: RawFd, second: RawFd) -> io::Result<RawFd> {
             drop(unsafe { TcpStream::from_raw_fd(fd) });
             calls::start_with(Seldom::Nothing);
             owner.close()?;
-        }
-        "drop_zero" | "close_zero" | "reset_zero" => {
-            // Where stdin has been closed, 0 is what the next `socket` returns.
-            mem::forget(owner);
-            // SAFETY:
-            // - the calls take numbers; nobody uses fd 0 in this process, and it becomes again
-            //   what it was.
-            unsafe {
-                let kept = libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 100);
-                libc::dup2(fd, 0);
-                let mut owner = T::new(0);
-                match ask {
-                    "close_zero" => _ = owner.close(),
-                    "reset_zero" => {
-                        owner.reset(second);
-                        mem::forget(owner);
-                    }
-                    _ => drop(owner),
-                }
-                let closed = libc::fcntl(0, libc::F_GETFD) < 0;
-                libc::dup2(kept, 0);
-                libc::close_range(kept as u32, kept as u32, 0);
-                return Ok(if closed { fd } else { -1 });
-            }
         }
         "reset" => {
             owner.reset(second);
@@ -124,9 +103,11 @@ const CASES: &[Case] = &[
     }),
     ("close says EINTR, and has closed", |c| {
         let again = "after EINTR close is not called again: on Linux the descriptor is gone";
-        plays_where(c, "close", Seldom::CloseSaysEintr, 1, [CLOSE, again])?;
+        c.seldom = Seldom::CloseSaysEintr;
+        plays(c, "close", 1, [CLOSE, again])?;
         let again = "drop calls close again because it said EINTR: the number is gone";
-        plays_where(c, "drop", Seldom::CloseSaysEintr, 1, [DROP[0], again])
+        c.seldom = Seldom::CloseSaysEintr;
+        plays(c, "drop", 1, [DROP[0], again])
     }),
     ("another descriptor of the same connection stays usable", shared),
     ("reset closes the old one and owns the new one", |c| {
@@ -135,14 +116,18 @@ const CASES: &[Case] = &[
             "reset closed what it should own from now on, or closed twice",
         ];
         plays(c, "reset", 1, mistakes)?;
-        plays_where(c, "reset", Seldom::CloseSaysEintr, 1, mistakes)?;
+        c.seldom = Seldom::CloseSaysEintr;
+        plays(c, "reset", 1, mistakes)?;
         let file = std::fs::File::open("/dev/null")?.into();
-        let said = c.call_unchecked::<Value>(("reset", Seldom::Nothing), vec![file, pair()?.1])?;
+        let said = c.call_unchecked::<Value>("reset", vec![file, pair()?.1])?;
         let mistake = "reset leaves open what is no socket: fd may be any descriptor";
         said.ensure(said.after.closed.len() == 1, mistake, "a file closed, as a socket is")
     }),
     ("0 is a descriptor, too", |c| {
-        ["drop_zero", "close_zero", "reset_zero"].iter().try_for_each(|ask| plays(c, ask, 0, DROP))
+        ["drop", "close", "reset"].iter().try_for_each(|ask| {
+            c.lent_zero = true; // a copy: its peer sees no end
+            plays(c, ask, 0, DROP)
+        })
     }),
 ];
 
@@ -154,33 +139,25 @@ const DROP: [&str; 2] = [
 const CLOSE: &str =
     "close does not close: it has to call libc::close itself, to see what that says";
 
-fn plays(child: &mut Child, ask: &str, closed: usize, mistakes: [&str; 2]) -> Verdict {
-    plays_where(child, ask, Seldom::Nothing, closed, mistakes)
-}
-
 /// Plays with two connections, of which so many have to be closed, from the first on.
-fn plays_where(
-    child: &mut Child,
-    ask: &str,
-    seldom: Seldom,
-    closed: usize,
-    [open, too_many]: [&str; 2],
-) -> Verdict {
+fn plays(child: &mut Child, ask: &str, closed: usize, [open, too_many]: [&str; 2]) -> Verdict {
     let [(first, a), (second, b)] = [pair()?, pair()?];
+    let (zero, interrupted) = (child.lent_zero, child.seldom == Seldom::CloseSaysEintr);
+    let fds = if zero { vec![b, a] } else { vec![a, b] };
     child.scene("", "waits for the end of the stream", "");
-    let said: Said<Option<usize>> = child.call_unchecked((ask, seldom), vec![a, b])?;
+    let said: Said<Option<usize>> = child.call_unchecked(ask, fds)?;
     let ends = [first.read_waiting()? == Heard::End, second.read_waiting()? == Heard::End];
     let (closes, nothing) = (said.calls("close"), said.after.calls.closed_nothing);
-    let zero = ask.ends_with("_zero");
     let which = match ask {
         "get" | "into_raw" => Some(0),
-        _ if zero => Some(0),
         "reset" => Some(1),
         _ => None,
     };
     let (changed, touched) = (&said.after.changed, &said.after.calls.touched);
     let changed = changed.iter().chain(touched).map(String::as_str).collect::<Vec<_>>().join(", ");
     let mistake = first! {
+        zero && said.after.closed != [0] =>
+            "a descriptor of a small number stays open: 0 is one like any other, -1 is none".into(),
         ends[..closed].contains(&false) || said.after.closed.len() < closed => open.into(),
         ends[closed..].contains(&true) || closes > closed.max(1) => too_many.into(),
         nothing > 0 && ask != "close_fails" => too_many.into(),
@@ -192,12 +169,10 @@ fn plays_where(
             "close failed, and your close did not say so".into(),
         ask == "close_fails" && said.errno() != libc::EBADF =>
             "close failed, and your close told another errno: last_os_error has the right one".into(),
-        ask == "close" && seldom != Seldom::Nothing && said.errno() != libc::EINTR =>
+        ask == "close" && interrupted && said.errno() != libc::EINTR =>
             "close said EINTR, and your close said something else".into(),
-        ask == "close" && seldom == Seldom::Nothing && said.result.is_err() =>
+        ask == "close" && !interrupted && said.result.is_err() =>
             "close succeeded, and your close returned an error".into(),
-        zero && said.more != which =>
-            "a descriptor of a small number stays open: 0 is one like any other, -1 is none".into(),
         ask == "reset" && said.more == Some(0) =>
             "after reset it still has the number of the old descriptor".into(),
         !changed.is_empty() =>
@@ -213,7 +188,7 @@ fn plays_where(
     };
     let says = first! {
         ask == "close_fails" => "Err(EBADF), ",
-        ask == "close" && seldom != Seldom::Nothing => "Err(EINTR), ",
+        ask == "close" && interrupted => "Err(EINTR), ",
     };
     let seen = say!(
         "{}, {closes} call(s) of close, of which {nothing} failed; the ends that the peers saw: {}",
@@ -232,7 +207,7 @@ fn shared(child: &mut Child) -> Verdict {
         first.send(QUESTION);
         arrived(&another, QUESTION.len())?;
         child.scene("", "looks whether the stream has ended; another descriptor is open", "");
-        let said = child.call_unchecked::<Value>((ask, Seldom::Nothing), vec![a, b])?;
+        let said = child.call_unchecked::<Value>(ask, vec![a, b])?;
         let mistake = first! {
             first.read_waiting()? != Heard::Nothing =>
                 "shutdown ends the connection for every descriptor of it: close ends this one",

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
+use std::iter;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -66,38 +67,22 @@ fn grade(answer: &Answer, language: &str) -> (bool, String) {
 
 /// Grades them a few at a time; what `complaint` says of each is a failure of the test.
 fn grade_all(
-    answers: Vec<Answer>,
-    complaint: impl Fn(&Answer, bool, &str) -> Option<String> + Sync,
-) {
-    grade_all_in("en", answers, complaint);
-}
-
-fn grade_all_in(
     language: &str,
     answers: Vec<Answer>,
     complaint: impl Fn(&Answer, bool, &str) -> Option<String> + Sync,
 ) {
     assert!(!answers.is_empty() || env::var_os("PROOF_ONLY").is_some());
     let queue = Mutex::new(answers.into_iter());
-    let complaints = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                loop {
-                    let Some(answer) = queue.lock().unwrap().next() else { break };
-                    let (passed, text) = grade(&answer, language);
-                    if let Some(why) = complaint(&answer, passed, &text) {
-                        let Answer { exercise, name, .. } = &answer;
-                        complaints
-                            .lock()
-                            .unwrap()
-                            .push(format!("{exercise} {name}: {why}\n{text}"));
-                    }
-                }
-            });
-        }
+    let complains = |answer: Answer| {
+        let (passed, text) = grade(&answer, language);
+        let why = complaint(&answer, passed, &text)?;
+        Some(format!("{} {}: {why}\n{text}", answer.exercise, answer.name))
+    };
+    let work = || iter::from_fn(|| queue.lock().unwrap().next()).filter_map(complains).collect();
+    let complaints: [Vec<String>; AT_ONCE] = thread::scope(|scope| {
+        [(); AT_ONCE].map(|()| scope.spawn(work)).map(|worker| worker.join().unwrap())
     });
-    let complaints = complaints.into_inner().unwrap();
+    let complaints = complaints.concat();
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
@@ -108,7 +93,7 @@ fn mistake(text: &str) -> Option<&str> {
 
 #[test]
 fn wrong_answers_are_refused_by_name() {
-    grade_all([of_kind("wrong"), of_kind("again")].concat(), |answer, passed, text| {
+    grade_all("en", [of_kind("wrong"), of_kind("again")].concat(), |answer, passed, text| {
         if passed {
             return Some("was not refused".into());
         }
@@ -142,7 +127,7 @@ fn verdicts_are_in_korean_where_that_is_chosen() {
     }
     answers.extend(of_kind("solution"));
     let is_hangul = |c: char| ('가'..='힣').contains(&c);
-    grade_all_in("ko", answers, |answer, passed, text| {
+    grade_all("ko", answers, |answer, passed, text| {
         if passed != (answer.kind == "solution") {
             return Some("another verdict than in English".into());
         }
@@ -182,13 +167,13 @@ fn solutions_pass_every_time() {
     let times = env::var("PROOF_TIMES").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     let solutions = of_kind("solution");
     let repeated = (0..times).flat_map(|_| solutions.clone()).collect();
-    grade_all(repeated, |_, passed, _| (!passed).then(|| "a solution was refused".into()));
+    grade_all("en", repeated, |_, passed, _| (!passed).then(|| "a solution was refused".into()));
 }
 
 /// Answers that are right in another way than the solution.
 #[test]
 fn other_right_answers_pass() {
-    grade_all(of_kind("right"), |_, passed, _| (!passed).then(|| "it is right".into()));
+    grade_all("en", of_kind("right"), |_, passed, _| (!passed).then(|| "it is right".into()));
 }
 
 /// As in some containers: what needs a filter is skipped, and the rest is graded.
@@ -213,7 +198,7 @@ fn without_seccomp_its_cases_are_skipped() {
 
 #[test]
 fn starters_say_whose_it_is_to_do() {
-    grade_all(of_kind("starter"), |_, passed, text| {
+    grade_all("en", of_kind("starter"), |_, passed, text| {
         let asks = text.contains("not started yet: this is yours to do") && text.contains("open ");
         (passed || !asks).then(|| "a starter has to say that nothing has been written yet".into())
     });
