@@ -1,10 +1,11 @@
 //! The cases of an exercise one by one, and what is printed.
 
 use std::env;
+use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{self, Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -50,7 +51,7 @@ impl Report {
     /// Of a program that has not come to a verdict.
     pub fn none(about: &About, reason: impl Into<String>) -> Report {
         let (exercise, reason) = (about.name.into(), told(&reason.into()).into());
-        Report { exercise, of: 1, reason, ..Report::default() }
+        Report { exercise, of: about.cases, reason, ..Report::default() }
     }
 
     /// Whether every case passed.
@@ -98,6 +99,22 @@ pub fn judge(about: &About, program: &Path, longest: Duration) -> io::Result<Rep
     Ok(report)
 }
 
+/// Prints a line. A verdict that nobody can read is none: the program ends, with a line on standard
+/// error, and as a failure.
+fn print(text: fmt::Arguments) {
+    if let Err(e) = writeln!(anstream::stdout(), "{text}") {
+        // Standard error may be as full.
+        let _ = writeln!(io::stderr(), "{}", say!("the verdict could not be printed ({e})"));
+        process::exit(1);
+    }
+}
+
+macro_rules! line {
+    ($($text:tt)*) => {
+        print(format_args!($($text)*))
+    };
+}
+
 /// Grades an answer: `serve` calls it, in the child; the cases play the peer, in the parent.
 ///
 /// The exit code is success if every case passed.
@@ -137,12 +154,12 @@ pub fn grade<A: DeserializeOwned, X: Serialize>(
         });
         match outcome {
             Ok(()) => {
-                anstream::println!("  {green}{}{green:#} {}", column(&say!("ok")), told(case));
+                line!("  {green}{}{green:#} {}", column(&say!("ok")), told(case));
                 report.points += 1;
             }
             Err(refusal) if refusal.skipped => {
                 let (skipped, case) = (column(&say!("skipped")), told(case));
-                anstream::println!("  {green}{skipped}{green:#} {case}: {}", refusal.mistake);
+                line!("  {green}{skipped}{green:#} {case}: {}", refusal.mistake);
                 report.of -= 1;
             }
             Err(refusal) => {
@@ -163,7 +180,7 @@ pub fn grade<A: DeserializeOwned, X: Serialize>(
     }
     verdict::told(true);
     let all = say!("all {} cases pass", report.of);
-    anstream::println!("{bold}{name}{bold:#}  {green}{all}{green:#}");
+    line!("{bold}{name}{bold:#}  {green}{all}{green:#}");
     ExitCode::SUCCESS
 }
 
@@ -173,14 +190,14 @@ fn print_refusal(about: &About, case: &str, refusal: &Refusal) {
     if refusal.not_started {
         let yellow = AnsiColor::Yellow.on_default().bold();
         let yours = say!("not started yet: this is yours to do");
-        anstream::println!("{bold}{name}{bold:#}  {yellow}{yours}{yellow:#}");
+        line!("{bold}{name}{bold:#}  {yellow}{yours}{yellow:#}");
         let file = say!("exercises/{dir}/{name}.rs, look for TODO");
-        anstream::println!("  {dim}{}{dim:#} {file}", column(&say!("open")));
+        line!("  {dim}{}{dim:#} {file}", column(&say!("open")));
     } else {
         let red = AnsiColor::Red.on_default().bold();
-        anstream::println!("  {red}{}{red:#} {}", column(&say!("refused")), told(case));
-        anstream::print!("{refusal}");
+        line!("  {red}{}{red:#} {}", column(&say!("refused")), told(case));
+        line!("{}", refusal.to_string().trim_end());
     }
     let more = say!("article {section}, man {man}; in the repository: make run EX={example}");
-    anstream::println!("  {dim}{}{dim:#} {more}", column(&say!("read")));
+    line!("  {dim}{}{dim:#} {more}", column(&say!("read")));
 }

@@ -2,7 +2,7 @@
 //! run as `make exercise` and as `make grade` run it. The two have to agree.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -107,11 +107,23 @@ fn no_program_passes_without_a_verdict() {
     assert!(said.contains("could not compile `attempts` (bin \"attempt-empty_main\")"), "{said}");
     for name in ["exits", "exits_at_once"] {
         let run = refused(name, "this has not been graded: main has to call grade");
-        assert!(run.report.points == 0 && !run.report.reason.is_empty(), "{:?}", run.report);
+        let Report { points, of, reason, .. } = &run.report;
+        assert!((*points, *of) == (0, 11) && !reason.is_empty(), "{:?}", run.report);
     }
     refused("another_verdict", "main asks for a verdict on recv_exact, and this is send_all");
     refused("verdict_dropped", "it returned Ok before all was sent");
     refused("failure_told", "cases pass");
+}
+
+#[test]
+fn a_verdict_that_cannot_be_printed_is_one_line_and_a_failure() {
+    let program = built("prints_100_mb");
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let out = Command::new(program).env("LANGUAGE", "en").stdout(full).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains("could not be")).collect();
+    assert_eq!(out.status.code(), Some(1));
+    assert!(lines.len() == 1 && !said.contains("panicked"), "{lines:?}");
 }
 
 #[test]

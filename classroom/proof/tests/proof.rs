@@ -60,6 +60,11 @@ fn grade(answer: &Answer, language: &str) -> (bool, String) {
     let report = fs::read(&file).expect("a report");
     let _ = fs::remove_file(&file);
     let Report { points, of, reason, .. } = serde_json::from_slice(&report).expect("a report");
+    if answer.kind == "starter" {
+        // As many as an answer has that cannot be run.
+        let about = grader::ALL.iter().find(|about| about.name == *exercise).expect("its name");
+        assert_eq!((points, of), (0, about.cases), "{exercise}: its cases in about.rs");
+    }
     let told = points == of && reason.is_empty();
     assert_eq!(told, out.status.success(), "{exercise} {name}: {points} of {of}, {reason}");
     (out.status.success(), String::from_utf8_lossy(&text).into_owned())

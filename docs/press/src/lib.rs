@@ -11,6 +11,7 @@
 //! korean     the same pages in Korean, by docs/po/ko.po
 //! figures    what a run writes into a page, which is not translated
 //! classroom  what the classroom says, for its own catalogue
+//! quoted     what the teachers' pages quote of the grader is what it says
 //! labels     what mdBook prints around them, in Korean
 //! search     which part of which page is searched
 //! show       the book on the loopback, in a browser
@@ -28,6 +29,7 @@ mod page;
 mod parts;
 mod pieces;
 mod prove;
+mod quoted;
 mod run;
 mod search;
 mod show;
@@ -42,6 +44,7 @@ pub use korean::Korean;
 pub use labels::label;
 pub use links::check as check_links;
 pub use prove::prove;
+pub use quoted::quoted;
 pub use search::mark as mark_for_search;
 pub use show::{serve, show};
 

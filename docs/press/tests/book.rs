@@ -390,6 +390,43 @@ fn a_sentence_of_the_classroom_without_its_korean_is_found() {
 }
 
 #[test]
+fn the_teachers_pages_quote_what_the_grader_says() {
+    let english = book("quoted");
+    let korean = Path::new(env!("CARGO_TARGET_TMPDIR")).join("quoted-korean");
+    Korean::read(&root()).unwrap().translate(&english, &korean).unwrap();
+    let faults = press::quoted(&root(), &english, &korean).unwrap();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+
+    // What is not so is found.
+    let spoilt = [
+        (&english, "teachers-01_unique_fd.md", "drop closes more than once", "drop closes twice"),
+        (&korean, "teachers-02_errno.md", "요청받은 것은 호출 한 번이다", "한 번이면 된다"),
+        (&english, "teachers-05_listen.md", "`says_zero`", "`says_nothing`"),
+        (&english, "teachers-06_send_all.md", "`closes_it`", "`opens_it`"),
+        (&english, "teachers-08_eintr.md", "where the lab is there", "or"),
+        (&english, "teachers-12_lines.md", "`byte_by_byte`", "byte_by_byte"),
+        (&english, "teachers-13_records.md", " answer |", " name |"),
+    ];
+    for (book, page, from, to) in spoilt {
+        spoil(&book.join(page), from, to);
+    }
+    let faults = press::quoted(&root(), &english, &korean).unwrap();
+    let expected = [
+        "01_unique_fd.md drop_closes_twice: quoted is \"drop closes twice\", and said is",
+        "02_errno.md retries: quoted is \"EINTR 뒤에 recv를 다시 호출했다. 한 번이면 된다\", and said is",
+        "05_listen.md: there is no answer says_nothing",
+        "06_send_all.md: there is no answer opens_it",
+        "08_eintr.md: not everybody has the lab: **Show**",
+        "12_lines.md: a row of a table names no answer",
+        "13_records.md: no table names the answers",
+    ];
+    assert_eq!(faults.len(), expected.len(), "{}", faults.join("\n"));
+    for (fault, begin) in faults.iter().zip(expected) {
+        assert!(fault.starts_with(&format!("teachers-{begin}")), "{fault}");
+    }
+}
+
+#[test]
 fn the_korean_front_page_says_which_pages_are_korean() {
     let summary = fs::read_to_string(book("fronted").join("SUMMARY.md")).unwrap();
     let links = summary.lines().filter_map(|line| line.rsplit_once("]("));

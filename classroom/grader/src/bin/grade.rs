@@ -2,8 +2,10 @@
 //! `grade.json`, `grade.xml` (JUnit), `grade-github.json` (GitHub Classroom's autograding).
 //!
 //! Each is built by itself: one that does not compile is reported so, and the others are graded.
-//! `solutions` grades the solutions instead; `--skip tlv,lines` leaves these out.
+//! `solutions` grades the solutions instead; `--skip tlv,lines` leaves these out. The exit code is 0
+//! if every exercise passed that was not left out, 1 if not, 2 where nothing was graded.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::{env, fs, io};
@@ -24,6 +26,13 @@ struct Asked {
 const USAGE: &str = "grade [solutions] [--skip EXERCISE,EXERCISE]";
 
 fn main() -> io::Result<ExitCode> {
+    // This program stands in target/debug, where cargo puts the others.
+    let debug = env::current_exe()?.parent().map(PathBuf::from).unwrap_or_default();
+    let [json, xml, github] =
+        ["grade.json", "grade.xml", "grade-github.json"].map(|name| debug.with_file_name(name));
+    for old in [&json, &xml, &github] {
+        let _ = fs::remove_file(old);
+    }
     let asked = match asked() {
         Ok(asked) => asked,
         Err(why) => {
@@ -31,9 +40,8 @@ fn main() -> io::Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    // This program stands in target/debug, where cargo puts the others.
-    let debug = env::current_exe()?.parent().map(PathBuf::from).unwrap_or_default();
     let mut reports = Vec::new();
+    let mut printed = Ok(());
     for about in grader::ALL {
         let report = if asked.skip.iter().any(|name| name == about.name) {
             Report { skipped: true, of: 0, ..Report::none(about, "left out") }
@@ -41,18 +49,21 @@ fn main() -> io::Result<ExitCode> {
             let bin = format!("{}{}", about.name, if asked.solutions { "_sol" } else { "" });
             grade(about, &bin, &debug)?
         };
-        print(&report);
+        printed = printed.and_then(|()| print(&report));
         reports.push(report);
     }
-    let file = debug.with_file_name("grade.json");
-    fs::write(&file, serde_json::to_string_pretty(&reports)?)?;
-    fs::write(file.with_extension("xml"), course::junit(&reports))?;
-    let github = serde_json::to_string(&course::autograding(&reports))?;
-    fs::write(file.with_file_name("grade-github.json"), github)?;
+    fs::write(&json, serde_json::to_string_pretty(&reports)?)?;
+    fs::write(xml, course::junit(&reports))?;
+    fs::write(github, serde_json::to_string(&course::autograding(&reports))?)?;
     let done = reports.iter().filter(|one| one.passed()).count();
     let of = reports.iter().filter(|one| !one.skipped).count();
-    let file = file.display();
-    anstream::println!("{}", say!("{done} of {of} exercises pass; {file} has it all"));
+    let file = json.display();
+    let all = say!("{done} of {of} exercises pass; {file} has it all");
+    if let Err(e) = printed.and_then(|()| writeln!(anstream::stdout(), "{all}")) {
+        // Standard error may be as full.
+        let _ = writeln!(io::stderr(), "{}", say!("the table could not be printed ({e}): {all}"));
+        return Ok(ExitCode::FAILURE);
+    }
     Ok(if done == of { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -67,12 +78,20 @@ fn asked() -> Result<Asked, String> {
                 let names = names.split([',', ' ']).filter(|name| !name.is_empty());
                 asked.skip.extend(names.map(String::from));
             }
+            "--only" => {
+                let name = args.next().ok_or(USAGE)?;
+                return Err(say!("this grades all of them; one alone: make exercise EX={name}"));
+            }
             _ => return Err(USAGE.into()),
         }
     }
     let is_known = |name: &&String| grader::ALL.iter().any(|about| about.name == **name);
+    let is_left = |about: &About| !asked.skip.iter().any(|name| name == about.name);
     match asked.skip.iter().find(|name| !is_known(name)) {
         Some(name) => Err(say!("there is no exercise {name}")),
+        None if !grader::ALL.iter().any(is_left) => {
+            Err(say!("every exercise is left out: there is nothing to grade"))
+        }
         None => Ok(asked),
     }
 }
@@ -82,13 +101,14 @@ fn grade(about: &About, bin: &str, debug: &Path) -> io::Result<Report> {
     let mut build = Command::new(cargo);
     build.args(["build", "-q", "-p", "classroom", "--bin", bin]).stderr(Stdio::null());
     if !build.status()?.success() {
-        let reason = say!("it does not compile: make exercise EX={} says why", about.name);
-        return Ok(Report::none(about, reason));
+        let why = || say!("it does not compile: make exercise EX={} says why", about.name);
+        let classroom = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        return Ok(Report::none(about, about.missing(classroom).unwrap_or_else(why)));
     }
     judge(about, &debug.join(bin), LONGEST)
 }
 
-fn print(report: &Report) {
+fn print(report: &Report) -> io::Result<()> {
     let Report { exercise, points, of, reason, skipped } = report;
     let color = match report.passed() {
         _ if *skipped => Style::new().dimmed(),
@@ -96,5 +116,5 @@ fn print(report: &Report) {
         false => AnsiColor::Red.on_default(),
     };
     let count = if *skipped { "-".into() } else { say!("{points:>2} of {of:<2}") };
-    anstream::println!("{exercise:<16} {color}{count:<8}{color:#}  {reason}");
+    writeln!(anstream::stdout(), "{exercise:<16} {color}{count:<8}{color:#}  {reason}")
 }

@@ -1,10 +1,13 @@
 //! Puts the tasks, the hints and the welcome of a classroom into the learner's language: the
 //! comments of `exercises/`, and the texts of `info.toml`. What a learner wrote stays as it is.
+//! A file that is missing is told of, and is a failure where its exercise is the one asked for.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs, io};
 
+use grader::about::About;
 use grader::language::{chosen, english, is_korean, korean};
 use grader::paragraphs::paragraphs;
 use textwrap::{Options, WordSplitter};
@@ -13,23 +16,31 @@ use textwrap::{Options, WordSplitter};
 const WIDTH: usize = 100;
 
 fn main() -> ExitCode {
+    let Some(classroom) = env::args_os().nth(1).map(PathBuf::from) else {
+        eprintln!("tasks CLASSROOM [EXERCISE]: its directory is missing");
+        return ExitCode::from(2);
+    };
+    let asked = env::args().nth(2);
+    let is_asked = |about: &&About| asked.as_deref().is_none_or(|name| name == about.name);
+    let missing = grader::ALL.iter().filter(is_asked).filter_map(|one| one.missing(&classroom));
+    let missing: Vec<String> = missing.collect();
+    missing.iter().for_each(|why| eprintln!("{why}"));
+    if asked.is_some() && !missing.is_empty() {
+        return ExitCode::FAILURE;
+    }
     // A language that nobody chose changes nothing.
     if !is_korean() && !chosen().is_some_and(|language| language.starts_with("en")) {
         return ExitCode::SUCCESS;
     }
-    let Some(classroom) = env::args_os().nth(1).map(PathBuf::from) else {
-        eprintln!("tasks CLASSROOM: its directory is missing");
-        return ExitCode::from(2);
-    };
     let mut files = vec![classroom.join("info.toml")];
-    for about in grader::ALL {
-        let file = classroom.join("exercises").join(about.dir).join(about.name);
-        files.push(file.with_extension("rs"));
-    }
+    files.extend(grader::ALL.iter().map(|about| classroom.join(about.file())));
     for file in files {
-        if let Err(e) = translate(&file) {
-            eprintln!("{}: {e}", file.display());
-            return ExitCode::FAILURE;
+        match translate(&file) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                eprintln!("{}: {e}", file.display());
+                return ExitCode::FAILURE;
+            }
+            _ => {}
         }
     }
     ExitCode::SUCCESS
