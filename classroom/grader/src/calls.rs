@@ -88,9 +88,9 @@ pub struct Calls {
     pub first: Vec<(c_int, usize)>,
     /// The lengths of the first iovecs of the first `sendmsg`.
     pub gathered: Option<Vec<usize>>,
-    /// What the last `sendmsg` has not taken of what it was given.
+    /// What the last `sendmsg` or `send` has not taken of what it was given.
     left: usize,
-    /// The one after that was given less.
+    /// The one after that, or a `send`, was given less.
     pub less_than_left: bool,
     /// What the last list of `getaddrinfo` holds, in its order.
     pub addresses: Vec<SocketAddr>,
@@ -255,8 +255,8 @@ pub enum Seldom {
     Fails(c_int),
     /// The next `close` closes, and says EINTR: so close(2), though no TCP socket of Linux does it.
     CloseSaysEintr,
-    /// `accept` has no descriptor left to give.
-    NoDescriptor,
+    /// `accept` has so many descriptors left to give.
+    Descriptors(usize),
     /// It has, and another descriptor has the number by now.
     Taken(c_int),
     /// This socket begins to listen between the answer's `bind` and its `listen`.
@@ -271,6 +271,8 @@ pub enum Seldom {
     Moves(usize),
     /// `send` takes 1000 bytes less than it is offered, where it is offered more.
     TakesLess,
+    /// The first `send` or `sendmsg` takes so many bytes at most, and the second one so many; 0 is all.
+    Parts(usize, usize),
     /// `poll` says once that there is something where there is nothing.
     FalseAlarm,
     /// The time of each `poll` is over at once: the clock is as much later, or an hour.
@@ -325,7 +327,15 @@ fn sends(name: &'static str, len: usize, flags: c_int) {
         calls.offered = len.max(calls.offered);
         calls.flags |= flags;
         calls.bare += usize::from(flags & libc::MSG_NOSIGNAL == 0);
+        calls.less_than_left |= len < calls.left;
     });
+}
+
+/// So many bytes were sent, of so many.
+fn sent(bytes: c_long, len: usize) -> isize {
+    let bytes = noted(bytes) as isize;
+    note(|calls| calls.left = len.saturating_sub(bytes.max(0) as usize));
+    bytes
 }
 
 /// It is so many microseconds later by the clock.
@@ -369,6 +379,15 @@ fn instead(len: usize) -> Option<isize> {
         return Some(-1);
     }
     Some(n as isize)
+}
+
+/// What a call takes of so many bytes at most.
+fn part(len: usize) -> usize {
+    match &mut LOG.lock().unwrap().seldom {
+        Seldom::TakesLess if len > 1000 => len - 1000,
+        Seldom::Parts(first, then) if *first > 0 => mem::replace(first, mem::take(then)).min(len),
+        _ => len,
+    }
 }
 
 /// The room that `recv` has of this.
@@ -536,8 +555,7 @@ instead_of_libcs! {
         }
         uses(at, len, 4096);
         sends("send", len, flags);
-        let len = if seldom() == Seldom::TakesLess && len > 1000 { len - 1000 } else { len };
-        noted(REAL(libc::SYS_sendto, fd, at, len, flags, to, size)) as isize
+        sent(REAL(libc::SYS_sendto, fd, at, part(len), flags, to, size), len)
     }
 
     fn sendmmsg(fd: c_int, messages: *mut libc::mmsghdr, n: c_uint, flags: c_int) -> c_int {
@@ -603,11 +621,15 @@ instead_of_libcs! {
             return -1;
         }
         count("accept");
-        if seldom() == Seldom::NoDescriptor {
+        if seldom() == Seldom::Descriptors(0) {
             Errno::EMFILE.set();
             return -1;
         }
-        noted(REAL(libc::SYS_accept4, fd, at, len, flags)) as c_int
+        let conn = noted(REAL(libc::SYS_accept4, fd, at, len, flags)) as c_int;
+        if let (0.., Seldom::Descriptors(left)) = (conn, &mut LOG.lock().unwrap().seldom) {
+            *left -= 1;
+        }
+        conn
     }
 
     fn sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize {
@@ -626,12 +648,16 @@ instead_of_libcs! {
         }
         sends("sendmsg", given, flags);
         note(|calls| _ = calls.gathered.get_or_insert_with(|| lengths.take(16).collect()));
-        let taken = noted(REAL(libc::SYS_sendmsg, fd, message, flags)) as isize;
-        note(|calls| {
-            calls.less_than_left |= given < calls.left;
-            calls.left = given.saturating_sub(taken.max(0) as usize);
-        });
-        taken
+        let (mut left, mut message, mut cut) = (part(given), *message, Vec::new());
+        if left < given {
+            for piece in pieces {
+                let iov_len = piece.iov_len.min(left);
+                left -= iov_len;
+                cut.push(libc::iovec { iov_len, ..*piece });
+            }
+            message.msg_iov = cut.as_mut_ptr();
+        }
+        sent(REAL(libc::SYS_sendmsg, fd, &raw const message, flags), given)
     }
 
     fn recvmsg(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize {
@@ -943,8 +969,8 @@ const HASTE: i64 = 20;
 /// A `poll` of so many milliseconds or more ...
 const LONG: c_int = 5000;
 
-/// ... takes only these.
-const MOMENT: c_int = 500;
+/// ... takes only these: a number that no answer has.
+pub const MOMENT: c_int = 503;
 
 /// Hastens the time of this process: who gives up after a time of its own does so at once.
 pub fn hasten() {

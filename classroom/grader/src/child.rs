@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::about::{About, CHILD, HANG, Rule};
 use crate::alloc::{self, TOO_MUCH};
-use crate::calls::{FLAGS, NAPPED, Seldom};
+use crate::calls::{FLAGS, MOMENT, NAPPED, Seldom};
 use crate::denied::NO_FILTER;
 use crate::inside::{After, Event, Question, THREADS};
 use crate::kernel::{self, Look};
@@ -90,6 +90,10 @@ pub struct Child {
     sleeps: u64,
     /// It wakes by itself, and waits on.
     patient: bool,
+    /// Nothing has to wake it: where the time of a wait is over and the next one begins, it looks.
+    pub tickless: bool,
+    /// What it may have meant, where it only lets time pass.
+    pub nap: &'static str,
     /// In the next call 0 is the next descriptor, as where stdin has been closed.
     pub zero: bool,
     /// In the next call the last descriptor that it is given is 0.
@@ -166,6 +170,8 @@ impl Child {
             scene: Default::default(),
             sleeps: 0,
             patient: false,
+            tickless: false,
+            nap: "",
             zero: false,
             lent_zero: false,
             seldom: Seldom::default(),
@@ -221,7 +227,7 @@ impl Child {
                 continue;
             }
             wakes += 1;
-            if wakes > MOST_WAKES {
+            if wakes > MOST_WAKES || self.tickless && ticks(ms) {
                 return Err(looks_every(ms));
             }
             // Once it has been waited for so long in one case, once is enough in the others.
@@ -352,6 +358,14 @@ impl Child {
         let done = act();
         let _ = kill(pid, Signal::SIGCONT);
         done
+    }
+
+    /// The same of one that sleeps now, with a time after which it would wake for nothing.
+    pub fn no_tick(&mut self, look: &Look) -> Verdict {
+        if look.polls_for_a_time() && look.timeout.is_some_and(ticks) {
+            self.until_blocked()?;
+        }
+        Ok(())
     }
 
     /// Refuses an answer that sleeps on, in whatever call, before it returns: nothing is to be waited
@@ -589,7 +603,7 @@ impl Child {
             Err(e) => return e.into(),
         };
         let name = self.about.name;
-        let refusal = match status.signal().and_then(|s| Signal::try_from(s).ok()) {
+        let mut refusal = match status.signal().and_then(|s| Signal::try_from(s).ok()) {
             Some(Signal::SIGPIPE) => Refusal::new(say!(
                 "SIGPIPE killed the process in your {name}: the peer was gone; send says EPIPE \
                  instead with MSG_NOSIGNAL, and write has no such flag"
@@ -619,8 +633,16 @@ impl Child {
                 status.code().unwrap_or(-1)
             )),
         };
+        if status.code() == Some(NAPPED) && !self.nap.is_empty() {
+            refusal.mistake += &format!("; {}", told(self.nap));
+        }
         refusal.peer(self.peer_did())
     }
+}
+
+/// Whether a wait of so many milliseconds would be seen to end: not where it is a hastened one.
+fn ticks(ms: i32) -> bool {
+    (1..PATIENCE).contains(&ms) && ms != MOMENT
 }
 
 /// It wakes after so many milliseconds, again and again, where nothing has come.

@@ -712,8 +712,8 @@ impl Sender {
         let unsent = said.after.unsent.last().copied().unwrap_or(0);
         let held = bytes.len() <= 4096 && unsent > 0 && calls == 1 && count <= 1 && filled == 0;
         ensure(!held, HELD, "nothing held back", say!("{unsent} bytes held back"))?;
-        let mistake = "after a part a sendmsg had less than all that was left: the rest of the \
-                       header and the payload go into the same list again";
+        let mistake = "after a part the next call had less than all that was left: it is a \
+                       sendmsg again, with the rest of the header and the payload in one list";
         let less = said.after.calls.less_than_left && self.call == "sendmsg";
         ensure(!less, mistake, "all that is left", "less")?;
         let copies = (peak > 1 << 20 || elsewhere > 0) && !self.copy.is_empty();

@@ -1,5 +1,6 @@
 //! Exercise `gathered`: header and payload in one `sendmsg`. Article 3.1 and 11.
 
+use crate::calls::Seldom;
 use crate::huge;
 use crate::prelude::*;
 
@@ -122,8 +123,19 @@ fn in_one_list(said: &Said, payload: usize) -> Verdict {
     judge(mistake, say!("one sendmsg with two iovecs: 4 and {payload} bytes"), seen)
 }
 
-/// Signals end a sendmsg that has taken a part, and one that has taken nothing.
+/// A part ends at the header's end, or a byte away from it, or in what the only buffer has. Signals
+/// end a sendmsg that has taken a part, and one that has taken nothing.
 fn parts(child: &mut Child) -> Verdict {
+    let bytes = pattern(300);
+    let ends = [(100, 0), (99, 1), (99, 0), (101, 0), (40, 60), (40, 61)];
+    let ends = ends.map(|(first, then)| [100, first, then]);
+    for [header, first, then] in ends.into_iter().chain([[0, 100, 0], [300, 100, 0]]) {
+        child.seldom = Seldom::Parts(first, then);
+        let mut play = EXAM.begins(child, &bytes, &[Asked(&json!(header))])?;
+        play.tells(say!("the header has {header} bytes, and {first} bytes were taken first"));
+        play.scene(child, "");
+        EXAM.delivers(child, play, &bytes)?;
+    }
     [4, 600_000, 1_199_990].into_iter().try_for_each(|header| {
         EXAM.slowly(child, json!(header), &pattern(1_200_000), [3, 3, 120_000])
     })

@@ -22,7 +22,7 @@ const CASES: &[Case] = &[
     ("one client ends, the other goes on", one_ends),
     ("one client sends 2 MB and does not read", no_reader),
     ("a client ends its stream, and does not read what is left", |c| {
-        (1..=9).try_for_each(|n| ended_and_deaf(c, 8000 * n))
+        (1..=9).try_for_each(|n| ended_and_deaf(c, n))
     }),
     ("0 is a descriptor, too", |c| {
         c.lent_zero = true;
@@ -63,8 +63,13 @@ const SMALL: Buffers = Buffers { send: Some(4096), peer_recv: Some(4096), recv: 
 
 fn begin(child: &mut Child, buffers: Buffers) -> Result<[Peer; 2], Refusal> {
     let ((a, first), (b, second)) = (pair_with(buffers)?, pair_with(buffers)?);
-    child.ask((), &[], vec![first, second])?;
+    asks(child, vec![first, second])?;
     Ok([a, b])
+}
+
+fn asks(child: &mut Child, clients: Vec<OwnedFd>) -> Verdict {
+    child.tickless = true;
+    child.ask((), &[], clients)
 }
 
 /// With nothing to do it has to sleep, in poll.
@@ -75,6 +80,7 @@ pub fn sleeps(child: &mut Child, what: &str, mistake: &str) -> Verdict {
     if !settled && now.polls_for_a_time() {
         return Err(looks_every(now.timeout.unwrap_or(0)));
     }
+    child.no_tick(&now)?;
     if !settled && (now.answer_waits() || now.state == 'R') {
         return refuse(mistake, "a sleep in poll", "it is awake");
     }
@@ -117,7 +123,7 @@ fn done(child: &mut Child, did: &str) -> Result<Said, Refusal> {
         said.kind() == "Interrupted" =>
             "EINTR of poll was returned as an error: nothing is broken, poll again",
         said.result.is_err() =>
-            "what happens to one client is no error of the loop: Ok once both are done",
+            "what happens to a client is no error of the loop, be it the last one: Ok once both are done",
         peak > 1 << 19 =>
             "it reads on from a client that does not read: what is kept for it has no limit",
     };
@@ -170,8 +176,7 @@ fn one_is_gone(child: &mut Child, other: &Peer, did: &str, mistakes: [&str; 2]) 
     let message = pattern(60_000);
     other.send(&message);
     child.settles()?;
-    all_back(&message, &other.hears(child, message.len())?, did)?;
-    last(child, other)
+    gets(child, other, &message, message.len(), did)
 }
 
 fn one_ends(child: &mut Child) -> Verdict {
@@ -182,68 +187,112 @@ fn one_ends(child: &mut Child) -> Verdict {
         waits(child, "both clients are silent")?;
         ends(child, &peers[gone])?;
         one_is_gone(child, &peers[stays], "has ended, and the other one sends", [FIRST, ENDED])?;
+        last(child, &peers[stays])?;
     }
     Ok(())
 }
 
-/// One client resets its connection, or ends its stream and resets at once, before anybody has
-/// looked: with so many bytes that have not come back. What is unread, and what shutdown and send
-/// then say, is that client's own affair.
+/// One client goes, and then the other one; or both at once. What is unread, and what shutdown and
+/// send then say, is each client's own affair.
 fn goes(child: &mut Child, unread: usize, ended: bool, did: &str, stopped: &str) -> Verdict {
     const AWAKE: &str =
         "a client whose connection was reset is asked for again and again: it is done";
+    const BOTH_GONE: &str = "both have reset their connections";
     let ((one, first), (other, second)) = (pair_with(SMALL)?, pair_with(SMALL)?);
-    let keep = first.try_clone()?;
-    child.ask((), &[], vec![first, second])?;
+    let (keep, also) = (first.try_clone()?, second.try_clone()?);
+    asks(child, vec![first, second])?;
     waits(child, "both clients are silent")?;
+    resets(child, one, &keep, unread, ended)?;
+    one_is_gone(child, &other, did, [stopped, AWAKE])?;
+    if unread == 5 {
+        return last(child, &other);
+    }
+    resets(child, other, &also, unread, ended)?;
+    done(child, BOTH_GONE)?;
+
+    let [one, other] = begin(child, SMALL)?;
+    waits(child, "both clients are silent")?;
+    child.while_stopped(|| [one, other].into_iter().try_for_each(|peer| Ok(peer.reset()?)))?;
+    done(child, BOTH_GONE).map(drop)
+}
+
+/// A client resets its connection, or ends its stream and resets at once, before anybody has looked:
+/// with so many bytes that have not come back.
+fn resets(child: &mut Child, peer: Peer, conn: &OwnedFd, unread: usize, ended: bool) -> Verdict {
     if unread > 5 {
         // More than fits into the buffers on the way back: it has something to send.
-        one.send(&pattern(unread));
+        peer.send(&pattern(unread));
         if child.until_blocked()? {
             child.settles()?;
         }
     }
     child.while_stopped(|| {
         if unread == 5 {
-            one.send(b"hello");
+            peer.send(b"hello");
         }
-        Ok(one.goes(&keep, ended)?)
-    })?;
-    drop(keep);
-    one_is_gone(child, &other, did, [stopped, AWAKE])
+        Ok(peer.goes(conn, ended)?)
+    })
 }
 
-/// The client has got this.
-fn all_back(message: &[u8], got: &[u8], did: &str) -> Verdict {
-    if got == message {
+/// The client reads so many bytes, or all to the end: it has to get this.
+fn gets(child: &mut Child, peer: &Peer, message: &[u8], count: usize, did: &str) -> Verdict {
+    let got = peer.hears(child, count)?;
+    let heard = if got.len() < count { peer.read_waiting()? } else { Heard::Nothing };
+    let (whole, ended, look) = (got == message, heard == Heard::End, child.at_rest()?);
+    if whole && (ended || got.len() == count) {
         return Ok(());
     }
     let mistake = first! {
-        message.starts_with(got) && message.len() > 2_000_000 =>
+        !message.starts_with(&got) => LOST,
+        ended && message.len() > 2_000_000 =>
             "a client was left that has not ended its stream: after any number of bytes more may \
              come",
-        message.starts_with(got) =>
+        ended =>
             "the end came before the rest: send back all that is left, and then shut down; POLLRDHUP \
              comes before what is unread has been read",
-        true => LOST,
+        look.state == 'R' =>
+            "it goes round and round with one client: where no more can be read or sent, go back to \
+             poll",
+        !look.answer_waits() =>
+            "it returned while something was left for a client: it is done only once it has got all, \
+             and SHUT_WR; one that reads slowly is not gone",
+        whole => SHUT,
+        true =>
+            "neither more comes nor the end: a client that reads slowly was given up, or POLLOUT is \
+             not asked for while bytes are left",
     };
     let (right, seen) = (say!("{} bytes", message.len()), say!("{} bytes", got.len()));
-    Err(Refusal::new(mistake).peer(did).but(right, seen).bytes(message, got))
+    let seen = format!("{seen}; {}", child.stands()?);
+    Err(Refusal::new(mistake).peer(did).but(right, seen).bytes(message, &got))
 }
 
-/// A client that sends so much, ends its stream, and reads only later: sooner or later all of it has
-/// been read, and the rest of the echo waits for it.
-fn ended_and_deaf(child: &mut Child, len: usize) -> Verdict {
-    let ((deaf, first), (other, second)) = (pair_with(SMALL)?, pair()?);
-    let message = pattern(len);
-    deaf.send(&message);
-    deaf.end();
-    deaf.end_has_arrived(&first)?;
-    child.ask((), &[], vec![first, second])?;
+/// Clients that send so much, end their streams, and read only later: sooner or later all of it has
+/// been read, and the rest of the echo waits for them. The other one does so at the same time, or
+/// once the first one is done.
+fn ended_and_deaf(child: &mut Child, n: usize) -> Verdict {
+    let (len, first, both) = (8000 * n, n / 2 % 2, !n.is_multiple_of(3));
+    let messages = [pattern(len), pattern(len + 1).split_off(1)];
+    let ((a, one), (b, other)) = (pair_with(SMALL)?, pair_with(SMALL)?);
+    let (peers, conns) = ([a, b], [one.try_clone()?, other.try_clone()?]);
+    let sends = |at: usize| {
+        peers[at].send(&messages[at]);
+        peers[at].end();
+        peers[at].end_has_arrived(&conns[at])
+    };
+    sends(first)?;
+    if both {
+        sends(1 - first)?;
+    }
+    asks(child, vec![one, other])?;
     let did = say!("sent {len} bytes, ended its stream, and does not read");
     sleeps(child, &did, POLLIN)?;
-    all_back(&message, &deaf.hears(child, usize::MAX)?, &did)?;
-    last(child, &other)
+    gets(child, &peers[first], &messages[first], usize::MAX, &did)?;
+    if !both {
+        sends(1 - first)?;
+        sleeps(child, &did, POLLIN)?;
+    }
+    gets(child, &peers[1 - first], &messages[1 - first], usize::MAX, &did)?;
+    done(child, BOTH_ENDED).map(drop)
 }
 
 /// The client of this number has sent much and goes on, the other one little.
@@ -251,7 +300,7 @@ fn fair(child: &mut Child, much: usize) -> Verdict {
     let buffers = Buffers { recv: Some(200_000), ..Buffers::default() };
     let ((one, first), (other, second)) = (pair_with(buffers)?, pair()?);
     let message = pattern(1_000_000).repeat(1 + 32 * much);
-    let got = thread::scope(|scope| {
+    thread::scope(|scope| {
         scope.spawn(|| one.send(&message));
         other.send(b"hello");
         arrived(&second, 5)?;
@@ -263,14 +312,14 @@ fn fair(child: &mut Child, much: usize) -> Verdict {
             "one has sent much and goes on, the other one little",
             TURNS,
         );
-        let asked = child.ask((), &[], fds);
-        let got = asked.and_then(|()| one.hears(child, message.len()));
-        if got.as_ref().map_or(0, Vec::len) < message.len() {
+        let did = say!("sent {} bytes, and read", message.len());
+        let asked = asks(child, fds);
+        let got = asked.and_then(|()| gets(child, &one, &message, message.len(), &did));
+        if got.is_err() {
             one.abandon();
         }
         got
     })?;
-    all_back(&message, &got, &say!("sent {} bytes, and read", message.len()))?;
     ends(child, &one)?;
     let back = other.hears(child, 5)?;
     last_ends(child, &other)?;
@@ -286,12 +335,13 @@ fn fair(child: &mut Child, much: usize) -> Verdict {
 }
 
 fn no_reader(child: &mut Child) -> Verdict {
-    const HELD: &str = "a client that does not read holds up the other one: send must not wait";
+    const HELD: &str = "a client that does not read holds up the other one: send must not wait, nor be \
+                        tried again and again";
     let [deaf, other] = begin(child, TINY)?;
     let message = pattern(2_000_000);
     let did = "sends 2 MB and does not read";
     let sent = AtomicBool::new(false);
-    let got = thread::scope(|scope| {
+    thread::scope(|scope| {
         scope.spawn(|| {
             deaf.send(&message);
             deaf.end();
@@ -306,10 +356,10 @@ fn no_reader(child: &mut Child) -> Verdict {
             }
             sleeps(child, "one client does not read, the other one is silent", SPINS)
         };
-        let got = serves().and_then(|()| deaf.hears(child, usize::MAX));
+        let later = "sent 2 MB, and read only later";
+        let got = serves().and_then(|()| gets(child, &deaf, &message, usize::MAX, later));
         deaf.abandon();
         got
     })?;
-    all_back(&message, &got, "sent 2 MB, and read only later")?;
     last(child, &other)
 }

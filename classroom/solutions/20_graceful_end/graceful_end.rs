@@ -6,7 +6,8 @@
 //! or its other end has gone (it stays so): close `listener` at once, so that nobody connects any
 //! more; serve the client that is connected to its end; then return how many clients there were.
 //! The clients in the queue are not served. A client that does not read keeps neither `stop` from
-//! being seen nor `listener` from being closed.
+//! being seen nor `listener` from being closed. Where there is nothing to do, sleep in `poll`, without
+//! a timeout.
 //!
 //! Article 5, 7. man: poll(2), accept(2). Given: `listener`, listening and yours to close; `stop`,
 //! lent.
