@@ -84,6 +84,7 @@ const STOP: Act = Stops(WORD);
 
 const CASES: &[Case] = &[
     ("three clients, one after the other; then it is asked to stop", |c| {
+        c.seldom = Seldom::TakesLess;
         let large = pattern(300_000);
         let echo = |bytes| [Joins, Echoes(bytes), Leaves];
         let three =
