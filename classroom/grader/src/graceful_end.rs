@@ -105,7 +105,7 @@ const CASES: &[Case] = &[
     }),
     ("it is asked to stop while a client is connected", |c| {
         let large = pattern(200_000);
-        (0..).zip([STOP, Stops(b""), HangsUp]).try_for_each(|(others, stop)| {
+        (0..).zip([HangsUp, STOP, Stops(b"")]).try_for_each(|(others, stop)| {
             let before = [Joins, Leaves].repeat(others);
             let stop = [Joins, Echoes(b"before"), Rests, stop, Refuses];
             let end = [Echoes(b"after"), Echoes(&large), Leaves, Returns(others + 1)];
