@@ -94,9 +94,6 @@ const CASES: &[Case] = &[
         plays(c, &[Joins, Echoes(&large.repeat(111)), Leaves, HangsUp, Returns(1)])?;
         plays(c, &[Rests, HangsUp, Returns(0), Refuses])
     }),
-    ("it is asked to stop while a client does not read", |c| {
-        plays(c, &[Deaf(60_000), STOP, Refuses, Hears, Leaves, Returns(1)])
-    }),
     ("accept fails: there is no descriptor left", |c| {
         (0..3).try_for_each(|left| {
             c.seldom = Seldom::Descriptors(left);
@@ -104,23 +101,22 @@ const CASES: &[Case] = &[
         })
     }),
     ("it is asked to stop while a client is connected", |c| {
+        // It has said nothing so far.
+        let silent = [Rests, Joins, Rests, STOP, Refuses, Echoes(b"first"), Leaves, Returns(1)];
+        plays(c, &silent)?;
         let large = pattern(200_000);
         (0..).zip([HangsUp, STOP, Stops(b"")]).try_for_each(|(others, stop)| {
             let before = [Joins, Leaves].repeat(others);
             let stop = [Joins, Echoes(b"before"), Rests, stop, Refuses];
             let end = [Echoes(b"after"), Echoes(&large), Leaves, Returns(others + 1)];
             plays(c, &[&before[..], &stop, &end].concat())
-        })?;
-        // It has said nothing so far.
-        let silent = [Rests, Joins, Rests, STOP, Refuses, Echoes(b"first"), Leaves, Returns(1)];
-        plays(c, &silent)
+        })
     }),
     ("signals come while it waits", |c| {
         let first = [Rests, Signal, Rests, Joins, Echoes(b"hello"), Rests, Signal, Rests];
         plays(c, &[&first[..], &[Echoes(b"again"), STOP, Leaves, Returns(1)]].concat())?;
         let stop = [Joins, Echoes(b"before"), Rests, STOP, Refuses, Rests, Signal];
-        plays(c, &[&stop[..], &[Echoes(b"after"), Leaves, Returns(1)]].concat())?;
-        plays(c, &[Deaf(60_000), STOP, Refuses, Signal, Hears, Leaves, Returns(1)])
+        plays(c, &[&stop[..], &[Echoes(b"after"), Leaves, Returns(1)]].concat())
     }),
     ("clients reset their connections, also while the echo is on its way", |c| {
         let idle = [Joins, Resets(b"and gone", false), Rests, Joins, Resets(b"", false), Rests];
@@ -146,6 +142,10 @@ const CASES: &[Case] = &[
         blames(c, ZERO, &[Joins, Echoes(b"hello"), Leaves, STOP, Returns(1)])?;
         c.lent_zero = true; // stop
         blames(c, ZERO, &[Joins, Echoes(b"hello"), Leaves, Rests, STOP, Refuses, Returns(1)])
+    }),
+    ("it is asked to stop while a client does not read", |c| {
+        plays(c, &[Deaf(60_000), STOP, Refuses, Hears, Leaves, Returns(1)])?;
+        plays(c, &[Deaf(60_000), STOP, Refuses, Signal, Hears, Leaves, Returns(1)])
     }),
     ("a client ends its stream, and reads only later", |c| {
         let late = [8000, 16_000, 24_000, 32_000, 60_000]
