@@ -32,11 +32,11 @@ traces: ## the traces in docs/traces, anew, in three minutes; make traces EX=s05
 	@EX=$(EX) TRACES=write $(CARGO) test -q -p lab --test traces
 
 lab: ## the experiments that need a wire, with pictures, in minutes; ARGS=--quick in one
-	@$(CARGO) build -q --release -p lab
+	@$(CARGO) build -q --release -p lab -p tcp-stream-io --bins
 	@$(CARGO) run -q --release -p lab -- experiment all $(ARGS)
 
 claims: ## what the kernel says to each claim of the article; writes docs/claims.md
-	@$(CARGO) build --examples
+	@$(CARGO) build --examples --bins
 	@$(CARGO) build -p lab
 	@$(CARGO) run -q -p stage --bin claims
 
