@@ -176,7 +176,11 @@ impl Play {
                 self.so.signals = [came, times];
                 self.waited();
                 let one = say!("a signal came");
-                self.tells(if came == 1 { one } else { say!("{came} signals came") });
+                match came {
+                    0 => {}
+                    1 => self.tells(one),
+                    _ => self.tells(say!("{came} signals came")),
+                }
                 Ok(())
             }
             _ if !self.so.runs || self.streams.is_some() || matches!(one, Streams(_)) => {

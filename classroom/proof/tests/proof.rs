@@ -136,9 +136,13 @@ fn verdicts_are_in_korean_where_that_is_chosen() {
         if passed != (answer.kind == "solution") {
             return Some("another verdict than in English".into());
         }
-        // Bytes in hex, and the values of an assertion that the answer makes.
-        let is_code =
-            |line: &&str| ["0", "left: ", "right: "].iter().any(|of| line.starts_with(of));
+        // Bytes in hex, the values of an assertion that the answer makes, and Rust's own words where
+        // the stack is at its end.
+        let is_code = |line: &&str| {
+            ["0", "left: ", "right: ", "thread 'main' (", "fatal runtime error"]
+                .iter()
+                .any(|of| line.starts_with(of))
+        };
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !is_code(line));
         let english: Vec<&str> =
             lines.filter(|line| !line.contains(is_hangul) || has_english(line)).collect();
