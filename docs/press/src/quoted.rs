@@ -1,7 +1,6 @@
 //! What the teachers' pages quote of the grader is what it says, and the answers that they name are
-//! there. In English a quotation stands in
-//! one sentence of the grader's with the message that `classroom/proof` tries the answer for; in
-//! Korean it stands in the translation of that sentence.
+//! there. In English a quotation stands in one sentence of the grader's with the message that
+//! `classroom/proof` tries the answer for; in Korean it stands in the translation of that sentence.
 
 use std::collections::BTreeMap;
 use std::fs;
